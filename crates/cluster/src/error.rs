@@ -1,0 +1,88 @@
+//! Why a node could not be added, changed or removed.
+
+use primitives::{Classify, ErrorKind};
+use store::{SealError, StoreError};
+
+use crate::spec::InvalidNode;
+
+/// Why an operation on a node was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The description breaks a rule.
+    #[error(transparent)]
+    Invalid(#[from] InvalidNode),
+    /// No node has this name or id.
+    #[error("there is no node {0:?}")]
+    Unknown(String),
+    /// Another node has the name.
+    #[error("a node named {0:?} exists already")]
+    NameTaken(String),
+    /// Another node has the address.
+    #[error("{url} is the node {name:?} already")]
+    UrlTaken {
+        /// The address.
+        url: String,
+        /// The node that has it.
+        name: String,
+    },
+    /// The node stands in the configuration file.
+    #[error("node {0:?} stands in the configuration file")]
+    Configured(String),
+    /// The node is the engine inside this process.
+    #[error("the embedded engine cannot be changed as a node")]
+    Embedded,
+    /// Something answers at the address, but it is no usable model server.
+    #[error("{url}: {reason}")]
+    NotAModelServer {
+        /// The address.
+        url: String,
+        /// What was found, and what to do.
+        reason: String,
+    },
+    /// The configuration file describes a node wrongly.
+    #[error("[[nodes]] {name:?}: {reason}")]
+    Configuration {
+        /// The node's name as it stands there.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The fleet is as large as it can be.
+    #[error("there are {0} nodes already")]
+    TooManyNodes(usize),
+    /// The credential could not be sealed or opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classify for NodeError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid(error) => error.kind(),
+            Self::Unknown(_) => ErrorKind::NotFound,
+            Self::NameTaken(_) | Self::UrlTaken { .. } | Self::Configured(_) | Self::Embedded => ErrorKind::Conflict,
+            Self::NotAModelServer { .. } | Self::Configuration { .. } => ErrorKind::Invalid,
+            Self::TooManyNodes(_) => ErrorKind::TooMany,
+            Self::Seal(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn public_message(&self) -> String {
+        match self {
+            Self::Invalid(error) => error.public_message(),
+            Self::Unknown(_) => format!("{self}: `remuda node list` shows the nodes there are"),
+            Self::NameTaken(_) => format!("{self}: choose another name, or remove that node first"),
+            Self::UrlTaken { .. } => format!("{self}: change that node instead of adding it again"),
+            Self::Configured(_) => format!("{self}: change it there and start Remuda again"),
+            Self::Embedded => format!("{self}: start Remuda without models to run without it"),
+            Self::NotAModelServer { .. } | Self::Configuration { .. } => self.to_string(),
+            Self::TooManyNodes(_) => format!("{self}: remove some before adding more"),
+            Self::Seal(error) => error.public_message(),
+            Self::Store(error) => error.public_message(),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The fleet: which nodes there are, whether they are alive and which models they have.
+//!
+//! Nodes are rows of the database; probes learn what stands behind them; both become an immutable [`FleetSnapshot`] that the
+//! gateway reads without waiting. This crate never decides where a call goes and never carries one.
+//!
+//! The invariant: whatever the inference path needs of a node is in the snapshot. With the database stopped, snapshots keep
+//! being made from what is in memory.
+
+mod activity;
+mod embedded;
+mod error;
+mod model;
+mod name;
+mod node_url;
+mod probe;
+mod record;
+mod registry;
+mod routes;
+mod snapshot;
+mod spec;
+mod store;
+
+pub use activity::{InFlight, NodeActivity};
+pub use embedded::EmbeddedNode;
+pub use error::NodeError;
+pub use model::{
+    Loaded, ModelDetails, ModelView, NodeKind, NodeSource, NodeState, NodeView, ServerFlavour, UnknownNodeKind,
+};
+pub use name::model_key;
+pub use node_url::{NodeUrl, NodeUrlError};
+pub use registry::{AddedNode, CallFailure, ClusterConfig, ClusterDeps, ConfigSync, EditedNode, Registry};
+pub use snapshot::{FleetSnapshot, ReplicaRef};
+pub use spec::{EMBEDDED_NAME, InvalidNode, NodeEdit, NodeSpec};

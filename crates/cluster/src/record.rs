@@ -1,0 +1,104 @@
+//! A node's row, opened: what the fleet keeps in memory of what the database keeps.
+
+use std::sync::Arc;
+
+use primitives::{NodeId, Secret, Timestamp};
+use store::{SealError, Sealer};
+
+use crate::model::{NodeKind, NodeSource};
+use crate::node_url::NodeUrl;
+use crate::spec::NodeSettings;
+use crate::store::StoredNode;
+
+/// One node as the database knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NodeRecord {
+    pub(crate) id: NodeId,
+    pub(crate) settings: NodeSettings,
+    pub(crate) source: NodeSource,
+    pub(crate) draining: bool,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+}
+
+/// Names the place that a credential is sealed for, so that it opens in no other row.
+fn place(id: NodeId) -> String {
+    format!("nodes|credential|{id}")
+}
+
+impl NodeRecord {
+    /// Makes the row to store: the credential is sealed.
+    pub(crate) fn to_stored(&self, sealer: &Sealer) -> Result<StoredNode, SealError> {
+        let credential_sealed = self
+            .settings
+            .credential
+            .as_ref()
+            .map(|credential| sealer.seal(&place(self.id), credential.expose().as_bytes()))
+            .transpose()?;
+        Ok(StoredNode {
+            id: self.id,
+            name: self.settings.name.to_string(),
+            url: self.settings.url.to_string(),
+            kind: self.settings.kind.as_str().to_owned(),
+            credential_sealed,
+            tags: self.settings.tags.to_vec(),
+            region: self.settings.region.as_deref().map(str::to_owned),
+            weight: f64::from(self.settings.weight),
+            draining: self.draining,
+            source: self.source.as_str().to_owned(),
+            max_in_flight: self.settings.max_in_flight,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        })
+    }
+
+    /// Opens a row. A credential that cannot be opened is left out with a warning: the node then says what it misses itself.
+    /// A row that no rule of ours would have written is left out whole.
+    pub(crate) fn open(stored: StoredNode, sealer: &Sealer) -> Option<Self> {
+        let url: NodeUrl = match stored.url.parse() {
+            Ok(url) => url,
+            Err(error) => {
+                tracing::error!(node = stored.name, error = %error, "a stored node has an unusable address and is left out");
+                return None;
+            }
+        };
+        let Some(source) = NodeSource::from_name(&stored.source) else {
+            tracing::error!(
+                node = stored.name,
+                source = stored.source,
+                "a stored node has an unknown source and is left out"
+            );
+            return None;
+        };
+        let credential = stored.credential_sealed.as_deref().and_then(|sealed| {
+            open_credential(stored.id, sealed, sealer)
+                .inspect_err(|error| {
+                    tracing::error!(node = stored.name, error = %error, "a node's stored key cannot be opened: enter it again");
+                })
+                .ok()
+        });
+        Some(Self {
+            id: stored.id,
+            settings: NodeSettings {
+                name: stored.name.into(),
+                url,
+                kind: stored.kind.parse().unwrap_or(NodeKind::Unknown),
+                credential,
+                tags: stored.tags.into(),
+                region: stored.region.map(Into::into),
+                weight: stored.weight as f32,
+                max_in_flight: stored.max_in_flight,
+            },
+            source,
+            draining: stored.draining,
+            created_at: stored.created_at,
+            updated_at: stored.updated_at,
+        })
+    }
+}
+
+fn open_credential(id: NodeId, sealed: &[u8], sealer: &Sealer) -> Result<Arc<Secret<String>>, SealError> {
+    let bytes = sealer.open(&place(id), sealed)?;
+    let text = std::str::from_utf8(bytes.expose()).map_err(|_| SealError::Damaged)?;
+    Ok(Arc::new(Secret::new(text.to_owned())))
+}

@@ -1,0 +1,133 @@
+//! `GET /api/v1/models`.
+
+use axum::extract::State;
+use identity::Admin;
+use primitives::ErrorKind;
+use serde::Serialize;
+use utoipa::ToSchema;
+use web::{JsonBody, PageBody, PageQuery, Problem, QueryParams};
+
+use crate::model::ModelDetails;
+use crate::registry::Registry;
+use crate::snapshot::{FleetSnapshot, ReplicaRef};
+
+/// A model of the fleet.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct FleetModelBody {
+    /// Its name, as the first node that has it writes it.
+    #[schema(example = "llama3.2:3b")]
+    name: String,
+    /// The name under which all spellings of it count as one.
+    key: String,
+    /// The size of its files in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_bytes: Option<u64>,
+    /// Family, size and quantisation.
+    details: ModelDetails,
+    /// The largest context any node gives it, in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_length: Option<u32>,
+    /// What it can do.
+    capabilities: Vec<String>,
+    /// Whether the nodes have different files under this name.
+    digests_differ: bool,
+    /// The nodes that have it.
+    replicas: Vec<ReplicaBody>,
+}
+
+/// A model at one node.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct ReplicaBody {
+    /// The node's name.
+    node: String,
+    /// The node's id.
+    node_id: String,
+    /// The node's state.
+    state: &'static str,
+    /// Whether the model is in the node's memory.
+    loaded: bool,
+    /// The context it is loaded with, or could be, in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<u32>,
+    /// The size of its files in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_bytes: Option<u64>,
+    /// The digest of its files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+}
+
+/// Lists the models of all nodes, each once, with the nodes that have it.
+#[utoipa::path(get, path = "/api/v1/models", operation_id = "list_models", tag = "models", security(("bearer" = [])),
+    params(PageQuery),
+    responses(
+        (status = 200, description = "A page of models, by name.", body = PageBody<FleetModelBody>),
+        (status = "4XX", description = "The query is not valid.", body = Problem),
+    ))]
+pub(super) async fn list_models(
+    _: Admin,
+    State(registry): State<Registry>,
+    QueryParams(page): QueryParams<PageQuery>,
+) -> Result<JsonBody<PageBody<FleetModelBody>>, Problem> {
+    let after = page
+        .after()
+        .map_err(|error| Problem::new(ErrorKind::Invalid, error.to_string()))?;
+    let snapshot = registry.snapshot();
+    let mut keys: Vec<&String> = snapshot
+        .by_model
+        .keys()
+        .filter(|key| after.as_ref().is_none_or(|after| *key > after))
+        .collect();
+    keys.sort_unstable();
+    let models = keys
+        .into_iter()
+        .take(page.size() as usize + 1)
+        .filter_map(|key| body(&snapshot, key))
+        .collect();
+    Ok(JsonBody(PageBody::from_overfetched(
+        models,
+        page.size(),
+        |model: &FleetModelBody| model.key.clone(),
+    )))
+}
+
+fn body(snapshot: &FleetSnapshot, key: &str) -> Option<FleetModelBody> {
+    let replicas = snapshot.by_model.get(key)?;
+    let (_, first) = snapshot.resolve(*replicas.first()?)?;
+    let views = || replicas.iter().filter_map(|replica| snapshot.resolve(*replica));
+    let richest = views()
+        .map(|(_, model)| model)
+        .find(|model| !model.capabilities.is_empty())
+        .unwrap_or(first);
+    let mut digests = views().filter_map(|(_, model)| model.digest.as_ref());
+    let any_digest = digests.next();
+    Some(FleetModelBody {
+        name: first.name.to_string(),
+        key: key.to_owned(),
+        size_bytes: views().find_map(|(_, model)| model.size_bytes),
+        details: richest.details.clone(),
+        context_length: views().filter_map(|(_, model)| model.context_length).max(),
+        capabilities: richest.capabilities.clone(),
+        digests_differ: digests.any(|digest| Some(digest) != any_digest),
+        replicas: replicas
+            .iter()
+            .filter_map(|replica| replica_body(snapshot, *replica))
+            .collect(),
+    })
+}
+
+fn replica_body(snapshot: &FleetSnapshot, replica: ReplicaRef) -> Option<ReplicaBody> {
+    let (node, model) = snapshot.resolve(replica)?;
+    Some(ReplicaBody {
+        node: node.name.to_string(),
+        node_id: node.id.to_string(),
+        state: node.state.as_str(),
+        loaded: model.loaded.is_some(),
+        context: model
+            .loaded
+            .and_then(|loaded| loaded.context)
+            .or(model.context_length),
+        size_bytes: model.size_bytes,
+        digest: model.digest.as_deref().map(str::to_owned),
+    })
+}

@@ -1,0 +1,134 @@
+//! All SQL of this domain.
+
+use primitives::{NodeId, Timestamp};
+use store::{Json, Row, StoreError, Tx, params};
+
+/// One row of `nodes`.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredNode {
+    pub(crate) id: NodeId,
+    pub(crate) name: String,
+    pub(crate) url: String,
+    pub(crate) kind: String,
+    pub(crate) credential_sealed: Option<Vec<u8>>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) region: Option<String>,
+    pub(crate) weight: f64,
+    pub(crate) draining: bool,
+    pub(crate) source: String,
+    pub(crate) max_in_flight: Option<u32>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+}
+
+impl StoredNode {
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.get("id")?,
+            name: row.get("name")?,
+            url: row.get("url")?,
+            kind: row.get("kind")?,
+            credential_sealed: row.get("credential_sealed")?,
+            tags: row.get::<Json<Vec<String>>>("tags")?.0,
+            region: row.get("region")?,
+            weight: row.get("weight")?,
+            draining: row.get("draining")?,
+            source: row.get("source")?,
+            max_in_flight: row.get("max_in_flight")?,
+            created_at: row.get("created_at")?,
+            updated_at: row.get("updated_at")?,
+        })
+    }
+}
+
+/// Lists all nodes.
+pub(crate) async fn list_nodes(tx: &mut Tx) -> Result<Vec<StoredNode>, StoreError> {
+    tx.fetch_all(
+        "SELECT id, name, url, kind, credential_sealed, tags, region, weight, draining, source, max_in_flight, \
+         created_at, updated_at FROM nodes ORDER BY name",
+        (),
+    )
+    .await?
+    .iter()
+    .map(StoredNode::read)
+    .collect()
+}
+
+/// Inserts a node. A taken name is a conflict with `nodes_name`.
+pub(crate) async fn insert_node(tx: &mut Tx, node: StoredNode) -> Result<(), StoreError> {
+    let tags = serde_json::Value::from(node.tags);
+    tx.execute(
+        "INSERT INTO nodes (id, name, url, kind, credential_sealed, tags, region, weight, draining, source, \
+         max_in_flight, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        params![
+            node.id,
+            node.name,
+            node.url,
+            node.kind,
+            node.credential_sealed,
+            tags,
+            node.region,
+            node.weight,
+            node.draining,
+            node.source,
+            node.max_in_flight,
+            node.created_at,
+            node.updated_at
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Writes everything of a node that can change. Returns whether the node exists.
+pub(crate) async fn update_node(tx: &mut Tx, node: StoredNode) -> Result<bool, StoreError> {
+    let tags = serde_json::Value::from(node.tags);
+    let changed = tx
+        .execute(
+            "UPDATE nodes SET name = $2, url = $3, kind = $4, credential_sealed = $5, tags = $6, region = $7, \
+             weight = $8, draining = $9, source = $10, max_in_flight = $11, updated_at = $12 WHERE id = $1",
+            params![
+                node.id,
+                node.name,
+                node.url,
+                node.kind,
+                node.credential_sealed,
+                tags,
+                node.region,
+                node.weight,
+                node.draining,
+                node.source,
+                node.max_in_flight,
+                node.updated_at
+            ],
+        )
+        .await?;
+    Ok(changed > 0)
+}
+
+/// Deletes a node. Returns whether it existed.
+pub(crate) async fn delete_node(tx: &mut Tx, id: NodeId) -> Result<bool, StoreError> {
+    Ok(tx.execute("DELETE FROM nodes WHERE id = $1", params![id]).await? > 0)
+}
+
+fn declined_key(url: &str) -> String {
+    format!("cluster.not_adopted.{url}")
+}
+
+/// Remembers that a server found on this machine was removed by a person, and must not be adopted again.
+pub(crate) async fn decline_adoption(tx: &mut Tx, url: &str) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING",
+        params![declined_key(url), "removed"],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Tells whether a server found on this machine was removed by a person.
+pub(crate) async fn is_adoption_declined(tx: &mut Tx, url: &str) -> Result<bool, StoreError> {
+    Ok(tx
+        .fetch_optional("SELECT key FROM settings WHERE key = $1", params![declined_key(url)])
+        .await?
+        .is_some())
+}

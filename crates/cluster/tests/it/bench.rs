@@ -1,0 +1,164 @@
+//! A registry over a test database, with everything that it needs around it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use cluster::{ClusterConfig, ClusterDeps, FleetSnapshot, NodeSpec, NodeView, Registry};
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use identity::{AuthConfig, Identity};
+use primitives::{Clock, Secret, SystemClock};
+use serde_json::Value;
+use store::testing::TestStore;
+use store::{Db, Sealer};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::ServiceExt as _;
+use web::outbound::{Client, ClientConfig, Reach};
+
+const PASSWORD: &str = "a long password for tests";
+/// Longer than any of these tests needs: reached only when one fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Bench {
+    pub(crate) registry: Registry,
+    pub(crate) db: Db,
+    router: Router,
+    token: String,
+    probes: CancellationToken,
+    _stop: DropGuard,
+}
+
+/// Probes often, so that tests are quick.
+pub(crate) fn quick() -> ClusterConfig {
+    ClusterConfig {
+        probe_interval: Duration::from_millis(250),
+        probe_timeout: Duration::from_secs(2),
+        check_timeout: Duration::from_millis(300),
+        reconcile_interval: Duration::from_millis(100),
+    }
+}
+
+pub(crate) fn deps(db: Db) -> ClusterDeps {
+    let key = Secret::new("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned());
+    ClusterDeps {
+        db,
+        sealer: Arc::new(Sealer::from_base64(&key).unwrap()),
+        clock: Arc::new(SystemClock::new()),
+        client: Client::new(ClientConfig::new(Reach::Nodes)).unwrap(),
+    }
+}
+
+impl Bench {
+    /// Opens everything; nodes are watched only after [`Self::watch`].
+    pub(crate) async fn open(store: &TestStore) -> Self {
+        let db = store.migrated().await;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let auth = AuthConfig {
+            required: true,
+            loopback_only: true,
+            admin_password: Some(Secret::new(PASSWORD.to_owned())),
+        };
+        let (identity, _) = Identity::open(db.clone(), clock, auth).await.unwrap();
+        let signed_in = identity
+            .sign_in("admin", Secret::new(PASSWORD.to_owned()), None)
+            .await
+            .unwrap();
+        let registry = Registry::open(deps(db.clone()), quick()).await.unwrap();
+        let (router, _) = registry.routes(&identity).split_for_parts();
+        let probes = CancellationToken::new();
+        Self {
+            registry,
+            db,
+            router,
+            token: signed_in.token.expose().clone(),
+            _stop: probes.clone().drop_guard(),
+            probes,
+        }
+    }
+
+    pub(crate) async fn sqlite() -> (TestStore, Self) {
+        let store = TestStore::sqlite().await;
+        let bench = Self::open(&store).await;
+        (store, bench)
+    }
+
+    pub(crate) fn watch(&self) {
+        self.registry.start_probes(self.probes.clone());
+    }
+
+    /// Ends everything and gives the database back, as a stop of the process does.
+    pub(crate) async fn stop(self) {
+        self.probes.cancel();
+        self.registry.stopped().await;
+        self.db.close().await;
+    }
+
+    pub(crate) async fn add(&self, name: &str, url: &str) -> Arc<NodeView> {
+        self.registry.add_node(NodeSpec::new(name, url)).await.unwrap().node
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Arc<NodeView> {
+        self.registry.load_node(name).unwrap()
+    }
+
+    /// Waits until a snapshot satisfies `wanted`.
+    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&FleetSnapshot) -> bool) {
+        let mut changes = self.registry.subscribe();
+        let reached = async {
+            while !wanted(&self.registry.snapshot()) {
+                changes.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+            panic!("not reached: {what}; the fleet is {:#?}", self.registry.snapshot().nodes);
+        }
+    }
+
+    pub(crate) async fn until_state(&self, name: &str, state: &str) {
+        let is_there = |fleet: &FleetSnapshot| {
+            fleet.find_node_named(name).is_some_and(|node| node.state.as_str() == state)
+        };
+        self.until(&format!("{name} is {state}"), is_there).await;
+    }
+
+    /// Calls the API as the administrator.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        self.call_as(Some(&self.token), method, path, body).await
+    }
+
+    pub(crate) async fn call_as(
+        &self,
+        token: Option<&str>,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = match body {
+            Some(body) => request
+                .header("content-type", "application/json")
+                .body(Body::from(body.to_string())),
+            None => request.body(Body::empty()),
+        };
+        let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).unwrap()
+        };
+        (status, body)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.call(Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        body
+    }
+}

@@ -1,0 +1,194 @@
+//! What stands behind an address is found out, and what cannot be used is refused with what to do.
+
+use cluster::{NodeKind, NodeSpec, ServerFlavour};
+use http::{Method, StatusCode};
+use primitives::{Classify as _, ErrorKind};
+use serde_json::json;
+
+use crate::bench::Bench;
+use crate::server::{Reply, Server, openai_list};
+
+#[tokio::test]
+async fn ollama_is_recognised_and_its_models_are_learned() {
+    let (_store, bench) = Bench::sqlite().await;
+    let server = Server::ollama(&["llama3.2:3b", "nomic-embed-text:latest"]).await;
+    let node = bench.add("gpu1", &format!("{}/v1/", server.url())).await;
+    assert_eq!((node.kind, node.server), (NodeKind::Ollama, ServerFlavour::Ollama));
+    assert_eq!(node.version.as_deref(), Some("0.33.0"));
+    assert_eq!(node.url.as_ref().unwrap().as_str(), server.url());
+    let model = &node.models[0];
+    assert_eq!(&*model.name, "llama3.2:3b");
+    assert_eq!(model.details.family, "llama");
+    assert_eq!((model.context_length, model.embedding_length), (Some(131_072), Some(3_072)));
+    assert_eq!(model.capabilities, ["completion", "tools"]);
+    assert_eq!(model.loaded.unwrap().context, Some(8_192));
+    assert_eq!(node.models[1].loaded, None);
+    let snapshot = bench.registry.snapshot();
+    assert_eq!(snapshot.replicas("Nomic-Embed-Text").len(), 1);
+    assert_eq!(node.state.as_str(), "ready");
+}
+
+#[tokio::test]
+async fn every_openai_compatible_server_is_told_apart() {
+    let (_store, bench) = Bench::sqlite().await;
+
+    let vllm = Server::vllm("Qwen/Qwen2.5-7B-Instruct").await;
+    let node = bench.add("vllm", &vllm.url()).await;
+    assert_eq!((node.kind, node.server), (NodeKind::OpenAi, ServerFlavour::Vllm));
+    assert_eq!(node.version.as_deref(), Some("0.19.1"));
+    assert_eq!(node.models[0].loaded.unwrap().context, Some(32_768));
+
+    let llama = Server::llama_server("model.gguf").await;
+    let node = bench.add("llama", &llama.url()).await;
+    assert_eq!(node.server, ServerFlavour::LlamaServer);
+    assert_eq!((node.slots, node.version.as_deref()), (Some(4), Some("b9123-abcdef")));
+    assert_eq!(node.models[0].context_length, Some(4_096), "what it was started with, not what was trained");
+    assert_eq!(node.models[0].capabilities, ["completion"]);
+
+    let python = Server::start().await;
+    python.set_json("/v1/models", openai_list("me", &["/models/x.gguf"]));
+    let node = bench.add("python", &python.url()).await;
+    assert_eq!(node.server, ServerFlavour::LlamaCppPython);
+
+    let sglang = Server::start().await;
+    sglang
+        .set_json("/v1/models", openai_list("sglang", &["m"]))
+        .set_json("/server_info", json!({"version": "0.5.3"}));
+    let node = bench.add("sglang", &sglang.url()).await;
+    assert_eq!((node.server, node.version.as_deref()), (ServerFlavour::SgLang, Some("0.5.3")));
+
+    let other = Server::start().await;
+    other.set_json("/v1/models", openai_list("somebody", &["m"]));
+    let node = bench.add("other", &other.url()).await;
+    assert_eq!((node.kind, node.server), (NodeKind::OpenAi, ServerFlavour::Other));
+}
+
+#[tokio::test]
+async fn lm_studio_answers_every_path_and_is_not_taken_for_ollama() {
+    let (_store, bench) = Bench::sqlite().await;
+    let server = Server::start().await;
+    server
+        .set_other(Reply::Json(json!({"error": "Unexpected endpoint or method."})))
+        .set_json("/v1/models", openai_list("organization_owner", &["qwen2.5-7b", "nomic"]))
+        .set_json(
+            "/api/v0/models",
+            json!({"data": [
+                {"id": "qwen2.5-7b", "type": "llm", "arch": "qwen2", "quantization": "4bit",
+                 "compatibility_type": "mlx", "state": "loaded", "max_context_length": 32768,
+                 "loaded_context_length": 4096},
+                {"id": "nomic", "type": "embeddings", "state": "not-loaded", "max_context_length": 2048}]}),
+        );
+    let node = bench.add("studio", &server.url()).await;
+    assert_eq!((node.kind, node.server), (NodeKind::OpenAi, ServerFlavour::LmStudio));
+    let (nomic, qwen) = (&node.models[0], &node.models[1]);
+    assert_eq!((nomic.loaded, nomic.is_embedding_only()), (None, true));
+    assert_eq!(qwen.loaded.unwrap().context, Some(4_096));
+    assert_eq!(qwen.context_length, Some(32_768));
+}
+
+#[tokio::test]
+async fn a_chosen_kind_is_kept() {
+    let (_store, bench) = Bench::sqlite().await;
+    let server = Server::ollama(&["m"]).await;
+    let spec = NodeSpec {
+        kind: Some(NodeKind::OpenAi),
+        ..NodeSpec::new("a", server.url())
+    };
+    let node = bench.registry.add_node(spec).await.unwrap().node;
+    assert_eq!((node.kind, node.server), (NodeKind::OpenAi, ServerFlavour::Ollama));
+}
+
+#[tokio::test]
+async fn something_that_is_no_model_server_is_refused() {
+    let (_store, bench) = Bench::sqlite().await;
+    let server = Server::start().await;
+    server.set_other(Reply::Text("<html>It works!</html>"));
+    let (status, problem) = bench
+        .call(
+            Method::POST,
+            "/api/v1/nodes",
+            Some(json!({"name": "web", "url": server.url()})),
+        )
+        .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("neither Ollama nor OpenAI-compatible"), "{detail}");
+    assert!(bench.registry.snapshot().nodes.is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_key_says_so_and_gets_it() {
+    let (_store, bench) = Bench::sqlite().await;
+    let server = Server::vllm("m").await;
+    server.require_key("k-123");
+    let refused = bench
+        .registry
+        .add_node(NodeSpec::new("a", server.url()))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(refused.public_message().contains("api_key"), "{}", refused.public_message());
+    let spec = NodeSpec {
+        api_key: Some(primitives::Secret::new("k-123".to_owned())),
+        ..NodeSpec::new("a", server.url())
+    };
+    let node = bench.registry.add_node(spec).await.unwrap().node;
+    assert_eq!(node.models.len(), 1);
+    let seen = server.seen("/version").pop().unwrap();
+    assert_eq!(seen.authorization.as_deref(), Some("Bearer k-123"));
+}
+
+#[tokio::test]
+async fn addresses_of_machine_credentials_are_refused() {
+    let (_store, bench) = Bench::sqlite().await;
+    let refused = bench
+        .registry
+        .add_node(NodeSpec::new("a", "http://169.254.169.254"))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(refused.public_message().contains("metadata"), "{}", refused.public_message());
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_added_with_a_warning_and_used_when_it_comes_up() {
+    let (_store, bench) = Bench::sqlite().await;
+    let server = Server::start().await;
+    let address = server.address();
+    server.stop().await;
+    bench.watch();
+    let (status, node) = bench
+        .call(
+            Method::POST,
+            "/api/v1/nodes",
+            Some(json!({"name": "late", "url": format!("http://{address}")})),
+        )
+        .await;
+    assert_eq!(status, StatusCode::CREATED);
+    let warning = node["warning"].as_str().unwrap();
+    assert!(warning.contains("as soon as it answers"), "{warning}");
+    assert_eq!(node["kind"], "unknown");
+    let server = Server::start_at(address).await;
+    server.speak_ollama(&["m"]);
+    bench.until_state("late", "ready").await;
+    let node = bench.node("late");
+    assert_eq!((node.kind, node.models.len()), (NodeKind::Ollama, 1));
+}
+
+#[tokio::test]
+async fn details_are_asked_once_per_digest() {
+    let (_store, bench) = Bench::sqlite().await;
+    let server = Server::ollama(&["a", "b"]).await;
+    bench.add("n", &server.url()).await;
+    bench.watch();
+    let before = server.seen("/api/show").len();
+    // New files under one name: the probe that shows them has gone by the old details of the other.
+    server.speak_ollama(&["a", "b", "c"]);
+    bench.until("c is there", |fleet| !fleet.replicas("c").is_empty()).await;
+    let asked: Vec<String> = server.seen("/api/show")[before..]
+        .iter()
+        .map(|seen| seen.body["model"].as_str().unwrap().to_owned())
+        .collect();
+    let times = |name: &str| asked.iter().filter(|asked| *asked == name).count();
+    assert_eq!((times("a"), times("b"), times("c")), (0, 0, 1), "{asked:?}");
+}

@@ -1,0 +1,10 @@
+//! The registry against real databases and against servers that speak like the ones in the field.
+
+mod bench;
+mod config;
+mod detection;
+mod embedded;
+mod liveness;
+mod nodes;
+mod offline;
+mod server;

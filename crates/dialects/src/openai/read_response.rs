@@ -1,0 +1,405 @@
+//! Reading chunks and whole responses of chat completions, completions and embeddings, with the extras of vLLM and
+//! llama-server. A whole response is a chunk whose choices have a `message` in place of a `delta`.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::decoder::{Progress, malformed};
+use crate::envelope::decode_stream_error;
+use crate::error::ApiError;
+use crate::event::{AlternativeLogprob, Event, FinishReason, TokenLogprob, ToolCallDelta, Usage};
+use crate::json::Text;
+
+const DONE: &[u8] = b"[DONE]";
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    created: Option<i64>,
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
+    #[serde(borrow)]
+    choices: Option<Vec<Choice<'a>>>,
+    usage: Option<UsageWire>,
+    timings: Option<Timings>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    index: u32,
+    #[serde(borrow, alias = "message")]
+    delta: Option<Delta<'a>>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    finish_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    logprobs: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow)]
+    content: Option<Text<'a>>,
+    #[serde(borrow)]
+    reasoning: Option<Text<'a>>,
+    #[serde(borrow)]
+    reasoning_content: Option<Text<'a>>,
+    #[serde(borrow)]
+    refusal: Option<Text<'a>>,
+    #[serde(borrow)]
+    tool_calls: Option<Vec<CallPiece<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct CallPiece<'a> {
+    index: Option<u32>,
+    id: Option<String>,
+    #[serde(borrow)]
+    function: Option<FunctionPiece<'a>>,
+}
+
+#[derive(Deserialize)]
+struct FunctionPiece<'a> {
+    name: Option<String>,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct UsageWire {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    prompt_tokens_details: Option<PromptDetails>,
+    completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct CompletionDetails {
+    reasoning_tokens: Option<u64>,
+}
+
+/// llama-server's own measurements, in milliseconds.
+#[derive(Deserialize)]
+struct Timings {
+    prompt_ms: Option<f64>,
+    predicted_ms: Option<f64>,
+}
+
+/// Reads a chunk of `/v1/chat/completions`.
+pub(crate) fn read_chat_frame(json: &[u8], progress: &mut Progress, events: &mut Vec<Event>) -> Result<(), ApiError> {
+    read_chunk(json, progress, events, chat_logprobs)
+}
+
+/// Reads a chunk of `/v1/completions`.
+pub(crate) fn read_completion_frame(
+    json: &[u8],
+    progress: &mut Progress,
+    events: &mut Vec<Event>,
+) -> Result<(), ApiError> {
+    read_chunk(json, progress, events, completion_logprobs)
+}
+
+fn read_chunk(
+    json: &[u8],
+    progress: &mut Progress,
+    events: &mut Vec<Event>,
+    read_logprobs: fn(&str) -> Option<Vec<TokenLogprob>>,
+) -> Result<(), ApiError> {
+    if json.starts_with(DONE) {
+        progress.complete = true;
+        return Ok(());
+    }
+    let chunk: Chunk<'_> = serde_json::from_slice(json).map_err(|error| malformed(&error))?;
+    if chunk.error.is_some() {
+        return Err(decode_stream_error(json).unwrap_or_else(|| ApiError::upstream("the node failed")));
+    }
+    remember(&chunk, progress);
+    let choices = chunk.choices.unwrap_or_default();
+    progress.usage_only = choices.is_empty() && chunk.usage.is_some();
+    // Requests for several choices pass unread; only the first can be translated or continued.
+    for choice in choices.into_iter().filter(|choice| choice.index == 0) {
+        if let Some(logprobs) = choice.logprobs.and_then(|raw| read_logprobs(raw.get()))
+            && !logprobs.is_empty()
+        {
+            events.push(Event::Logprobs(logprobs));
+        }
+        if let Some(delta) = choice.delta {
+            read_delta(delta, events);
+        }
+        if let Some(text) = choice.text {
+            push_text(text, events);
+        }
+        if let Some(Text(reason)) = choice.finish_reason {
+            events.push(Event::Finish(finish_reason(&reason)));
+        }
+    }
+    if let Some(usage) = chunk.usage {
+        events.push(Event::Usage(usage_of(&usage, chunk.timings.as_ref())));
+    }
+    Ok(())
+}
+
+fn remember(chunk: &Chunk<'_>, progress: &mut Progress) {
+    if progress.id.is_none() {
+        progress.id = chunk.id.as_ref().map(|id| id.0.clone().into_owned());
+        progress.created = chunk.created;
+        progress.model = chunk.model.as_ref().map(|model| model.0.clone().into_owned());
+    }
+}
+
+fn push_text(Text(text): Text<'_>, events: &mut Vec<Event>) {
+    if !text.is_empty() {
+        events.push(Event::Text(text.into_owned()));
+    }
+}
+
+fn read_delta(delta: Delta<'_>, events: &mut Vec<Event>) {
+    if let Some(Text(thinking)) = delta.reasoning.or(delta.reasoning_content)
+        && !thinking.is_empty()
+    {
+        events.push(Event::Thinking(thinking.into_owned()));
+    }
+    if let Some(text) = delta.content {
+        push_text(text, events);
+    }
+    if let Some(text) = delta.refusal {
+        push_text(text, events);
+    }
+    for (position, piece) in (0..).zip(delta.tool_calls.into_iter().flatten()) {
+        let function = piece.function.unwrap_or(FunctionPiece { name: None, arguments: None });
+        events.push(Event::ToolCall(ToolCallDelta {
+            index: piece.index.unwrap_or(position),
+            id: piece.id.filter(|id| !id.is_empty()),
+            name: function.name.filter(|name| !name.is_empty()),
+            arguments: function.arguments.map(argument_text).unwrap_or_default(),
+        }));
+    }
+}
+
+/// Arguments are a string; some servers write the object itself.
+fn argument_text(raw: &RawValue) -> String {
+    match raw.get() {
+        "null" => String::new(),
+        text => serde_json::from_str(text).unwrap_or_else(|_| text.to_owned()),
+    }
+}
+
+pub(crate) fn finish_reason(name: &str) -> FinishReason {
+    match name {
+        "length" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        _ => FinishReason::Stop,
+    }
+}
+
+fn usage_of(wire: &UsageWire, timings: Option<&Timings>) -> Usage {
+    let millis = |ms: Option<f64>| ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1_000.0).ok());
+    Usage {
+        prompt_tokens: wire.prompt_tokens.unwrap_or(0),
+        completion_tokens: wire.completion_tokens.unwrap_or(0),
+        cached_tokens: wire.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens),
+        reasoning_tokens: wire.completion_tokens_details.as_ref().and_then(|details| details.reasoning_tokens),
+        prompt_eval_duration: timings.and_then(|timings| millis(timings.prompt_ms)),
+        eval_duration: timings.and_then(|timings| millis(timings.predicted_ms)),
+        ..Usage::default()
+    }
+}
+
+fn chat_logprobs(json: &str) -> Option<Vec<TokenLogprob>> {
+    #[derive(Deserialize)]
+    struct Wire {
+        content: Option<Vec<Token>>,
+    }
+    #[derive(Deserialize)]
+    struct Token {
+        token: String,
+        logprob: f64,
+        bytes: Option<Vec<u8>>,
+        #[serde(default)]
+        top_logprobs: Vec<Alternative>,
+    }
+    #[derive(Deserialize)]
+    struct Alternative {
+        token: String,
+        logprob: f64,
+        bytes: Option<Vec<u8>>,
+    }
+    let wire: Wire = serde_json::from_str(json).ok()?;
+    let tokens = wire.content?.into_iter().map(|token| TokenLogprob {
+        token: token.token,
+        logprob: token.logprob,
+        bytes: token.bytes,
+        top: token
+            .top_logprobs
+            .into_iter()
+            .map(|top| AlternativeLogprob {
+                token: top.token,
+                logprob: top.logprob,
+                bytes: top.bytes,
+            })
+            .collect(),
+    });
+    Some(tokens.collect())
+}
+
+/// The completions route writes parallel lists. llama-server writes the chat shape there.
+fn completion_logprobs(json: &str) -> Option<Vec<TokenLogprob>> {
+    #[derive(Deserialize)]
+    struct Wire {
+        tokens: Vec<String>,
+        token_logprobs: Vec<Option<f64>>,
+        top_logprobs: Option<Vec<Option<serde_json::Map<String, serde_json::Value>>>>,
+    }
+    let Ok(wire) = serde_json::from_str::<Wire>(json) else {
+        return chat_logprobs(json);
+    };
+    let mut tops = wire.top_logprobs.unwrap_or_default().into_iter();
+    let tokens = wire.tokens.into_iter().zip(wire.token_logprobs).map(|(token, logprob)| TokenLogprob {
+        token,
+        logprob: logprob.unwrap_or(0.0),
+        bytes: None,
+        top: tops
+            .next()
+            .flatten()
+            .into_iter()
+            .flatten()
+            .filter_map(|(token, logprob)| {
+                let logprob = logprob.as_f64()?;
+                Some(AlternativeLogprob { token, logprob, bytes: None })
+            })
+            .collect(),
+    });
+    Some(tokens.collect())
+}
+
+#[derive(Deserialize)]
+struct EmbeddingsBody<'a> {
+    #[serde(borrow)]
+    data: Vec<EmbeddingItem<'a>>,
+    usage: Option<UsageWire>,
+}
+
+#[derive(Deserialize)]
+struct EmbeddingItem<'a> {
+    index: Option<usize>,
+    #[serde(borrow)]
+    embedding: &'a RawValue,
+}
+
+/// Reads the vectors of `/v1/embeddings`, in the order of their inputs.
+pub(crate) fn read_embeddings(body: &[u8], events: &mut Vec<Event>) -> Result<(), ApiError> {
+    let mut body: EmbeddingsBody<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    body.data.sort_by_key(|item| item.index);
+    let vectors: Result<Vec<Vec<f32>>, ApiError> = body.data.iter().map(|item| vector(item.embedding)).collect();
+    events.push(Event::Embeddings(vectors?));
+    if let Some(usage) = &body.usage {
+        events.push(Event::Usage(usage_of(usage, None)));
+    }
+    Ok(())
+}
+
+fn vector(raw: &RawValue) -> Result<Vec<f32>, ApiError> {
+    if !raw.get().starts_with('"') {
+        return serde_json::from_str(raw.get()).map_err(|error| malformed(&error));
+    }
+    let text: String = serde_json::from_str(raw.get()).map_err(|error| malformed(&error))?;
+    let bytes = STANDARD
+        .decode(text)
+        .map_err(|error| ApiError::upstream(format!("the node's embedding is not base64: {error}")))?;
+    let (words, rest) = bytes.as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(ApiError::upstream("the node's embedding is cut short"));
+    }
+    Ok(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Event, FinishReason, Operation, ResponseDecoder, ToolCallDelta, decode_whole};
+
+    fn decode(operation: Operation, frames: &[&str]) -> (Vec<Event>, bool) {
+        let mut decoder = ResponseDecoder::new(operation);
+        let mut events = Vec::new();
+        for frame in frames {
+            decoder.push(frame.as_bytes(), &mut events);
+        }
+        (events, decoder.is_complete())
+    }
+
+    #[test]
+    fn a_chat_stream_becomes_events() {
+        let (events, complete) = decode(
+            Operation::OpenAiChat,
+            &[
+                ": ping\n\n",
+                "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":null}}]}\n\n",
+                "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"hm\"}}]}\r\n\r\n",
+                "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-0.5,\"bytes\":[97],\"top_logprobs\":[]}]}}]}\n\n",
+                "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":1,\"id\":\"i\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\"}}]}}]}\n\n",
+                "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\n",
+                "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":3,\"prompt_tokens_details\":{\"cached_tokens\":1}}}\n\n",
+                "data: [DONE]\n\n",
+            ],
+        );
+        assert!(complete);
+        assert_eq!(events[0], Event::Thinking("hm".into()));
+        assert!(matches!(&events[1], Event::Logprobs(tokens) if tokens[0].bytes == Some(vec![97])));
+        assert_eq!(events[2], Event::Text("a".into()));
+        assert_eq!(
+            events[3],
+            Event::ToolCall(ToolCallDelta {
+                index: 1,
+                id: Some("i".into()),
+                name: Some("f".into()),
+                arguments: "{\"a".into()
+            })
+        );
+        assert_eq!(events[4], Event::Finish(FinishReason::ToolCalls));
+        assert!(matches!(&events[5], Event::Usage(usage) if usage.cached_tokens == Some(1)));
+    }
+
+    #[test]
+    fn a_stream_without_its_end_mark_is_truncated() {
+        let mut decoder = ResponseDecoder::new(Operation::OpenAiChat);
+        let mut events = Vec::new();
+        decoder.push(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n", &mut events);
+        assert!(decoder.finish().is_err());
+        decoder.push(b"data: [DONE]\n\n", &mut events);
+        assert!(decoder.finish().is_ok());
+    }
+
+    #[test]
+    fn completions_bring_text_and_parallel_logprobs() {
+        let body = br#"{"choices":[{"index":0,"text":"ab","finish_reason":"length","logprobs":{"tokens":["a","b"],
+            "token_logprobs":[-1,-2.5],"top_logprobs":[{"a":-1,"c":-3},null],"text_offset":[0,1]}}],
+            "usage":{"prompt_tokens":1,"completion_tokens":2},"timings":{"prompt_ms":1.5,"predicted_ms":2}}"#;
+        let events = decode_whole(Operation::OpenAiCompletions, 200, body).unwrap();
+        assert!(matches!(&events[0], Event::Logprobs(tokens) if tokens[0].top[1].token == "c" && tokens[1].top.is_empty()));
+        assert_eq!(events[1], Event::Text("ab".into()));
+        assert_eq!(events[2], Event::Finish(FinishReason::Length));
+        assert!(matches!(&events[3], Event::Usage(usage) if usage.prompt_eval_duration.unwrap().as_micros() == 1_500));
+    }
+
+    #[test]
+    fn vectors_are_read_as_numbers_and_as_base64_in_input_order() {
+        let body = br#"{"data":[{"index":1,"embedding":"AACAPwAAAEA="},{"index":0,"embedding":[0.5,0.25]}],"usage":{"prompt_tokens":3}}"#;
+        let events = decode_whole(Operation::OpenAiEmbeddings, 200, body).unwrap();
+        assert_eq!(events[0], Event::Embeddings(vec![vec![0.5, 0.25], vec![1.0, 2.0]]));
+        assert!(decode_whole(Operation::OpenAiEmbeddings, 200, br#"{"data":[{"embedding":"AAA="}]}"#).is_err());
+    }
+}

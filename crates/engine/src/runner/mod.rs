@@ -1,0 +1,230 @@
+//! The thread that owns one model while it is in memory: it takes jobs, lets sequences take turns token by token, and leaves when idle.
+
+mod answer;
+mod cache_pool;
+mod embedding;
+mod queue;
+mod sequence;
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use primitives::{Clock, MonotonicTime};
+use tokio::sync::mpsc;
+
+pub(crate) use queue::{EmbedJob, GenerateJob, Job, Queue};
+
+use crate::error::EngineError;
+use crate::file::{Refusal, Source};
+use crate::generation::GenerationEvent;
+use crate::loaded::{Body, Loaded};
+use crate::request::{GenerateRequest, Prompt};
+use cache_pool::CachePool;
+use embedding::Embedding;
+use queue::Patience;
+use sequence::{Progress, Sequence, Start};
+
+/// What every runner of an engine needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_sequences: usize,
+    pub(crate) max_context: usize,
+    pub(crate) idle_unload: Option<Duration>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Starts the thread that serves `queue` with the model at `source`.
+pub(crate) fn start(name: &str, source: Source, queue: Arc<Queue>, limits: Limits) {
+    let model = name.to_owned();
+    let jobs = queue.clone();
+    let spawned = std::thread::Builder::new().name("remuda-model".to_owned()).spawn(move || {
+        // A panic in here must not leave callers waiting for a thread that is gone.
+        let served = catch_unwind(AssertUnwindSafe(|| serve(&model, &source, &jobs, &limits)));
+        if served.is_err() {
+            tracing::error!(%model, "the model's thread panicked");
+            jobs.fail_all(&EngineError::Failed("the model's thread panicked".to_owned()));
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::error!(model = name, %error, "cannot start a thread for the model");
+        queue.fail_all(&EngineError::Failed("cannot start a thread for the model".to_owned()));
+    }
+}
+
+fn serve(name: &str, source: &Source, queue: &Queue, limits: &Limits) {
+    let began = limits.clock.monotonic();
+    let loaded = match Loaded::load(source, limits.max_context, &limits.clock) {
+        Ok(loaded) => loaded,
+        Err(Refusal(reason)) => {
+            tracing::error!(model = name, %reason, "cannot load the model");
+            queue.fail_all(&EngineError::Failed(format!("cannot load the model: {reason}")));
+            return;
+        }
+    };
+    let ready = limits.clock.monotonic();
+    tracing::info!(model = name, took_ms = ready.since(began).as_millis() as u64, "model loaded");
+    queue.set_loaded();
+    let mut runner = Runner {
+        loaded,
+        ready,
+        limits,
+        waiting: VecDeque::new(),
+        active: Vec::new(),
+        embeddings: VecDeque::new(),
+        pool: CachePool::new(limits.max_sequences),
+    };
+    while let Some(jobs) = queue.take(runner.patience()) {
+        for job in jobs {
+            runner.accept(job);
+        }
+        runner.turn();
+    }
+    tracing::info!(model = name, "model unloaded");
+}
+
+struct Runner<'a> {
+    loaded: Loaded,
+    ready: MonotonicTime,
+    limits: &'a Limits,
+    waiting: VecDeque<Start>,
+    active: Vec<(Sequence, Progress)>,
+    embeddings: VecDeque<Embedding>,
+    pool: CachePool,
+}
+
+impl Runner<'_> {
+    /// Tells how long the queue may be waited for.
+    fn patience(&self) -> Patience {
+        if self.active.is_empty() && self.waiting.is_empty() && self.embeddings.is_empty() {
+            Patience::Idle(self.limits.idle_unload)
+        } else if self.embeddings.is_empty() && self.active.iter().all(|(_, progress)| *progress == Progress::Stalled) {
+            Patience::Stalled
+        } else {
+            Patience::None
+        }
+    }
+
+    fn accept(&mut self, job: Job) {
+        match job {
+            Job::Generate(job) => self.accept_generation(*job),
+            Job::Embed(job) => self.accept_embedding(job),
+            Job::Tokenize { text, reply } => answer(reply, self.loaded.tokenizer.encode(&text).map(|ids| ids.len())),
+            Job::Load { reply } => answer(reply, Ok(())),
+        }
+    }
+
+    fn accept_generation(&mut self, job: GenerateJob) {
+        let GenerateJob { request, events, accepted, submitted } = job;
+        match self.prepare(&request, events, submitted) {
+            Ok(start) => {
+                if accepted.send(Ok(())).is_ok() {
+                    self.waiting.push_back(start);
+                }
+            }
+            Err(error) => answer(accepted, Err(error)),
+        }
+    }
+
+    fn prepare(
+        &self,
+        request: &GenerateRequest,
+        events: mpsc::Sender<GenerationEvent>,
+        submitted: MonotonicTime,
+    ) -> Result<Start, EngineError> {
+        let Body::Decoder { model, template } = &self.loaded.body else {
+            return Err(EngineError::Unsupported("this model makes embeddings and cannot generate text".to_owned()));
+        };
+        let tokenizer = &self.loaded.tokenizer;
+        let (text, opens) = match &request.prompt {
+            Prompt::Chat(chat) => (template.render(chat)?, !chat.continue_last),
+            Prompt::Raw(text) => (text.clone(), false),
+        };
+        let prompt = tokenizer.encode(&text)?;
+        if prompt.is_empty() {
+            return Err(EngineError::Invalid("the prompt is empty".to_owned()));
+        }
+        let most = model.spec().context.min(self.limits.max_context);
+        let context = request.num_ctx.map_or(most, |context| context.clamp(1, most));
+        if prompt.len() >= context {
+            return Err(EngineError::ContextOverflow { prompt: prompt.len(), context });
+        }
+        Ok(Start {
+            prompt,
+            events,
+            context,
+            sampling: request.sampling.clone(),
+            fresh_seed: fresh_seed(),
+            strip_space: opens && tokenizer.leads_with_space(),
+            load: self.ready.since(submitted),
+        })
+    }
+
+    fn accept_embedding(&mut self, job: EmbedJob) {
+        let most = match &self.loaded.body {
+            Body::Decoder { model, .. } => model.spec().context,
+            Body::Encoder(model) => model.spec().context,
+        };
+        let context = most.min(self.limits.max_context);
+        let load = self.ready.since(job.submitted);
+        let now = self.limits.clock.monotonic();
+        match Embedding::prepare(job.request, &self.loaded.tokenizer, context, load, now) {
+            Ok(work) => self.embeddings.push_back(work.replying_to(job.reply)),
+            Err(error) => answer(job.reply, Err(error)),
+        }
+    }
+
+    /// Gives every sequence one turn, and one embedding text a turn.
+    fn turn(&mut self) {
+        self.admit();
+        let clock = self.limits.clock.as_ref();
+        if let Body::Decoder { model, .. } = &mut self.loaded.body {
+            for (sequence, progress) in &mut self.active {
+                let step = catch_unwind(AssertUnwindSafe(|| sequence.step(model, &self.loaded.tokenizer, clock)));
+                *progress = step.unwrap_or_else(|_| sequence.fail("the computation panicked"));
+            }
+        }
+        for place in (0..self.active.len()).rev() {
+            if self.active[place].1 == Progress::Over {
+                let (sequence, _) = self.active.swap_remove(place);
+                self.pool.put(sequence.into_cache());
+            }
+        }
+        if let Some(mut work) = self.embeddings.pop_front() {
+            let done = catch_unwind(AssertUnwindSafe(|| work.step(&mut self.loaded.body, clock)));
+            match done {
+                Ok(true) => {}
+                Ok(false) => self.embeddings.push_back(work),
+                Err(_) => work.fail("the computation panicked"),
+            }
+        }
+    }
+
+    fn admit(&mut self) {
+        let Body::Decoder { model, .. } = &self.loaded.body else {
+            return;
+        };
+        while self.active.len() < self.limits.max_sequences {
+            let Some(start) = self.waiting.pop_front() else {
+                return;
+            };
+            if start.events.is_closed() {
+                continue;
+            }
+            let reused = self.pool.take(&start.prompt, model.spec());
+            let sequence = Sequence::start(start, reused, self.limits.clock.monotonic());
+            self.active.push((sequence, Progress::Working));
+        }
+    }
+}
+
+/// Answers a caller who may have gone away meanwhile.
+fn answer<T>(reply: tokio::sync::oneshot::Sender<T>, value: T) {
+    drop(reply.send(value));
+}
+
+fn fresh_seed() -> u64 {
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

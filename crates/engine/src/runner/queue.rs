@@ -1,0 +1,172 @@
+//! Jobs on their way to a model's thread. Callers hold a permit each, which bounds the queue.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use primitives::MonotonicTime;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::EngineError;
+use crate::generation::GenerationEvent;
+use crate::request::{EmbedRequest, Embeddings, GenerateRequest};
+
+/// How long a thread sleeps between looks at sequences whose readers are slow.
+const STALLED_NAP: Duration = Duration::from_millis(2);
+
+/// Something for a model's thread to do.
+pub(crate) enum Job {
+    Generate(Box<GenerateJob>),
+    Embed(EmbedJob),
+    Tokenize { text: String, reply: oneshot::Sender<Result<usize, EngineError>> },
+    Load { reply: oneshot::Sender<Result<(), EngineError>> },
+}
+
+/// A text to generate, with where its events go.
+pub(crate) struct GenerateJob {
+    pub(crate) request: GenerateRequest,
+    pub(crate) events: mpsc::Sender<GenerationEvent>,
+    /// Told once the prompt is known to fit.
+    pub(crate) accepted: oneshot::Sender<Result<(), EngineError>>,
+    pub(crate) submitted: MonotonicTime,
+}
+
+/// Texts to embed.
+pub(crate) struct EmbedJob {
+    pub(crate) request: EmbedRequest,
+    pub(crate) reply: oneshot::Sender<Result<Embeddings, EngineError>>,
+    pub(crate) submitted: MonotonicTime,
+}
+
+impl Job {
+    fn fail(self, error: EngineError) {
+        match self {
+            Self::Generate(job) => drop(job.accepted.send(Err(error))),
+            Self::Embed(job) => drop(job.reply.send(Err(error))),
+            Self::Tokenize { reply, .. } => drop(reply.send(Err(error))),
+            Self::Load { reply } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+/// How long a thread is willing to wait for jobs.
+pub(crate) enum Patience {
+    /// It has other work.
+    None,
+    /// It waits for slow readers.
+    Stalled,
+    /// It has nothing to do, and leaves after this time.
+    Idle(Option<Duration>),
+}
+
+/// The queue between callers and a model's thread.
+#[derive(Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Whether a thread serves the queue.
+    served: bool,
+    loaded: bool,
+    /// The thread shall leave as soon as it has nothing to do.
+    unload: bool,
+    /// The engine is gone: the thread shall leave at once.
+    closed: bool,
+}
+
+impl Queue {
+    /// Adds a job. Returns whether the caller must start a thread.
+    #[must_use]
+    pub(crate) fn push(&self, job: Job) -> bool {
+        let mut state = self.lock();
+        state.jobs.push_back(job);
+        self.changed.notify_one();
+        !std::mem::replace(&mut state.served, true)
+    }
+
+    /// Takes all jobs, waiting as long as the thread has patience. `None` means that the thread must leave.
+    pub(crate) fn take(&self, patience: Patience) -> Option<VecDeque<Job>> {
+        let mut state = self.lock();
+        let nothing = |state: &mut State| state.jobs.is_empty() && !state.closed && !state.unload;
+        let mut expired = false;
+        let idle = matches!(patience, Patience::Idle(_));
+        match patience {
+            Patience::None => {}
+            Patience::Stalled => {
+                state = self
+                    .changed
+                    .wait_timeout_while(state, STALLED_NAP, |state| state.jobs.is_empty() && !state.closed)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            }
+            Patience::Idle(Some(limit)) => {
+                let (after, timeout) =
+                    self.changed.wait_timeout_while(state, limit, nothing).unwrap_or_else(PoisonError::into_inner);
+                state = after;
+                expired = timeout.timed_out();
+            }
+            Patience::Idle(None) => {
+                state = self.changed.wait_while(state, nothing).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        let leaves = state.closed || (idle && state.jobs.is_empty() && (state.unload || expired));
+        if leaves {
+            state.served = false;
+            state.loaded = false;
+            state.unload = false;
+            return None;
+        }
+        Some(std::mem::take(&mut state.jobs))
+    }
+
+    /// Notes that the model is in memory.
+    pub(crate) fn set_loaded(&self) {
+        self.lock().loaded = true;
+    }
+
+    /// Tells whether the model is in memory.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.lock().loaded
+    }
+
+    /// Asks the thread to leave once it has nothing to do.
+    pub(crate) fn unload(&self) {
+        let mut state = self.lock();
+        state.unload = state.served;
+        self.changed.notify_one();
+    }
+
+    /// Makes the thread leave at once and fails what waits.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Fails every waiting job; the thread leaves.
+    pub(crate) fn fail_all(&self, error: &EngineError) {
+        let jobs = {
+            let mut state = self.lock();
+            state.served = false;
+            state.loaded = false;
+            state.unload = false;
+            std::mem::take(&mut state.jobs)
+        };
+        for job in jobs {
+            job.fail(error.clone());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}

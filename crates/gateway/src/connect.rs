@@ -1,0 +1,89 @@
+//! One client connection: HTTP/1.1 with limits against slow and oversized heads.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::front;
+use crate::shared::{Shared, Worker};
+
+/// Most header lines of a request; more are answered with 431.
+const MAX_HEADERS: usize = 100;
+/// Largest head of a request in bytes; more is answered with 431.
+const MAX_HEAD: usize = 64 << 10;
+
+/// Counts an open connection until dropped.
+pub(crate) struct ConnectionGuard {
+    shared: Arc<Shared>,
+}
+
+impl ConnectionGuard {
+    /// Counts a connection in, or returns `None` at the limit.
+    pub(crate) fn acquire(shared: &Arc<Shared>) -> Option<Self> {
+        let before = shared.connections.fetch_add(1, Ordering::Relaxed);
+        if before >= shared.config.max_connections {
+            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            shared.metrics.connections_refused.inc();
+            return None;
+        }
+        shared.metrics.connections.inc();
+        Some(Self { shared: shared.clone() })
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared.metrics.connections.dec();
+    }
+}
+
+/// Serves one connection until the client closes it, it breaks a limit, or `drain` asks for its end after the
+/// request under way.
+pub(crate) async fn serve(
+    worker: Arc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    drain: CancellationToken,
+    guard: ConnectionGuard,
+) {
+    let config = &worker.shared.config;
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD);
+    let service = service_fn(|request| {
+        let worker = worker.clone();
+        // On the heap, so that an idle connection does not hold the room of a request.
+        Box::pin(async move { Ok::<_, Infallible>(front::answer(&worker, peer, request).await) })
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let drained = drain.cancelled();
+    tokio::pin!(drained);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, %peer, "client connection ended");
+                }
+                break;
+            }
+            () = &mut drained, if !draining => {
+                connection.as_mut().graceful_shutdown();
+                draining = true;
+            }
+        }
+    }
+    drop(guard);
+}

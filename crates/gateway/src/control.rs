@@ -1,0 +1,62 @@
+//! The bridge to the control plane: its routes run on their own runtime, so that a slow query never delays a token.
+
+use std::net::SocketAddr;
+
+use axum::extract::ConnectInfo;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+use tower::ServiceExt as _;
+
+use crate::body::ReplyBody;
+
+/// The control plane's routes and the runtime they run on.
+#[derive(Clone, Debug)]
+pub struct ControlPlane {
+    router: axum::Router,
+    runtime: Handle,
+}
+
+impl ControlPlane {
+    /// Takes the routes for everything that is not inference.
+    pub const fn new(router: axum::Router, runtime: Handle) -> Self {
+        Self { router, runtime }
+    }
+
+    /// Returns the runtime for work that must not run on a worker.
+    pub(crate) const fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Answers a request that came over a connection.
+    pub(crate) async fn call(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<ReplyBody> {
+        self.call_with_body(peer, request.map(axum::body::Body::new)).await
+    }
+
+    /// Answers a request whose body is at hand. A client that goes away ends the work.
+    pub(crate) async fn call_with_body(
+        &self,
+        peer: SocketAddr,
+        mut request: Request<axum::body::Body>,
+    ) -> Response<ReplyBody> {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let answer = self.router.clone().oneshot(request);
+        match AbortOnDropHandle::new(self.runtime.spawn(answer)).await {
+            Ok(Ok(response)) => response.map(ReplyBody::Boxed),
+            Ok(Err(never)) => match never {},
+            Err(error) => {
+                tracing::error!(%error, "a control-plane handler ended abnormally");
+                let mut response = Response::new(ReplyBody::whole(
+                    r#"{"type":"about:blank","title":"Internal error","status":500,"detail":"the request could not be finished: see the server's log"}"#,
+                ));
+                *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+                response.headers_mut().insert(
+                    http::header::CONTENT_TYPE,
+                    http::HeaderValue::from_static("application/problem+json"),
+                );
+                response
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! One inference request from arrival to its record: the state that every step adds to.
+//!
+//! Dropping an exchange that was not ended books it as cancelled: a client that goes away drops the future or the body
+//! that owns it, and with it the connection to the node.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialects::{ApiError, Operation, Request, Usage};
+use http::HeaderValue;
+use identity::{Principal, PrincipalKind};
+use primitives::{ErrorKind, MonotonicTime, NodeId, RequestId, Timestamp};
+use scheduling::{CallOutcome, SpeedSample};
+
+use crate::fleet_view::{Replica, Route};
+use crate::record::{AttemptRecord, Caller, Outcome, RequestRecord};
+use crate::shared::{InFlight, Shared, Worker};
+use crate::upstream::attempt::Opened;
+
+/// Longest model name kept in a record, in characters.
+const RECORDED_NAME: usize = 200;
+/// Longest error text kept in a record, in characters.
+const RECORDED_ERROR: usize = 500;
+
+/// What the head of the body said, owned.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// The model as the client wrote it.
+    pub(crate) model: String,
+    /// Where that name stands in the body, quotes included.
+    pub(crate) model_span: Option<Range<usize>>,
+    /// Whether a stream is wanted.
+    pub(crate) stream: bool,
+    /// Whether the client wants usage in the stream (OpenAI).
+    pub(crate) include_usage: bool,
+    /// Whether there is no prompt, which in Ollama loads or unloads the model.
+    pub(crate) empty_prompt: bool,
+    /// The context size asked for.
+    pub(crate) num_ctx: Option<u32>,
+    /// The most tokens wanted.
+    pub(crate) max_tokens: Option<u32>,
+    /// Estimated prompt tokens.
+    pub(crate) prompt_tokens: u32,
+    /// Hashes of the prompt's leading blocks.
+    pub(crate) prefix: Vec<u64>,
+}
+
+/// The name of the node asked last, readable while the exchange is lent to the opening of a node.
+pub(crate) type NodeName = Arc<parking_lot::Mutex<Option<Arc<str>>>>;
+
+/// A request under way.
+pub(crate) struct Exchange {
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) id: RequestId,
+    pub(crate) operation: Operation,
+    pub(crate) body: Bytes,
+    pub(crate) asked: Asked,
+    pub(crate) route: Arc<Route>,
+    /// The node and model that serve it now.
+    pub(crate) replica: Option<Arc<Replica>>,
+    pub(crate) node_name: NodeName,
+    /// Nodes that failed for this request since its answer last made progress.
+    pub(crate) tried: Vec<NodeId>,
+    /// Tries since then.
+    pub(crate) tries: usize,
+    pub(crate) attempts: Vec<AttemptRecord>,
+    pub(crate) retries: u32,
+    pub(crate) continued: u32,
+    pub(crate) policy: &'static str,
+    /// Tokens that the client had when the present node took over.
+    pub(crate) continued_after: u64,
+    /// The client's trace context, passed on to nodes.
+    pub(crate) traceparent: Option<HeaderValue>,
+    canonical: Option<Request>,
+    caller: Caller,
+    caller_name: Arc<str>,
+    peer: SocketAddr,
+    received_at: Timestamp,
+    arrived: MonotonicTime,
+    first_token: Option<MonotonicTime>,
+    ended: bool,
+    _in_flight: InFlight,
+}
+
+/// What is known when a request has been authenticated and read.
+pub(crate) struct Arrival {
+    pub(crate) id: RequestId,
+    pub(crate) operation: Operation,
+    pub(crate) principal: Principal,
+    pub(crate) peer: SocketAddr,
+    pub(crate) received_at: Timestamp,
+    pub(crate) arrived: MonotonicTime,
+    pub(crate) traceparent: Option<HeaderValue>,
+}
+
+impl Exchange {
+    /// Begins the bookkeeping of a request.
+    pub(crate) fn new(
+        worker: Arc<Worker>,
+        arrival: Arrival,
+        in_flight: InFlight,
+        body: Bytes,
+        asked: Asked,
+        route: Arc<Route>,
+    ) -> Self {
+        let policy = route.policy.name();
+        let caller = match arrival.principal.kind {
+            PrincipalKind::Anonymous => Caller::Anonymous,
+            PrincipalKind::Key(id) => Caller::Key(id),
+            PrincipalKind::User(id) => Caller::User(id),
+        };
+        Self {
+            worker,
+            id: arrival.id,
+            operation: arrival.operation,
+            body,
+            asked,
+            route,
+            replica: None,
+            node_name: NodeName::default(),
+            tried: Vec::new(),
+            tries: 0,
+            attempts: Vec::with_capacity(1),
+            retries: 0,
+            continued: 0,
+            policy,
+            continued_after: 0,
+            traceparent: arrival.traceparent,
+            canonical: None,
+            caller,
+            caller_name: arrival.principal.name,
+            peer: arrival.peer,
+            received_at: arrival.received_at,
+            arrived: arrival.arrived,
+            first_token: None,
+            ended: false,
+            _in_flight: in_flight,
+        }
+    }
+
+    /// Returns what all workers share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.worker.shared
+    }
+
+    /// Returns the request in canonical form, reading the body in full at the first call.
+    pub(crate) fn canonical(&mut self) -> Result<&Request, ApiError> {
+        if self.canonical.is_none() {
+            self.canonical = Some(dialects::decode_request(self.operation, &self.body)?);
+        }
+        self.canonical
+            .as_ref()
+            .ok_or_else(|| ApiError::new(ErrorKind::Bug, "the request was lost: please report this"))
+    }
+
+    /// Returns when the request arrived.
+    pub(crate) const fn received_at(&self) -> Timestamp {
+        self.received_at
+    }
+
+    /// Returns microseconds since the request arrived.
+    pub(crate) fn elapsed_us(&self) -> u64 {
+        self.elapsed().as_micros() as u64
+    }
+
+    /// Returns the time since the request arrived.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.shared().clock.monotonic().since(self.arrived)
+    }
+
+    /// Notes that the first token (or the whole answer) is here; later calls change nothing.
+    pub(crate) fn note_first_token(&mut self) {
+        if self.first_token.is_none() {
+            self.first_token = Some(self.shared().clock.monotonic());
+        }
+    }
+
+    /// Notes how the last attempt went wrong.
+    pub(crate) fn note_failure(&mut self, why: &str) {
+        let now = self.elapsed_us();
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.failure.get_or_insert_with(|| clip(why, RECORDED_ERROR));
+            attempt.took_us.get_or_insert(now.saturating_sub(attempt.started_us));
+        }
+    }
+
+    /// Notes that the answer goes on elsewhere after `tokens` tokens: nodes that failed earlier may be asked again, but
+    /// for the last one.
+    pub(crate) fn begin_continuation(&mut self, tokens: u64) {
+        self.continued_after = tokens;
+        self.tries = 0;
+        if let Some(last) = self.tried.pop() {
+            self.tried = vec![last];
+        }
+    }
+
+    /// Notes that a node did its work: its breaker closes and its speed is learned.
+    pub(crate) fn note_success(&mut self, opened: &Opened, usage: &Usage, before: u64) {
+        let now = self.shared().clock.monotonic();
+        let live = &opened.chosen.replica.live;
+        {
+            let mut breaker = live.breaker.lock();
+            breaker.record(CallOutcome::Success, now);
+            live.series.breaker_open.set(i64::from(breaker.is_open(now)));
+        }
+        // A continued answer's first token came from elsewhere: it says nothing about this node.
+        let first_token = self.first_token.filter(|_| before == 0).map(|at| at.since(opened.sent_at));
+        live.speed.lock().observe(&SpeedSample {
+            prefill_tokens: usage.prompt_tokens.saturating_sub(usage.cached_tokens.unwrap_or(0)),
+            prefill: usage.prompt_eval_duration.or(first_token).unwrap_or_default(),
+            first_token,
+            decode_tokens: usage.completion_tokens.saturating_sub(before),
+            decode: usage.eval_duration.unwrap_or_else(|| {
+                now.since(opened.sent_at).saturating_sub(first_token.unwrap_or_default())
+            }),
+        });
+        opened.chosen.replica.node.view.activity.progressed(now);
+    }
+
+    /// Ends the request: books metrics, logs its line, hands the record over.
+    pub(crate) fn end(&mut self, outcome: Outcome, status: u16, usage: Usage, error: Option<&ApiError>) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        let shared = self.worker.shared.clone();
+        let total_us = self.elapsed_us();
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.took_us.get_or_insert(total_us.saturating_sub(attempt.started_us));
+        }
+        let first_token_us = self
+            .first_token
+            .map(|at| at.since(self.arrived).as_micros() as u64);
+        shared.metrics.operation(self.operation.as_str(), outcome).inc();
+        if let Some(replica) = &self.replica {
+            replica.live.series.book(
+                outcome,
+                first_token_us,
+                total_us,
+                usage.prompt_tokens,
+                usage.completion_tokens,
+            );
+        }
+        let record = RequestRecord {
+            id: self.id,
+            received_at: self.received_at,
+            caller: self.caller.clone(),
+            caller_name: self.caller_name.clone(),
+            client_address: self.peer.ip(),
+            dialect: self.operation.dialect().as_str(),
+            operation: self.operation.as_str(),
+            requested_model: clip(&self.asked.model, RECORDED_NAME).into(),
+            model: Some(self.route.name.clone()),
+            node: self
+                .replica
+                .as_ref()
+                .map(|r| (r.node.view.id, r.node.view.name.clone())),
+            status,
+            outcome,
+            error: error.map(|e| clip(&e.message, RECORDED_ERROR)),
+            stream: self.asked.stream,
+            continued: self.continued,
+            retries: self.retries,
+            queue_us: self.attempts.first().map_or(total_us, |a| a.started_us),
+            first_token_us,
+            total_us,
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            policy: self.policy,
+            attempts: std::mem::take(&mut self.attempts),
+        };
+        log_line(&record);
+        shared.recorder.submit(record);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.note_failure("the client went away");
+            self.end(Outcome::Cancelled, ErrorKind::Cancelled.status(), Usage::default(), None);
+        }
+    }
+}
+
+/// Writes the one line that a request has in the log.
+pub(crate) fn log_line(record: &RequestRecord) {
+    let node = record.node.as_ref().map_or("-", |(_, name)| name.as_ref());
+    tracing::info!(
+        target: "remuda::request",
+        id = %record.id,
+        caller = %record.caller_name,
+        client = %record.client_address,
+        operation = record.operation,
+        model = %record.requested_model,
+        node,
+        status = record.status,
+        outcome = record.outcome.as_str(),
+        stream = record.stream,
+        retries = record.retries,
+        continued = record.continued,
+        first_token_ms = record.first_token_us.map(|us| us as f64 / 1e3),
+        total_ms = record.total_us as f64 / 1e3,
+        prompt_tokens = record.prompt_tokens,
+        completion_tokens = record.completion_tokens,
+        error = record.error.as_deref(),
+        "request"
+    );
+}
+
+/// Cuts a text that came from outside to at most `limit` characters.
+pub(crate) fn clip(text: &str, limit: usize) -> String {
+    text.chars().take(limit).collect()
+}

@@ -1,0 +1,246 @@
+//! The fleet's snapshot in the form that routing wants: per model its replicas, each with its address, its learned
+//! state and its metrics resolved. Built once per snapshot, then only read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cluster::{FleetSnapshot, ModelView, NodeKind, NodeView, ServerFlavour, model_key};
+use dialects::{Dialect, ServerKind};
+use primitives::NodeId;
+use scheduling::{PolicyName, Residency, RoutingPolicy, policy};
+
+use crate::config::GatewayConfig;
+use crate::live::{LiveFleet, ReplicaLive};
+use crate::metrics::Metrics;
+use crate::upstream::Target;
+
+/// How a node is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NodeSpeech {
+    /// Over HTTP in this dialect; the kind of server says what it honours.
+    Http {
+        /// The dialect.
+        dialect: Dialect,
+        /// The program.
+        server: ServerKind,
+    },
+    /// By calls into the embedded engine.
+    Engine,
+}
+
+/// A node with what is needed to call it.
+#[derive(Debug)]
+pub(crate) struct RouteNode {
+    pub(crate) view: Arc<NodeView>,
+    pub(crate) speech: NodeSpeech,
+    /// Where it is; `None` for the engine and for nodes without a usable address.
+    pub(crate) target: Option<Target>,
+}
+
+/// One model on one node.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) node: Arc<RouteNode>,
+    pub(crate) model: ModelView,
+    pub(crate) residency: Residency,
+    pub(crate) live: Arc<ReplicaLive>,
+}
+
+impl Replica {
+    /// Tells whether the node knows the model under exactly this name, and echoes it.
+    pub(crate) fn answers_to(&self, name: &str) -> bool {
+        name == &*self.model.name
+            || (self.node.view.server == ServerFlavour::Ollama && model_key(name) == model_key(&self.model.name))
+    }
+}
+
+/// A model that clients can ask for.
+pub(crate) struct Route {
+    /// The normalised name.
+    pub(crate) name: Arc<str>,
+    pub(crate) policy: Arc<dyn RoutingPolicy>,
+    pub(crate) require_tags: Vec<String>,
+    pub(crate) replicas: Vec<Arc<Replica>>,
+}
+
+/// All models and nodes of one snapshot.
+pub(crate) struct RouteTable {
+    pub(crate) snapshot: Arc<FleetSnapshot>,
+    pub(crate) nodes: Vec<Arc<RouteNode>>,
+    models: HashMap<String, Arc<Route>>,
+    aliases: HashMap<String, String>,
+    fallbacks: HashMap<String, Vec<String>>,
+}
+
+impl RouteTable {
+    /// Builds the table of a snapshot.
+    pub(crate) fn build(
+        snapshot: &Arc<FleetSnapshot>,
+        config: &GatewayConfig,
+        live: &LiveFleet,
+        metrics: &Metrics,
+    ) -> Self {
+        let nodes: Vec<Arc<RouteNode>> = snapshot
+            .nodes
+            .iter()
+            .map(|view| Arc::new(route_node(view)))
+            .collect();
+        let models = snapshot
+            .by_model
+            .iter()
+            .map(|(name, replicas)| {
+                let own = config.models.get(name);
+                let replicas = replicas
+                    .iter()
+                    .filter_map(|replica| {
+                        let (view, model) = snapshot.resolve(*replica)?;
+                        let node = nodes.get(replica.node)?.clone();
+                        Some(Arc::new(Replica {
+                            residency: residency(&node, model),
+                            live: live.replica(view.id, &view.name, name, metrics),
+                            node,
+                            model: model.clone(),
+                        }))
+                    })
+                    .collect();
+                let route = Route {
+                    name: name.as_str().into(),
+                    policy: live.policy(name, own.and_then(|m| m.policy).unwrap_or(config.policy)),
+                    require_tags: own.map(|m| m.require_tags.clone()).unwrap_or_default(),
+                    replicas,
+                };
+                (name.clone(), Arc::new(route))
+            })
+            .collect();
+        let key = |name: &String| model_key(name).into_owned();
+        Self {
+            snapshot: snapshot.clone(),
+            nodes,
+            models,
+            aliases: config.aliases.iter().map(|(a, m)| (key(a), key(m))).collect(),
+            fallbacks: config
+                .models
+                .iter()
+                .map(|(name, m)| (key(name), m.fallbacks.iter().map(key).collect()))
+                .collect(),
+        }
+    }
+
+    /// Finds the model that a client means: by name, by alias, or a fallback when no node can serve it now.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Route>> {
+        let key = model_key(name);
+        let key = self.aliases.get(key.as_ref()).map_or(key.as_ref(), String::as_str);
+        let asked = self.models.get(key);
+        if asked.is_some_and(|route| route.is_servable()) {
+            return asked.cloned();
+        }
+        let fallback = self
+            .fallbacks
+            .get(key)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.models.get(name))
+            .find(|route| route.is_servable());
+        fallback.or(asked).cloned()
+    }
+
+    /// Returns the model that an alias stands for, or the name itself, normalised.
+    pub(crate) fn resolve_alias(&self, name: &str) -> String {
+        let key = model_key(name);
+        self.aliases
+            .get(key.as_ref())
+            .cloned()
+            .unwrap_or_else(|| key.into_owned())
+    }
+
+    /// Lists the aliases whose model the fleet has.
+    pub(crate) fn aliases(&self) -> impl Iterator<Item = (&str, &Arc<Route>)> {
+        self.aliases
+            .iter()
+            .filter_map(|(alias, model)| Some((alias.as_str(), self.models.get(model)?)))
+    }
+
+    /// Lists all models.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.models.values()
+    }
+
+    /// Tells whether any node has a model, by normalised name.
+    pub(crate) fn has_model(&self, model: &str) -> bool {
+        self.models.contains_key(model)
+    }
+
+    /// Tells whether a node has a model, by normalised name.
+    pub(crate) fn has_replica(&self, node: NodeId, model: &str) -> bool {
+        self.models
+            .get(model)
+            .is_some_and(|route| route.replicas.iter().any(|r| r.node.view.id == node))
+    }
+
+    /// Finds a node by name or id.
+    pub(crate) fn find_node(&self, name_or_id: &str) -> Option<&Arc<RouteNode>> {
+        self.nodes
+            .iter()
+            .find(|n| &*n.view.name == name_or_id || n.view.id.to_string() == name_or_id)
+    }
+}
+
+impl Route {
+    /// Stands for a model that the fleet does not have, in the record of the request that asked for it.
+    pub(crate) fn unknown(name: &str) -> Self {
+        Self {
+            name: model_key(name).into(),
+            policy: policy(PolicyName::default()).into(),
+            require_tags: Vec::new(),
+            replicas: Vec::new(),
+        }
+    }
+
+    /// Tells whether any node may take new requests for this model.
+    fn is_servable(&self) -> bool {
+        self.replicas.iter().any(|r| r.node.view.is_routable())
+    }
+}
+
+fn route_node(view: &Arc<NodeView>) -> RouteNode {
+    let target = view
+        .url
+        .as_ref()
+        .and_then(|url| Target::new(view.id, url, view.credential.as_ref()));
+    let server = match view.server {
+        ServerFlavour::Ollama => ServerKind::Ollama,
+        ServerFlavour::Vllm => ServerKind::Vllm,
+        ServerFlavour::LlamaServer => ServerKind::LlamaServer,
+        ServerFlavour::LlamaCppPython => ServerKind::LlamaCppPython,
+        ServerFlavour::SgLang => ServerKind::SgLang,
+        ServerFlavour::LmStudio => ServerKind::LmStudio,
+        ServerFlavour::Embedded | ServerFlavour::Other => ServerKind::Other,
+    };
+    let speech = match view.kind {
+        NodeKind::Engine => NodeSpeech::Engine,
+        NodeKind::Ollama | NodeKind::Agent => NodeSpeech::Http {
+            dialect: Dialect::Ollama,
+            server,
+        },
+        NodeKind::OpenAi | NodeKind::Unknown => NodeSpeech::Http {
+            dialect: Dialect::OpenAi,
+            server,
+        },
+    };
+    RouteNode {
+        view: view.clone(),
+        speech,
+        target,
+    }
+}
+
+/// OpenAI-compatible servers and llama.cpp hold what they list in memory; Ollama and the engine tell.
+fn residency(node: &RouteNode, model: &ModelView) -> Residency {
+    match (&model.loaded, node.view.kind) {
+        (Some(loaded), _) => Residency::Loaded {
+            context: loaded.context,
+        },
+        (None, NodeKind::Ollama | NodeKind::Engine) => Residency::OnDisk,
+        (None, _) => Residency::Unknown,
+    }
+}

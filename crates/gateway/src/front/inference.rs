@@ -1,0 +1,218 @@
+//! The way of an inference request, from the first step to the last.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialects::{ApiError, Dialect, Head, Operation, Usage, read_head};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use identity::Principal;
+use primitives::ErrorKind;
+use scheduling::block_hashes;
+
+use super::reply::Reply;
+use super::{accepts_trailers, authenticate, count, read_body};
+use crate::body::ReplyBody;
+use crate::exchange::{Arrival, Asked, Exchange};
+use crate::fleet_view::Route;
+use crate::record::Outcome;
+use crate::relay::{Relay, outcome_of};
+use crate::shared::{InFlight, Worker};
+use crate::unary;
+
+/// Serves one inference request.
+pub(crate) async fn infer(
+    worker: &Arc<Worker>,
+    peer: SocketAddr,
+    operation: Operation,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
+    let clock = &worker.shared.clock;
+    let received_at = clock.now();
+    let arrived = clock.monotonic();
+    let id = worker.request_id(received_at);
+    let trailers = accepts_trailers(&request);
+    let entered = enter(worker, operation, request).await;
+    let entered = match entered {
+        Ok(entered) => entered,
+        Err(error) => {
+            count(worker, operation, outcome_of(&error));
+            tracing::info!(target: "remuda::request", %id, client = %peer.ip(), operation = operation.as_str(), status = error.kind.status(), outcome = outcome_of(&error).as_str(), error = %error.message, "request");
+            return Reply::new(id).error(operation.dialect(), &error);
+        }
+    };
+    let arrival = Arrival {
+        id,
+        operation,
+        principal: entered.principal,
+        peer,
+        received_at,
+        arrived,
+        traceparent: entered.traceparent,
+    };
+    let mut exchange = Box::new(Exchange::new(
+        worker.clone(),
+        arrival,
+        entered.in_flight,
+        entered.body,
+        entered.asked,
+        entered.route,
+    ));
+    if let Err(error) = entered.refused {
+        exchange.end(outcome_of(&error), error.kind.status(), Usage::default(), Some(&error));
+        return Reply::new(id).error(operation.dialect(), &error);
+    }
+    worker.shared.live.retries.lock().deposit(arrived);
+    // Loading a model is answered in one piece, stream or not.
+    let one_piece = exchange.asked.empty_prompt && operation.dialect() == Dialect::Ollama;
+    if exchange.asked.stream && !one_piece {
+        stream(exchange, trailers).await
+    } else {
+        whole(exchange).await
+    }
+}
+
+/// What is known when a request has passed the door.
+struct Entered {
+    principal: Principal,
+    in_flight: InFlight,
+    body: Bytes,
+    asked: Asked,
+    route: Arc<Route>,
+    traceparent: Option<http::HeaderValue>,
+    /// A refusal that is worth a record: the caller is known and so is what was asked.
+    refused: Result<(), ApiError>,
+}
+
+/// Authenticates, reads and admits a request. Errors here leave a log line and a count, but no record: whoever sends
+/// noise must not fill the database.
+async fn enter(worker: &Arc<Worker>, operation: Operation, request: Request<Incoming>) -> Result<Entered, ApiError> {
+    let shared = &worker.shared;
+    let principal = authenticate(worker, request.headers())?;
+    let Some(in_flight) = shared.admit() else {
+        return Err(ApiError::new(
+            ErrorKind::Unavailable,
+            format!(
+                "{} requests are under way, which is the limit (server.max_in_flight): try again soon",
+                shared.config.max_in_flight
+            ),
+        )
+        .with_retry_after(Duration::from_secs(1)));
+    };
+    let traceparent = request.headers().get("traceparent").cloned();
+    let body = read_body(request.into_body(), shared.config.body_limit, shared.config.body_timeout).await?;
+    let head = read_head(operation, &body)?;
+    let Some(model) = head.model.as_deref().filter(|m| !m.trim().is_empty()) else {
+        return Err(ApiError::model_missing(operation));
+    };
+    let table = shared.routes.load();
+    let mut refused = Ok(());
+    let route = match table.find(model) {
+        Some(route) => route,
+        None => {
+            refused = Err(ApiError::model_not_found(operation, model));
+            Arc::new(Route::unknown(model))
+        }
+    };
+    if !principal.may_use(&route.name) && !principal.may_use(model) {
+        // Whether the model exists is not for this key to know.
+        refused = Err(ApiError::model_not_found(operation, model));
+    }
+    let asked = asked(worker, operation, &head, model, &route);
+    Ok(Entered {
+        principal,
+        in_flight,
+        asked,
+        route,
+        traceparent,
+        refused,
+        body,
+    })
+}
+
+fn asked(worker: &Worker, operation: Operation, head: &Head<'_>, model: &str, route: &Route) -> Asked {
+    let mut prefix = Vec::new();
+    // With one replica there is nothing to prefer.
+    if route.replicas.len() > 1 {
+        block_hashes(worker.shared.prefix_seed, &route.name, head.prompt, &mut prefix);
+    }
+    let number = |n: Option<u64>| n.and_then(|n| u32::try_from(n).ok());
+    Asked {
+        model: model.to_owned(),
+        model_span: head.model_span.clone(),
+        stream: head.stream.unwrap_or_else(|| operation.streams_by_default()),
+        include_usage: head.include_usage,
+        empty_prompt: head.has_empty_prompt,
+        num_ctx: number(head.num_ctx),
+        max_tokens: number(head.max_tokens),
+        prompt_tokens: estimate_tokens(head),
+        prefix,
+    }
+}
+
+/// Four bytes a token is right within a factor of two for the languages and tokenizers in use. Images are not text:
+/// their base64 is left out, and they cost about as much as a page.
+fn estimate_tokens(head: &Head<'_>) -> u32 {
+    const IMAGE_TOKENS: u32 = 1_000;
+    if head.has_images {
+        return IMAGE_TOKENS;
+    }
+    u32::try_from(head.prompt.len() / 4).unwrap_or(u32::MAX)
+}
+
+async fn whole(mut exchange: Box<Exchange>) -> Response<ReplyBody> {
+    let answered = unary::answer(&mut exchange).await;
+    let node = exchange.node_name.lock().clone();
+    let reply = Reply::new(exchange.id)
+        .node(node.as_deref())
+        .model(other_model(&exchange).as_deref());
+    match answered {
+        Ok(body) => reply.whole("application/json; charset=utf-8", body),
+        Err(error) => reply.error(exchange.operation.dialect(), &error),
+    }
+}
+
+async fn stream(exchange: Box<Exchange>, trailers: bool) -> Response<ReplyBody> {
+    let (id, operation, other) = (exchange.id, exchange.operation, other_model(&exchange));
+    let mut relay = Relay::new(exchange, trailers);
+    let ready = relay.ready().await;
+    let node = relay.node();
+    let reply = Reply::new(id).node(node.as_deref()).model(other.as_deref());
+    match ready {
+        Ok(()) => reply.stream(
+            operation.framing().content_type(),
+            ReplyBody::Relay(Box::new(relay)),
+            trailers,
+        ),
+        Err(error) => reply.error(operation.dialect(), &error),
+    }
+}
+
+/// Returns the model that answers when it is not the one that was written: an alias or a fallback.
+fn other_model(exchange: &Exchange) -> Option<Arc<str>> {
+    let name = &exchange.route.name;
+    (cluster::model_key(&exchange.asked.model) != **name).then(|| name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_do_not_count_by_their_base64() {
+        let text = Head {
+            prompt: &[b'x'; 400],
+            ..Head::default()
+        };
+        assert_eq!(estimate_tokens(&text), 100);
+        let image = Head {
+            has_images: true,
+            prompt: &[b'x'; 4_000_000],
+            ..Head::default()
+        };
+        assert_eq!(estimate_tokens(&image), 1_000);
+        assert_eq!(outcome_of(&ApiError::invalid("x")), Outcome::ClientError);
+    }
+}

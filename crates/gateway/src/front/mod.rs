@@ -1,0 +1,160 @@
+//! Where requests come in: finds out what is wanted and who wants it, and hands over to the part that does it.
+
+mod body_in;
+mod forward;
+mod inference;
+pub(crate) mod listing;
+pub(crate) mod reply;
+mod root;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use dialects::{ApiError, Dialect, Operation};
+use http::{Method, Request, Response, header};
+use hyper::body::Incoming;
+use identity::{Principal, presented_credential};
+use primitives::{ErrorKind, RequestId};
+
+use self::reply::Reply;
+use crate::body::ReplyBody;
+use crate::model_commands;
+use crate::record::Outcome;
+use crate::shared::Worker;
+
+pub(crate) use self::body_in::read_body;
+
+/// One request on its way in.
+pub(crate) struct Visit<'a> {
+    pub(crate) worker: &'a Arc<Worker>,
+    pub(crate) id: RequestId,
+    pub(crate) peer: SocketAddr,
+    /// In which dialect the client expects errors.
+    pub(crate) dialect: Dialect,
+}
+
+/// Answers any request.
+pub(crate) async fn answer(worker: &Arc<Worker>, peer: SocketAddr, request: Request<Incoming>) -> Response<ReplyBody> {
+    let path = request.uri().path();
+    let method = request.method();
+    if method == Method::POST
+        && let Some(operation) = Operation::from_path(path)
+    {
+        return inference::infer(worker, peer, operation, request).await;
+    }
+    if is_control_plane(path) {
+        return control(worker, peer, request).await;
+    }
+    let visit = Visit {
+        worker,
+        id: worker.request_id(worker.shared.clock.now()),
+        peer,
+        dialect: Dialect::of_path(path),
+    };
+    if path == "/" {
+        return root::answer(&visit, request).await;
+    }
+    let principal = match visit.authenticate(&request) {
+        Ok(principal) => principal,
+        Err(error) => return visit.refuse(&error),
+    };
+    let answered = match Command::of(method, path) {
+        Some(Command::Listing(listing)) => listing::answer(&visit, listing, &principal, request).await,
+        Some(Command::Model(command)) => model_commands::answer(&visit, command, &principal, request).await,
+        Some(Command::Unknown) => forward::answer(&visit, &principal, request).await,
+        None => Err(unroutable(method, path)),
+    };
+    answered.unwrap_or_else(|error| visit.refuse(&error))
+}
+
+/// Everything that is neither inference nor a model command of the Ollama dialect.
+enum Command {
+    Listing(listing::Listing),
+    Model(model_commands::ModelCommand),
+    /// A POST route that we do not know: perhaps a new feature of the node's server.
+    Unknown,
+}
+
+impl Command {
+    fn of(method: &Method, path: &str) -> Option<Self> {
+        if let Some(listing) = listing::Listing::of(method, path) {
+            return Some(Self::Listing(listing));
+        }
+        if let Some(command) = model_commands::ModelCommand::of(method, path) {
+            return Some(Self::Model(command));
+        }
+        (method == Method::POST && forward::may_forward(path)).then_some(Self::Unknown)
+    }
+}
+
+impl Visit<'_> {
+    /// Decides who asks, from the snapshot.
+    pub(crate) fn authenticate(&self, request: &Request<Incoming>) -> Result<Principal, ApiError> {
+        authenticate(self.worker, request.headers())
+    }
+
+    /// Answers with an error in the client's dialect.
+    pub(crate) fn refuse(&self, error: &ApiError) -> Response<ReplyBody> {
+        Reply::new(self.id).error(self.dialect, error)
+    }
+}
+
+/// Decides who presents these headers, from the snapshot.
+pub(crate) fn authenticate(worker: &Worker, headers: &http::HeaderMap) -> Result<Principal, ApiError> {
+    let shared = &worker.shared;
+    let presented = presented_credential(headers);
+    shared
+        .identity
+        .snapshot()
+        .authenticate(presented.as_deref(), shared.clock.now())
+        .map_err(|error| {
+            ApiError::new(ErrorKind::Unauthenticated, primitives::Classify::public_message(&error))
+                .with_code("invalid_api_key")
+        })
+}
+
+/// Counts a request that ended before it had a model to be booked on.
+pub(crate) fn count(worker: &Worker, operation: Operation, outcome: Outcome) {
+    worker.shared.metrics.operation(operation.as_str(), outcome).inc();
+}
+
+fn is_control_plane(path: &str) -> bool {
+    const EXACT: [&str; 5] = ["/health", "/metrics", "/ui", "/docs", "/ws"];
+    const BELOW: [&str; 7] = ["/api/v1/", "/health/", "/ui/", "/docs/", "/rpc/", "/ws/", "/.well-known/"];
+    EXACT.contains(&path) || path == "/api/v1" || BELOW.iter().any(|prefix| path.starts_with(prefix))
+}
+
+async fn control(worker: &Arc<Worker>, peer: SocketAddr, mut request: Request<Incoming>) -> Response<ReplyBody> {
+    let id = worker.request_id(worker.shared.clock.now());
+    request.extensions_mut().insert(id);
+    worker.shared.control.call(peer, request).await
+}
+
+/// Says what is wrong with a path or method. Known paths answer other methods with 405.
+fn unroutable(method: &Method, path: &str) -> ApiError {
+    let known = Operation::from_path(path).is_some()
+        || [Method::GET, Method::POST, Method::DELETE, Method::HEAD]
+            .iter()
+            .filter(|m| *m != method)
+            .any(|m| {
+                listing::Listing::of(m, path).is_some() || model_commands::ModelCommand::of(m, path).is_some()
+            });
+    if known {
+        ApiError::new(
+            ErrorKind::MethodNotAllowed,
+            format!("{method} is not a method of this path: see the API's documentation"),
+        )
+    } else {
+        ApiError::new(ErrorKind::NotFound, "there is no such route here: check the path")
+            .with_code("unknown_url")
+    }
+}
+
+/// Tells whether the client accepts trailers.
+fn accepts_trailers(request: &Request<Incoming>) -> bool {
+    request
+        .headers()
+        .get(header::TE)
+        .and_then(|te| te.to_str().ok())
+        .is_some_and(|te| te.split(',').any(|t| t.trim().eq_ignore_ascii_case("trailers")))
+}

@@ -1,0 +1,105 @@
+//! Builds the head of every answer of the data plane: request id, node, errors in the client's dialect.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialects::{ApiError, Dialect, error_response};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use primitives::{ErrorKind, RequestId};
+
+use crate::body::ReplyBody;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const NODE: HeaderName = HeaderName::from_static("x-remuda-node");
+const MODEL: HeaderName = HeaderName::from_static("x-remuda-model");
+const CONTINUED: HeaderName = HeaderName::from_static("x-remuda-continued");
+
+/// An answer in the making.
+pub(crate) struct Reply {
+    id: RequestId,
+    node: Option<HeaderValue>,
+    model: Option<HeaderValue>,
+}
+
+impl Reply {
+    /// Starts the answer to a request.
+    pub(crate) const fn new(id: RequestId) -> Self {
+        Self {
+            id,
+            node: None,
+            model: None,
+        }
+    }
+
+    /// Names the node that answers.
+    pub(crate) fn node(mut self, name: Option<&str>) -> Self {
+        self.node = name.and_then(|n| HeaderValue::try_from(n).ok());
+        self
+    }
+
+    /// Names the model that answers, where it is not the one asked for.
+    pub(crate) fn model(mut self, name: Option<&str>) -> Self {
+        self.model = name.and_then(|n| HeaderValue::try_from(n).ok());
+        self
+    }
+
+    /// Finishes with a whole body.
+    pub(crate) fn whole(self, content_type: &'static str, body: Bytes) -> Response<ReplyBody> {
+        let mut response = Response::new(ReplyBody::whole(body));
+        self.stamp(&mut response, content_type);
+        response
+    }
+
+    /// Finishes with a stream. `trailers` announces that one may follow.
+    pub(crate) fn stream(self, content_type: &'static str, body: ReplyBody, trailers: bool) -> Response<ReplyBody> {
+        let mut response = Response::new(body);
+        self.stamp(&mut response, content_type);
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        // Reverse proxies that buffer would hold tokens back.
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        if trailers {
+            headers.insert(header::TRAILER, HeaderValue::from(CONTINUED));
+        }
+        response
+    }
+
+    /// Finishes with an error in the client's dialect.
+    pub(crate) fn error(self, dialect: Dialect, error: &ApiError) -> Response<ReplyBody> {
+        let (status, content_type, body) = error_response(dialect, error, &self.id.to_string());
+        let mut response = Response::new(ReplyBody::whole(body));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        self.stamp(&mut response, content_type);
+        let headers = response.headers_mut();
+        if let Some(wait) = error.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(wait)));
+        }
+        if error.kind == ErrorKind::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if error.kind == ErrorKind::TooLarge {
+            // The rest of the body is not read, so the connection cannot be used again.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn stamp(self, response: &mut Response<ReplyBody>, content_type: &'static str) {
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if let Ok(id) = HeaderValue::try_from(self.id.to_string()) {
+            headers.insert(REQUEST_ID, id);
+        }
+        if let Some(node) = self.node {
+            headers.insert(NODE, node);
+        }
+        if let Some(model) = self.model {
+            headers.insert(MODEL, model);
+        }
+    }
+}
+
+/// Retry-After counts whole seconds; a fraction is rounded up so that nobody comes too early.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}

@@ -1,0 +1,34 @@
+//! The data plane: takes a request in any client dialect, routes it to a node, relays the answer and books what happened.
+//!
+//! One worker thread per core serves connections with its own runtime and its own upstream connections. The path of a
+//! request reads top to bottom in [`front`]: authenticate from the snapshot, read the head of the body, route,
+//! call upstream, relay, record. It must never call the database: identities and the fleet are snapshots, and records
+//! leave through a bounded buffer ([`record`]).
+
+mod body;
+mod config;
+mod connect;
+mod control;
+mod exchange;
+mod fleet_view;
+mod front;
+mod live;
+mod metrics;
+mod model_commands;
+mod record;
+mod recorder;
+mod relay;
+mod routes;
+mod routing;
+mod server;
+mod shared;
+mod store;
+mod unary;
+mod upstream;
+
+pub use config::{GatewayConfig, ModelRouting};
+pub use control::ControlPlane;
+pub use metrics::Metrics;
+pub use record::{Outcome, RequestRecord};
+pub use routes::routes;
+pub use server::{Gateway, GatewayDeps, StartGatewayError};

@@ -1,0 +1,190 @@
+//! Commands about models that reach the right nodes: show, pull, push, create, copy, delete, blobs.
+//!
+//! `?node=a,b` or `?node=all` names the nodes. Without it: pull goes to the nodes that have the model, else to the one
+//! that it fits best; delete and copy go everywhere; push, create and show go to one node that has what they need.
+
+mod call;
+mod choose;
+mod progress;
+mod show;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dialects::ApiError;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use identity::{Principal, PrincipalKind, Role};
+use primitives::ErrorKind;
+use serde::Deserialize;
+
+use crate::body::ReplyBody;
+use crate::fleet_view::RouteNode;
+use crate::front::{Visit, read_body, reply::Reply};
+
+/// A command about models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ModelCommand {
+    Show,
+    Pull,
+    Push,
+    Create,
+    Copy,
+    Delete,
+    FindBlob(String),
+    PutBlob(String),
+}
+
+/// The fields that choose nodes. The official npm client says `name` where others say `model`.
+#[derive(Debug, Default, Deserialize)]
+struct Subject {
+    model: Option<String>,
+    name: Option<String>,
+    from: Option<String>,
+    source: Option<String>,
+    stream: Option<bool>,
+}
+
+impl ModelCommand {
+    /// Recognises a command.
+    pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
+        match (method, path) {
+            (&Method::POST, "/api/show") => Some(Self::Show),
+            (&Method::POST, "/api/pull") => Some(Self::Pull),
+            (&Method::POST, "/api/push") => Some(Self::Push),
+            (&Method::POST, "/api/create") => Some(Self::Create),
+            (&Method::POST, "/api/copy") => Some(Self::Copy),
+            (&Method::DELETE, "/api/delete") => Some(Self::Delete),
+            (method, path) => {
+                let digest = path.strip_prefix("/api/blobs/").filter(|d| is_digest(d))?.to_owned();
+                match *method {
+                    Method::HEAD => Some(Self::FindBlob(digest)),
+                    Method::POST => Some(Self::PutBlob(digest)),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// Tells whether the command changes what nodes have.
+    const fn changes(&self) -> bool {
+        !matches!(self, Self::Show | Self::FindBlob(_))
+    }
+}
+
+/// Carries a command out.
+pub(crate) async fn answer(
+    visit: &Visit<'_>,
+    command: ModelCommand,
+    principal: &Principal,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, ApiError> {
+    // Without required keys this is a machine of one's own, where Ollama would let everybody do this, too.
+    let anonymous = matches!(principal.kind, PrincipalKind::Anonymous);
+    if command.changes() && !anonymous && principal.role != Role::Admin {
+        return Err(ApiError::new(
+            ErrorKind::Forbidden,
+            "changing models needs an administrator's key: create one with `remuda key create --role admin`",
+        ));
+    }
+    let wanted = choose::wanted_nodes(request.uri().query());
+    let shared = &visit.worker.shared;
+    let table = shared.routes.load_full();
+    match command {
+        ModelCommand::FindBlob(digest) => {
+            let node = choose::for_blobs(&table, wanted.as_deref())?;
+            call::find_blob(visit, &node, &digest).await
+        }
+        ModelCommand::PutBlob(digest) => {
+            let node = choose::for_blobs(&table, wanted.as_deref())?;
+            call::put_blob(visit, &node, &digest, request.into_body()).await
+        }
+        command => {
+            let body = read_body(request.into_body(), shared.config.body_limit, shared.config.body_timeout).await?;
+            let subject = subject(&body)?;
+            let model = subject
+                .model
+                .clone()
+                .or(subject.name.clone())
+                .or(subject.source.clone())
+                .filter(|m| !m.trim().is_empty())
+                .ok_or_else(|| ApiError::invalid("model is required"))?;
+            let stream = subject.stream.unwrap_or(true);
+            match command {
+                ModelCommand::Show => show::show(visit, principal, &table, &model, body).await,
+                ModelCommand::Pull => {
+                    let nodes = choose::for_pull(&table, wanted.as_deref(), &model)?;
+                    progress::run(visit, "/api/pull", nodes, body, stream).await
+                }
+                ModelCommand::Push => {
+                    let nodes = choose::holder(&table, wanted.as_deref(), &model)?;
+                    progress::run(visit, "/api/push", nodes, body, stream).await
+                }
+                ModelCommand::Create => {
+                    let nodes = choose::for_create(&table, wanted.as_deref(), subject.from.as_deref())?;
+                    progress::run(visit, "/api/create", nodes, body, stream).await
+                }
+                ModelCommand::Copy => {
+                    let nodes = choose::holders(&table, wanted.as_deref(), &model)?;
+                    everywhere(visit, Method::POST, "/api/copy", nodes, body).await
+                }
+                ModelCommand::Delete => {
+                    let nodes = choose::holders(&table, wanted.as_deref(), &model)?;
+                    everywhere(visit, Method::DELETE, "/api/delete", nodes, body).await
+                }
+                ModelCommand::FindBlob(_) | ModelCommand::PutBlob(_) => Ok(Reply::new(visit.id).whole("text/plain", Bytes::new())),
+            }
+        }
+    }
+}
+
+/// Does a command without progress on all nodes; reports the nodes where it failed.
+async fn everywhere(
+    visit: &Visit<'_>,
+    method: Method,
+    path: &str,
+    nodes: Vec<Arc<RouteNode>>,
+    body: Bytes,
+) -> Result<Response<ReplyBody>, ApiError> {
+    let calls = nodes.iter().map(|node| call::once(visit, node, method.clone(), path, body.clone()));
+    let results = futures_util::future::join_all(calls).await;
+    let mut failed: Option<ApiError> = None;
+    let mut told = Vec::new();
+    for (node, result) in nodes.iter().zip(results) {
+        visit.worker.shared.registry.look_again(node.view.id);
+        if let Err(error) = result {
+            told.push(format!("{}: {}", node.view.name, error.message));
+            failed.get_or_insert(error);
+        }
+    }
+    match failed {
+        None => Ok(Reply::new(visit.id).whole("application/json; charset=utf-8", Bytes::new())),
+        Some(error) if nodes.len() == 1 => Err(error),
+        Some(error) => Err(ApiError::new(
+            error.kind,
+            format!("failed on {} of {} nodes: {}", told.len(), nodes.len(), told.join("; ")),
+        )),
+    }
+}
+
+fn subject(body: &[u8]) -> Result<Subject, ApiError> {
+    if body.is_empty() {
+        return Err(ApiError::invalid("missing request body"));
+    }
+    serde_json::from_slice(body).map_err(|e| ApiError::invalid(e.to_string()))
+}
+
+fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:")
+        .or_else(|| text.strip_prefix("sha256-"))
+        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Answers with a status and no body.
+fn bare(visit: &Visit<'_>, node: &RouteNode, status: StatusCode) -> Response<ReplyBody> {
+    let mut response = Reply::new(visit.id)
+        .node(Some(&node.view.name))
+        .whole("text/plain; charset=utf-8", Bytes::new());
+    *response.status_mut() = status;
+    response
+}

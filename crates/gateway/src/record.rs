@@ -1,0 +1,161 @@
+//! What is remembered of every request: who, what, where, why there, how long, how it ended.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use primitives::{KeyId, NodeId, RequestId, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Answered in full.
+    Ok,
+    /// The client's mistake: nothing was asked of a node, or the node refused the request as wrong.
+    ClientError,
+    /// Turned away by a limit.
+    Rejected,
+    /// No node could answer.
+    Failed,
+    /// The client went away.
+    Cancelled,
+    /// The answer broke off after it had begun.
+    Truncated,
+}
+
+impl Outcome {
+    /// Names the outcome in the database, the API and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ClientError => "client_error",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
+/// Who asked.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// Nobody in particular: allowed on loopback.
+    Anonymous,
+    /// An API key.
+    Key(KeyId),
+    /// A signed-in person.
+    User(UserId),
+}
+
+impl Caller {
+    /// Names the kind of caller in the database and the API.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Key(_) => "key",
+            Self::User(_) => "user",
+        }
+    }
+
+    /// Returns the caller's id, if it has one.
+    pub fn id(&self) -> Option<String> {
+        match self {
+            Self::Anonymous => None,
+            Self::Key(id) => Some(id.to_string()),
+            Self::User(id) => Some(id.to_string()),
+        }
+    }
+}
+
+/// One try on one node.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttemptRecord {
+    /// The node that was asked; absent when no candidate could be chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
+    /// The model asked for on that node.
+    pub model: Arc<str>,
+    /// Microseconds from the arrival of the request to this try.
+    pub started_us: u64,
+    /// Microseconds that the try took; absent while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_us: Option<u64>,
+    /// Why it ended, in words; absent when it served the request to the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// Tokens that had reached the client when this try took over a stream.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub continued_after_tokens: u64,
+    /// Every candidate with its score and the reasons.
+    pub candidates: Vec<CandidateRecord>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// One candidate of a decision.
+#[derive(Clone, Debug, Serialize)]
+pub struct CandidateRecord {
+    /// The node.
+    pub node: Arc<str>,
+    /// The policy's score: higher is better; absent for candidates that could not be chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
+    /// What made the score, in words.
+    pub reasons: Vec<scheduling::Reason>,
+}
+
+/// One request, ended.
+#[derive(Clone, Debug)]
+pub struct RequestRecord {
+    /// The id that the client got as `x-request-id`.
+    pub id: RequestId,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// Who asked.
+    pub caller: Caller,
+    /// The caller's name.
+    pub caller_name: Arc<str>,
+    /// Where it came from.
+    pub client_address: IpAddr,
+    /// The client's dialect.
+    pub dialect: &'static str,
+    /// The operation, as `openai_chat`.
+    pub operation: &'static str,
+    /// The model as the client wrote it, cut to 200 characters.
+    pub requested_model: Arc<str>,
+    /// The model that served it.
+    pub model: Option<Arc<str>>,
+    /// The node that served it last.
+    pub node: Option<(NodeId, Arc<str>)>,
+    /// The HTTP status sent.
+    pub status: u16,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it did not end well.
+    pub error: Option<String>,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// Times that the stream was continued on another node.
+    pub continued: u32,
+    /// Tries before the first byte beyond the first one.
+    pub retries: u32,
+    /// Microseconds from arrival to the first try.
+    pub queue_us: u64,
+    /// Microseconds from arrival to the first token (or the whole answer).
+    pub first_token_us: Option<u64>,
+    /// Microseconds from arrival to the end.
+    pub total_us: u64,
+    /// Tokens of the prompt, as the node counted them.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer.
+    pub completion_tokens: u64,
+    /// The policy that decided.
+    pub policy: &'static str,
+    /// Every try with its candidates.
+    pub attempts: Vec<AttemptRecord>,
+}

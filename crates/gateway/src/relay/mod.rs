@@ -1,0 +1,453 @@
+//! Carries a streamed answer from a node to the client, and goes on with another node when one is lost.
+//!
+//! The relay is a body that the connection polls: no task, no queue. Dropping it drops the connection to the node, which
+//! is how a client that goes away ends the work there. Its life is a loop of two phases: *opening* (a node is chosen and
+//! asked) and *streaming* (frames pass or are translated). A loss during streaming leads back to opening, with the
+//! client's request while nothing of an answer has gone out, with one that continues the text afterwards.
+
+mod pace;
+mod stream;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use dialects::{
+    ApiError, Continuation, Framing, Observer, ResponseEncoder, ResponseMeta, Usage, continuation, response_id,
+};
+use http::{HeaderMap, HeaderValue};
+use http_body::Frame;
+use primitives::{ErrorKind, MonotonicTime};
+use self::pace::{Due, Pace};
+use self::stream::{Progress, Stream};
+use crate::body::BrokenBody;
+use crate::exchange::{Exchange, NodeName};
+use crate::record::Outcome;
+use crate::upstream::attempt::{self, Failure, Opened, Retry};
+use crate::upstream::prepare::Wanted;
+
+/// The comment that keeps intermediaries from closing a silent event stream (WHATWG HTML, 9.2.6).
+const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
+type Opening = Pin<Box<dyn Future<Output = (Box<Exchange>, Result<Opened, ApiError>)> + Send>>;
+
+/// A streamed answer under way.
+pub(crate) struct Relay {
+    /// Away while a node is being opened.
+    exchange: Option<Box<Exchange>>,
+    phase: Phase,
+    /// All that the client has got, whoever wrote it.
+    observer: Observer,
+    /// Writes the answer when it does not pass; made when first needed.
+    encoder: Option<ResponseEncoder>,
+    pace: Pace,
+    /// Ready to be sent.
+    pending: Option<Bytes>,
+    /// Whether anything of an answer was given to the connection; keep-alives do not count.
+    sent: bool,
+    /// Tokens that the client had when the present node took over.
+    base_tokens: u64,
+    trailers: bool,
+    node: NodeName,
+}
+
+enum Phase {
+    Opening(Opening),
+    Streaming(Box<Stream>),
+    /// Everything is said but for the trailers.
+    Ended(Option<HeaderMap>),
+    /// Ended without a byte sent: the error is for the head of the answer.
+    Failed(ApiError),
+}
+
+impl Relay {
+    /// Starts opening a node for the exchange. `trailers` tells whether the client reads trailers.
+    pub(crate) fn new(exchange: Box<Exchange>, trailers: bool) -> Self {
+        let config = &exchange.shared().config;
+        let sse = exchange.operation.framing() == Framing::Sse;
+        let now = exchange.shared().clock.monotonic();
+        let pace = Pace::new(
+            now,
+            sse.then_some(config.keep_alive_interval),
+            config.first_token_timeout,
+            config.stall_timeout,
+        );
+        let observer = Observer::new(exchange.operation);
+        Self {
+            node: exchange.node_name.clone(),
+            phase: Phase::Opening(opening(exchange, Wanted::Original { may_pass: true })),
+            exchange: None,
+            observer,
+            encoder: None,
+            pace,
+            pending: None,
+            sent: false,
+            base_tokens: 0,
+            trailers,
+        }
+    }
+
+    /// Waits until there is something to send, the keep-alive interval is over (for dialects that can be kept alive),
+    /// or no node can answer.
+    pub(crate) async fn ready(&mut self) -> Result<(), ApiError> {
+        std::future::poll_fn(|cx| self.poll_ready(cx)).await;
+        match std::mem::replace(&mut self.phase, Phase::Ended(None)) {
+            Phase::Failed(error) => Err(error),
+            phase => {
+                self.phase = phase;
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns the name of the node that was asked last.
+    pub(crate) fn node(&self) -> Option<Arc<str>> {
+        self.node.lock().clone()
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.pending.is_none() {
+            match self.poll_step(cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Gives the connection the next piece.
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        loop {
+            if let Some(bytes) = self.pending.take() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            match self.poll_step(cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => {
+                    let trailers = match &mut self.phase {
+                        Phase::Ended(trailers) => trailers.take(),
+                        _ => None,
+                    };
+                    return Poll::Ready(trailers.map(|t| Ok(Frame::trailers(t))));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Does one step. `false`: the answer has ended.
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        match &mut self.phase {
+            Phase::Ended(_) | Phase::Failed(_) => Poll::Ready(false),
+            Phase::Opening(opening) => match opening.as_mut().poll(cx) {
+                Poll::Ready((exchange, Ok(opened))) => {
+                    self.exchange = Some(exchange);
+                    self.begin(opened);
+                    Poll::Ready(true)
+                }
+                Poll::Ready((exchange, Err(error))) => {
+                    self.exchange = Some(exchange);
+                    self.give_up(error);
+                    Poll::Ready(true)
+                }
+                Poll::Pending => self.poll_pace(cx),
+            },
+            Phase::Streaming(stream) => {
+                let Some(exchange) = self.exchange.as_mut() else {
+                    return Poll::Ready(false);
+                };
+                let clock = &exchange.shared().clock;
+                match stream.poll(cx, &mut self.observer, self.encoder.as_mut(), clock.as_ref()) {
+                    Poll::Ready(progress) => {
+                        let now = clock.monotonic();
+                        self.on_progress(progress, now);
+                        Poll::Ready(true)
+                    }
+                    Poll::Pending => self.poll_pace(cx),
+                }
+            }
+        }
+    }
+
+    /// Nothing moves: is a keep-alive due, or is the node too slow?
+    fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let streaming = matches!(self.phase, Phase::Streaming(_));
+        match self.pace.poll(cx, streaming, self.sent) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Due::KeepAlive) => {
+                self.pending = Some(Bytes::from_static(KEEP_ALIVE));
+                Poll::Ready(true)
+            }
+            Poll::Ready(Due::Stalled(limit)) => {
+                let node = self.node().unwrap_or_default();
+                self.lost(Failure::node(
+                    "stall",
+                    ApiError::new(
+                        ErrorKind::Timeout,
+                        format!("node {node} sent nothing for {} s", limit.as_secs()),
+                    ),
+                ));
+                Poll::Ready(true)
+            }
+        }
+    }
+
+    fn begin(&mut self, opened: Opened) {
+        let Some(exchange) = self.exchange.as_mut() else {
+            return;
+        };
+        let translated = !matches!(
+            opened.source,
+            attempt::Source::Http {
+                answer: crate::upstream::prepare::Answer::Pass { .. },
+                streamed: true,
+                ..
+            }
+        );
+        if translated && let Err(error) = write_ourselves(exchange, &mut self.encoder, &self.observer, self.sent) {
+            self.give_up(error);
+            return;
+        }
+        self.pace.progressed(exchange.shared().clock.monotonic());
+        self.phase = Phase::Streaming(Box::new(Stream::new(opened)));
+    }
+
+    fn on_progress(&mut self, progress: Progress, now: MonotonicTime) {
+        self.pace.progressed(now);
+        if let (Some(exchange), Phase::Streaming(stream)) = (self.exchange.as_mut(), &self.phase) {
+            stream.opened.chosen.replica.node.view.activity.progressed(now);
+            if stream.has_content {
+                exchange.note_first_token();
+            }
+        }
+        match progress {
+            Progress::Send(bytes) => self.send(bytes, now),
+            Progress::Nothing => {}
+            Progress::Complete(bytes) => {
+                self.send(bytes, now);
+                self.complete();
+            }
+            Progress::Lost(bytes, failure) => {
+                self.send(bytes, now);
+                self.lost(failure);
+            }
+        }
+    }
+
+    fn send(&mut self, bytes: Bytes, now: MonotonicTime) {
+        if !bytes.is_empty() {
+            self.sent = true;
+            self.pace.sent(now);
+            self.pending = Some(bytes);
+        }
+    }
+
+    /// Adds to what is ready to be sent.
+    fn append(&mut self, more: BytesMut) {
+        if more.is_empty() {
+            return;
+        }
+        self.pending = Some(match self.pending.take() {
+            None => more.freeze(),
+            Some(before) => {
+                let mut both = BytesMut::from(before.as_ref());
+                both.extend_from_slice(&more);
+                both.freeze()
+            }
+        });
+    }
+
+    /// The node was lost: go on elsewhere if that can be.
+    fn lost(&mut self, failure: Failure) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended(None));
+        let (Phase::Streaming(stream), Some(mut exchange)) = (phase, self.exchange.take()) else {
+            return;
+        };
+        let opened = stream.opened;
+        attempt::note_failure(&mut exchange, &opened.chosen, &failure);
+        // The lease, and the connection with it: the node must not go on for nobody.
+        drop(opened);
+        if failure.retry == Retry::Never {
+            self.exchange = Some(exchange);
+            self.give_up(failure.error);
+            return;
+        }
+        if !self.sent {
+            if attempt::may_retry(&mut exchange, failure.reason) {
+                exchange.shared().metrics.retried(failure.reason);
+                self.observer = Observer::new(exchange.operation);
+                self.encoder = None;
+                self.phase = Phase::Opening(opening(exchange, Wanted::Original { may_pass: true }));
+            } else {
+                self.exchange = Some(exchange);
+                self.give_up(failure.error);
+            }
+            return;
+        }
+        self.continue_elsewhere(exchange, failure.error);
+    }
+
+    /// Part of an answer has gone out: make another node go on where it broke off.
+    fn continue_elsewhere(&mut self, mut exchange: Box<Exchange>, error: ApiError) {
+        let limit = exchange.shared().config.max_continuations;
+        let next = match exchange.canonical() {
+            Ok(request) => continuation(request, self.observer.state()),
+            Err(_) => Continuation::Impossible("the request cannot be read again"),
+        };
+        match next {
+            Continuation::Request(request) if (exchange.continued as usize) < limit => {
+                exchange.continued += 1;
+                exchange.shared().metrics.continuations.inc();
+                self.base_tokens = self.observer.state().content_frames;
+                exchange.begin_continuation(self.base_tokens);
+                // From here on we write: the next node's frames cannot join those of the first.
+                self.encoder = None;
+                self.phase = Phase::Opening(opening(exchange, Wanted::Continuation(Box::new(request))));
+            }
+            Continuation::Finished(_) => {
+                let mut out = BytesMut::new();
+                let written = write_ourselves(&mut exchange, &mut self.encoder, &self.observer, true);
+                let now = exchange.shared().clock.now();
+                if let (Ok(()), Some(encoder)) = (written, self.encoder.as_mut()) {
+                    encoder.finish(now, &mut out);
+                }
+                self.append(out);
+                let usage = self.usage(&exchange);
+                exchange.end(Outcome::Ok, 200, usage, None);
+                self.exchange = Some(exchange);
+                self.end();
+            }
+            Continuation::Request(_) => {
+                self.exchange = Some(exchange);
+                self.give_up(error);
+            }
+            Continuation::Impossible(why) => {
+                exchange.note_failure(&error.message);
+                let error = ApiError::new(
+                    error.kind,
+                    format!("{}; the answer cannot go on elsewhere: {why}", error.message),
+                );
+                self.exchange = Some(exchange);
+                self.give_up(error);
+            }
+        }
+    }
+
+    /// No node can go on: an error in the head if it is still open, in the stream otherwise.
+    fn give_up(&mut self, error: ApiError) {
+        let Some(mut exchange) = self.exchange.take() else {
+            return;
+        };
+        let usage = self.usage(&exchange);
+        let headers_sent = self.sent || self.pace.kept_alive();
+        if !headers_sent {
+            let (outcome, status) = (outcome_of(&error), error.kind.status());
+            exchange.end(outcome, status, Usage::default(), Some(&error));
+            self.exchange = Some(exchange);
+            self.phase = Phase::Failed(error);
+            return;
+        }
+        let mut out = BytesMut::new();
+        if write_ourselves(&mut exchange, &mut self.encoder, &self.observer, self.sent).is_ok()
+            && let Some(encoder) = self.encoder.as_mut()
+        {
+            encoder.error(&error, &mut out);
+        }
+        self.append(out);
+        let outcome = if self.sent { Outcome::Truncated } else { outcome_of(&error) };
+        exchange.end(outcome, 200, usage, Some(&error));
+        self.exchange = Some(exchange);
+        self.end();
+    }
+
+    fn complete(&mut self) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended(None));
+        let (Phase::Streaming(stream), Some(exchange)) = (phase, self.exchange.as_mut()) else {
+            return;
+        };
+        exchange.note_first_token();
+        let observed = self.observer.state();
+        let usage = usage_of(observed, exchange, self.base_tokens);
+        exchange.note_success(&stream.opened, &usage, self.base_tokens);
+        exchange.end(Outcome::Ok, 200, usage, None);
+        stream.release();
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let continued = self.exchange.as_ref().map_or(0, |e| e.continued);
+        let trailers = (self.trailers && continued > 0).then(|| {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("x-remuda-continued", HeaderValue::from(continued));
+            trailers
+        });
+        self.phase = Phase::Ended(trailers);
+    }
+
+    fn usage(&self, exchange: &Exchange) -> Usage {
+        usage_of(self.observer.state(), exchange, self.base_tokens)
+    }
+}
+
+/// Returns the usage of the whole answer: the node's count where there is one, our count of frames otherwise.
+fn usage_of(observed: &dialects::Observed, exchange: &Exchange, base_tokens: u64) -> Usage {
+    match observed.usage {
+        Some(usage) if base_tokens > 0 => usage.continued_after(base_tokens),
+        Some(usage) => usage,
+        None => Usage {
+            prompt_tokens: u64::from(exchange.asked.prompt_tokens),
+            completion_tokens: observed.content_frames,
+            ..Usage::default()
+        },
+    }
+}
+
+/// Makes sure that there is an encoder that fits what was sent.
+fn write_ourselves(
+    exchange: &mut Exchange,
+    encoder: &mut Option<ResponseEncoder>,
+    observer: &Observer,
+    sent: bool,
+) -> Result<(), ApiError> {
+    if encoder.is_some() {
+        return Ok(());
+    }
+    let operation = exchange.operation;
+    let (id, created) = (response_id(operation, &exchange.id.to_string()), exchange.received_at());
+    let meta = ResponseMeta::for_request(exchange.canonical()?, id, created);
+    *encoder = Some(if sent {
+        ResponseEncoder::resume(operation, meta, observer.state())
+    } else {
+        ResponseEncoder::new(operation, meta)
+    });
+    Ok(())
+}
+
+fn opening(mut exchange: Box<Exchange>, wanted: Wanted) -> Opening {
+    Box::pin(async move {
+        let limit: Duration = exchange.shared().config.first_token_timeout;
+        let opened = attempt::open(&mut exchange, &wanted, limit).await;
+        (exchange, opened)
+    })
+}
+
+/// Books an error that the client hears.
+pub(crate) fn outcome_of(error: &ApiError) -> Outcome {
+    match error.kind {
+        ErrorKind::Invalid
+        | ErrorKind::TooLarge
+        | ErrorKind::Unauthenticated
+        | ErrorKind::Forbidden
+        | ErrorKind::NotFound
+        | ErrorKind::MethodNotAllowed
+        | ErrorKind::Conflict
+        | ErrorKind::Unsupported => Outcome::ClientError,
+        ErrorKind::TooMany => Outcome::Rejected,
+        ErrorKind::Cancelled => Outcome::Cancelled,
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Upstream | ErrorKind::Bug => Outcome::Failed,
+    }
+}

@@ -1,0 +1,215 @@
+//! `GET /api/v1/inference/requests` and `/api/v1/inference/requests/{id}`.
+
+use axum::extract::State;
+use identity::Admin;
+use primitives::{Classify, ErrorKind, InvalidCursor, RequestId, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::StoreError;
+use utoipa::{IntoParams, ToSchema};
+use web::{JsonBody, PageBody, PathParam, Problem, QueryParams};
+
+use super::RecordsState;
+use crate::store::{self as records, Filter, StoredRecord};
+
+/// Why requests could not be shown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShowRequestsError {
+    #[error("there is no request {0}")]
+    Unknown(String),
+    #[error("since is not a time")]
+    Since,
+    #[error(transparent)]
+    Cursor(#[from] InvalidCursor),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classify for ShowRequestsError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unknown(_) => ErrorKind::NotFound,
+            Self::Since | Self::Cursor(_) => ErrorKind::Invalid,
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn public_message(&self) -> String {
+        match self {
+            Self::Unknown(id) => format!(
+                "there is no request {id}: records appear within a second of a request's end and are deleted after [requests] retention"
+            ),
+            Self::Since => "since must be an RFC 3339 time, as 2026-01-02T03:04:05Z".to_owned(),
+            Self::Cursor(error) => error.to_string(),
+            Self::Store(error) => error.public_message(),
+        }
+    }
+}
+
+/// Which requests to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RequestsQuery {
+    /// Items on the page, 1 to 500; 50 when absent.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only this model, by its normalised name.
+    model: Option<String>,
+    /// Only this node, by name or id.
+    node: Option<String>,
+    /// Only this outcome: ok, client_error, rejected, failed, cancelled or truncated.
+    outcome: Option<String>,
+    /// Only requests received at or after this time (RFC 3339).
+    since: Option<String>,
+}
+
+/// A request as it ended. Times are in microseconds.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RequestBody {
+    /// The id, as the client got it in `x-request-id`.
+    #[schema(value_type = String)]
+    id: RequestId,
+    /// When it arrived.
+    #[schema(value_type = String)]
+    received_at: Timestamp,
+    /// `anonymous`, `key` or `user`.
+    caller_kind: String,
+    /// The key's or user's id.
+    caller_id: Option<String>,
+    /// The caller's name.
+    caller: String,
+    /// Where it came from.
+    client_address: Option<String>,
+    /// The client's dialect.
+    dialect: String,
+    /// The operation.
+    operation: String,
+    /// The model as the client wrote it.
+    requested_model: Option<String>,
+    /// The model that served it.
+    model: Option<String>,
+    /// The node that served it last.
+    node_id: Option<String>,
+    /// That node's name.
+    node: Option<String>,
+    /// The HTTP status.
+    status: i64,
+    /// `ok`, `client_error`, `rejected`, `failed`, `cancelled` or `truncated`.
+    outcome: String,
+    /// Why it did not end well.
+    error: Option<String>,
+    /// Whether a stream was asked for.
+    stream: bool,
+    /// Times that the stream was continued on another node.
+    continued: i64,
+    /// Attempts before the first byte beyond the first.
+    retries: i64,
+    /// From arrival to the first attempt.
+    queue_us: i64,
+    /// From arrival to the first token.
+    first_token_us: Option<i64>,
+    /// From arrival to the end.
+    total_us: i64,
+    /// Tokens of the prompt.
+    prompt_tokens: Option<i64>,
+    /// Tokens of the answer.
+    completion_tokens: Option<i64>,
+    /// The policy that chose the node.
+    policy: Option<String>,
+    /// Every attempt with every candidate, its score and the reasons. Only when one request is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    attempts: Option<serde_json::Value>,
+}
+
+impl From<StoredRecord> for RequestBody {
+    fn from(r: StoredRecord) -> Self {
+        Self {
+            id: r.id,
+            received_at: r.received_at,
+            caller_kind: r.caller_kind,
+            caller_id: r.caller_id,
+            caller: r.caller,
+            client_address: r.client_address,
+            dialect: r.dialect,
+            operation: r.operation,
+            requested_model: r.requested_model,
+            model: r.model,
+            node_id: r.node_id,
+            node: r.node,
+            status: r.status,
+            outcome: r.outcome,
+            error: r.error,
+            stream: r.stream,
+            continued: r.continued,
+            retries: r.retries,
+            queue_us: r.queue_us,
+            first_token_us: r.first_token_us,
+            total_us: r.total_us,
+            prompt_tokens: r.prompt_tokens,
+            completion_tokens: r.completion_tokens,
+            policy: r.policy,
+            attempts: r.attempts,
+        }
+    }
+}
+
+/// Lists inference requests, newest first.
+#[utoipa::path(get, path = "/api/v1/inference/requests", operation_id = "list_requests", tag = "inference",
+    params(RequestsQuery), security(("bearer" = [])),
+    responses((status = 200, body = PageBody<RequestBody>), (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
+pub(crate) async fn list_requests(
+    _admin: Admin,
+    State(state): State<RecordsState>,
+    query: QueryParams<RequestsQuery>,
+) -> Result<JsonBody<PageBody<RequestBody>>, Problem> {
+    let QueryParams(query) = query;
+    let size = query.limit.unwrap_or(50).clamp(1, 500);
+    let filter = filter(query)?;
+    let found = records::list_records(&state.db, &filter, size + 1)
+        .await
+        .map_err(ShowRequestsError::Store)?;
+    let page = PageBody::from_overfetched(found, size, |r| r.id.to_string());
+    Ok(JsonBody(page.map(RequestBody::from)))
+}
+
+/// Shows one request with every attempt and why each node was chosen.
+#[utoipa::path(get, path = "/api/v1/inference/requests/{id}", operation_id = "show_request", tag = "inference",
+    params(("id" = String, Path, description = "The request's id, from the `x-request-id` header")), security(("bearer" = [])),
+    responses((status = 200, body = RequestBody), (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
+pub(crate) async fn show_request(
+    _admin: Admin,
+    State(state): State<RecordsState>,
+    id: PathParam<String>,
+) -> Result<JsonBody<RequestBody>, Problem> {
+    let PathParam(text) = id;
+    let id: RequestId = text
+        .parse()
+        .map_err(|_| ShowRequestsError::Unknown(crate::exchange::clip(&text, 64)))?;
+    let found = records::find_record(&state.db, id)
+        .await
+        .map_err(ShowRequestsError::Store)?
+        .ok_or_else(|| ShowRequestsError::Unknown(id.to_string()))?;
+    Ok(JsonBody(found.into()))
+}
+
+fn filter(query: RequestsQuery) -> Result<Filter, ShowRequestsError> {
+    let since = match query.since {
+        Some(text) => Some(Timestamp::parse_rfc3339(&text).ok_or(ShowRequestsError::Since)?),
+        None => None,
+    };
+    let before = query
+        .cursor
+        .as_deref()
+        .map(primitives::Cursor::key)
+        .transpose()?;
+    Ok(Filter {
+        model: query.model.map(|m| cluster::model_key(&m).into_owned()),
+        node: query.node,
+        outcome: query.outcome,
+        since,
+        before,
+    })
+}

@@ -1,0 +1,318 @@
+//! Starts and stops the data plane: one accepting task, one thread with its own runtime per worker.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use engine::Engine;
+use cluster::Registry;
+use identity::Identity;
+use primitives::Clock;
+use store::Db;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::GatewayConfig;
+use crate::connect::{self, ConnectionGuard};
+use crate::control::ControlPlane;
+use crate::metrics::Metrics;
+use crate::recorder::recorder;
+use crate::shared::{Shared, Worker};
+use crate::upstream::{Dialer, Pool};
+
+/// Connections handed to a worker that it has not taken up yet; at the bound the accepting task waits.
+const HANDOVER: usize = 1024;
+/// What a client hears when there are too many connections.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 67\r\n\r\n{\"error\":\"too many connections: close idle ones or try again soon\"}";
+/// How often idle upstream connections are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// What the data plane needs from the rest of the program.
+pub struct GatewayDeps {
+    /// Limits, timeouts, routing.
+    pub config: GatewayConfig,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Who may.
+    pub identity: Identity,
+    /// The fleet.
+    pub registry: Registry,
+    /// The embedded engine, if there is one.
+    pub engine: Option<Engine>,
+    /// For model commands: pulls, deletes, uploads.
+    pub outbound: web::outbound::Client,
+    /// Where request records go.
+    pub db: Db,
+    /// The data plane's metrics.
+    pub metrics: Arc<Metrics>,
+    /// Everything that is not inference.
+    pub control: ControlPlane,
+    /// This program's version, shown by `/api/version` as the version of the Ollama API it speaks.
+    pub version: &'static str,
+    /// Where random numbers start.
+    pub seed: u64,
+}
+
+/// The data plane could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartGatewayError {
+    /// The listener could not be used.
+    #[error("cannot use the listener: {0}")]
+    Listener(#[source] std::io::Error),
+    /// A worker thread could not be started.
+    #[error("cannot start a worker thread: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A running data plane.
+pub struct Gateway {
+    address: SocketAddr,
+    drain: CancellationToken,
+    stop: CancellationToken,
+    give_up_records: CancellationToken,
+    workers: Vec<WorkerThread>,
+    shared: Arc<Shared>,
+    background: TaskTracker,
+    writer: tokio::task::JoinHandle<()>,
+}
+
+struct WorkerThread {
+    thread: JoinHandle<()>,
+}
+
+/// The accepting task's end of a worker.
+struct Handover {
+    sender: mpsc::Sender<(std::net::TcpStream, SocketAddr, ConnectionGuard)>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Gateway {
+    /// Starts serving on a bound listener. Must be called within the control plane's runtime.
+    pub fn start(deps: GatewayDeps, listener: TcpListener) -> Result<Self, StartGatewayError> {
+        let address = listener.local_addr().map_err(StartGatewayError::Listener)?;
+        listener
+            .set_nonblocking(true)
+            .map_err(StartGatewayError::Listener)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(StartGatewayError::Listener)?;
+        let (recorder, writer) = recorder(
+            deps.config.record_buffer,
+            deps.db,
+            deps.clock.clone(),
+            deps.metrics.clone(),
+            deps.config.record_retention,
+        );
+        let dialer = Arc::new(Dialer::new(deps.config.connect_timeout));
+        let workers = deps.config.workers.max(1);
+        let shared = Shared::new(
+            deps.config,
+            deps.clock.clone(),
+            deps.identity,
+            deps.registry,
+            deps.engine,
+            deps.outbound,
+            deps.metrics,
+            recorder,
+            deps.control,
+            deps.version,
+            deps.seed,
+        );
+        let (drain, stop, give_up_records) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
+        let background = TaskTracker::new();
+        let mut threads = Vec::with_capacity(workers);
+        let mut handovers = Vec::with_capacity(workers);
+        for index in 0..workers {
+            let pool = Pool::new(dialer.clone(), deps.clock.clone());
+            let worker = Worker::new(shared.clone(), pool, deps.seed.wrapping_add(index as u64));
+            let (thread, handover) = start_worker(index, worker, drain.clone(), stop.clone())?;
+            threads.push(thread);
+            handovers.push(handover);
+        }
+        background.spawn(accept(listener, shared.clone(), handovers, drain.clone()));
+        background.spawn(follow_fleet(shared.clone(), stop.clone()));
+        let writer = tokio::spawn(writer.run(give_up_records.clone()));
+        Ok(Self {
+            address,
+            drain,
+            stop,
+            give_up_records,
+            workers: threads,
+            shared,
+            background,
+            writer,
+        })
+    }
+
+    /// Returns the address that is listened on.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, lets requests under way finish for at most `limit`, then ends the rest and writes the last
+    /// records.
+    pub async fn shutdown(self, limit: Duration) {
+        self.drain.cancel();
+        let deadline = tokio::time::sleep(limit);
+        tokio::pin!(deadline);
+        let mut poll = tokio::time::interval(Duration::from_millis(10));
+        while self.shared.connections.load(Ordering::Relaxed) > 0 {
+            tokio::select! {
+                _ = poll.tick() => {}
+                () = &mut deadline => {
+                    tracing::warn!(connections = self.shared.connections.load(Ordering::Relaxed), "time for draining is over: the remaining connections are closed");
+                    break;
+                }
+            }
+        }
+        self.stop.cancel();
+        self.background.close();
+        self.background.wait().await;
+        let joined = tokio::task::spawn_blocking(move || {
+            for worker in self.workers {
+                if worker.thread.join().is_err() {
+                    tracing::error!("a worker thread ended abnormally");
+                }
+            }
+        })
+        .await;
+        if let Err(error) = joined {
+            tracing::error!(%error, "worker threads could not be joined");
+        }
+        // The last sender of records goes with the shared state; a database that is away gets a moment, no more.
+        drop(self.shared);
+        let writer = self.writer;
+        tokio::pin!(writer);
+        if tokio::time::timeout(Duration::from_secs(5), &mut writer).await.is_err() {
+            self.give_up_records.cancel();
+            if let Err(error) = writer.await {
+                tracing::error!(%error, "the record writer ended abnormally");
+            }
+        }
+    }
+}
+
+fn start_worker(
+    index: usize,
+    worker: Arc<Worker>,
+    drain: CancellationToken,
+    stop: CancellationToken,
+) -> Result<(WorkerThread, Handover), StartGatewayError> {
+    let (sender, receiver) = mpsc::channel(HANDOVER);
+    let open = Arc::new(AtomicUsize::new(0));
+    let handover = Handover {
+        sender,
+        open: open.clone(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartGatewayError::Thread)?;
+    let thread = std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || runtime.block_on(work(worker, receiver, open, drain, stop)))
+        .map_err(StartGatewayError::Thread)?;
+    Ok((WorkerThread { thread }, handover))
+}
+
+/// A worker's life: take connections, serve each in a task, look through idle upstream connections.
+async fn work(
+    worker: Arc<Worker>,
+    mut receiver: mpsc::Receiver<(std::net::TcpStream, SocketAddr, ConnectionGuard)>,
+    open: Arc<AtomicUsize>,
+    drain: CancellationToken,
+    stop: CancellationToken,
+) {
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        tokio::select! {
+            received = receiver.recv() => match received {
+                Some((stream, peer, guard)) => match tokio::net::TcpStream::from_std(stream) {
+                    Ok(stream) => {
+                        let (worker, drain, open) = (worker.clone(), drain.clone(), open.clone());
+                        tokio::spawn(async move {
+                            connect::serve(worker, stream, peer, drain, guard).await;
+                            open.fetch_sub(1, Ordering::Relaxed);
+                        });
+                    }
+                    Err(error) => tracing::warn!(%error, "a connection could not be served"),
+                },
+                // The accepting task has ended; connections under way go on until `stop`.
+                None => {
+                    stop.cancelled().await;
+                    return;
+                }
+            },
+            _ = sweep.tick() => worker.pool.sweep(),
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Accepts connections and gives each to the worker with the fewest.
+async fn accept(
+    listener: tokio::net::TcpListener,
+    shared: Arc<Shared>,
+    workers: Vec<Handover>,
+    drain: CancellationToken,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = drain.cancelled() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: waiting lets some close.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Some(guard) = ConnectionGuard::acquire(&shared) else {
+            if let Err(error) = stream.try_write(TOO_MANY) {
+                tracing::debug!(%error, "a refused client did not wait for the answer");
+            }
+            continue;
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let Some(worker) = workers.iter().min_by_key(|w| w.open.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be handed to a worker");
+                continue;
+            }
+        };
+        worker.open.fetch_add(1, Ordering::Relaxed);
+        if worker.sender.send((stream, peer, guard)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Rebuilds the routes whenever the registry publishes a new snapshot.
+async fn follow_fleet(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut generations = shared.registry.subscribe();
+    loop {
+        tokio::select! {
+            changed = generations.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                shared.refresh_routes();
+            }
+            () = stop.cancelled() => return,
+        }
+    }
+}

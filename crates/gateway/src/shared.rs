@@ -1,0 +1,147 @@
+//! What all workers share, and what each worker has for itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use cluster::Registry;
+use engine::Engine;
+use identity::Identity;
+use primitives::{Clock, RequestId, Timestamp};
+
+use crate::config::GatewayConfig;
+use crate::control::ControlPlane;
+use crate::fleet_view::RouteTable;
+use crate::live::LiveFleet;
+use crate::metrics::Metrics;
+use crate::recorder::Recorder;
+use crate::upstream::Pool;
+
+/// One for the whole data plane.
+pub(crate) struct Shared {
+    pub(crate) config: GatewayConfig,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) identity: Identity,
+    pub(crate) registry: Registry,
+    pub(crate) engine: Option<Engine>,
+    pub(crate) outbound: web::outbound::Client,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) recorder: Recorder,
+    pub(crate) live: LiveFleet,
+    pub(crate) routes: ArcSwap<RouteTable>,
+    pub(crate) control: ControlPlane,
+    pub(crate) version: &'static str,
+    /// Makes prompts' block hashes unpredictable from outside.
+    pub(crate) prefix_seed: u64,
+    pub(crate) connections: AtomicUsize,
+    in_flight: AtomicUsize,
+}
+
+/// Counts one inference request in flight until dropped.
+pub(crate) struct InFlight {
+    shared: Arc<Shared>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.shared.metrics.in_flight.dec();
+    }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts are all there is to this type; they are named again where it is made"
+)]
+impl Shared {
+    /// Puts the parts together.
+    pub(crate) fn new(
+        config: GatewayConfig,
+        clock: Arc<dyn Clock>,
+        identity: Identity,
+        registry: Registry,
+        engine: Option<Engine>,
+        outbound: web::outbound::Client,
+        metrics: Arc<Metrics>,
+        recorder: Recorder,
+        control: ControlPlane,
+        version: &'static str,
+        prefix_seed: u64,
+    ) -> Arc<Self> {
+        let live = LiveFleet::new();
+        let routes = RouteTable::build(&registry.snapshot(), &config, &live, &metrics);
+        Arc::new(Self {
+            config,
+            clock,
+            identity,
+            registry,
+            engine,
+            outbound,
+            metrics,
+            recorder,
+            live,
+            routes: ArcSwap::from_pointee(routes),
+            control,
+            version,
+            prefix_seed,
+            connections: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+        })
+    }
+
+    /// Publishes the routes of the registry's present snapshot.
+    pub(crate) fn refresh_routes(&self) {
+        let table = RouteTable::build(&self.registry.snapshot(), &self.config, &self.live, &self.metrics);
+        self.live.retain(&table);
+        self.routes.store(Arc::new(table));
+    }
+
+    /// Counts a request in, or returns `None` at the limit.
+    pub(crate) fn admit(self: &Arc<Self>) -> Option<InFlight> {
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        if before >= self.config.max_in_flight {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        self.metrics.in_flight.inc();
+        Some(InFlight { shared: self.clone() })
+    }
+}
+
+/// One per worker thread.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: Arc<Pool>,
+    random: AtomicU64,
+}
+
+impl Worker {
+    /// Makes a worker whose random numbers start from `seed`.
+    pub(crate) fn new(shared: Arc<Shared>, pool: Arc<Pool>, seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            pool,
+            random: AtomicU64::new(seed),
+        })
+    }
+
+    /// Returns 64 random bits, good enough for ids and ties (SplitMix64, Steele et al. 2014).
+    pub(crate) fn random(&self) -> u64 {
+        let mut z = self
+            .random
+            .fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed)
+            .wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Makes the id of a request that arrived at `now`: UUID version 7 (RFC 9562) without a system call.
+    pub(crate) fn request_id(&self, now: Timestamp) -> RequestId {
+        let millis = u64::try_from(now.as_micros() / 1000).unwrap_or(0);
+        let (a, b) = (self.random(), self.random());
+        let high = (millis << 16) | 0x7000 | (a & 0x0FFF);
+        let low = (b & 0x3FFF_FFFF_FFFF_FFFF) | 0x8000_0000_0000_0000;
+        RequestId::from_uuid(uuid::Uuid::from_u64_pair(high, low))
+    }
+}

@@ -1,0 +1,211 @@
+//! All SQL of request records.
+
+use primitives::{RequestId, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+use store::{Bulk, BulkColumn, ColumnType, Db, Durability, Existing, Json, Params, Row, StoreError, params};
+
+use crate::record::RequestRecord;
+
+const COLUMNS: &[BulkColumn] = &[
+    column("id", ColumnType::Text),
+    column("received_at", ColumnType::I64),
+    column("principal_kind", ColumnType::Text),
+    column("principal_id", ColumnType::Text),
+    column("principal_name", ColumnType::Text),
+    column("client_address", ColumnType::Text),
+    column("dialect", ColumnType::Text),
+    column("operation", ColumnType::Text),
+    column("requested_model", ColumnType::Text),
+    column("model", ColumnType::Text),
+    column("node_id", ColumnType::Text),
+    column("node_name", ColumnType::Text),
+    column("status", ColumnType::I64),
+    column("outcome", ColumnType::Text),
+    column("error", ColumnType::Text),
+    column("stream", ColumnType::Bool),
+    column("continued", ColumnType::I64),
+    column("retries", ColumnType::I64),
+    column("queue_us", ColumnType::I64),
+    column("first_token_us", ColumnType::I64),
+    column("total_us", ColumnType::I64),
+    column("prompt_tokens", ColumnType::I64),
+    column("completion_tokens", ColumnType::I64),
+    column("policy", ColumnType::Text),
+    column("decision", ColumnType::Json),
+];
+
+const fn column(name: &'static str, column_type: ColumnType) -> BulkColumn {
+    BulkColumn { name, column_type }
+}
+
+/// A batch that was written but not confirmed is sent again: rows that are there already stay.
+const INSERT: Bulk = Bulk {
+    table: "requests",
+    columns: COLUMNS,
+    existing: Existing::Stays,
+};
+
+/// Writes a batch of records.
+pub(crate) async fn insert_records(db: &Db, records: &[Box<RequestRecord>]) -> Result<(), StoreError> {
+    let rows: Vec<Params> = records.iter().map(|record| row(record)).collect();
+    let mut tx = db.write_with(Durability::Relaxed).await?;
+    tx.insert_many(&INSERT, &rows).await?;
+    tx.commit().await
+}
+
+fn row(r: &RequestRecord) -> Params {
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let attempts = serde_json::to_value(&r.attempts).unwrap_or(Value::Array(Vec::new()));
+    params![
+        r.id,
+        r.received_at,
+        r.caller.kind(),
+        r.caller.id(),
+        r.caller_name.to_string(),
+        r.client_address.to_string(),
+        r.dialect,
+        r.operation,
+        r.requested_model.to_string(),
+        r.model.as_ref().map(ToString::to_string),
+        r.node.as_ref().map(|(id, _)| *id),
+        r.node.as_ref().map(|(_, name)| name.to_string()),
+        i64::from(r.status),
+        r.outcome.as_str(),
+        r.error.clone(),
+        r.stream,
+        i64::from(r.continued),
+        i64::from(r.retries),
+        number(r.queue_us),
+        r.first_token_us.map(number),
+        number(r.total_us),
+        number(r.prompt_tokens),
+        number(r.completion_tokens),
+        r.policy,
+        attempts,
+    ]
+}
+
+/// Deletes records of requests that arrived before `before`; returns how many.
+pub(crate) async fn delete_records_before(db: &Db, before: Timestamp) -> Result<u64, StoreError> {
+    let mut tx = db.write_with(Durability::Relaxed).await?;
+    let deleted = tx
+        .execute("DELETE FROM requests WHERE received_at < $1", params![before])
+        .await?;
+    tx.commit().await?;
+    Ok(deleted)
+}
+
+/// A record as stored.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct StoredRecord {
+    pub(crate) id: RequestId,
+    pub(crate) received_at: Timestamp,
+    pub(crate) caller_kind: String,
+    pub(crate) caller_id: Option<String>,
+    pub(crate) caller: String,
+    pub(crate) client_address: Option<String>,
+    pub(crate) dialect: String,
+    pub(crate) operation: String,
+    pub(crate) requested_model: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) node_id: Option<String>,
+    pub(crate) node: Option<String>,
+    pub(crate) status: i64,
+    pub(crate) outcome: String,
+    pub(crate) error: Option<String>,
+    pub(crate) stream: bool,
+    pub(crate) continued: i64,
+    pub(crate) retries: i64,
+    pub(crate) queue_us: i64,
+    pub(crate) first_token_us: Option<i64>,
+    pub(crate) total_us: i64,
+    pub(crate) prompt_tokens: Option<i64>,
+    pub(crate) completion_tokens: Option<i64>,
+    pub(crate) policy: Option<String>,
+    /// Every attempt with its candidates; only in the full view.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) attempts: Option<Value>,
+}
+
+/// What to list. Absent: everything.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) model: Option<String>,
+    pub(crate) node: Option<String>,
+    pub(crate) outcome: Option<String>,
+    pub(crate) since: Option<Timestamp>,
+    /// Only records older than this one.
+    pub(crate) before: Option<String>,
+}
+
+/// Lists records, newest first. Ids begin with the time of arrival, so their order is the order of arrival.
+pub(crate) async fn list_records(db: &Db, filter: &Filter, limit: u32) -> Result<Vec<StoredRecord>, StoreError> {
+    let mut tx = db.read().await?;
+    let rows = tx
+        .fetch_all(
+            "SELECT * FROM requests
+             WHERE (CAST($1 AS TEXT) IS NULL OR model = $1)
+               AND (CAST($2 AS TEXT) IS NULL OR node_name = $2 OR node_id = $2)
+               AND (CAST($3 AS TEXT) IS NULL OR outcome = $3)
+               AND (CAST($4 AS BIGINT) IS NULL OR received_at >= $4)
+               AND (CAST($5 AS TEXT) IS NULL OR id < $5)
+             ORDER BY id DESC LIMIT $6",
+            params![
+                filter.model.clone(),
+                filter.node.clone(),
+                filter.outcome.clone(),
+                filter.since,
+                filter.before.clone(),
+                i64::from(limit)
+            ],
+        )
+        .await?;
+    tx.commit().await?;
+    rows.iter().map(|row| record(row, false)).collect()
+}
+
+/// Finds one record with its attempts.
+pub(crate) async fn find_record(db: &Db, id: RequestId) -> Result<Option<StoredRecord>, StoreError> {
+    let mut tx = db.read().await?;
+    let row = tx
+        .fetch_optional("SELECT * FROM requests WHERE id = $1", params![id])
+        .await?;
+    tx.commit().await?;
+    row.as_ref().map(|row| record(row, true)).transpose()
+}
+
+fn record(row: &Row, full: bool) -> Result<StoredRecord, StoreError> {
+    let attempts = if full {
+        row.get::<Option<Json<Value>>>("decision")?.map(|json| json.0)
+    } else {
+        None
+    };
+    Ok(StoredRecord {
+        id: row.get("id")?,
+        received_at: row.get("received_at")?,
+        caller_kind: row.get("principal_kind")?,
+        caller_id: row.get("principal_id")?,
+        caller: row.get("principal_name")?,
+        client_address: row.get("client_address")?,
+        dialect: row.get("dialect")?,
+        operation: row.get("operation")?,
+        requested_model: row.get("requested_model")?,
+        model: row.get("model")?,
+        node_id: row.get("node_id")?,
+        node: row.get("node_name")?,
+        status: row.get("status")?,
+        outcome: row.get("outcome")?,
+        error: row.get("error")?,
+        stream: row.get("stream")?,
+        continued: row.get("continued")?,
+        retries: row.get("retries")?,
+        queue_us: row.get("queue_us")?,
+        first_token_us: row.get("first_token_us")?,
+        total_us: row.get("total_us")?,
+        prompt_tokens: row.get("prompt_tokens")?,
+        completion_tokens: row.get("completion_tokens")?,
+        policy: row.get("policy")?,
+        attempts,
+    })
+}

@@ -1,0 +1,387 @@
+//! One try on one node: choose, send, look at the head of the answer; and the loop that goes to another node while
+//! nothing has reached the client.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::CallFailure;
+use dialects::{ApiError, Event, FinishReason, Operation, Request, ResidencyChange};
+use engine::Generation;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use primitives::{ErrorKind, MonotonicTime};
+use scheduling::CallOutcome;
+
+use super::engine_call;
+use super::prepare::{Answer, Prepared, Wanted, prepare};
+use super::{UpstreamBody, UpstreamError, UpstreamRequest};
+use crate::exchange::Exchange;
+use crate::fleet_view::NodeSpeech;
+use crate::routing::{self, Chosen};
+
+/// Largest error body read from a node.
+const ERROR_BODY: usize = 64 << 10;
+
+/// Where an answer comes from.
+pub(crate) enum Source {
+    /// A server: the body of a 2xx answer.
+    Http {
+        /// The route asked on the node.
+        operation: Operation,
+        /// What is left of the answer.
+        body: UpstreamBody,
+        /// What must be done with it.
+        answer: Answer,
+        /// Whether the node streams it.
+        streamed: bool,
+    },
+    /// A generation of the embedded engine.
+    Engine(Generation),
+    /// An answer that is complete already.
+    Ready(Vec<Event>),
+}
+
+/// A node that answers.
+pub(crate) struct Opened {
+    pub(crate) chosen: Chosen,
+    pub(crate) source: Source,
+    pub(crate) sent_at: MonotonicTime,
+}
+
+/// Whether another node may do better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// The request itself is at fault.
+    Never,
+    /// The node is at fault.
+    OtherNode,
+}
+
+/// Why a try failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What the client hears if nothing better comes.
+    pub(crate) error: ApiError,
+    /// Whether to try elsewhere.
+    pub(crate) retry: Retry,
+    /// What the breaker hears.
+    pub(crate) outcome: CallOutcome,
+    /// Names the reason in metrics.
+    pub(crate) reason: &'static str,
+}
+
+impl Failure {
+    /// A fault of the client, or of nobody.
+    pub(crate) const fn client(error: ApiError) -> Self {
+        Self {
+            error,
+            retry: Retry::Never,
+            outcome: CallOutcome::NotTheNode,
+            reason: "client",
+        }
+    }
+
+    /// A fault of the node.
+    pub(crate) const fn node(reason: &'static str, error: ApiError) -> Self {
+        Self {
+            error,
+            retry: Retry::OtherNode,
+            outcome: CallOutcome::Failure,
+            reason,
+        }
+    }
+}
+
+/// Tries nodes until one answers, the error is final, or attempts and retry budget are used up.
+///
+/// `limit` bounds the wait for the head of each answer.
+pub(crate) async fn open(exchange: &mut Exchange, wanted: &Wanted, limit: Duration) -> Result<Opened, ApiError> {
+    let shared = exchange.shared().clone();
+    let mut last: Option<ApiError> = None;
+    loop {
+        let chosen = match routing::choose(exchange) {
+            Ok(chosen) => chosen,
+            // What the tried nodes said tells more than that none is left.
+            Err(error) => return Err(last.unwrap_or(error)),
+        };
+        let failure = match call(exchange, chosen, wanted, limit).await {
+            Ok(opened) => return Ok(opened),
+            Err(failure) => failure,
+        };
+        if failure.retry == Retry::Never || !may_retry(exchange, failure.reason) {
+            return Err(failure.error);
+        }
+        shared.metrics.retried(failure.reason);
+        last = Some(failure.error);
+    }
+}
+
+/// Takes one more try out of the attempts of this request and the budget of all.
+///
+/// A node that is gone costs the others only what it leaves behind, so lost connections are not held against the budget:
+/// it is there to keep errors under load from doubling the load.
+pub(crate) fn may_retry(exchange: &mut Exchange, reason: &'static str) -> bool {
+    let shared = exchange.shared().clone();
+    if exchange.tries >= shared.config.max_attempts {
+        return false;
+    }
+    let budgeted = !matches!(reason, "connect" | "reset" | "broke_off" | "not_found" | "unsupported");
+    if budgeted && !shared.live.retries.lock().withdraw(shared.clock.monotonic()) {
+        shared.metrics.retry_budget_exhausted.inc();
+        tracing::debug!(reason, "no retry: the budget is spent");
+        return false;
+    }
+    exchange.retries += 1;
+    true
+}
+
+/// Books a failed try with the node's breaker and liveness and in the request's record.
+pub(crate) fn note_failure(exchange: &mut Exchange, chosen: &Chosen, failure: &Failure) {
+    let shared = exchange.shared().clone();
+    let now = shared.clock.monotonic();
+    {
+        let mut breaker = chosen.replica.live.breaker.lock();
+        breaker.record(failure.outcome, now);
+        chosen
+            .replica
+            .live
+            .series
+            .breaker_open
+            .set(i64::from(breaker.is_open(now)));
+    }
+    if failure.retry == Retry::OtherNode {
+        let node = chosen.replica.node.view.id;
+        exchange.tried.push(node);
+        let seen = match failure.reason {
+            "connect" => Some(CallFailure::Connect),
+            "timeout" | "reset" | "stall" | "broke_off" => Some(CallFailure::Unanswered),
+            _ => None,
+        };
+        if let Some(seen) = seen {
+            shared.registry.report_failure(node, &chosen.replica.model.name, seen);
+        }
+    }
+    exchange.note_failure(&failure.error.message);
+}
+
+async fn call(
+    exchange: &mut Exchange,
+    chosen: Chosen,
+    wanted: &Wanted,
+    limit: Duration,
+) -> Result<Opened, Failure> {
+    let sent_at = exchange.shared().clock.monotonic();
+    let sent = match prepare(exchange, &chosen.replica, wanted) {
+        Ok(Prepared::Residency(change)) => change_residency(exchange, &chosen, change).await,
+        Ok(Prepared::Engine(request)) => ask_engine(exchange, &chosen, &request).await,
+        Ok(Prepared::Http { operation, body, answer }) => {
+            ask_server(exchange, &chosen, operation, body, answer, limit).await
+        }
+        Err(error) => Err(unprepared(error)),
+    };
+    match sent {
+        Ok(source) => Ok(Opened { chosen, source, sent_at }),
+        Err(failure) => {
+            note_failure(exchange, &chosen, &failure);
+            Err(failure)
+        }
+    }
+}
+
+/// A request that this node cannot serve may be one that another kind of node can.
+fn unprepared(error: ApiError) -> Failure {
+    let retry = if error.kind == ErrorKind::Unsupported { Retry::OtherNode } else { Retry::Never };
+    Failure {
+        error,
+        retry,
+        outcome: CallOutcome::NotTheNode,
+        reason: "unsupported",
+    }
+}
+
+/// Loads or unloads a model of the engine. Servers that hold their model as long as they run have nothing to load, and
+/// cannot unload.
+async fn change_residency(exchange: &Exchange, chosen: &Chosen, change: ResidencyChange) -> Result<Source, Failure> {
+    let node = &chosen.replica.node;
+    let model = &chosen.replica.model.name;
+    let done = match (node.speech, exchange.shared().engine.clone(), change) {
+        (NodeSpeech::Engine, Some(engine), ResidencyChange::Load) => engine.load(model).await,
+        (NodeSpeech::Engine, Some(engine), ResidencyChange::Unload) => engine.unload(model),
+        (_, _, ResidencyChange::Load) => Ok(()),
+        (_, _, ResidencyChange::Unload) => {
+            return Err(unprepared(ApiError::new(
+                ErrorKind::Unsupported,
+                format!("node {} keeps its model in memory as long as it runs", node.view.name),
+            )));
+        }
+    };
+    let finish = match change {
+        ResidencyChange::Load => FinishReason::Load,
+        ResidencyChange::Unload => FinishReason::Unload,
+    };
+    done.map(|()| Source::Ready(vec![Event::Finish(finish)]))
+        .map_err(|error| Failure::client(engine_call::api_error(&error)))
+}
+
+async fn ask_engine(exchange: &Exchange, chosen: &Chosen, request: &Request) -> Result<Source, Failure> {
+    let Some(engine) = exchange.shared().engine.clone() else {
+        return Err(Failure::node(
+            "connect",
+            ApiError::new(ErrorKind::Unavailable, "the embedded engine is switched off"),
+        ));
+    };
+    let model = &chosen.replica.model.name;
+    let answer = match request {
+        Request::Embed(embed) => engine_call::embed(&engine, model, embed).await.map(Source::Ready),
+        Request::Chat(_) | Request::Completion(_) => engine_call::generate(&engine, model, request)
+            .await
+            .map(Source::Engine),
+    };
+    answer.map_err(|error| match error.kind {
+        ErrorKind::Unsupported => unprepared(error),
+        ErrorKind::Unavailable => Failure {
+            outcome: CallOutcome::NotTheNode,
+            ..Failure::node("busy", error)
+        },
+        ErrorKind::Bug => Failure::node("error", error),
+        _ => Failure::client(error),
+    })
+}
+
+async fn ask_server(
+    exchange: &Exchange,
+    chosen: &Chosen,
+    operation: Operation,
+    body: Bytes,
+    answer: Answer,
+    limit: Duration,
+) -> Result<Source, Failure> {
+    let node = &chosen.replica.node;
+    let name = &node.view.name;
+    let Some(target) = &node.target else {
+        return Err(Failure::node(
+            "connect",
+            ApiError::upstream(format!("node {name} has no usable address: look at `remuda node show {name}`")),
+        ));
+    };
+    let request = UpstreamRequest {
+        method: Method::POST,
+        path: operation.path(),
+        headers: headers(exchange),
+        body,
+    };
+    let sent = tokio::time::timeout(limit, exchange.worker.pool.send(target, &request)).await;
+    let response = match sent {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Err(broken(name, &error)),
+        Err(_) => return Err(broken(name, &UpstreamError::Timeout(limit))),
+    };
+    let (head, body) = response.into_parts();
+    if head.status.is_success() {
+        let streamed = is_stream(&head.headers);
+        return Ok(Source::Http { operation, body, answer, streamed });
+    }
+    let retry_after = retry_after(&head.headers);
+    let text = tokio::time::timeout(limit, body.collect(ERROR_BODY))
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .unwrap_or_default();
+    let dialect = match node.speech {
+        NodeSpeech::Http { dialect, .. } => dialect,
+        NodeSpeech::Engine => operation.dialect(),
+    };
+    Err(refused(name, dialect, head.status, retry_after, &text))
+}
+
+/// Says a failed connection in words for the client, without addresses.
+pub(crate) fn broken(node: &str, error: &UpstreamError) -> Failure {
+    tracing::debug!(node, %error, "a node could not be asked");
+    let (reason, kind, text) = match error {
+        UpstreamError::Timeout(limit) => (
+            "timeout",
+            ErrorKind::Timeout,
+            format!("node {node} did not answer within {} s", limit.as_secs()),
+        ),
+        UpstreamError::Broken(_) => (
+            "reset",
+            ErrorKind::Upstream,
+            format!("node {node} broke the connection before it answered"),
+        ),
+        UpstreamError::Request(_) => (
+            "request",
+            ErrorKind::Bug,
+            "the request to the node could not be built: please report this".to_owned(),
+        ),
+        UpstreamError::Connect(_) | UpstreamError::ConnectTimeout(_) | UpstreamError::Refused(_) => (
+            "connect",
+            ErrorKind::Upstream,
+            format!("node {node} cannot be reached"),
+        ),
+    };
+    Failure {
+        error: ApiError::new(kind, text),
+        retry: Retry::OtherNode,
+        outcome: if error.is_connect() { CallOutcome::ConnectFailure } else { CallOutcome::Failure },
+        reason,
+    }
+}
+
+/// Reads an error answer: whose fault is it, and does another node help?
+fn refused(
+    node: &str,
+    dialect: dialects::Dialect,
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: &[u8],
+) -> Failure {
+    let mut error = dialects::decode_error(dialect, status.as_u16(), body);
+    if error.retry_after.is_none() {
+        error.retry_after = retry_after;
+    }
+    match status.as_u16() {
+        401 | 403 => Failure::node(
+            "credentials",
+            ApiError::upstream(format!(
+                "node {node} refused our credentials: give it another key with `remuda node add` or in the configuration"
+            )),
+        ),
+        // The snapshot said that the model is there: it has just been deleted, or the server was exchanged.
+        404 => Failure {
+            outcome: CallOutcome::NotTheNode,
+            ..Failure::node("not_found", error)
+        },
+        408 | 429 => Failure {
+            outcome: CallOutcome::NotTheNode,
+            ..Failure::node("busy", error)
+        },
+        500.. => Failure::node("error", error),
+        _ => Failure::client(error),
+    }
+}
+
+fn headers(exchange: &Exchange) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(6);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static("remuda"));
+    if let Ok(id) = HeaderValue::try_from(exchange.id.to_string()) {
+        headers.insert("x-request-id", id);
+    }
+    if let Some(trace) = &exchange.traceparent {
+        headers.insert("traceparent", trace.clone());
+    }
+    headers
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with("text/event-stream") || value.starts_with("application/x-ndjson"))
+}
+
+/// Reads a Retry-After in seconds, at most two minutes.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(120)))
+}

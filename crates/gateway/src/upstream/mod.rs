@@ -1,0 +1,49 @@
+//! Calls to nodes over HTTP/1.1: one pool of connections per worker thread, no shared locks between cores.
+
+pub(crate) mod attempt;
+mod body;
+mod dial;
+pub(crate) mod engine_call;
+mod pool;
+pub(crate) mod prepare;
+mod target;
+
+pub(crate) use body::{CollectError, UpstreamBody};
+pub(crate) use dial::Dialer;
+pub(crate) use pool::{Pool, UpstreamRequest};
+pub(crate) use target::Target;
+
+use std::time::Duration;
+
+/// Why a node could not be asked, or did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpstreamError {
+    /// No connection came up.
+    #[error("cannot connect: {0}")]
+    Connect(#[source] std::io::Error),
+    /// The address is one that nodes may not have.
+    #[error("address refused: {0}")]
+    Refused(String),
+    /// The connection did not come up in time.
+    #[error("no connection within {} ms", .0.as_millis())]
+    ConnectTimeout(Duration),
+    /// The connection broke before the answer's head.
+    #[error("connection broke before the answer: {0}")]
+    Broken(#[source] hyper::Error),
+    /// The head of the answer did not come in time.
+    #[error("no answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The request could not be built, which is our mistake.
+    #[error("request could not be built: {0}")]
+    Request(#[from] http::Error),
+}
+
+impl UpstreamError {
+    /// Tells whether no connection could be made at all.
+    pub(crate) const fn is_connect(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect(_) | Self::ConnectTimeout(_) | Self::Refused(_)
+        )
+    }
+}

@@ -1,0 +1,261 @@
+//! API keys: made by administrators, shown once, revoked at once.
+
+use primitives::{Classify, Cursor, ErrorKind, InvalidCursor, KeyId, Page, PageRequest, Secret, Timestamp};
+use ::store::StoreError;
+
+use crate::credential::{CredentialKind, SecretHash, generate, shown_prefix};
+use crate::extract::Admin;
+use crate::identity::Identity;
+use crate::model::{PrincipalKind, Role};
+use crate::store;
+
+/// The most characters of a key's name.
+const LONGEST_NAME: usize = 100;
+/// The most patterns of a key's model list.
+const MOST_MODELS: usize = 100;
+/// The most characters of one pattern.
+const LONGEST_MODEL: usize = 200;
+/// The most keys that are not revoked: all of them are held in memory.
+const MOST_KEYS: u64 = 10_000;
+
+/// An API key without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: KeyId,
+    /// What it is called.
+    pub name: String,
+    /// The first characters of its secret, to recognise it by.
+    pub prefix: String,
+    /// What it may do.
+    pub role: Role,
+    /// The models it may use; all when absent.
+    pub models: Option<Vec<String>>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last used, as far as that is stored.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// Whether a key works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStatus {
+    /// It works.
+    Active,
+    /// Its time has passed.
+    Expired,
+    /// An administrator ended it.
+    Revoked,
+}
+
+impl ApiKey {
+    /// Tells whether the key works at `now`.
+    pub fn status(&self, now: Timestamp) -> KeyStatus {
+        if self.revoked_at.is_some() {
+            KeyStatus::Revoked
+        } else if self.expires_at.is_some_and(|end| end <= now) {
+            KeyStatus::Expired
+        } else {
+            KeyStatus::Active
+        }
+    }
+}
+
+/// What a new key shall be.
+#[derive(Clone, Debug)]
+pub struct KeyRequest {
+    /// What it is called: 1 to 100 characters. Names may repeat.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The models it may use, at most 100 patterns that may end in `*`; all when absent.
+    pub models: Option<Vec<String>>,
+    /// When it ends by itself; never when absent.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why no key was made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateKeyError {
+    /// The name is empty, too long, or has control characters.
+    #[error("a key's name has 1 to {LONGEST_NAME} printable characters")]
+    Name,
+    /// The list of models is too long, or has an empty or too long pattern.
+    #[error("the models are 1 to {MOST_MODELS} names of 1 to {LONGEST_MODEL} characters, with * only at the end")]
+    Models,
+    /// The end lies in the past.
+    #[error("the key would have expired before it was made")]
+    Expiry,
+    /// There are too many keys.
+    #[error("there are {MOST_KEYS} keys already")]
+    TooMany,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classify for CreateKeyError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Name | Self::Models | Self::Expiry => ErrorKind::Invalid,
+            Self::TooMany => ErrorKind::Conflict,
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn public_message(&self) -> String {
+        match self {
+            Self::Name | Self::Models => self.to_string(),
+            Self::Expiry => "`expires_at` lies in the past: give a later time, or none".to_owned(),
+            Self::TooMany => format!("{self}: revoke some that are not used any more"),
+            Self::Store(error) => error.public_message(),
+        }
+    }
+}
+
+/// Why a key was not revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeKeyError {
+    /// There is no key with this id.
+    #[error("there is no key {0}")]
+    Unknown(KeyId),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classify for RevokeKeyError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unknown(_) => ErrorKind::NotFound,
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn public_message(&self) -> String {
+        match self {
+            Self::Unknown(_) => format!("{self}: `remuda key list` shows the ids"),
+            Self::Store(error) => error.public_message(),
+        }
+    }
+}
+
+/// Why no keys could be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum ListKeysError {
+    /// The cursor is not ours.
+    #[error(transparent)]
+    Cursor(#[from] InvalidCursor),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classify for ListKeysError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Cursor(_) => ErrorKind::Invalid,
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn public_message(&self) -> String {
+        match self {
+            Self::Cursor(error) => error.to_string(),
+            Self::Store(error) => error.public_message(),
+        }
+    }
+}
+
+impl Identity {
+    /// Makes a key. Its secret is told only now.
+    pub async fn create_key(
+        &self,
+        admin: &Admin,
+        request: KeyRequest,
+    ) -> Result<(ApiKey, Secret<String>), CreateKeyError> {
+        let now = self.inner.clock.now();
+        let request = checked(request, now)?;
+        let secret = generate(CredentialKind::Key);
+        let key = ApiKey {
+            id: KeyId::generate(now),
+            name: request.name,
+            prefix: shown_prefix(&secret),
+            role: request.role,
+            models: request.models,
+            created_at: now,
+            expires_at: request.expires_at,
+            revoked_at: None,
+            last_used_at: None,
+        };
+        let user_id = match admin.principal().kind {
+            PrincipalKind::User(id) => Some(id),
+            PrincipalKind::Key(_) | PrincipalKind::Anonymous => None,
+        };
+        let mut tx = self.inner.db.write().await?;
+        if store::count_live_keys(&mut tx).await? >= MOST_KEYS {
+            return Err(CreateKeyError::TooMany);
+        }
+        store::insert_key(&mut tx, &key, &SecretHash::of(secret.expose()), user_id).await?;
+        store::advance_generation(&mut tx).await?;
+        tx.commit().await?;
+        self.published().await;
+        Ok((key, secret))
+    }
+
+    /// Lists keys, revoked ones too, in the order in which they were made.
+    pub async fn list_keys(&self, _admin: &Admin, page: &PageRequest) -> Result<Page<ApiKey>, ListKeysError> {
+        let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
+        let size = page.size();
+        let mut tx = self.inner.db.read().await?;
+        let mut items = store::list_keys(&mut tx, after.as_deref().unwrap_or_default(), size + 1).await?;
+        tx.commit().await?;
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let more = items.len() > size;
+        items.truncate(size);
+        let next_cursor = items
+            .last()
+            .filter(|_| more)
+            .map(|key| Cursor::after(&key.id.to_string()).as_str().to_owned());
+        Ok(Page { items, next_cursor })
+    }
+
+    /// Revokes a key; when this returns, the key no longer works here. Revoking again changes nothing.
+    pub async fn revoke_key(&self, _admin: &Admin, id: KeyId) -> Result<(), RevokeKeyError> {
+        let mut tx = self.inner.db.write().await?;
+        if !store::revoke_key(&mut tx, id, self.inner.clock.now()).await? {
+            return Err(RevokeKeyError::Unknown(id));
+        }
+        store::advance_generation(&mut tx).await?;
+        tx.commit().await?;
+        self.published().await;
+        Ok(())
+    }
+}
+
+fn checked(mut request: KeyRequest, now: Timestamp) -> Result<KeyRequest, CreateKeyError> {
+    request.name = request.name.trim().to_owned();
+    let printable = |text: &str, most: usize| {
+        (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+    };
+    if !printable(&request.name, LONGEST_NAME) {
+        return Err(CreateKeyError::Name);
+    }
+    if let Some(models) = &request.models {
+        let pattern = |text: &String| {
+            printable(text, LONGEST_MODEL) && !text.strip_suffix('*').unwrap_or(text).contains('*')
+        };
+        if models.is_empty() || models.len() > MOST_MODELS || !models.iter().all(pattern) {
+            return Err(CreateKeyError::Models);
+        }
+    }
+    if request.expires_at.is_some_and(|end| end <= now) {
+        return Err(CreateKeyError::Expiry);
+    }
+    Ok(request)
+}

@@ -1,0 +1,146 @@
+//! Signing in and out. Guessing is slowed down by account, and much sooner by account and origin.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use primitives::{Classify, ErrorKind, Secret, SessionId, Timestamp, UserId};
+use ::store::{StoreError, Tx};
+
+use crate::credential::{CredentialKind, SecretHash, generate};
+use crate::identity::Identity;
+use crate::password::PasswordError;
+use crate::setup::normalised_username;
+use crate::store::{self, SessionRow};
+
+/// How long a session lasts.
+const SESSION_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// The most sessions of one person; the oldest end first.
+const SESSIONS_PER_USER: i64 = 100;
+
+/// A person's name, for the lockout.
+pub(crate) type Account = String;
+/// A person's name and where the attempt comes from, when that is known.
+pub(crate) type AccountFrom = (String, Option<IpAddr>);
+
+/// A new session.
+#[derive(Debug)]
+pub struct SignIn {
+    /// The secret to present as `Authorization: Bearer`; told only now.
+    pub token: Secret<String>,
+    /// When the session ends.
+    pub expires_at: Timestamp,
+}
+
+/// Why nobody was signed in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// The name or the password is wrong, or the user is disabled; which of them is not told.
+    #[error("the user name or the password is not right")]
+    Wrong,
+    /// Too many wrong attempts.
+    #[error("too many attempts to sign in as this user")]
+    TooManyAttempts {
+        /// How long to wait before the next attempt.
+        wait: Duration,
+    },
+    /// The password could not be checked.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classify for SignInError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Wrong => ErrorKind::Unauthenticated,
+            Self::TooManyAttempts { .. } => ErrorKind::TooMany,
+            Self::Password(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn public_message(&self) -> String {
+        match self {
+            Self::Wrong => "the user name or the password is not right".to_owned(),
+            Self::TooManyAttempts { wait } => format!(
+                "too many attempts to sign in as this user: try again in {} s",
+                wait.as_secs().saturating_add(1)
+            ),
+            Self::Password(error) => error.public_message(),
+            Self::Store(error) => error.public_message(),
+        }
+    }
+}
+
+impl Identity {
+    /// Signs a person in. `origin` is where the attempt comes from, when that is known.
+    pub async fn sign_in(
+        &self,
+        username: &str,
+        password: Secret<String>,
+        origin: Option<IpAddr>,
+    ) -> Result<SignIn, SignInError> {
+        let account = normalised_username(username).ok_or(SignInError::Wrong)?;
+        let account_from = (account.clone(), origin);
+        let at = self.inner.clock.monotonic();
+        let too_many = |wait| SignInError::TooManyAttempts { wait };
+        self.inner.by_origin.attempt(&account_from, at).map_err(too_many)?;
+        self.inner.by_account.attempt(&account, at).map_err(too_many)?;
+
+        let mut tx = self.inner.db.read().await?;
+        let user = store::find_user(&mut tx, &account)
+            .await?
+            .filter(|user| user.disabled_at.is_none());
+        tx.commit().await?;
+        let stored = user.as_ref().map(|user| user.password_hash.clone());
+        let right = self.inner.passwords.verify(password, stored).await?;
+        let Some(user) = user.filter(|_| right) else {
+            return Err(SignInError::Wrong);
+        };
+        self.inner.by_origin.succeed(&account_from);
+        self.inner.by_account.succeed(&account);
+
+        let mut tx = self.inner.db.write().await?;
+        let sign_in = start_session(&mut tx, user.id, self.inner.clock.now()).await?;
+        store::advance_generation(&mut tx).await?;
+        tx.commit().await?;
+        self.published().await;
+        Ok(sign_in)
+    }
+
+    /// Ends the session that the secret belongs to. Returns `false` when there is none.
+    pub async fn sign_out(&self, token: &str) -> Result<bool, StoreError> {
+        let mut tx = self.inner.db.write().await?;
+        let ended = store::delete_session(&mut tx, &SecretHash::of(token)).await?;
+        store::advance_generation(&mut tx).await?;
+        tx.commit().await?;
+        self.published().await;
+        Ok(ended)
+    }
+}
+
+/// Makes a session of the user within the caller's transaction.
+pub(crate) async fn start_session(
+    tx: &mut Tx,
+    user_id: UserId,
+    now: Timestamp,
+) -> Result<SignIn, StoreError> {
+    let token = generate(CredentialKind::Session);
+    let expires_at = now.after(SESSION_LIFE);
+    store::insert_session(
+        tx,
+        SessionRow {
+            id: SessionId::generate(now),
+            user_id,
+            token_hash: SecretHash::of(token.expose()),
+            created_at: now,
+            expires_at,
+        },
+    )
+    .await?;
+    store::trim_sessions(tx, user_id, SESSIONS_PER_USER, now).await?;
+    Ok(SignIn { token, expires_at })
+}

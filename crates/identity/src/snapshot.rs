@@ -1,0 +1,237 @@
+//! The credentials as the inference path sees them: in memory, immutable, without the database.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use primitives::{KeyId, SessionId, Timestamp};
+
+use crate::credential::{SecretHash, is_ours};
+use crate::model::{AuthError, Principal};
+
+/// All valid credentials at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    entries: Entries,
+    anonymous: Option<Principal>,
+    generation: i64,
+    /// Shared by successive snapshots: when the database last confirmed what stands here, in microseconds.
+    verified_at: Arc<AtomicI64>,
+}
+
+pub(crate) type Entries = HashMap<SecretHash, Entry, BuildHasherDefault<Spread>>;
+
+/// One credential.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) principal: Principal,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) usage: Arc<Usage>,
+}
+
+/// When a credential was last used. Survives the renewal of the snapshot.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    pub(crate) owner: UsageOwner,
+    /// In microseconds; zero when never.
+    used_at: AtomicI64,
+    /// What the database knows of it.
+    stored_at: AtomicI64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UsageOwner {
+    Key(KeyId),
+    Session(SessionId),
+}
+
+impl Usage {
+    pub(crate) fn new(owner: UsageOwner, stored_at: Option<Timestamp>) -> Self {
+        let stored_at = stored_at.map_or(0, Timestamp::as_micros);
+        Self {
+            owner,
+            used_at: AtomicI64::new(stored_at),
+            stored_at: AtomicI64::new(stored_at),
+        }
+    }
+
+    /// Notes a use. One relaxed store: the exact order of concurrent uses does not matter.
+    fn note(&self, now: Timestamp) {
+        self.used_at.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    /// Returns the time of the last use when the database does not know it yet.
+    pub(crate) fn unstored(&self) -> Option<Timestamp> {
+        let used_at = self.used_at.load(Ordering::Relaxed);
+        (used_at > self.stored_at.load(Ordering::Relaxed)).then(|| Timestamp::from_micros(used_at))
+    }
+
+    pub(crate) fn mark_stored(&self, at: Timestamp) {
+        self.stored_at.fetch_max(at.as_micros(), Ordering::Relaxed);
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn new(
+        entries: Entries,
+        anonymous: Option<Principal>,
+        generation: i64,
+        verified_at: Arc<AtomicI64>,
+    ) -> Self {
+        Self {
+            entries,
+            anonymous,
+            generation,
+            verified_at,
+        }
+    }
+
+    /// Makes the snapshot that follows this one.
+    pub(crate) fn succeed(&self, entries: Entries, anonymous: Option<Principal>, generation: i64) -> Self {
+        Self::new(entries, anonymous, generation, Arc::clone(&self.verified_at))
+    }
+
+    /// Decides who presents the credential (see [`presented_credential`](crate::presented_credential)). Neither waits nor allocates.
+    ///
+    /// Where no credential is required, one that is not ours is ignored: many clients insist on sending some text as a key.
+    pub fn authenticate(
+        &self,
+        presented: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Principal, AuthError> {
+        let secret = match (presented, &self.anonymous) {
+            (None, Some(anonymous)) => return Ok(anonymous.clone()),
+            (None, None) => return Err(AuthError::Missing),
+            (Some(text), Some(anonymous)) if !is_ours(text) => return Ok(anonymous.clone()),
+            (Some(text), _) => text,
+        };
+        let entry = self
+            .entries
+            .get(&SecretHash::of(secret))
+            .ok_or(AuthError::Unknown)?;
+        if entry.expires_at.is_some_and(|end| end <= now) {
+            return Err(AuthError::Expired);
+        }
+        entry.usage.note(now);
+        Ok(entry.principal.clone())
+    }
+
+    /// Returns how long ago the database last confirmed this snapshot. Grows while the database is out of reach.
+    pub fn age(&self, now: Timestamp) -> Duration {
+        now.since(Timestamp::from_micros(self.verified_at.load(Ordering::Relaxed)))
+    }
+
+    /// Returns the number of valid keys and sessions.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Tells whether there are neither keys nor sessions.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Tells whether callers without a credential are let in.
+    pub fn allows_anonymous(&self) -> bool {
+        self.anonymous.is_some()
+    }
+
+    pub(crate) fn generation(&self) -> i64 {
+        self.generation
+    }
+
+    pub(crate) fn confirm(&self, now: Timestamp) {
+        self.verified_at.fetch_max(now.as_micros(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn usage_of(&self, hash: &SecretHash) -> Option<&Arc<Usage>> {
+        self.entries.get(hash).map(|entry| &entry.usage)
+    }
+
+    pub(crate) fn usages(&self) -> impl Iterator<Item = &Arc<Usage>> {
+        self.entries.values().map(|entry| &entry.usage)
+    }
+}
+
+/// Takes the evenly spread bytes of a [`SecretHash`] as they are: hashing a hash again would only cost time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+impl Hash for SecretHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.spread());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::PrincipalKind;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_000_000);
+
+    fn snapshot(anonymous: Option<Principal>) -> Snapshot {
+        let id = KeyId::generate(NOW);
+        let entry = |expires_at| Entry {
+            principal: Principal {
+                kind: PrincipalKind::Key(id),
+                ..Principal::anonymous()
+            },
+            expires_at,
+            usage: Arc::new(Usage::new(UsageOwner::Key(id), None)),
+        };
+        let mut entries = Entries::default();
+        entries.insert(SecretHash::of("rmd_good"), entry(None));
+        entries.insert(SecretHash::of("rmd_old"), entry(Some(NOW)));
+        Snapshot::new(entries, anonymous, 1, Arc::default())
+    }
+
+    #[test]
+    fn only_a_known_and_unexpired_credential_is_let_in() {
+        let snapshot = snapshot(None);
+        assert!(snapshot.authenticate(Some("rmd_good"), NOW).is_ok());
+        let refused = |text| snapshot.authenticate(text, NOW).unwrap_err();
+        assert_eq!(refused(Some("rmd_old")), AuthError::Expired);
+        assert_eq!(refused(Some("rmd_bad")), AuthError::Unknown);
+        assert_eq!(refused(Some("ollama")), AuthError::Unknown);
+        assert_eq!(refused(None), AuthError::Missing);
+    }
+
+    #[test]
+    fn without_required_keys_foreign_text_is_ignored_but_our_own_invalid_key_is_not() {
+        let snapshot = snapshot(Some(Principal::anonymous()));
+        for text in [None, Some("ollama"), Some("sk-123")] {
+            let caller = snapshot.authenticate(text, NOW).unwrap();
+            assert_eq!(caller.kind, PrincipalKind::Anonymous);
+        }
+        assert_eq!(snapshot.authenticate(Some("rmd_bad"), NOW).unwrap_err(), AuthError::Unknown);
+    }
+
+    #[test]
+    fn a_use_is_remembered_until_stored() {
+        let snapshot = snapshot(None);
+        snapshot.authenticate(Some("rmd_good"), NOW).unwrap();
+        let usage = snapshot.usage_of(&SecretHash::of("rmd_good")).unwrap();
+        assert_eq!(usage.unstored(), Some(NOW));
+        usage.mark_stored(NOW);
+        assert_eq!(usage.unstored(), None);
+    }
+}

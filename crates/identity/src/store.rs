@@ -1,0 +1,400 @@
+//! All SQL of the domain, one text for both engines.
+
+use std::sync::Arc;
+
+use primitives::{KeyId, SessionId, Timestamp, UserId};
+use ::store::{Json, Row, Statement, StoreError, Tx, params};
+
+use crate::credential::SecretHash;
+use crate::keys::ApiKey;
+use crate::model::{Principal, PrincipalKind, Role};
+use crate::snapshot::{Entries, Entry, Snapshot, Usage, UsageOwner};
+
+const SETUP_TOKEN: &str = "identity.setup_token";
+const GENERATION: &str = "identity.generation";
+
+/// A person as stored.
+#[derive(Debug)]
+pub(crate) struct User {
+    pub(crate) id: UserId,
+    pub(crate) password_hash: String,
+    pub(crate) disabled_at: Option<Timestamp>,
+}
+
+pub(crate) async fn has_users(tx: &mut Tx) -> Result<bool, StoreError> {
+    let row = tx.fetch_optional("SELECT id FROM users LIMIT 1", ()).await?;
+    Ok(row.is_some())
+}
+
+pub(crate) async fn find_user(tx: &mut Tx, username: &str) -> Result<Option<User>, StoreError> {
+    tx.fetch_optional(
+        "SELECT id, password_hash, disabled_at FROM users WHERE username = $1",
+        params![username],
+    )
+    .await?
+    .map(|row| {
+        Ok(User {
+            id: row.get("id")?,
+            password_hash: row.get("password_hash")?,
+            disabled_at: row.get("disabled_at")?,
+        })
+    })
+    .transpose()
+}
+
+pub(crate) async fn insert_admin(
+    tx: &mut Tx,
+    id: UserId,
+    username: &str,
+    password_hash: String,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO users (id, username, password_hash, role, created_at) VALUES ($1, $2, $3, $4, $5)",
+        params![id, username, password_hash, Role::Admin.as_str(), now],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Gives the user a new password and the administrator's role, ends a lock, and signs the user out everywhere.
+pub(crate) async fn reset_admin(tx: &mut Tx, id: UserId, password_hash: String) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE users SET password_hash = $2, role = $3, disabled_at = NULL WHERE id = $1",
+        params![id, password_hash, Role::Admin.as_str()],
+    )
+    .await?;
+    tx.execute("DELETE FROM sessions WHERE user_id = $1", params![id])
+        .await?;
+    Ok(())
+}
+
+/// Stores the set-up token's hash. Returns `false` when there is one already.
+pub(crate) async fn insert_setup_token(tx: &mut Tx, hash: &SecretHash) -> Result<bool, StoreError> {
+    let stored = tx
+        .execute(
+            "INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING",
+            params![SETUP_TOKEN, hex::encode(hash.as_bytes())],
+        )
+        .await?;
+    Ok(stored == 1)
+}
+
+/// Tells whether this is the unused set-up token.
+pub(crate) async fn is_setup_token(tx: &mut Tx, hash: &SecretHash) -> Result<bool, StoreError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT key FROM settings WHERE key = $1 AND value = $2",
+            params![SETUP_TOKEN, hex::encode(hash.as_bytes())],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Uses the set-up token up. Returns `false` when it is another one, or was used before.
+pub(crate) async fn take_setup_token(tx: &mut Tx, hash: &SecretHash) -> Result<bool, StoreError> {
+    let taken = tx
+        .execute(
+            "DELETE FROM settings WHERE key = $1 AND value = $2",
+            params![SETUP_TOKEN, hex::encode(hash.as_bytes())],
+        )
+        .await?;
+    Ok(taken == 1)
+}
+
+pub(crate) async fn delete_setup_token(tx: &mut Tx) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM settings WHERE key = $1", params![SETUP_TOKEN])
+        .await?;
+    Ok(())
+}
+
+/// A session about to be stored.
+pub(crate) struct SessionRow {
+    pub(crate) id: SessionId,
+    pub(crate) user_id: UserId,
+    pub(crate) token_hash: SecretHash,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+}
+
+pub(crate) async fn insert_session(tx: &mut Tx, session: SessionRow) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
+        params![
+            session.id,
+            session.user_id,
+            session.token_hash.as_bytes(),
+            session.created_at,
+            session.expires_at
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Removes expired sessions of all users, and the oldest of this user beyond the newest `keep`.
+pub(crate) async fn trim_sessions(
+    tx: &mut Tx,
+    user_id: UserId,
+    keep: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM sessions WHERE expires_at <= $1", params![now])
+        .await?;
+    tx.execute(
+        "DELETE FROM sessions WHERE user_id = $1 AND id NOT IN (
+            SELECT id FROM sessions WHERE user_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2
+        )",
+        params![user_id, keep],
+    )
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn delete_session(tx: &mut Tx, token_hash: &SecretHash) -> Result<bool, StoreError> {
+    let deleted = tx
+        .execute(
+            "DELETE FROM sessions WHERE token_hash = $1",
+            params![token_hash.as_bytes()],
+        )
+        .await?;
+    Ok(deleted == 1)
+}
+
+pub(crate) async fn count_live_keys(tx: &mut Tx) -> Result<u64, StoreError> {
+    match tx
+        .fetch_optional(
+            "SELECT CAST(count(*) AS BIGINT) AS live FROM api_keys WHERE revoked_at IS NULL",
+            (),
+        )
+        .await?
+    {
+        Some(row) => row.get("live"),
+        None => Ok(0),
+    }
+}
+
+pub(crate) async fn insert_key(
+    tx: &mut Tx,
+    key: &ApiKey,
+    secret_hash: &SecretHash,
+    user_id: Option<UserId>,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO api_keys (id, name, prefix, secret_hash, user_id, models, scopes, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        params![
+            key.id,
+            &key.name,
+            &key.prefix,
+            secret_hash.as_bytes(),
+            user_id,
+            key.models.as_ref().map(|models| serde_json::json!(models)),
+            scopes(key.role),
+            key.created_at,
+            key.expires_at
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+const KEY_COLUMNS: &str =
+    "SELECT id, name, prefix, models, scopes, created_at, expires_at, revoked_at, last_used_at FROM api_keys
+     WHERE id > $1 ORDER BY id LIMIT $2";
+
+/// Lists keys in the order in which they were made, beginning after `after`.
+pub(crate) async fn list_keys(tx: &mut Tx, after: &str, limit: u32) -> Result<Vec<ApiKey>, StoreError> {
+    tx.fetch_all(KEY_COLUMNS, params![after, limit])
+        .await?
+        .iter()
+        .map(read_key)
+        .collect()
+}
+
+/// Revokes a key, keeping the time of an earlier revocation. Returns `false` when there is no such key.
+pub(crate) async fn revoke_key(tx: &mut Tx, id: KeyId, now: Timestamp) -> Result<bool, StoreError> {
+    let found = tx
+        .execute(
+            "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1",
+            params![id, now],
+        )
+        .await?;
+    Ok(found == 1)
+}
+
+/// Counts a change, so that other replicas notice it. Also orders the changes: the row stays locked until the commit.
+pub(crate) async fn advance_generation(tx: &mut Tx) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO settings (key, value) VALUES ($1, '1')
+         ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)",
+        params![GENERATION],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Returns how many changes were counted.
+pub(crate) async fn load_generation(tx: &mut Tx) -> Result<i64, StoreError> {
+    match tx
+        .fetch_optional(
+            "SELECT CAST(value AS BIGINT) AS generation FROM settings WHERE key = $1",
+            params![GENERATION],
+        )
+        .await?
+    {
+        Some(row) => row.get("generation"),
+        None => Ok(0),
+    }
+}
+
+/// Loads every valid credential. Usage that `current` has seen and the database has not is carried over.
+pub(crate) async fn load_entries(
+    tx: &mut Tx,
+    now: Timestamp,
+    current: &Snapshot,
+) -> Result<Entries, StoreError> {
+    let mut entries = Entries::default();
+    let keys = tx
+        .fetch_all(
+            "SELECT k.id, k.name, k.secret_hash, k.models, k.scopes, k.expires_at, k.last_used_at
+             FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
+             WHERE k.revoked_at IS NULL AND u.disabled_at IS NULL",
+            (),
+        )
+        .await?;
+    for row in &keys {
+        let id: KeyId = row.get("id")?;
+        let hash = read_hash(row, "secret_hash")?;
+        let entry = Entry {
+            principal: Principal {
+                kind: PrincipalKind::Key(id),
+                name: row.get::<String>("name")?.into(),
+                role: read_role(row)?,
+                models: row
+                    .get::<Option<Json<Vec<String>>>>("models")?
+                    .map(|Json(models)| models.into()),
+            },
+            expires_at: row.get("expires_at")?,
+            usage: usage(row, &hash, UsageOwner::Key(id), current)?,
+        };
+        entries.insert(hash, entry);
+    }
+    let sessions = tx
+        .fetch_all(
+            "SELECT s.id, s.user_id, s.token_hash, s.expires_at, s.last_used_at, u.username, u.role
+             FROM sessions s JOIN users u ON u.id = s.user_id
+             WHERE s.expires_at > $1 AND u.disabled_at IS NULL",
+            params![now],
+        )
+        .await?;
+    for row in &sessions {
+        let hash = read_hash(row, "token_hash")?;
+        let owner = UsageOwner::Session(row.get("id")?);
+        let entry = Entry {
+            principal: Principal {
+                kind: PrincipalKind::User(row.get("user_id")?),
+                name: row.get::<String>("username")?.into(),
+                role: if row.get::<String>("role")? == Role::Admin.as_str() {
+                    Role::Admin
+                } else {
+                    Role::User
+                },
+                models: None,
+            },
+            expires_at: row.get("expires_at")?,
+            usage: usage(row, &hash, owner, current)?,
+        };
+        entries.insert(hash, entry);
+    }
+    Ok(entries)
+}
+
+const USED_KEYS: Statement = Statement::per_engine(
+    "UPDATE api_keys SET last_used_at = used.at
+     FROM (SELECT value->>0 AS id, value->>1 AS at FROM json_each($1)) AS used
+     WHERE api_keys.id = used.id AND (api_keys.last_used_at IS NULL OR api_keys.last_used_at < used.at)",
+    "UPDATE api_keys SET last_used_at = used.at
+     FROM (SELECT e->>0 AS id, CAST(e->>1 AS BIGINT) AS at FROM jsonb_array_elements($1) AS e) AS used
+     WHERE api_keys.id = used.id AND (api_keys.last_used_at IS NULL OR api_keys.last_used_at < used.at)",
+);
+
+const USED_SESSIONS: Statement = Statement::per_engine(
+    "UPDATE sessions SET last_used_at = used.at
+     FROM (SELECT value->>0 AS id, value->>1 AS at FROM json_each($1)) AS used
+     WHERE sessions.id = used.id AND (sessions.last_used_at IS NULL OR sessions.last_used_at < used.at)",
+    "UPDATE sessions SET last_used_at = used.at
+     FROM (SELECT e->>0 AS id, CAST(e->>1 AS BIGINT) AS at FROM jsonb_array_elements($1) AS e) AS used
+     WHERE sessions.id = used.id AND (sessions.last_used_at IS NULL OR sessions.last_used_at < used.at)",
+);
+
+/// Stores when credentials were last used.
+pub(crate) async fn update_last_used(
+    tx: &mut Tx,
+    used: &[(UsageOwner, Timestamp)],
+) -> Result<(), StoreError> {
+    let (mut keys, mut sessions) = (Vec::new(), Vec::new());
+    for (owner, at) in used {
+        match owner {
+            UsageOwner::Key(id) => keys.push(serde_json::json!([id.to_string(), at.as_micros()])),
+            UsageOwner::Session(id) => sessions.push(serde_json::json!([id.to_string(), at.as_micros()])),
+        }
+    }
+    for (sql, used) in [(USED_KEYS, keys), (USED_SESSIONS, sessions)] {
+        if !used.is_empty() {
+            tx.execute(sql, params![serde_json::Value::Array(used)]).await?;
+        }
+    }
+    Ok(())
+}
+
+fn usage(
+    row: &Row,
+    hash: &SecretHash,
+    owner: UsageOwner,
+    current: &Snapshot,
+) -> Result<Arc<Usage>, StoreError> {
+    if let Some(known) = current.usage_of(hash) {
+        return Ok(Arc::clone(known));
+    }
+    Ok(Arc::new(Usage::new(owner, row.get("last_used_at")?)))
+}
+
+fn read_key(row: &Row) -> Result<ApiKey, StoreError> {
+    Ok(ApiKey {
+        id: row.get("id")?,
+        name: row.get("name")?,
+        prefix: row.get("prefix")?,
+        role: read_role(row)?,
+        models: row
+            .get::<Option<Json<Vec<String>>>>("models")?
+            .map(|Json(models)| models),
+        created_at: row.get("created_at")?,
+        expires_at: row.get("expires_at")?,
+        revoked_at: row.get("revoked_at")?,
+        last_used_at: row.get("last_used_at")?,
+    })
+}
+
+fn read_hash(row: &Row, column: &str) -> Result<SecretHash, StoreError> {
+    SecretHash::from_slice(&row.get::<Vec<u8>>(column)?).ok_or_else(|| StoreError::Corrupt {
+        column: column.to_owned(),
+        reason: "not 32 bytes".to_owned(),
+    })
+}
+
+fn scopes(role: Role) -> serde_json::Value {
+    match role {
+        Role::Admin => serde_json::json!(["inference", "admin"]),
+        Role::User => serde_json::json!(["inference"]),
+    }
+}
+
+fn read_role(row: &Row) -> Result<Role, StoreError> {
+    let Json(scopes) = row.get::<Json<Vec<String>>>("scopes")?;
+    Ok(if scopes.iter().any(|scope| scope == "admin") {
+        Role::Admin
+    } else {
+        Role::User
+    })
+}

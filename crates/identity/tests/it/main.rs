@@ -1,0 +1,2 @@
+//! Identity through its real router, on every engine.
+fn main() {}

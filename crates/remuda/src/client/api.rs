@@ -1,0 +1,180 @@
+//! Calls to the server: JSON in, JSON out, or a stream of lines.
+
+use std::time::Duration;
+
+use http::Method;
+use primitives::Secret;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::form_urlencoded;
+use web::outbound::{Answer, Call, Client, ClientConfig, Reach};
+
+use super::address::ServerAddress;
+use super::error::ClientError;
+use super::lines::Lines;
+
+/// The largest answer that is read whole, in bytes.
+const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
+
+/// How long the first byte of a model's answer may take: a cold load of a large model lies in it.
+const MODEL_PATIENCE: Duration = Duration::from_secs(900);
+
+/// A server and the caller's credential.
+pub(crate) struct Api {
+    client: Client,
+    server: ServerAddress,
+    credential: Option<Secret<String>>,
+}
+
+impl Api {
+    /// Makes a caller of `server`.
+    pub(crate) fn new(
+        server: ServerAddress,
+        credential: Option<Secret<String>>,
+    ) -> Result<Self, ClientError> {
+        let client = Client::new(ClientConfig::new(Reach::Nodes))
+            .map_err(|error| ClientError::from_outbound(&server.to_string(), &error))?;
+        Ok(Self {
+            client,
+            server,
+            credential,
+        })
+    }
+
+    /// Returns the server's address.
+    pub(crate) fn server(&self) -> &ServerAddress {
+        &self.server
+    }
+
+    /// Returns true when calls carry a credential.
+    pub(crate) fn is_signed_in(&self) -> bool {
+        self.credential.is_some()
+    }
+
+    /// Gets a JSON value.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, ClientError> {
+        self.value(self.call(Method::GET, path)).await
+    }
+
+    /// Gets a JSON value whatever the status says, for answers whose body matters on failure too.
+    pub(crate) async fn get_any(&self, path: &str) -> Result<(u16, Value), ClientError> {
+        let answer = self.send(self.call(Method::GET, path)).await?;
+        let status = answer.status().as_u16();
+        Ok((status, self.read(answer).await?))
+    }
+
+    /// Posts a JSON value and reads one.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.value(self.call(Method::POST, path).json(body)).await
+    }
+
+    /// Posts nothing and reads a JSON value.
+    pub(crate) async fn poke(&self, path: &str) -> Result<Value, ClientError> {
+        self.value(self.call(Method::POST, path)).await
+    }
+
+    /// Deletes what stands at `path`; some routes want a body.
+    pub(crate) async fn delete(
+        &self,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ClientError> {
+        let call = self.call(Method::DELETE, path);
+        self.value(match body {
+            Some(body) => call.json(body),
+            None => call,
+        })
+        .await
+    }
+
+    /// Posts a JSON value and reads the answer line by line.
+    pub(crate) async fn stream(&self, path: &str, body: &Value) -> Result<Lines, ClientError> {
+        let call = self
+            .call(Method::POST, path)
+            .json(body)
+            .head_timeout(MODEL_PATIENCE)
+            .total_timeout(None);
+        let answer = self.accepted(call).await?;
+        Ok(Lines::new(answer, self.server.to_string()))
+    }
+
+    /// Reads a value as the type that a command shows.
+    pub(crate) fn decode<T: DeserializeOwned>(&self, value: Value) -> Result<T, ClientError> {
+        serde_json::from_value(value).map_err(|error| ClientError::Unexpected {
+            server: self.server.to_string(),
+            reason: error.to_string(),
+        })
+    }
+
+    fn call(&self, method: Method, path: &str) -> Call {
+        let call = self.client.call(method, &self.server.join(path));
+        match &self.credential {
+            Some(credential) => call.bearer(credential),
+            None => call,
+        }
+    }
+
+    async fn send(&self, call: Call) -> Result<Answer, ClientError> {
+        call.send()
+            .await
+            .map_err(|error| ClientError::from_outbound(&self.server.to_string(), &error))
+    }
+
+    async fn accepted(&self, call: Call) -> Result<Answer, ClientError> {
+        let answer = self.send(call).await?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let body = answer.bytes(LARGEST_ANSWER).await.unwrap_or_default();
+        Err(ClientError::from_answer(status, &body))
+    }
+
+    async fn value(&self, call: Call) -> Result<Value, ClientError> {
+        let answer = self.accepted(call).await?;
+        self.read(answer).await
+    }
+
+    async fn read(&self, answer: Answer) -> Result<Value, ClientError> {
+        let server = self.server.to_string();
+        let body = answer
+            .bytes(LARGEST_ANSWER)
+            .await
+            .map_err(|error| ClientError::from_outbound(&server, &error))?;
+        if body.trim_ascii().is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body).map_err(|error| ClientError::Unexpected {
+            server,
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// Adds parameters to a path; absent ones are left out.
+pub(crate) fn query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
+    let mut text = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in parameters {
+        if let Some(value) = value {
+            text.append_pair(name, value);
+        }
+    }
+    match text.finish() {
+        text if text.is_empty() => path.to_owned(),
+        text => format!("{path}?{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_parameters_leave_no_trace() {
+        assert_eq!(query("/p", &[("a", None)]), "/p");
+        assert_eq!(
+            query("/p", &[("a", Some("x y")), ("b", None), ("c", Some("z:1"))]),
+            "/p?a=x+y&c=z%3A1"
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! What can go wrong between a command and the server. Each message is one line that says what to do.
+
+use http::StatusCode;
+use serde_json::Value;
+use web::outbound::OutboundError;
+
+/// Why a call did not give what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// Nobody answers.
+    #[error("cannot reach Remuda at {server} ({reason}): start it with `remuda up`, or name another one with --server")]
+    Unreachable {
+        /// The address that was tried.
+        server: String,
+        /// What the network said.
+        reason: String,
+    },
+    /// The server refused.
+    #[error("{message}{}", advice(*status, message))]
+    Refused {
+        /// The HTTP status.
+        status: StatusCode,
+        /// The server's own words.
+        message: String,
+    },
+    /// A stream brought an error after it had begun.
+    #[error("{0}")]
+    Stream(String),
+    /// The answer ended before it was complete.
+    #[error("the answer of {server} ended before it was complete: try again")]
+    Cut {
+        /// The server.
+        server: String,
+    },
+    /// The answer is not what Remuda's API says.
+    #[error("{server} gave an answer that this version does not understand ({reason}): is it Remuda?")]
+    Unexpected {
+        /// The server.
+        server: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The stored sign-in cannot be read or written.
+    #[error("cannot use {path}: {reason}")]
+    Credentials {
+        /// The file.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl ClientError {
+    /// Names what the network said about a call to `server`.
+    pub(super) fn from_outbound(server: &str, error: &OutboundError) -> Self {
+        let server = server.to_owned();
+        match error {
+            OutboundError::Broken { .. } => Self::Cut { server },
+            OutboundError::Json { source, .. } => Self::Unexpected {
+                server,
+                reason: source.to_string(),
+            },
+            OutboundError::TooLarge { .. } => Self::Unexpected {
+                server,
+                reason: error.to_string(),
+            },
+            OutboundError::Connect { reason, .. } => Self::Unreachable {
+                server,
+                reason: reason.clone(),
+            },
+            OutboundError::Refused { refusal, .. } => Self::Unreachable {
+                server,
+                reason: refusal.to_string(),
+            },
+            _ => Self::Unreachable {
+                server,
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    /// Makes the error for an answer with an error status.
+    pub(super) fn from_answer(status: StatusCode, body: &[u8]) -> Self {
+        let message = message_of(body).unwrap_or_else(|| {
+            format!(
+                "the server answered {}",
+                status.canonical_reason().unwrap_or(status.as_str())
+            )
+        });
+        Self::Refused { status, message }
+    }
+
+    /// Returns true when signing in, or as somebody else, would help.
+    pub(crate) fn is_about_rights(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
+                ..
+            }
+        )
+    }
+}
+
+/// Finds the text of an error in the shapes of the control plane (problem+json), Ollama and OpenAI.
+pub(super) fn message_of(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let text = value
+        .get("detail")
+        .or_else(|| value.pointer("/error/message"))
+        .or_else(|| value.get("error"))
+        .or_else(|| value.get("title"))?
+        .as_str()?;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    (!line.is_empty()).then_some(line)
+}
+
+/// Says what to do where the server did not.
+fn advice(status: StatusCode, message: &str) -> &'static str {
+    match status {
+        _ if message.contains("`remuda ") => "",
+        StatusCode::UNAUTHORIZED => " (sign in with `remuda login`, or set REMUDA_API_KEY)",
+        StatusCode::FORBIDDEN => " (`remuda whoami` shows who you are)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_shape_gives_its_text() {
+        for body in [
+            r#"{"type":"about:blank","title":"Not found","status":404,"detail":"no\nsuch node"}"#,
+            r#"{"error":"no such node"}"#,
+            r#"{"error":{"message":"no such node","type":"x"}}"#,
+        ] {
+            assert_eq!(message_of(body.as_bytes()).as_deref(), Some("no such node"));
+        }
+        assert_eq!(message_of(b"<html>"), None);
+        assert_eq!(
+            ClientError::from_answer(StatusCode::BAD_GATEWAY, b"<html>").to_string(),
+            "the server answered Bad Gateway"
+        );
+    }
+}

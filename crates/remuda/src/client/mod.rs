@@ -1,0 +1,14 @@
+//! The commands' side of the HTTP API: where the server is, who calls, and what came back.
+
+mod address;
+mod api;
+mod chat;
+mod credentials;
+mod error;
+mod lines;
+
+pub(crate) use address::ServerAddress;
+pub(crate) use api::{Api, query};
+pub(crate) use chat::{AnswerStream, ChatCall, Piece, Turn};
+pub(crate) use credentials::{Credential, CredentialStore};
+pub(crate) use error::ClientError;

@@ -1,0 +1,93 @@
+//! `remuda login`: signs in and keeps the session.
+
+use clap::Args;
+use primitives::Secret;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::failure::Failure;
+use super::password::PasswordSource;
+use super::setup;
+use crate::client::Credential;
+
+/// Signs in and keeps the session for later commands.
+#[derive(Debug, Args)]
+#[command(after_long_help = "The session is kept in ~/.config/remuda/credentials.toml, readable by you only.
+Where a session cannot be kept, set REMUDA_API_KEY to a key from `remuda key create`.
+
+Examples:
+  remuda login
+  remuda login --setup-token rmt_...      the first time: makes the administrator too
+  remuda --server https://llm.example login --username ana
+  echo \"$PASSWORD\" | remuda login --password-stdin")]
+pub(super) struct Login {
+    /// Your name.
+    #[arg(long, default_value = "admin", value_name = "NAME")]
+    username: String,
+    /// The token that the first start printed: make the administrator with it first.
+    #[arg(long, value_name = "TOKEN")]
+    setup_token: Option<String>,
+    /// Read the password from standard input in place of asking for it.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+#[derive(Deserialize)]
+struct Session {
+    token: Secret<String>,
+    expires_at: String,
+}
+
+impl Login {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let source = PasswordSource::from_flag(self.password_stdin);
+        match &self.setup_token {
+            Some(token) => {
+                let password = source.ask_new()?;
+                setup::make_administrator(context, token, &self.username, &password).await
+            }
+            None => sign_in(context, &self.username, &source.ask()?).await,
+        }
+    }
+}
+
+async fn sign_in(
+    context: &Context,
+    username: &str,
+    password: &Secret<String>,
+) -> Result<(), Failure> {
+    let body = json!({"username": username, "password": password.expose()});
+    let session = context.anonymous_api()?.post("/api/v1/login", &body).await?;
+    keep_session(context, username, session)
+}
+
+/// Keeps the session that the server has begun, and says so.
+pub(super) fn keep_session(
+    context: &Context,
+    username: &str,
+    session: Value,
+) -> Result<(), Failure> {
+    let session: Session = context.anonymous_api()?.decode(session)?;
+    let store = context.credentials()?;
+    let server = context.server.to_string();
+    let expires_at = session.expires_at;
+    store.insert(
+        &server,
+        Credential {
+            token: session.token,
+            username: username.to_owned(),
+            expires_at: Some(expires_at.clone()),
+        },
+    )?;
+    if context.out.is_json() {
+        context.out.json(
+            &json!({"server": server, "username": username, "expires_at": expires_at, "stored_in": store.path()}),
+        )?;
+    } else {
+        context
+            .out
+            .line(format!("Signed in to {server} as {username} until {expires_at}."))?;
+    }
+    Ok(())
+}

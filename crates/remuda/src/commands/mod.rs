@@ -1,0 +1,217 @@
+//! The command line: one file a command. Every command but `up` is a client of the HTTP API.
+
+mod chat;
+mod completions;
+mod context;
+mod cp;
+mod doctor;
+mod failure;
+mod key;
+mod login;
+mod logout;
+mod man;
+mod model_choice;
+mod models;
+mod node;
+mod options;
+mod password;
+mod ps;
+mod pull;
+mod requests;
+mod rm;
+mod run;
+mod setup;
+mod show;
+mod start_args;
+mod status;
+mod up;
+mod whoami;
+mod why;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::client::ServerAddress;
+use crate::config::Environment;
+use context::Context;
+use failure::Failure;
+
+/// One endpoint, one control plane and one dashboard for all your LLM servers.
+///
+/// `remuda up` starts the gateway on this machine with an embedded database and an embedded model. Point any Ollama or
+/// OpenAI client at it, add servers with `remuda node add`, and ask `remuda why ID` where an answer came from.
+#[derive(Debug, Parser)]
+#[command(
+    name = "remuda",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_long_help = "Examples:
+  remuda up                                   start everything on 127.0.0.1:11440
+  remuda run remuda-demo \"What is Remuda?\"    ask a model one question
+  remuda chat                                 talk to a model
+  remuda node add gpu1 http://gpu1:11434      put a server behind the endpoint
+  remuda models                               show what the whole fleet can run
+  remuda why ID                               explain where a request went, and why
+
+Environment:
+  REMUDA_HOST              the server that commands talk to (as --server)
+  REMUDA_API_KEY           the key that commands present, in place of `remuda login`
+  REMUDA_CONFIG            the configuration file of `remuda up` (as --config)
+  REMUDA_ADMIN_PASSWORD    the password of the administrator `admin`, made at the first start
+  REMUDA_SECTION__KEY      any configuration key, as in REMUDA_STORE__URL
+  NO_COLOR                 turns colours off
+
+Exit codes: 0 done, 1 the server or a node said no, 2 wrong usage or configuration, 130 interrupted."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct GlobalArgs {
+    /// The server to talk to: a URL, HOST:PORT or HOST.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "REMUDA_HOST",
+        default_value = "http://127.0.0.1:11440",
+        help_heading = "Global options"
+    )]
+    server: ServerAddress,
+    /// Write JSON for programs in place of tables and sentences.
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start Remuda on this machine: gateway, control plane, embedded engine.
+    #[command(visible_alias = "serve")]
+    Up(up::Up),
+    /// Make the first administrator with the set-up token that the first start printed.
+    Setup(setup::Setup),
+    /// Sign in and keep the session for later commands.
+    Login(login::Login),
+    /// End the session and forget it.
+    Logout(logout::Logout),
+    /// Show who you are to the server.
+    Whoami(whoami::Whoami),
+    /// Make, list and revoke API keys.
+    Key(key::Key),
+    /// Add, list, drain and remove the servers behind the endpoint.
+    Node(node::Node),
+    /// List the models of the whole fleet.
+    #[command(visible_alias = "list")]
+    Models(models::Models),
+    /// Show one model.
+    Show(show::Show),
+    /// List the models that are in memory now.
+    Ps(ps::Ps),
+    /// Fetch a model onto nodes.
+    Pull(pull::Pull),
+    /// Remove a model from nodes.
+    Rm(rm::Rm),
+    /// Copy a model under another name.
+    Cp(cp::Cp),
+    /// Ask a model one question.
+    Run(run::Run),
+    /// Talk to a model.
+    Chat(chat::Chat),
+    /// List recent requests.
+    Requests(requests::Requests),
+    /// Explain one request: where it went, why, and how long each part took.
+    Why(why::Why),
+    /// Show whether the server and its parts are well.
+    #[command(visible_alias = "health")]
+    Status(status::Status),
+    /// Check configuration, ports, data directory, database and nodes, and say what to do.
+    Doctor(doctor::Doctor),
+    /// Print a completion script for a shell.
+    Completions(completions::Completions),
+    /// Print the manual page, or write one page for each command.
+    Man(man::Man),
+}
+
+/// Runs the command line and returns the exit code.
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors to clap too; when the stream is gone there is nobody to tell.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let context = Context::new(Environment::of_process(), cli.global.server, cli.global.json);
+    match cli.command.run(&context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Returns the whole command line as clap knows it, for completions and manual pages.
+fn command_line() -> clap::Command {
+    Cli::command()
+}
+
+impl Command {
+    fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Up(command) => command.run(context),
+            Self::Completions(command) => command.run(context),
+            Self::Man(command) => command.run(context),
+            client => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map_err(Failure::Runtime)?;
+                let result = runtime.block_on(Box::pin(client.call(context)));
+                // A thread may still wait for a line of input; nobody needs it any more.
+                runtime.shutdown_background();
+                result
+            }
+        }
+    }
+
+    async fn call(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Setup(command) => command.run(context).await,
+            Self::Login(command) => command.run(context).await,
+            Self::Logout(command) => command.run(context).await,
+            Self::Whoami(command) => command.run(context).await,
+            Self::Key(command) => command.run(context).await,
+            Self::Node(command) => command.run(context).await,
+            Self::Models(command) => command.run(context).await,
+            Self::Show(command) => command.run(context).await,
+            Self::Ps(command) => command.run(context).await,
+            Self::Pull(command) => command.run(context).await,
+            Self::Rm(command) => command.run(context).await,
+            Self::Cp(command) => command.run(context).await,
+            Self::Run(command) => command.run(context).await,
+            Self::Chat(command) => command.run(context).await,
+            Self::Requests(command) => command.run(context).await,
+            Self::Why(command) => command.run(context).await,
+            Self::Status(command) => command.run(context).await,
+            Self::Doctor(command) => command.run(context).await,
+            Self::Up(_) | Self::Completions(_) | Self::Man(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

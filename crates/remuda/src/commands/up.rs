@@ -1,0 +1,158 @@
+//! `remuda up`: the server, from start to the signal to stop.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::context::Context;
+use super::failure::Failure;
+use super::start_args::StartArgs;
+use crate::config::{Config, Environment};
+use crate::output::remark;
+use crate::start::{self, Invitation, Running, banner};
+use crate::telemetry;
+
+/// Threads of the control plane: the data plane has its own.
+const CONTROL_THREADS: usize = 2;
+
+/// How long tasks may linger when everything has been told to stop.
+const LAST_MOMENTS: Duration = Duration::from_millis(500);
+
+/// Starts Remuda on this machine: gateway, control plane, embedded engine.
+///
+/// It listens on 127.0.0.1:11440, keeps its data in ~/.local/share/remuda (SQLite), serves the built-in demo model,
+/// and takes a local Ollama as a node if one answers. Ctrl-C or SIGTERM lets open streams finish (30 seconds at most);
+/// a second one ends them at once.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  remuda up
+  remuda up --model ~/models/qwen3-4b-q4_k_m.gguf
+  remuda up --listen 0.0.0.0:11440              other machines too: every call needs a key then
+  remuda up --data /var/lib/remuda --config /etc/remuda.toml
+  REMUDA_STORE__URL=postgres://remuda@db/remuda remuda serve
+
+A configuration file, with some of its keys:
+  [server]
+  listen = \"0.0.0.0:11440\"
+  [engine]
+  models = [\"/models/qwen3-4b-q4_k_m.gguf\"]
+  [[nodes]]
+  name = \"gpu1\"
+  url = \"http://gpu1:11434\"
+  [models.\"llama3.2\"]
+  fallbacks = [\"qwen3:4b\"]
+  [aliases]
+  assistant = \"llama3.2\"")]
+pub(super) struct Up {
+    #[command(flatten)]
+    start: StartArgs,
+}
+
+impl Up {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let loaded = Config::load(&context.environment, &self.start.into_overrides())?;
+        telemetry::install(&loaded.config.log);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(CONTROL_THREADS)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .map_err(Failure::Runtime)?;
+        let result = runtime.block_on(Box::pin(async {
+            let mut signals = StopSignals::listen().map_err(Failure::Runtime)?;
+            let drain = Duration::from_secs(loaded.config.server.drain_seconds);
+            let mut running = start::start(loaded.config).await?;
+            running.found.config_file = loaded.file;
+            running.found.warnings.extend(loaded.warnings);
+            announce(context, &running)?;
+            signals.next().await;
+            tracing::info!(limit_s = drain.as_secs(), "stopping: open streams may finish");
+            if !context.out.is_json() {
+                remark("Stopping; open streams may finish. Ctrl-C again ends them at once.");
+            }
+            tokio::select! {
+                () = Box::pin(running.shutdown_within(drain)) => {}
+                () = signals.next() => tracing::warn!("stopped in a hurry: open streams were cut"),
+            }
+            Ok(())
+        }));
+        runtime.shutdown_timeout(LAST_MOMENTS);
+        result
+    }
+}
+
+/// SIGINT and SIGTERM alike.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+fn announce(context: &Context, running: &Running) -> Result<(), Failure> {
+    let token = running.setup_token.as_ref().map(|token| token.expose().as_str());
+    if context.out.is_json() {
+        return Ok(context.out.json(&json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "address": running.addr,
+            "url": banner::base_url(running.addr),
+            "auth_required": running.auth_required,
+            "setup_token": token,
+            "found": running.found,
+        }))?);
+    }
+    let program = program_name(&context.environment);
+    let invitation = Invitation {
+        address: running.addr,
+        auth_required: running.auth_required,
+        setup_token: token,
+        program: &program,
+    };
+    Ok(context.out.text(&banner::text(&running.found, &invitation))?)
+}
+
+/// Returns what a person has to type to run this program again: its name when it is on the path, else where it is.
+fn program_name(environment: &Environment) -> String {
+    let Ok(this) = std::env::current_exe() else {
+        return "remuda".to_owned();
+    };
+    let is_on_path = environment
+        .get("PATH")
+        .into_iter()
+        .flat_map(std::env::split_paths)
+        .filter_map(|directory| directory.join("remuda").canonicalize().ok())
+        .next()
+        .is_some_and(|found| Some(found) == this.canonicalize().ok());
+    if is_on_path {
+        return "remuda".to_owned();
+    }
+    let here: Option<PathBuf> = std::env::current_dir().ok();
+    here.as_deref()
+        .and_then(|here| this.strip_prefix(here).ok())
+        .map_or_else(|| this.display().to_string(), relative)
+}
+
+fn relative(path: &Path) -> String {
+    if path.components().count() == 1 {
+        format!("./{}", path.display())
+    } else {
+        path.display().to_string()
+    }
+}

@@ -1,0 +1,119 @@
+//! What commands show: tables and lines for people, JSON for programs, colours only on a terminal.
+
+mod human;
+mod progress;
+mod table;
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+pub(crate) use human::{ago, bytes, millis_from_micros, rounded};
+pub(crate) use progress::{Step, TransferProgress};
+pub(crate) use table::Columns;
+
+use crate::config::Environment;
+
+/// Who reads the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// A person: tables and sentences.
+    Person,
+    /// A program: one JSON value a line.
+    Program,
+}
+
+/// Writes a command's results to standard output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    audience: Audience,
+    coloured: bool,
+}
+
+/// How a piece of text stands out on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// Headings.
+    Strong,
+    /// Side remarks.
+    Faint,
+    /// All is well.
+    Good,
+    /// Worth a look.
+    Warning,
+    /// Broken.
+    Bad,
+}
+
+impl Output {
+    /// Makes the output for an audience; colours are used on a terminal unless `NO_COLOR` is set.
+    pub(crate) fn new(audience: Audience, environment: &Environment) -> Self {
+        Self {
+            audience,
+            coloured: audience == Audience::Person
+                && io::stdout().is_terminal()
+                && environment.get("NO_COLOR").is_none()
+                && environment.get("TERM") != Some("dumb"),
+        }
+    }
+
+    /// Returns true when a program reads the output.
+    pub(crate) fn is_json(&self) -> bool {
+        self.audience == Audience::Program
+    }
+
+    /// Returns true when colours are used.
+    pub(crate) fn is_coloured(&self) -> bool {
+        self.coloured
+    }
+
+    /// Writes one JSON value on a line of its own.
+    pub(crate) fn json<T: Serialize + ?Sized>(&self, value: &T) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        serde_json::to_writer(&mut stdout, value)?;
+        writeln!(stdout)?;
+        stdout.flush()
+    }
+
+    /// Writes a line.
+    pub(crate) fn line(&self, text: impl AsRef<str>) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{}", text.as_ref())?;
+        stdout.flush()
+    }
+
+    /// Writes text without a line end, at once.
+    pub(crate) fn text(&self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
+
+    /// Returns `text` in a tone, or unchanged where colours do not belong.
+    pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
+        if !self.coloured {
+            return text.to_owned();
+        }
+        let code = match tone {
+            Tone::Strong => "1",
+            Tone::Faint => "2",
+            Tone::Good => "32",
+            Tone::Warning => "33",
+            Tone::Bad => "31",
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+}
+
+/// Writes a remark to standard error, away from the results.
+pub(crate) fn remark(text: &str) {
+    // Nothing is left to tell anyone when standard error itself is gone.
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}

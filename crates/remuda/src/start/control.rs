@@ -1,0 +1,89 @@
+//! The control plane's router: the domains' routes, health, metrics, and the description of it all.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, FromRef, Request, State};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use gateway::Metrics;
+use http::header::CONTENT_TYPE;
+use identity::{Caller, Identity};
+use primitives::Clock;
+use store::Db;
+use web::ClientAddress;
+
+use super::health::{self, HealthProbe};
+
+/// The content type that Prometheus asks for.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the control plane is made of.
+pub(super) struct Parts {
+    pub(super) db: Db,
+    pub(super) identity: Identity,
+    pub(super) registry: cluster::Registry,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+#[derive(Clone)]
+struct MetricsState {
+    metrics: Arc<Metrics>,
+    identity: Identity,
+}
+
+impl FromRef<MetricsState> for Identity {
+    fn from_ref(state: &MetricsState) -> Self {
+        state.identity.clone()
+    }
+}
+
+/// Puts the router together.
+pub(super) fn router(parts: Parts) -> Router {
+    let probe = HealthProbe::new(
+        parts.db.clone(),
+        parts.identity.clone(),
+        parts.registry.clone(),
+        Arc::clone(&parts.clock),
+    );
+    let metrics = Router::new()
+        .route("/metrics", get(show_metrics))
+        .with_state(MetricsState {
+            metrics: parts.metrics,
+            identity: parts.identity.clone(),
+        });
+    let (routes, description) = parts
+        .identity
+        .routes()
+        .merge(parts.registry.routes(&parts.identity))
+        .merge(gateway::routes(parts.db, parts.identity))
+        .merge(health::routes(probe))
+        .split_for_parts();
+    let description = web::assemble(env!("CARGO_PKG_VERSION"), [description])
+        .to_json()
+        .unwrap_or_default();
+    let description: Arc<str> = description.into();
+    let described = Router::new().route(
+        "/api/v1/openapi.json",
+        get(async move || web::json_response(description.to_string())),
+    );
+    web::api_surface(routes.merge(metrics).merge(described), parts.clock)
+        .layer(from_fn(with_client_address))
+}
+
+/// Tells the domains where a request comes from, in their own type.
+async fn with_client_address(mut request: Request, next: Next) -> Response {
+    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
+        let address = ClientAddress(peer.ip());
+        request.extensions_mut().insert(address);
+    }
+    next.run(request).await
+}
+
+#[expect(clippy::unused_async, reason = "axum handlers are async functions")]
+async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Response {
+    ([(CONTENT_TYPE, OPEN_METRICS)], state.metrics.render()).into_response()
+}

@@ -1,0 +1,121 @@
+//! The embedded engine: its configuration, its face as a node, its models in words.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cluster::{EmbeddedNode, Loaded, ModelDetails, ModelView};
+use engine::{Engine, EngineConfig, ModelCard};
+
+use super::banner::FoundModel;
+use crate::config::Config;
+
+/// Where model files may lie in the data directory.
+const MODELS_DIR: &str = "models";
+
+/// Translates the configuration for the engine.
+pub(crate) fn engine_config(config: &Config, data_dir: &Path) -> EngineConfig {
+    let section = &config.engine;
+    EngineConfig {
+        models: section.models.clone(),
+        models_dir: Some(
+            section
+                .models_dir
+                .clone()
+                .unwrap_or_else(|| data_dir.join(MODELS_DIR)),
+        ),
+        demo: section.demo,
+        threads: section.threads,
+        max_sequences: section.max_sequences,
+        max_waiting: section.max_waiting,
+        max_context: section.max_context,
+        idle_unload: Some(section.idle_unload.0).filter(|idle| !idle.is_zero()),
+        ..EngineConfig::default()
+    }
+}
+
+/// Describes a model for people.
+pub(super) fn describe(card: &ModelCard) -> FoundModel {
+    FoundModel {
+        name: card.name.clone(),
+        can_chat: card.capabilities.completion,
+        description: format!(
+            "{} parameters, {}, context {}",
+            parameters(card.parameter_count),
+            card.quantization,
+            card.context_length
+        ),
+    }
+}
+
+/// The engine as a node of the fleet.
+pub(super) struct EmbeddedEngine {
+    engine: Engine,
+}
+
+impl EmbeddedEngine {
+    pub(super) fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+impl EmbeddedNode for EmbeddedEngine {
+    fn models(&self) -> Vec<ModelView> {
+        self.engine.models().into_iter().map(view).collect()
+    }
+}
+
+fn view(card: ModelCard) -> ModelView {
+    let context = u32::try_from(card.context_length).ok();
+    let mut capabilities = Vec::new();
+    for (can, name) in [
+        (card.capabilities.completion, "completion"),
+        (card.capabilities.embedding, "embedding"),
+    ] {
+        if can {
+            capabilities.push(name.to_owned());
+        }
+    }
+    ModelView {
+        digest: Some(Arc::from(card.digest)),
+        size_bytes: Some(card.size_bytes),
+        details: ModelDetails {
+            format: "gguf".to_owned(),
+            families: vec![card.family.clone()],
+            family: card.family,
+            parameter_size: parameters(card.parameter_count),
+            quantization_level: card.quantization,
+        },
+        context_length: context,
+        embedding_length: u32::try_from(card.embedding_length).ok(),
+        capabilities,
+        loaded: card.loaded.then_some(Loaded {
+            context,
+            size_bytes: Some(card.size_bytes),
+            vram_bytes: Some(0),
+            expires_at: None,
+        }),
+        ..ModelView::named(card.name)
+    }
+}
+
+/// Writes a number of parameters as model names do: `8.0B`, `4.2M`.
+fn parameters(count: u64) -> String {
+    match count as f64 {
+        n if n >= 1e9 => format!("{:.1}B", n / 1e9),
+        n if n >= 1e6 => format!("{:.1}M", n / 1e6),
+        n if n >= 1e3 => format!("{:.1}K", n / 1e3),
+        _ => count.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_written_as_in_model_names() {
+        assert_eq!(parameters(8_030_000_000), "8.0B");
+        assert_eq!(parameters(4_210_000), "4.2M");
+        assert_eq!(parameters(12), "12");
+    }
+}

@@ -1,0 +1,51 @@
+//! From the sections of the configuration to what the data plane wants.
+
+use std::collections::HashMap;
+
+use gateway::{GatewayConfig, ModelRouting};
+
+use crate::config::Config;
+
+/// Translates the configuration for the data plane.
+pub(super) fn gateway_config(config: &Config) -> GatewayConfig {
+    let defaults = GatewayConfig::default();
+    let mut models = HashMap::new();
+    let mut aliases: HashMap<String, String> = config
+        .aliases
+        .iter()
+        .map(|(alias, model)| (alias.clone(), model.clone()))
+        .collect();
+    for (name, section) in &config.models {
+        for alias in &section.aliases {
+            aliases.insert(alias.clone(), name.clone());
+        }
+        models.insert(
+            cluster::model_key(name).into_owned(),
+            ModelRouting {
+                policy: section.policy,
+                fallbacks: section.fallbacks.clone(),
+                require_tags: section.require_tags.clone(),
+            },
+        );
+    }
+    GatewayConfig {
+        workers: config.server.workers.unwrap_or(defaults.workers),
+        body_limit: usize::try_from(config.server.body_limit.0).unwrap_or(usize::MAX),
+        max_connections: config.server.max_connections,
+        max_in_flight: config.server.max_in_flight,
+        header_timeout: config.server.header_timeout.0,
+        body_timeout: config.server.body_timeout.0,
+        connect_timeout: config.routing.connect_timeout.0,
+        first_token_timeout: config.routing.first_token_timeout.0,
+        stall_timeout: config.routing.stall_timeout.0,
+        unary_timeout: config.routing.answer_timeout.0,
+        keep_alive_interval: config.routing.keep_alive_interval.0,
+        max_attempts: config.routing.max_attempts,
+        max_continuations: config.routing.max_continuations,
+        policy: config.routing.policy,
+        models,
+        aliases,
+        record_buffer: config.requests.buffer,
+        record_retention: Some(config.requests.retention.0),
+    }
+}

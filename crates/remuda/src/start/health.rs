@@ -1,0 +1,213 @@
+//! `GET /health`: whether each part is well. Tells counts and states only, since nobody has to sign in for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use cluster::{NodeState, Registry};
+use identity::Identity;
+use primitives::{Clock, MonotonicTime};
+use serde::Serialize;
+use store::Db;
+use tokio::sync::Mutex;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use web::JsonBody;
+
+/// How long the database may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long an answer of the database counts: many probes must not become many queries.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The snapshot of keys is refreshed every few seconds; beyond this age something holds it up.
+const OLD_SNAPSHOT: Duration = Duration::from_secs(30);
+
+/// What the probe looks at.
+#[derive(Clone)]
+pub(super) struct HealthProbe {
+    db: Db,
+    identity: Identity,
+    registry: Registry,
+    clock: Arc<dyn Clock>,
+    last_ping: Arc<Mutex<Option<(MonotonicTime, bool)>>>,
+}
+
+/// How well something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Wellness {
+    /// As it should be.
+    Ok,
+    /// Works with less than it should have.
+    Degraded,
+    /// Does not work.
+    Down,
+}
+
+/// One part.
+#[derive(Debug, Serialize, ToSchema)]
+struct Component {
+    /// How well it is.
+    status: Wellness,
+    /// The same in words.
+    detail: String,
+}
+
+/// The whole program.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HealthBody {
+    /// `ok`, or `degraded` while some part is not: inference may go on.
+    status: Wellness,
+    /// This program's version.
+    version: &'static str,
+    /// Each part.
+    components: BTreeMap<&'static str, Component>,
+}
+
+/// That the process answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AliveBody {
+    /// Always `ok`.
+    status: Wellness,
+}
+
+impl HealthProbe {
+    pub(super) fn new(
+        db: Db,
+        identity: Identity,
+        registry: Registry,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            db,
+            identity,
+            registry,
+            clock,
+            last_ping: Arc::default(),
+        }
+    }
+
+    async fn database(&self) -> Component {
+        let mut last = self.last_ping.lock().await;
+        let now = self.clock.monotonic();
+        let answers = match *last {
+            Some((at, answered)) if now.since(at) < FRESH => answered,
+            _ => {
+                let answered = tokio::time::timeout(PATIENCE, self.db.ping())
+                    .await
+                    .is_ok_and(|answer| answer.is_ok());
+                *last = Some((self.clock.monotonic(), answered));
+                answered
+            }
+        };
+        let engine = self.db.engine().as_str();
+        if answers {
+            Component {
+                status: Wellness::Ok,
+                detail: format!("{engine} answers"),
+            }
+        } else {
+            Component {
+                status: Wellness::Down,
+                detail: format!("{engine} does not answer; inference goes on, records wait in memory"),
+            }
+        }
+    }
+
+    fn identity(&self) -> Component {
+        let snapshot = self.identity.snapshot();
+        let age = snapshot.age(self.clock.now());
+        Component {
+            status: if age < OLD_SNAPSHOT {
+                Wellness::Ok
+            } else {
+                Wellness::Degraded
+            },
+            detail: format!(
+                "{} keys and sessions, confirmed {} s ago",
+                snapshot.len(),
+                age.as_secs()
+            ),
+        }
+    }
+
+    fn fleet(&self) -> Component {
+        let snapshot = self.registry.snapshot();
+        let total = snapshot.nodes.len();
+        let routable = snapshot.nodes.iter().filter(|node| node.is_routable()).count();
+        let ready = snapshot
+            .nodes
+            .iter()
+            .filter(|node| matches!(node.state, NodeState::Ready | NodeState::Busy))
+            .count();
+        Component {
+            status: match (ready, routable) {
+                (_, 0) => Wellness::Down,
+                (ready, _) if ready == total => Wellness::Ok,
+                _ => Wellness::Degraded,
+            },
+            detail: format!(
+                "{ready} of {total} nodes ready, {} models",
+                snapshot.by_model.len()
+            ),
+        }
+    }
+}
+
+/// Returns the routes.
+pub(super) fn routes(probe: HealthProbe) -> OpenApiRouter<()> {
+    OpenApiRouter::new()
+        .routes(routes!(show_health))
+        .routes(routes!(show_live))
+        .routes(routes!(show_ready))
+        .with_state(probe)
+}
+
+/// Shows how well every part is.
+///
+/// Answers 200 as long as requests are served, even while a part is down.
+#[utoipa::path(get, path = "/health", operation_id = "show_health", tag = "operations",
+    responses((status = 200, body = HealthBody)))]
+async fn show_health(State(probe): State<HealthProbe>) -> JsonBody<HealthBody> {
+    JsonBody(look(&probe).await)
+}
+
+/// Answers as long as the process lives.
+#[utoipa::path(get, path = "/health/live", operation_id = "show_live", tag = "operations",
+    responses((status = 200, body = AliveBody)))]
+#[expect(clippy::unused_async, reason = "axum handlers are async functions")]
+async fn show_live() -> JsonBody<AliveBody> {
+    JsonBody(AliveBody {
+        status: Wellness::Ok,
+    })
+}
+
+/// Tells whether requests should be sent here: not before the start is over, not while it drains.
+///
+/// The listener takes no connection at other times, so that an answer is a yes.
+#[utoipa::path(get, path = "/health/ready", operation_id = "show_ready", tag = "operations",
+    responses((status = 200, body = HealthBody)))]
+async fn show_ready(State(probe): State<HealthProbe>) -> JsonBody<HealthBody> {
+    JsonBody(look(&probe).await)
+}
+
+async fn look(probe: &HealthProbe) -> HealthBody {
+    let components = BTreeMap::from([
+        ("database", probe.database().await),
+        ("identity", probe.identity()),
+        ("fleet", probe.fleet()),
+    ]);
+    let worst = components
+        .values()
+        .map(|component| component.status)
+        .max()
+        .unwrap_or(Wellness::Ok);
+    HealthBody {
+        status: worst.min(Wellness::Degraded),
+        version: env!("CARGO_PKG_VERSION"),
+        components,
+    }
+}

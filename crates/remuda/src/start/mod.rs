@@ -1,0 +1,231 @@
+//! Starting every part in its order, and stopping them in the reverse one.
+//!
+//! What can be refused is looked at before anything is written: configuration, address, data directory, lock, database.
+
+pub(crate) mod banner;
+mod control;
+mod data_dir;
+pub(crate) mod database;
+mod discovery;
+mod embedded;
+mod error;
+mod gateway_config;
+mod health;
+mod listener;
+mod running;
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+
+use cluster::{ClusterConfig, ClusterDeps, NodeSource, NodeSpec, Registry};
+use engine::{Engine, LoadOutcome, LoadReport};
+use gateway::{ControlPlane, Gateway, GatewayDeps, Metrics};
+use identity::{AuthConfig, Identity, SetupState};
+use primitives::{Clock, SystemClock};
+use store::Db;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use web::outbound::{Client, ClientConfig, Reach};
+
+use crate::config::{Config, NodeSection, Origins};
+
+pub(crate) use banner::Invitation;
+pub use banner::{Found, FoundModel, FoundNode, RefusedModel};
+pub(crate) use data_dir::DataDir;
+pub(crate) use embedded::engine_config;
+pub use error::StartError;
+pub use running::Running;
+
+/// The version of the Ollama API that the gateway speaks: clients refuse servers that look too old.
+const OLLAMA_API_VERSION: &str = "0.33.0";
+
+/// Starts everything that `config` describes on the caller's runtime, and returns when it serves.
+///
+/// # Errors
+/// Each error is one line that says what to do; nothing has been damaged, and the data directory is free again.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    config.check(&Origins::default())?;
+    // Another part of the process may have chosen a provider already; any will do.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let data_path = config
+        .server
+        .data_dir
+        .clone()
+        .ok_or(crate::config::ConfigError::NoHome)?;
+    let listener = listener::bind(config.server.listen)?;
+    let addr = listener
+        .local_addr()
+        .map_err(|error| StartError::broken_part("listener", &error))?;
+    let data_dir = DataDir::acquire(&data_path)?;
+    let db = database::open(&config.store, data_dir.path()).await?;
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let (identity, setup) = open_identity(&config, &db, &clock).await?;
+    let (engine, reports) = start_engine(&config, &data_dir, &clock).await?;
+    let outbound = Client::new(ClientConfig::new(Reach::Nodes))
+        .map_err(|error| StartError::part("outbound client", &error))?;
+    let registry = open_registry(&config, &data_dir, &db, &clock, &outbound).await?;
+    registry.attach_embedded(Arc::new(embedded::EmbeddedEngine::new(engine.clone())));
+
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    tasks.spawn(identity.clone().reconcile(stop.clone()));
+    registry.start_probes(stop.clone());
+    discovery::adopt_local_ollama(&config.discovery, addr, &registry, &tasks, &stop).await;
+
+    let metrics = Arc::new(Metrics::new());
+    let control = control::router(control::Parts {
+        db: db.clone(),
+        identity: identity.clone(),
+        registry: registry.clone(),
+        metrics: Arc::clone(&metrics),
+        clock: Arc::clone(&clock),
+    });
+    let found = found(&config, &data_dir, &setup, &engine, &reports, &registry);
+    let gateway = Gateway::start(
+        GatewayDeps {
+            config: gateway_config::gateway_config(&config),
+            clock,
+            identity,
+            registry: registry.clone(),
+            engine: Some(engine),
+            outbound,
+            db: db.clone(),
+            metrics,
+            control: ControlPlane::new(control, tokio::runtime::Handle::current()),
+            version: OLLAMA_API_VERSION,
+            seed: RandomState::new().build_hasher().finish(),
+        },
+        listener,
+    )
+    .map_err(|error| StartError::broken_part("gateway", &error))?;
+    tracing::info!(address = %addr, "ready");
+    Ok(Running {
+        addr,
+        setup_token: match setup {
+            SetupState::TokenIssued(token) => Some(token),
+            SetupState::Done | SetupState::TokenPending => None,
+        },
+        auth_required: config.auth_required(),
+        found,
+        drain: std::time::Duration::from_secs(config.server.drain_seconds),
+        gateway,
+        registry,
+        tasks,
+        stop,
+        db,
+        _data_dir: data_dir,
+    })
+}
+
+async fn open_identity(
+    config: &Config,
+    db: &Db,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Identity, SetupState), StartError> {
+    let auth = AuthConfig {
+        required: config.auth_required(),
+        loopback_only: config.listens_on_loopback(),
+        admin_password: config.auth.admin_password.clone(),
+    };
+    Identity::open(db.clone(), Arc::clone(clock), auth)
+        .await
+        .map_err(|error| StartError::part("identities", &error))
+}
+
+/// Starts the engine. Reading the heads of many model files takes a moment, so that it happens beside the event loop.
+async fn start_engine(
+    config: &Config,
+    data_dir: &DataDir,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Engine, Vec<LoadReport>), StartError> {
+    let mut engine_config = engine_config(config, data_dir.path());
+    engine_config.clock = Arc::clone(clock);
+    tokio::task::spawn_blocking(move || Engine::start(&engine_config))
+        .await
+        .map_err(|error| StartError::broken_part("embedded engine", &error))
+}
+
+async fn open_registry(
+    config: &Config,
+    data_dir: &DataDir,
+    db: &Db,
+    clock: &Arc<dyn Clock>,
+    outbound: &Client,
+) -> Result<Registry, StartError> {
+    let deps = ClusterDeps {
+        db: db.clone(),
+        sealer: Arc::new(database::sealer(&config.store, data_dir.path())?),
+        clock: Arc::clone(clock),
+        client: outbound.clone(),
+    };
+    let cluster_config = ClusterConfig {
+        probe_interval: config.probes.interval.0,
+        probe_timeout: config.probes.timeout.0,
+        check_timeout: config.probes.check_timeout.0,
+        ..ClusterConfig::default()
+    };
+    let failed = |error: cluster::NodeError| StartError::part("node registry", &error);
+    let registry = Registry::open(deps, cluster_config).await.map_err(failed)?;
+    let specs = config.nodes.iter().cloned().map(node_spec).collect();
+    registry.sync_config(specs).await.map_err(failed)?;
+    Ok(registry)
+}
+
+fn node_spec(section: NodeSection) -> NodeSpec {
+    NodeSpec {
+        kind: section.kind,
+        api_key: section.api_key,
+        tags: section.tags,
+        region: section.region,
+        weight: Some(section.weight),
+        max_in_flight: section.max_in_flight,
+        ..NodeSpec::new(section.name, section.url)
+    }
+}
+
+/// Gathers what the banner tells.
+fn found(
+    config: &Config,
+    data_dir: &DataDir,
+    setup: &SetupState,
+    engine: &Engine,
+    reports: &[LoadReport],
+    registry: &Registry,
+) -> Found {
+    let mut warnings = Vec::new();
+    if matches!(setup, SetupState::TokenPending) {
+        warnings.push(
+            "there is no administrator yet: the set-up token was shown at the first start; without it, start once with REMUDA_ADMIN_PASSWORD set"
+                .to_owned(),
+        );
+    }
+    Found {
+        data_dir: data_dir.path().to_owned(),
+        database: database::describe(&config.store, data_dir.path()),
+        config_file: None,
+        models: engine.models().iter().map(embedded::describe).collect(),
+        refused: reports
+            .iter()
+            .filter_map(|report| match &report.outcome {
+                LoadOutcome::Loaded => None,
+                LoadOutcome::Refused(reason) => Some(RefusedModel {
+                    name: report.name.clone(),
+                    reason: error::one_line(reason),
+                }),
+            })
+            .collect(),
+        nodes: registry
+            .snapshot()
+            .nodes
+            .iter()
+            .filter(|node| node.source != NodeSource::Embedded)
+            .map(|node| FoundNode {
+                name: node.name.to_string(),
+                url: node.url.as_ref().map_or(String::new(), |url| url.as_str().to_owned()),
+                source: node.source.as_str().to_owned(),
+            })
+            .collect(),
+        warnings,
+    }
+}

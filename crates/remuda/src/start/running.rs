@@ -1,0 +1,61 @@
+//! A started Remuda, and how it stops.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cluster::Registry;
+use gateway::Gateway;
+use primitives::Secret;
+use store::Db;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::banner::Found;
+use super::data_dir::DataDir;
+
+/// Everything that runs. Stop it with [`shutdown`](Self::shutdown): merely dropping it cuts what is under way.
+pub struct Running {
+    /// Where it listens, with the port that was really taken.
+    pub addr: SocketAddr,
+    /// The token that makes the first administrator; only at the first start.
+    pub setup_token: Option<Secret<String>>,
+    /// Whether every call needs a key.
+    pub auth_required: bool,
+    /// What was found at start.
+    pub found: Found,
+    pub(super) drain: Duration,
+    pub(super) gateway: Gateway,
+    pub(super) registry: Registry,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) db: Db,
+    /// Dropped last: another process may have the directory only when nothing writes to it any more.
+    pub(super) _data_dir: DataDir,
+}
+
+impl Running {
+    /// Stops accepting, lets open streams finish for the configured time, writes what is to be written, and ends.
+    pub async fn shutdown(self) {
+        let limit = self.drain;
+        self.shutdown_within(limit).await;
+    }
+
+    /// As [`shutdown`](Self::shutdown) with a time of the caller's choice for open streams.
+    pub async fn shutdown_within(self, limit: Duration) {
+        self.gateway.shutdown(limit).await;
+        self.stop.cancel();
+        self.tasks.close();
+        self.registry.stopped().await;
+        self.tasks.wait().await;
+        self.db.close().await;
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running")
+            .field("addr", &self.addr)
+            .field("found", &self.found)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,27 @@
+//! Logs: structured events on standard error, text for people or one JSON object a line.
+//!
+//! Secrets cannot get here by accident: they travel as [`primitives::Secret`], which shows nothing.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{LogFormat, LogSection};
+
+/// Starts logging for the whole process. Later calls change nothing: the first configuration counts.
+pub fn install(log: &LogSection) {
+    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    let installed = match log.format {
+        LogFormat::Text => builder.finish().try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+    };
+    if installed.is_err() {
+        tracing::debug!("logging was set up before");
+    }
+}

@@ -1,0 +1,211 @@
+//! The commands against a running server.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::harness::{Home, Server, json, one_line_refusal, succeed};
+
+/// A server with a signed-in administrator.
+fn signed_in() -> (Home, Server) {
+    let home = Home::new();
+    let mut up = home.up();
+    up.env("REMUDA_ADMIN_PASSWORD", "correct horse battery");
+    let server = home.start_with(up);
+    let password = home.write("password", "correct horse battery\n");
+    succeed(
+        home.remuda(["login", "--password-stdin", "--server", server.url()])
+            .stdin(std::fs::File::open(password).unwrap()),
+    );
+    (home, server)
+}
+
+#[test]
+fn keys_are_made_shown_once_and_revoked() {
+    let (home, server) = signed_in();
+    let url = server.url();
+    let made = succeed(&mut home.remuda(["--server", url, "key", "create", "ci", "--model", "phi*", "--expires", "90d"]));
+    assert!(made.starts_with("rmd_") && made.lines().count() == 1, "{made}");
+    let me = json(home.remuda(["--server", url, "whoami"]).env("REMUDA_API_KEY", made.trim()));
+    assert_eq!(me["name"], "ci");
+    assert_eq!(me["models"], serde_json::json!(["phi*"]));
+    let table = succeed(&mut home.remuda(["--server", url, "key", "list"]));
+    assert!(table.contains("active") && table.contains("phi*"), "{table}");
+    assert!(!table.contains(made.trim()), "{table}");
+    succeed(&mut home.remuda(["--server", url, "key", "revoke", "ci"]));
+    let line = one_line_refusal(
+        home.remuda(["--server", url, "whoami"]).env("REMUDA_API_KEY", made.trim()),
+        1,
+    );
+    assert!(line.contains("not valid"), "{line}");
+    let line = one_line_refusal(&mut home.remuda(["--server", url, "key", "revoke", "ci"]), 1);
+    assert!(line.contains("there is no key \"ci\""), "{line}");
+}
+
+#[test]
+fn nodes_are_added_drained_and_removed() {
+    let (home, server) = signed_in();
+    let url = server.url();
+    let added = succeed(&mut home.remuda(["--server", url, "node", "add", "gpu1", "http://127.0.0.1:9", "--tag", "fast"]));
+    assert!(added.contains("Added gpu1."), "{added}");
+    let listed = json(&mut home.remuda(["--server", url, "node", "list"]));
+    let gpu1 = find(&listed, "gpu1");
+    assert_eq!(gpu1["tags"], serde_json::json!(["fast"]));
+    succeed(&mut home.remuda(["--server", url, "node", "drain", "gpu1"]));
+    let shown = succeed(&mut home.remuda(["--server", url, "node", "show", "gpu1"]));
+    assert!(shown.contains("draining"), "{shown}");
+    succeed(&mut home.remuda(["--server", url, "node", "undrain", "gpu1"]));
+    succeed(&mut home.remuda(["--server", url, "node", "remove", "gpu1"]));
+    let line = one_line_refusal(&mut home.remuda(["--server", url, "node", "show", "gpu1"]), 1);
+    assert!(line.contains("gpu1"), "{line}");
+}
+
+#[test]
+fn managing_needs_an_administrator_and_says_how_to_become_one() {
+    let home = Home::new();
+    let server = home.start();
+    for arguments in [["node", "list"], ["key", "list"]] {
+        let line = one_line_refusal(
+            home.remuda(arguments).args(["--server", server.url()]),
+            1,
+        );
+        assert!(line.contains("remuda login"), "{line}");
+    }
+}
+
+#[test]
+fn a_question_is_answered_listed_and_explained() {
+    let (home, server) = signed_in();
+    let url = server.url();
+    let models = json(&mut home.remuda(["--server", url, "models"]));
+    let model = models["models"][0]["name"].as_str().unwrap().to_owned();
+    let answer = succeed(&mut home.remuda([
+        "--server", url, "run", &model, "What is Remuda?", "--temperature", "0", "--max-tokens", "16",
+    ]));
+    assert!(!answer.trim().is_empty());
+    let record = wait_for_record(&home, url);
+    assert_eq!(record["outcome"], "ok");
+    assert_eq!(record["node"], "embedded");
+    let story = succeed(&mut home.remuda(["--server", url, "why", record["id"].as_str().unwrap()]));
+    assert!(story.contains("Sent to embedded"), "{story}");
+    assert!(story.contains("Ended ok with status 200"), "{story}");
+    let table = succeed(&mut home.remuda(["--server", url, "requests", "--outcome", "ok", "--since", "1h"]));
+    assert!(table.contains(record["id"].as_str().unwrap()), "{table}");
+}
+
+#[test]
+fn an_unknown_model_is_one_clear_line() {
+    let home = Home::new();
+    let server = home.start();
+    let line = one_line_refusal(&mut home.remuda(["--server", server.url(), "run", "no-such-model", "hello"]), 1);
+    assert!(line.contains("no-such-model"), "{line}");
+}
+
+#[test]
+fn a_conversation_goes_on_over_several_turns() {
+    use std::io::Write as _;
+
+    let home = Home::new();
+    let server = home.start();
+    let mut chat = home
+        .remuda(["chat", "--max-tokens", "8", "--server", server.url()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    chat.stdin
+        .take()
+        .unwrap()
+        .write_all(b"What is Remuda?\n/nonsense\n/clear\nAnd a node?\n/bye\n")
+        .unwrap();
+    let output = chat.wait_with_output().unwrap();
+    let (said, remarks) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert!(output.status.success(), "{remarks}");
+    assert!(said.lines().count() >= 2, "{said}{remarks}");
+    assert!(remarks.contains("There is no command /nonsense"), "{remarks}");
+}
+
+#[test]
+fn status_and_doctor_work_with_the_server_up_and_down() {
+    let (home, server) = signed_in();
+    let health = json(&mut home.remuda(["--server", server.url(), "status"]));
+    assert_eq!(health["components"]["database"]["status"], "ok");
+    let data = home.data().display().to_string();
+    let findings = json(&mut home.remuda(["--server", server.url(), "doctor", "--data", &data]));
+    assert_eq!(verdict(&findings, "server"), "good");
+    assert_eq!(verdict(&findings, "data directory"), "good");
+    assert_eq!(verdict(&findings, "sign-in"), "good");
+    assert_eq!(server.stop("TERM"), Some(0));
+    let findings = json(&mut home.remuda(["doctor", "--listen", "127.0.0.1:0", "--data", &data]));
+    assert_eq!(verdict(&findings, "address"), "good");
+    assert_eq!(verdict(&findings, "database"), "good");
+}
+
+#[test]
+fn doctor_names_what_is_broken_and_exits_with_1() {
+    let home = Home::new();
+    home.write("data", "a file");
+    let broken = home.write("broken.gguf", "not a model");
+    let output = home
+        .remuda(["doctor", "--listen", "127.0.0.1:0", "--json", "--model"])
+        .arg(&broken)
+        .arg("--data")
+        .arg(home.data())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(verdict(&findings, "data directory"), "broken");
+    assert!(
+        findings.as_array().unwrap().iter().any(|one| one["check"] == "model" && one["verdict"] == "broken"),
+        "{findings}"
+    );
+}
+
+#[test]
+fn signing_out_forgets_the_session() {
+    let (home, server) = signed_in();
+    let url = server.url();
+    succeed(&mut home.remuda(["--server", url, "logout"]));
+    let me = json(&mut home.remuda(["--server", url, "whoami"]));
+    assert_eq!(me["kind"], "anonymous");
+    let again = succeed(&mut home.remuda(["--server", url, "logout"]));
+    assert!(again.contains("not signed in"), "{again}");
+}
+
+fn find(page: &Value, name: &str) -> Value {
+    page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|item| item["name"] == name)
+        .unwrap_or_else(|| panic!("{name} is missing: {page}"))
+        .clone()
+}
+
+fn verdict(findings: &Value, check: &str) -> String {
+    findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|finding| finding["check"] == check)
+        .unwrap_or_else(|| panic!("no finding about {check}: {findings}"))["verdict"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// Records are written in batches; asking again is how a client waits for one.
+fn wait_for_record(home: &Home, url: &str) -> Value {
+    for _ in 0..500 {
+        let page = json(&mut home.remuda(["--server", url, "requests"]));
+        if let Some(record) = page["items"].get(0) {
+            return record.clone();
+        }
+    }
+    panic!("no record appeared");
+}

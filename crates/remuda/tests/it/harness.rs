@@ -1,0 +1,158 @@
+//! A home directory of its own for each test, and the binary run in it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A home directory with nothing in it.
+pub(crate) struct Home {
+    directory: TempDir,
+}
+
+/// A server that was started with `remuda up`. Dropping it kills it.
+pub(crate) struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    /// What it said when it was ready.
+    pub(crate) announcement: Value,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.directory.path().join(relative)
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// Writes a file below the home directory and returns its path.
+    pub(crate) fn write(&self, relative: &str, text: &str) -> PathBuf {
+        let path = self.path(relative);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The binary with this home directory and none of the surroundings' settings.
+    pub(crate) fn remuda<const N: usize>(&self, arguments: [&str; N]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_remuda"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.directory.path())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("REMUDA_DISCOVERY__OLLAMA", "false")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// `remuda up` on a free port with its data below the home directory.
+    pub(crate) fn up(&self) -> Command {
+        let mut command = self.remuda(["up", "--listen", "127.0.0.1:0", "--data"]);
+        command.arg(self.data());
+        command
+    }
+
+    /// Starts a server and waits until it is ready.
+    pub(crate) fn start(&self) -> Server {
+        self.start_with(self.up())
+    }
+
+    /// Starts a server with a changed command and waits until it is ready.
+    pub(crate) fn start_with(&self, mut command: Command) -> Server {
+        let mut child = command
+            .arg("--json")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        Server {
+            announcement: serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line:?}")),
+            child,
+            stdout,
+        }
+    }
+}
+
+impl Server {
+    pub(crate) fn url(&self) -> &str {
+        self.announcement["url"].as_str().unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn setup_token(&self) -> Option<&str> {
+        self.announcement["setup_token"].as_str()
+    }
+
+    /// Asks it to stop, and returns its exit code.
+    pub(crate) fn stop(mut self, signal: &str) -> Option<i32> {
+        send_signal(self.child.id(), signal);
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Sends a signal by name, as `TERM`.
+pub(crate) fn send_signal(pid: u32, signal: &str) {
+    let status = Command::new("sh")
+        .args(["-c", &format!("kill -{signal} {pid}")])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// Runs a command that must succeed and returns its standard output.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?} failed: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command with `--json` that must succeed and returns what it printed.
+pub(crate) fn json(command: &mut Command) -> Value {
+    let text = succeed(command.arg("--json"));
+    serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"))
+}
+
+/// Asserts that a command ends with `code` and exactly one line on standard error, and returns that line.
+pub(crate) fn one_line_refusal(command: &mut Command, code: i32) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let text = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(code), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text.trim_end().to_owned()
+}
+
+/// Asserts that nothing stands at `path`.
+pub(crate) fn assert_absent(path: &Path) {
+    assert!(!path.exists(), "{} was written", path.display());
+}

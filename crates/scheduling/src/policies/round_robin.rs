@@ -1,0 +1,53 @@
+//! One candidate after the other.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::call::{Call, Candidate};
+use crate::policy::{Decision, RoutingPolicy};
+use crate::reason::Reason;
+
+/// How many counters models share. Two models that alternate on one counter would each stick to one node.
+const COUNTERS: usize = 256;
+
+/// Takes the candidates in turn, per model. The turn goes on when nodes come and go: it never starts again at the first.
+#[derive(Debug)]
+pub struct RoundRobin {
+    turns: Box<[AtomicUsize]>,
+}
+
+impl Default for RoundRobin {
+    fn default() -> Self {
+        Self {
+            turns: (0..COUNTERS).map(|_| AtomicUsize::new(0)).collect(),
+        }
+    }
+}
+
+impl RoundRobin {
+    fn next_turn(&self, model: &str) -> usize {
+        let mut hasher = DefaultHasher::new();
+        model.hash(&mut hasher);
+        let counter = hasher.finish() as usize % COUNTERS;
+        self.turns
+            .get(counter)
+            .map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl RoutingPolicy for RoundRobin {
+    fn choose(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Decision {
+        let mut decision = Decision::scoring(call, candidates, |_, _| 0.0);
+        let eligible = decision.eligible_count();
+        if eligible > 0
+            && let Some(index) = decision.nth_eligible(self.next_turn(call.model) % eligible)
+        {
+            decision.choose(index, Some(Reason::Turn));
+        }
+        decision
+    }
+
+    fn name(&self) -> &'static str {
+        "round_robin"
+    }
+}

@@ -1,0 +1,221 @@
+//! Which prompt prefixes a node probably has in its cache, learned from where earlier prompts went.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use primitives::NodeId;
+
+/// Bytes of raw prompt in one block: about 64 tokens of English.
+pub const BLOCK_BYTES: usize = 256;
+/// The most blocks of one prompt that are looked at: the first 64 KiB decide affinity.
+pub const MAX_BLOCKS: usize = 256;
+
+/// Hashes the prompt's full blocks, each with everything before it, into `out`; the model is part of every hash.
+///
+/// Two prompts have the same hash at a position when they are equal up to the end of that block. `seed` should be secret
+/// and the same for the life of the index, so that nobody can make prompts that look alike.
+pub fn block_hashes(seed: u64, model: &str, prompt: &[u8], out: &mut Vec<u64>) {
+    out.clear();
+    let mut chain = absorb(seed, model.as_bytes());
+    for block in prompt.chunks_exact(BLOCK_BYTES).take(MAX_BLOCKS) {
+        chain = absorb(chain, block);
+        out.push(chain);
+    }
+}
+
+/// Folds `bytes` into `state`, eight at a time. Not a cryptographic hash: a wrong match costs one badly chosen node.
+fn absorb(state: u64, bytes: &[u8]) -> u64 {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let fold = |state: u64, word: u64| {
+        let product = u128::from(state ^ word) * u128::from(ODD);
+        (product as u64 ^ (product >> 64) as u64).wrapping_add(ODD)
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    let state = words
+        .iter()
+        .fold(state, |state, word| fold(state, u64::from_le_bytes(*word)));
+    let mut last = [0; 8];
+    for (place, byte) in last.iter_mut().zip(rest) {
+        *place = *byte;
+    }
+    fold(fold(state, u64::from_le_bytes(last)), bytes.len() as u64)
+}
+
+/// Block hashes are already mixed: hashing them again would be wasted work.
+#[derive(Clone, Copy, Debug, Default)]
+struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = absorb(self.0, bytes);
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+type Blocks = HashMap<u64, u64, BuildHasherDefault<AlreadyHashed>>;
+
+/// The blocks of one node, each with the number of its last use.
+#[derive(Clone, Debug, Default)]
+struct NodeBlocks {
+    last_use: Blocks,
+    uses: u64,
+}
+
+/// Remembers, per node, the blocks of the prompts that went there: at most `capacity` blocks, the least recently used go first.
+#[derive(Clone, Debug)]
+pub struct PrefixIndex {
+    capacity: usize,
+    nodes: HashMap<NodeId, NodeBlocks>,
+}
+
+impl PrefixIndex {
+    /// Blocks remembered per node by default: about 2 million tokens of prompts, 1 MiB of memory.
+    pub const DEFAULT_CAPACITY: usize = 32_768;
+
+    /// Makes an empty index that remembers at most `capacity` blocks per node (at least one prompt's worth).
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity: capacity.max(MAX_BLOCKS),
+            nodes: HashMap::new(),
+        }
+    }
+
+    /// Notes that a prompt with these blocks went to `node`.
+    pub fn insert(&mut self, node: NodeId, blocks: &[u64]) {
+        if blocks.is_empty() {
+            return;
+        }
+        let known = self.nodes.entry(node).or_default();
+        known.uses += 1;
+        for block in blocks.iter().take(MAX_BLOCKS) {
+            known.last_use.insert(*block, known.uses);
+        }
+        if known.last_use.len() > self.capacity {
+            known.forget_oldest(self.capacity);
+        }
+    }
+
+    /// Returns how many leading blocks `node` probably has in its cache.
+    pub fn leading_hits(&self, node: NodeId, blocks: &[u64]) -> u32 {
+        let Some(known) = self.nodes.get(&node) else {
+            return 0;
+        };
+        blocks
+            .iter()
+            .take(MAX_BLOCKS)
+            .take_while(|block| known.last_use.contains_key(block))
+            .count() as u32
+    }
+
+    /// Forgets a node: it was removed, or restarted with an empty cache.
+    pub fn remove_node(&mut self, node: NodeId) {
+        self.nodes.remove(&node);
+    }
+
+    /// Forgets all nodes that `keep` does not want.
+    pub fn retain_nodes(&mut self, mut keep: impl FnMut(NodeId) -> bool) {
+        self.nodes.retain(|node, _| keep(*node));
+    }
+
+    /// Returns how many blocks are remembered for `node`.
+    pub fn len(&self, node: NodeId) -> usize {
+        self.nodes.get(&node).map_or(0, |known| known.last_use.len())
+    }
+}
+
+impl Default for PrefixIndex {
+    fn default() -> Self {
+        Self::new(Self::DEFAULT_CAPACITY)
+    }
+}
+
+impl NodeBlocks {
+    /// Drops the least recently used quarter, so that the cost of looking for them is paid once in many inserts.
+    fn forget_oldest(&mut self, capacity: usize) {
+        let excess = self.last_use.len().saturating_sub(capacity - capacity / 4);
+        let mut uses: Vec<u64> = self.last_use.values().copied().collect();
+        let (_, cut, _) = uses.select_nth_unstable(excess.saturating_sub(1).min(self.last_use.len() - 1));
+        let cut = *cut;
+        // Blocks of the prompt at the cut stay together: its prefix is of no use without its beginning.
+        self.last_use.retain(|_, last| *last > cut || *last == self.uses);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use primitives::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn node(n: i64) -> NodeId {
+        NodeId::generate(Timestamp::from_micros(n))
+    }
+
+    fn hashes(prompt: &[u8]) -> Vec<u64> {
+        let mut out = Vec::new();
+        block_hashes(1, "m", prompt, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_longer_conversation_shares_the_blocks_of_its_beginning() {
+        let first = vec![b'a'; 4 * BLOCK_BYTES + 10];
+        let mut second = first.clone();
+        second.extend_from_slice(&[b'b'; 3 * BLOCK_BYTES]);
+        let (first, second) = (hashes(&first), hashes(&second));
+        assert_eq!((first.len(), second.len()), (4, 7));
+        let (a, b) = (node(1), node(2));
+        let mut index = PrefixIndex::default();
+        index.insert(a, &first);
+        assert_eq!(index.leading_hits(a, &second), 4);
+        assert_eq!(index.leading_hits(b, &second), 0);
+        index.remove_node(a);
+        assert_eq!(index.leading_hits(a, &second), 0);
+    }
+
+    #[test]
+    fn equal_text_at_another_place_or_for_another_model_does_not_match() {
+        let text = vec![b'x'; 2 * BLOCK_BYTES];
+        let hashed = hashes(&text);
+        assert_ne!(hashed.first(), hashed.get(1));
+        let mut other = Vec::new();
+        block_hashes(1, "n", &text, &mut other);
+        assert_ne!(hashed.first(), other.first());
+    }
+
+    #[test]
+    fn what_is_used_stays_and_what_is_not_goes() {
+        let a = node(1);
+        let mut index = PrefixIndex::new(1_024);
+        let hot: Vec<u64> = (0..100).collect();
+        for round in 1..100u64 {
+            let cold: Vec<u64> = (0..100).map(|i| round * 1_000 + i).collect();
+            index.insert(a, &hot);
+            index.insert(a, &cold);
+        }
+        assert_eq!(index.leading_hits(a, &hot), 100);
+        assert_eq!(index.leading_hits(a, &[1_000]), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_is_bounded(prompts in prop::collection::vec(prop::collection::vec(any::<u64>(), 0..400), 0..40)) {
+            let a = node(1);
+            let mut index = PrefixIndex::new(500);
+            for prompt in &prompts {
+                index.insert(a, prompt);
+                prop_assert!(index.len(a) <= 500);
+                let known = prompt.len().min(MAX_BLOCKS) as u32;
+                prop_assert_eq!(index.leading_hits(a, prompt), known, "the latest prompt is always known");
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Why a candidate got its score, in words that a person understands.
+//!
+//! A reason is a few plain numbers while the decision is made; the sentence is only built when somebody asks to see it.
+
+use std::fmt;
+use std::ops::Deref;
+
+use serde::{Serialize, Serializer};
+
+use crate::eligibility::Exclusion;
+
+/// One fact that a policy took into account. Serialises as its sentence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reason {
+    /// The candidate may not be chosen.
+    Excluded(Exclusion),
+    /// The model is in memory.
+    Loaded {
+        /// The context it is loaded with.
+        context: Option<u32>,
+    },
+    /// The model has to be loaded first.
+    ColdLoad {
+        /// The expected loading time in seconds.
+        seconds: f32,
+    },
+    /// The node does not say whether the model is in memory.
+    ResidencyUnknown,
+    /// The model is in memory with another context than asked for.
+    Reload {
+        /// The context it is loaded with.
+        loaded: u32,
+        /// The context the call asks for.
+        asked: u32,
+    },
+    /// How much runs there already.
+    InFlight {
+        /// Requests in flight.
+        in_flight: u32,
+        /// Requests that run at the same time, when known.
+        slots: Option<u32>,
+    },
+    /// Work that will be done before this call's.
+    WorkAhead {
+        /// The expected wait in milliseconds.
+        wait_ms: f32,
+    },
+    /// Speeds learned from earlier calls.
+    SpeedLearned {
+        /// Tokens per second generated in one stream.
+        decode: f32,
+    },
+    /// Nothing learned yet: the candidate is taken to be as fast as the best one, so that it gets tried.
+    SpeedAssumed {
+        /// Tokens per second assumed.
+        decode: f32,
+    },
+    /// Leading prompt blocks that are in the node's cache.
+    PrefixWarm {
+        /// Blocks of the prompt, from its start.
+        blocks: u32,
+    },
+    /// The prompt may not fit.
+    ContextTight {
+        /// The prompt's estimated tokens.
+        prompt: u32,
+        /// The largest context.
+        context: u32,
+    },
+    /// Liveness has doubts.
+    Suspect,
+    /// The breaker lets one call through to see whether the failure is over.
+    BreakerProbe,
+    /// The operator's weight.
+    Weight(f32),
+    /// What all of it adds up to.
+    Expected {
+        /// Milliseconds to the first token.
+        first_token_ms: f32,
+        /// Milliseconds to the last token.
+        finish_ms: f32,
+    },
+    /// Chosen although another scored better, to keep what is known about it fresh.
+    Exploring,
+    /// Chosen at random among equals.
+    OneOfEquals {
+        /// How many were as good.
+        equals: u32,
+    },
+    /// The better of two drawn at random.
+    BetterOfTwo,
+    /// Its turn.
+    Turn,
+}
+
+/// Writes milliseconds the way people say them: `850 ms`, `12.3 s`.
+struct Span(f32);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1_000.0 {
+            write!(f, "{:.0} ms", self.0)
+        } else {
+            write!(f, "{:.1} s", self.0 / 1_000.0)
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Excluded(exclusion) => exclusion.fmt(f),
+            Self::Loaded { context: Some(context) } => write!(f, "loaded with context {context}"),
+            Self::Loaded { context: None } => f.write_str("loaded"),
+            Self::ColdLoad { seconds } => write!(f, "not loaded: about {seconds:.0} s to load"),
+            Self::ResidencyUnknown => f.write_str("does not say whether the model is loaded"),
+            Self::Reload { loaded, asked } => write!(
+                f,
+                "loaded with context {loaded}, the call asks for {asked}: it would be loaded again"
+            ),
+            Self::InFlight { in_flight: 0, .. } => f.write_str("idle"),
+            Self::InFlight {
+                in_flight,
+                slots: Some(slots),
+            } => write!(f, "{in_flight} requests in flight of {slots} slots"),
+            Self::InFlight { in_flight, slots: None } => write!(f, "{in_flight} requests in flight"),
+            Self::WorkAhead { wait_ms } => write!(f, "about {} of work ahead", Span(wait_ms)),
+            Self::SpeedLearned { decode } => write!(f, "generates {decode:.1} tokens/s"),
+            Self::SpeedAssumed { decode } => {
+                write!(f, "speed not learned yet, {decode:.1} tokens/s assumed")
+            }
+            Self::PrefixWarm { blocks: 1 } => f.write_str("prefix of 1 block is warm here"),
+            Self::PrefixWarm { blocks } => write!(f, "prefix of {blocks} blocks is warm here"),
+            Self::ContextTight { prompt, context } => write!(
+                f,
+                "about {prompt} prompt tokens may not fit the context of {context}"
+            ),
+            Self::Suspect => f.write_str("suspect: recent calls got no answer"),
+            Self::BreakerProbe => f.write_str("breaker half open: one call tries it"),
+            Self::Weight(weight) => write!(f, "weight {weight}"),
+            Self::Expected {
+                first_token_ms,
+                finish_ms,
+            } => write!(
+                f,
+                "first token expected after {}, the last after {}",
+                Span(first_token_ms),
+                Span(finish_ms)
+            ),
+            Self::Exploring => f.write_str("chosen to keep its speed known"),
+            Self::OneOfEquals { equals } => write!(f, "chosen at random among {equals} equals"),
+            Self::BetterOfTwo => f.write_str("the less loaded of two drawn at random"),
+            Self::Turn => f.write_str("its turn"),
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The most reasons one candidate can have; a policy has fewer to give.
+const CAPACITY: usize = 10;
+
+/// The reasons behind one score, held in place so that scoring hundreds of candidates allocates once.
+#[derive(Clone, Copy)]
+pub struct Reasons {
+    items: [Reason; CAPACITY],
+    len: usize,
+}
+
+impl Reasons {
+    /// Makes an empty list.
+    pub const fn new() -> Self {
+        Self {
+            items: [Reason::Turn; CAPACITY],
+            len: 0,
+        }
+    }
+
+    /// Adds a reason. Beyond the capacity of ten the newest is not kept.
+    pub fn push(&mut self, reason: Reason) {
+        if let Some(place) = self.items.get_mut(self.len) {
+            *place = reason;
+            self.len += 1;
+        }
+    }
+}
+
+impl Default for Reasons {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Deref for Reasons {
+    type Target = [Reason];
+
+    fn deref(&self) -> &[Reason] {
+        self.items.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Reasons {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl Serialize for Reasons {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_read_as_sentences() {
+        let mut reasons = Reasons::new();
+        reasons.push(Reason::Loaded { context: Some(8_192) });
+        reasons.push(Reason::InFlight {
+            in_flight: 12,
+            slots: Some(4),
+        });
+        reasons.push(Reason::PrefixWarm { blocks: 6 });
+        reasons.push(Reason::Expected {
+            first_token_ms: 850.0,
+            finish_ms: 12_340.0,
+        });
+        assert_eq!(
+            serde_json::to_value(reasons).unwrap(),
+            serde_json::json!([
+                "loaded with context 8192",
+                "12 requests in flight of 4 slots",
+                "prefix of 6 blocks is warm here",
+                "first token expected after 850 ms, the last after 12.3 s"
+            ])
+        );
+    }
+
+    #[test]
+    fn the_list_is_bounded() {
+        let mut reasons = Reasons::new();
+        for _ in 0..100 {
+            reasons.push(Reason::Suspect);
+        }
+        assert_eq!(reasons.len(), CAPACITY);
+    }
+}

@@ -1,0 +1,230 @@
+//! Inserting many rows with one statement: `json_each` on SQLite, `UNNEST` on PostgreSQL.
+
+use serde_json::Value;
+use sqlx::postgres::{PgArguments, Postgres};
+use sqlx::query::Query;
+
+use crate::param::{Param, Params};
+use crate::{Engine, StoreError};
+
+/// The types of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    /// `BIGINT`.
+    I64,
+    /// `DOUBLE PRECISION`.
+    F64,
+    /// `TEXT`.
+    Text,
+    /// `BOOLEAN`.
+    Bool,
+    /// `JSONB`, or checked `TEXT` on SQLite. The top level is an object or an array.
+    Json,
+    /// `BYTEA` or `BLOB`.
+    Bytes,
+}
+
+/// A column of a bulk insert.
+#[derive(Clone, Copy, Debug)]
+pub struct BulkColumn {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type.
+    pub column_type: ColumnType,
+}
+
+/// What happens to a row that is already stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// The whole insert fails with a conflict.
+    Fails,
+    /// The stored row stays as it is, so that a batch can be sent again.
+    Stays,
+}
+
+/// Describes an insert of many rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Bulk {
+    /// The table.
+    pub table: &'static str,
+    /// Its columns, in the order in which rows give their values.
+    pub columns: &'static [BulkColumn],
+    /// What happens to rows that are already stored.
+    pub existing: Existing,
+}
+
+/// The values of many rows in the form that the engine takes.
+pub(crate) enum BulkParams {
+    /// SQLite: one JSON array of arrays.
+    Document(String),
+    /// PostgreSQL: one array a column.
+    Columns(Vec<Column>),
+}
+
+/// One column's values.
+pub(crate) enum Column {
+    I64(Vec<Option<i64>>),
+    F64(Vec<Option<f64>>),
+    Text(Vec<Option<String>>),
+    Bool(Vec<Option<bool>>),
+    Json(Vec<Option<Value>>),
+    Bytes(Vec<Option<Vec<u8>>>),
+}
+
+impl Bulk {
+    pub(crate) fn sql(&self, engine: Engine) -> String {
+        let names: Vec<_> = self.columns.iter().map(|column| column.name).collect();
+        let on_conflict = match self.existing {
+            Existing::Fails => "",
+            Existing::Stays => " ON CONFLICT DO NOTHING",
+        };
+        let source = match engine {
+            Engine::Sqlite => {
+                let values: Vec<_> = self
+                    .columns
+                    .iter()
+                    .enumerate()
+                    .map(|(index, column)| column.column_type.sqlite_value(index))
+                    .collect();
+                // Without WHERE, SQLite reads the ON of ON CONFLICT as a join condition.
+                format!("{} FROM json_each($1) WHERE TRUE", values.join(", "))
+            }
+            Engine::Postgres => {
+                let arrays: Vec<_> = self
+                    .columns
+                    .iter()
+                    .enumerate()
+                    .map(|(index, column)| format!("${}::{}[]", index + 1, column.column_type.postgres()))
+                    .collect();
+                format!("* FROM UNNEST({})", arrays.join(", "))
+            }
+        };
+        format!(
+            "INSERT INTO {} ({}) SELECT {source}{on_conflict}",
+            self.table,
+            names.join(", ")
+        )
+    }
+
+    pub(crate) fn params(&self, engine: Engine, rows: &[Params]) -> Result<BulkParams, StoreError> {
+        if let Some(row) = rows.iter().find(|row| row.0.len() != self.columns.len()) {
+            return Err(mistake(format!(
+                "{} has {} columns, the row has {} values",
+                self.table,
+                self.columns.len(),
+                row.0.len()
+            )));
+        }
+        match engine {
+            Engine::Sqlite => {
+                let rows: Vec<Value> = rows
+                    .iter()
+                    .map(|row| row.0.iter().map(json_value).collect())
+                    .collect();
+                Ok(BulkParams::Document(Value::Array(rows).to_string()))
+            }
+            Engine::Postgres => {
+                let mut columns: Vec<_> = self
+                    .columns
+                    .iter()
+                    .map(|column| Column::with_capacity(column.column_type, rows.len()))
+                    .collect();
+                for row in rows {
+                    for ((column, param), spec) in columns.iter_mut().zip(&row.0).zip(self.columns) {
+                        if !column.push(param) {
+                            return Err(mistake(format!(
+                                "a value of {}.{} is not of the column's type",
+                                self.table, spec.name
+                            )));
+                        }
+                    }
+                }
+                Ok(BulkParams::Columns(columns))
+            }
+        }
+    }
+}
+
+fn mistake(text: String) -> StoreError {
+    StoreError::Backend(text.into())
+}
+
+impl ColumnType {
+    const fn postgres(self) -> &'static str {
+        match self {
+            Self::I64 => "bigint",
+            Self::F64 => "double precision",
+            Self::Text => "text",
+            Self::Bool => "boolean",
+            Self::Json => "jsonb",
+            Self::Bytes => "bytea",
+        }
+    }
+
+    /// Picks the value at `index` out of a row. JSON has no bytes, so they travel as hexadecimal text.
+    fn sqlite_value(self, index: usize) -> String {
+        match self {
+            Self::Bytes => format!("unhex(value->>{index})"),
+            _ => format!("value->>{index}"),
+        }
+    }
+}
+
+fn json_value(param: &Param) -> Value {
+    match param {
+        Param::I64(value) => (*value).into(),
+        Param::F64(value) => (*value).into(),
+        Param::Text(value) => value.as_str().into(),
+        Param::Bool(value) => (*value).into(),
+        Param::Json(value) => value.clone(),
+        Param::Bytes(value) => hex::encode(value).into(),
+        Param::Null(_) => Value::Null,
+    }
+}
+
+impl Column {
+    fn with_capacity(column_type: ColumnType, rows: usize) -> Self {
+        match column_type {
+            ColumnType::I64 => Self::I64(Vec::with_capacity(rows)),
+            ColumnType::F64 => Self::F64(Vec::with_capacity(rows)),
+            ColumnType::Text => Self::Text(Vec::with_capacity(rows)),
+            ColumnType::Bool => Self::Bool(Vec::with_capacity(rows)),
+            ColumnType::Json => Self::Json(Vec::with_capacity(rows)),
+            ColumnType::Bytes => Self::Bytes(Vec::with_capacity(rows)),
+        }
+    }
+
+    /// Adds a value; returns whether it has the column's type.
+    fn push(&mut self, param: &Param) -> bool {
+        match (self, param) {
+            (Self::I64(values), Param::I64(value)) => values.push(Some(*value)),
+            (Self::F64(values), Param::F64(value)) => values.push(Some(*value)),
+            (Self::Text(values), Param::Text(value)) => values.push(Some(value.clone())),
+            (Self::Bool(values), Param::Bool(value)) => values.push(Some(*value)),
+            (Self::Json(values), Param::Json(value)) => values.push(Some(value.clone())),
+            (Self::Bytes(values), Param::Bytes(value)) => values.push(Some(value.clone())),
+            (Self::I64(values), Param::Null(_)) => values.push(None),
+            (Self::F64(values), Param::Null(_)) => values.push(None),
+            (Self::Text(values), Param::Null(_)) => values.push(None),
+            (Self::Bool(values), Param::Null(_)) => values.push(None),
+            (Self::Json(values), Param::Null(_)) => values.push(None),
+            (Self::Bytes(values), Param::Null(_)) => values.push(None),
+            _ => return false,
+        }
+        true
+    }
+
+    pub(crate) fn bind(
+        self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Query<'_, Postgres, PgArguments> {
+        match self {
+            Self::I64(values) => query.bind(values),
+            Self::F64(values) => query.bind(values),
+            Self::Text(values) => query.bind(values),
+            Self::Bool(values) => query.bind(values),
+            Self::Json(values) => query.bind(values),
+            Self::Bytes(values) => query.bind(values),
+        }
+    }
+}

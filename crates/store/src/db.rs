@@ -1,0 +1,234 @@
+//! The database: pools of connections, and the transactions they give.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use primitives::Secret;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+
+use crate::config::Address;
+use crate::migrate;
+use crate::tx::Connection;
+use crate::{Applied, Engine, MigrateError, StoreConfig, StoreError, Tx};
+
+/// The longest wait for a connection. Short, so that callers who can go on without the database do so soon.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The longest wait for another process's lock on the SQLite file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What must survive a loss of power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Everything committed: keys, users, nodes. The disk is waited for at each commit.
+    Full,
+    /// Everything but the last moments, never consistency: for records that arrive in batches (request records, last-used times).
+    ///
+    /// SQLite runs with `synchronous=NORMAL` and PostgreSQL with `synchronous_commit=off`: after a crash of the process nothing is
+    /// missing; after a loss of power the last batches may be. In exchange a batch does not hold up the one writer for the disk.
+    Relaxed,
+}
+
+/// A database. Clones share the connections.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pools: Pools,
+    /// The address that migrations use.
+    direct_url: Secret<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Pools {
+    Sqlite {
+        readers: SqlitePool,
+        /// One connection: SQLite has one writer at a time, and waiting in our queue is fairer than in SQLite's.
+        writer: SqlitePool,
+        /// The `synchronous` setting of the writer's connection.
+        writer_durability: Arc<AtomicU8>,
+    },
+    Postgres(PgPool),
+}
+
+impl Db {
+    /// Opens the database and makes sure that it answers. An absent SQLite file is created, readable by its owner only.
+    pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        let pools = match Address::parse(&config.url)? {
+            Address::Sqlite(path) => sqlite_pools(&path, config.max_connections)?,
+            Address::Postgres(options) => Pools::Postgres(
+                PgPoolOptions::new()
+                    .max_connections(config.max_connections.max(1))
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .test_before_acquire(false)
+                    .connect_lazy_with(*options),
+            ),
+        };
+        let direct_url = config.direct_url.as_ref().unwrap_or(&config.url).clone();
+        let db = Self { pools, direct_url };
+        db.ping().await?;
+        Ok(db)
+    }
+
+    /// Brings the schema up to this build's, in one transaction. Several processes may do so at the same time.
+    pub async fn migrate(&self) -> Result<Applied, MigrateError> {
+        match &self.pools {
+            Pools::Sqlite { .. } => migrate::run(self.write().await?).await,
+            Pools::Postgres(_) => {
+                let config = StoreConfig {
+                    url: self.direct_url.clone(),
+                    direct_url: None,
+                    max_connections: 1,
+                };
+                let direct = Self::open(&config).await?;
+                let result = migrate::run(direct.write().await?).await;
+                direct.close().await;
+                result
+            }
+        }
+    }
+
+    /// Begins a transaction that only reads, and sees one state of the database throughout.
+    pub async fn read(&self) -> Result<Tx, StoreError> {
+        match &self.pools {
+            Pools::Sqlite { readers, .. } => {
+                let connection = readers.acquire().await?;
+                Tx::begin(Connection::Sqlite(connection), "BEGIN").await
+            }
+            Pools::Postgres(pool) => {
+                let connection = pool.acquire().await?;
+                Tx::begin(
+                    Connection::Postgres(connection),
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                )
+                .await
+            }
+        }
+    }
+
+    /// Begins a transaction that may write, and whose commit lasts ([`Durability::Full`]).
+    pub async fn write(&self) -> Result<Tx, StoreError> {
+        self.write_with(Durability::Full).await
+    }
+
+    /// Begins a transaction that may write, with the durability that its content needs.
+    pub async fn write_with(&self, durability: Durability) -> Result<Tx, StoreError> {
+        match &self.pools {
+            Pools::Sqlite {
+                writer,
+                writer_durability,
+                ..
+            } => {
+                let mut connection = writer.acquire().await?;
+                let wanted = durability as u8;
+                // The only connection of this pool is ours now, so nobody else changes the setting in between.
+                if writer_durability.load(Ordering::SeqCst) != wanted {
+                    let pragma = match durability {
+                        Durability::Full => "PRAGMA synchronous = FULL",
+                        Durability::Relaxed => "PRAGMA synchronous = NORMAL",
+                    };
+                    sqlx::raw_sql(pragma).execute(&mut *connection).await?;
+                    writer_durability.store(wanted, Ordering::SeqCst);
+                }
+                Tx::begin(Connection::Sqlite(connection), "BEGIN IMMEDIATE").await
+            }
+            Pools::Postgres(pool) => {
+                let connection = pool.acquire().await?;
+                let begin = match durability {
+                    Durability::Full => "BEGIN",
+                    Durability::Relaxed => "BEGIN; SET LOCAL synchronous_commit TO OFF",
+                };
+                Tx::begin(Connection::Postgres(connection), begin).await
+            }
+        }
+    }
+
+    /// Returns the engine.
+    pub fn engine(&self) -> Engine {
+        match &self.pools {
+            Pools::Sqlite { .. } => Engine::Sqlite,
+            Pools::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// Asks the database for an answer.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let mut tx = self.read().await?;
+        tx.fetch_optional("SELECT CAST(1 AS BIGINT) AS one", ())
+            .await?;
+        tx.commit().await
+    }
+
+    /// Closes all connections, waiting for transactions under way. Afterwards every operation is refused as unavailable.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite {
+                readers, writer, ..
+            } => {
+                // The writer last: the last connection folds the write-ahead log into the file.
+                readers.close().await;
+                writer.close().await;
+            }
+            Pools::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+fn sqlite_pools(path: &Path, max_connections: u32) -> Result<Pools, StoreError> {
+    create_private(path)?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("journal_size_limit", "67108864");
+    let readers = SqlitePoolOptions::new()
+        .max_connections(max_connections.max(1))
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_lazy_with(options.clone().pragma("query_only", "ON"));
+    let writer_durability = Arc::new(AtomicU8::new(Durability::Full as u8));
+    let on_connect = Arc::clone(&writer_durability);
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .after_connect(move |_, _| {
+            on_connect.store(Durability::Full as u8, Ordering::SeqCst);
+            Box::pin(async { Ok(()) })
+        })
+        .connect_lazy_with(options);
+    Ok(Pools::Sqlite {
+        readers,
+        writer,
+        writer_durability,
+    })
+}
+
+/// Creates the file with mode 0600 when absent, and takes other people's access away when present. The log files inherit the mode.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    let refused = |error: std::io::Error| StoreError::Config {
+        reason: format!("cannot open the database file {}: {error}", path.display()),
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(refused)?;
+    let mode = file.metadata().map_err(refused)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))
+            .map_err(refused)?;
+    }
+    Ok(())
+}

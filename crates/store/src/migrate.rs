@@ -1,0 +1,174 @@
+//! Bringing the schema up to date. Migrations come in pairs: the same number and name for each engine, never changed once released.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::digest;
+use primitives::{Classify, ErrorKind};
+
+use crate::{Engine, Statement, StoreError, Tx, params};
+
+/// One step of the schema, worded for both engines.
+pub(crate) struct Migration {
+    pub(crate) version: i64,
+    pub(crate) name: &'static str,
+    pub(crate) sql: Statement,
+}
+
+macro_rules! migrations {
+    ($($version:literal $file:literal)*) => {
+        &[$(Migration {
+            version: $version,
+            name: $file,
+            sql: Statement::per_engine(
+                include_str!(concat!("../migrations/sqlite/", $file, ".sql")),
+                include_str!(concat!("../migrations/postgres/", $file, ".sql")),
+            ),
+        }),*]
+    };
+}
+
+pub(crate) const MIGRATIONS: &[Migration] = migrations! {
+    1 "0001_identity"
+    2 "0002_nodes"
+    3 "0003_requests"
+};
+
+/// What [`Db::migrate`](crate::Db::migrate) did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The schema's version now.
+    pub version: i64,
+    /// The names of the steps that were missing, in order.
+    pub steps: Vec<&'static str>,
+}
+
+/// Why the schema could not be brought up to date. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// A newer build has used this database.
+    #[error("the database is at version {database}, this build knows versions up to {build}")]
+    Newer {
+        /// The schema's version in the database.
+        database: i64,
+        /// The newest version this build knows.
+        build: i64,
+    },
+    /// A step was applied in another form than this build has it.
+    #[error("migration {name} was changed after it had been applied")]
+    Changed {
+        /// The step.
+        name: &'static str,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classify for MigrateError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Newer { .. } | Self::Changed { .. } => ErrorKind::Conflict,
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn public_message(&self) -> String {
+        match self {
+            Self::Newer { .. } => format!("{self}: start the newer build, or restore a backup made before the upgrade"),
+            Self::Changed { .. } => format!("{self}: start the build that made this database"),
+            Self::Store(error) => error.public_message(),
+        }
+    }
+}
+
+/// "remuda" in ASCII: the number of our advisory lock.
+const LOCK: i64 = 0x0072_656d_7564_61;
+
+const CREATE_JOURNAL: Statement = Statement::per_engine(
+    "CREATE TABLE IF NOT EXISTS _migrations (
+        version BIGINT NOT NULL PRIMARY KEY,
+        name TEXT NOT NULL,
+        checksum TEXT NOT NULL
+    )",
+    "CREATE TABLE IF NOT EXISTS _migrations (
+        version BIGINT NOT NULL CONSTRAINT _migrations_version PRIMARY KEY,
+        name TEXT NOT NULL,
+        checksum TEXT NOT NULL
+    )",
+);
+
+pub(crate) async fn run(tx: Tx) -> Result<Applied, MigrateError> {
+    let mut tx = tx.without_statement_timeout();
+    // On SQLite the write transaction itself keeps other processes out.
+    if tx.engine() == Engine::Postgres {
+        tx.fetch_optional("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT) AS locked", params![LOCK])
+            .await?;
+    }
+    tx.execute(CREATE_JOURNAL, ()).await?;
+    let applied = applied_checksums(&mut tx).await?;
+    let build = MIGRATIONS.last().map_or(0, |migration| migration.version);
+    if let Some((&database, _)) = applied.last_key_value()
+        && database > build
+    {
+        return Err(MigrateError::Newer { database, build });
+    }
+    let mut steps = Vec::new();
+    for migration in MIGRATIONS {
+        let sql = migration.sql.text(tx.engine());
+        let checksum = checksum(sql);
+        match applied.get(&migration.version) {
+            Some(stored) if *stored == checksum => {}
+            Some(_) => return Err(MigrateError::Changed { name: migration.name }),
+            None => {
+                tx.script(sql).await?;
+                tx.execute(
+                    "INSERT INTO _migrations (version, name, checksum) VALUES ($1, $2, $3)",
+                    params![migration.version, migration.name, checksum],
+                )
+                .await?;
+                steps.push(migration.name);
+            }
+        }
+    }
+    tx.commit().await?;
+    Ok(Applied {
+        version: build,
+        steps,
+    })
+}
+
+async fn applied_checksums(tx: &mut Tx) -> Result<BTreeMap<i64, String>, StoreError> {
+    tx.fetch_all("SELECT version, checksum FROM _migrations", ())
+        .await?
+        .iter()
+        .map(|row| Ok((row.get("version")?, row.get("checksum")?)))
+        .collect()
+}
+
+fn checksum(sql: &str) -> String {
+    hex::encode(digest::digest(&digest::SHA256, sql.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn every_file_is_listed_for_both_engines_and_numbered_without_gaps() {
+        for engine in ["sqlite", "postgres"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(engine);
+            let mut files: Vec<_> = std::fs::read_dir(folder)
+                .unwrap()
+                .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+                .collect();
+            files.sort();
+            let listed: Vec<_> = MIGRATIONS.iter().map(|migration| migration.name).collect();
+            assert_eq!(files, listed);
+        }
+        for (index, migration) in MIGRATIONS.iter().enumerate() {
+            assert_eq!(migration.version, i64::try_from(index).unwrap() + 1);
+            assert!(migration.name.starts_with(&format!("{:04}_", migration.version)));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Values bound to a statement.
+
+use primitives::{KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId};
+use serde_json::Value;
+
+use crate::ColumnType;
+
+/// A bound value. PostgreSQL needs the type even of an absent one.
+///
+/// NUL characters, which PostgreSQL cannot store in text, become U+FFFD on both engines.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Param {
+    /// A whole number.
+    I64(i64),
+    /// A floating-point number.
+    F64(f64),
+    /// Text.
+    Text(String),
+    /// A truth value.
+    Bool(bool),
+    /// A JSON document: an object or an array.
+    Json(Value),
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// An absent value of a column of the given type.
+    Null(ColumnType),
+}
+
+/// The values of one statement, in the order of `$1`, `$2`, ….
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Params(pub(crate) Vec<Param>);
+
+/// Makes [`Params`] from any values that convert to [`Param`].
+#[macro_export]
+macro_rules! params {
+    ($($value:expr),* $(,)?) => {
+        $crate::Params::from(vec![$($crate::Param::from($value)),*])
+    };
+}
+
+impl From<Vec<Param>> for Params {
+    fn from(values: Vec<Param>) -> Self {
+        Self(values)
+    }
+}
+
+impl<const N: usize> From<[Param; N]> for Params {
+    fn from(values: [Param; N]) -> Self {
+        Self(values.into())
+    }
+}
+
+impl From<()> for Params {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
+/// A type with a fixed column type, so that its absence can be bound too.
+trait Bindable: Into<Param> {
+    const COLUMN: ColumnType;
+}
+
+impl<T: Bindable> From<Option<T>> for Param {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null(T::COLUMN), Into::into)
+    }
+}
+
+macro_rules! bindable {
+    ($($from:ty => $column:ident, $convert:expr;)*) => {$(
+        impl From<$from> for Param {
+            fn from(value: $from) -> Self {
+                let convert: fn($from) -> Param = $convert;
+                convert(value)
+            }
+        }
+
+        impl Bindable for $from {
+            const COLUMN: ColumnType = ColumnType::$column;
+        }
+    )*};
+}
+
+bindable! {
+    i64 => I64, Param::I64;
+    i32 => I64, |value| Param::I64(value.into());
+    u32 => I64, |value| Param::I64(value.into());
+    // The databases have no unsigned numbers; nothing that we count reaches 2^63.
+    u64 => I64, |value| Param::I64(i64::try_from(value).unwrap_or(i64::MAX));
+    f64 => F64, Param::F64;
+    f32 => F64, |value| Param::F64(value.into());
+    bool => Bool, Param::Bool;
+    String => Text, |value| Param::Text(without_nul(value));
+    &str => Text, |value| Param::Text(without_nul(value.to_owned()));
+    &String => Text, |value| Param::Text(without_nul(value.clone()));
+    Value => Json, |value| Param::Json(json_without_nul(value));
+    Vec<u8> => Bytes, Param::Bytes;
+    &[u8] => Bytes, |value| Param::Bytes(value.to_vec());
+    Timestamp => I64, |value| Param::I64(value.as_micros());
+    KeyId => Text, |id| Param::Text(id.to_string());
+    NodeId => Text, |id| Param::Text(id.to_string());
+    OrgId => Text, |id| Param::Text(id.to_string());
+    RequestId => Text, |id| Param::Text(id.to_string());
+    SessionId => Text, |id| Param::Text(id.to_string());
+    UserId => Text, |id| Param::Text(id.to_string());
+}
+
+fn without_nul(text: String) -> String {
+    if text.contains('\0') {
+        text.replace('\0', "\u{fffd}")
+    } else {
+        text
+    }
+}
+
+fn json_without_nul(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(without_nul(text)),
+        Value::Array(items) => items.into_iter().map(json_without_nul).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (without_nul(name), json_without_nul(value)))
+            .collect(),
+        other => other,
+    }
+}

@@ -1,0 +1,124 @@
+//! Rows of a result, read by column name.
+
+use primitives::{KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId};
+use serde::de::DeserializeOwned;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, ValueRef as _};
+
+use crate::StoreError;
+
+/// One row of a result.
+pub struct Row(pub(crate) Driver);
+
+pub(crate) enum Driver {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+impl Row {
+    /// Reads the named column. An absent value is an error unless `T` is an `Option`.
+    pub fn get<T: FromColumn>(&self, column: &str) -> Result<T, StoreError> {
+        T::from_column(self, column)
+    }
+
+    fn is_null(&self, column: &str) -> Result<bool, StoreError> {
+        Ok(match &self.0 {
+            Driver::Sqlite(row) => row.try_get_raw(column)?.is_null(),
+            Driver::Postgres(row) => row.try_get_raw(column)?.is_null(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Rows hold hashes and sealed secrets, so their values are not shown.
+        f.write_str("Row")
+    }
+}
+
+/// A type that a column can be read as.
+pub trait FromColumn: Sized {
+    /// Reads the named column of the row.
+    fn from_column(row: &Row, column: &str) -> Result<Self, StoreError>;
+}
+
+/// A value that is stored as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Json<T>(pub T);
+
+macro_rules! native {
+    ($($type:ty)*) => {$(
+        impl FromColumn for $type {
+            fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
+                Ok(match &row.0 {
+                    Driver::Sqlite(row) => row.try_get(column)?,
+                    Driver::Postgres(row) => row.try_get(column)?,
+                })
+            }
+        }
+    )*};
+}
+
+native! { i64 f64 bool String Vec<u8> }
+
+impl<T: FromColumn> FromColumn for Option<T> {
+    fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
+        if row.is_null(column)? {
+            return Ok(None);
+        }
+        T::from_column(row, column).map(Some)
+    }
+}
+
+impl<T: DeserializeOwned> FromColumn for Json<T> {
+    fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
+        let value: serde_json::Value = match &row.0 {
+            Driver::Sqlite(row) => row.try_get(column)?,
+            Driver::Postgres(row) => row.try_get(column)?,
+        };
+        serde_json::from_value(value)
+            .map(Self)
+            .map_err(|error| corrupt(column, &error))
+    }
+}
+
+impl FromColumn for Timestamp {
+    fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
+        i64::from_column(row, column).map(Self::from_micros)
+    }
+}
+
+/// Counters and sizes: stored signed, never negative.
+impl FromColumn for u64 {
+    fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
+        Self::try_from(i64::from_column(row, column)?).map_err(|error| corrupt(column, &error))
+    }
+}
+
+impl FromColumn for u32 {
+    fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
+        Self::try_from(i64::from_column(row, column)?).map_err(|error| corrupt(column, &error))
+    }
+}
+
+macro_rules! ids {
+    ($($type:ty)*) => {$(
+        impl FromColumn for $type {
+            fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
+                String::from_column(row, column)?
+                    .parse()
+                    .map_err(|error| corrupt(column, &error))
+            }
+        }
+    )*};
+}
+
+ids! { KeyId NodeId OrgId RequestId SessionId UserId }
+
+fn corrupt(column: &str, reason: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt {
+        column: column.to_owned(),
+        reason: reason.to_string(),
+    }
+}

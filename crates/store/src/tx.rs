@@ -1,0 +1,314 @@
+//! A transaction. Every statement of the product runs in one, because a pooler in transaction mode keeps a server only that long.
+
+use std::future::Future;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, Postgres};
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
+use tokio::time::timeout;
+
+use crate::param::{Param, Params};
+use crate::row::{Driver, Row};
+use crate::{Bulk, ColumnType, Engine, Statement, StoreError};
+
+/// The longest wait for one statement. A server that accepts connections but no longer answers counts as unavailable after it.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Rows per statement of a bulk insert.
+const BULK_ROWS: usize = 500;
+
+/// An open transaction. Dropping it without [`Tx::commit`] undoes its changes.
+#[derive(Debug)]
+#[must_use = "changes last only after `commit`"]
+pub struct Tx {
+    connection: Option<Connection>,
+    /// Set while a statement is under way: a connection left in that state cannot be used again.
+    busy: bool,
+    statement_timeout: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) enum Connection {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+impl Tx {
+    pub(crate) async fn begin(connection: Connection, begin: &'static str) -> Result<Self, StoreError> {
+        let mut tx = Self {
+            connection: Some(connection),
+            busy: false,
+            statement_timeout: STATEMENT_TIMEOUT,
+        };
+        tx.script(begin).await?;
+        Ok(tx)
+    }
+
+    /// Lifts the bound on one statement's time, for migrations that rewrite tables.
+    pub(crate) fn without_statement_timeout(mut self) -> Self {
+        self.statement_timeout = Duration::from_secs(24 * 3600);
+        self
+    }
+
+    /// Returns the engine that runs the transaction.
+    pub fn engine(&self) -> Engine {
+        match &self.connection {
+            Some(Connection::Postgres(_)) => Engine::Postgres,
+            Some(Connection::Sqlite(_)) | None => Engine::Sqlite,
+        }
+    }
+
+    /// Runs a statement and returns the number of rows it changed.
+    pub async fn execute(
+        &mut self,
+        sql: impl Into<Statement>,
+        params: impl Into<Params>,
+    ) -> Result<u64, StoreError> {
+        let sql = sql.into().text(self.engine()).into_sql_str();
+        self.run(sql, params.into()).await
+    }
+
+    /// Runs a query and returns all rows.
+    pub async fn fetch_all(
+        &mut self,
+        sql: impl Into<Statement>,
+        params: impl Into<Params>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let sql = sql.into().text(self.engine());
+        let params = params.into();
+        let limit = self.statement_timeout;
+        self.guarded(async |connection| {
+            let rows = match connection {
+                Connection::Sqlite(connection) => {
+                    let query = bind_sqlite(sqlx::query(sql), params);
+                    let rows = within(limit, query.fetch_all(&mut **connection)).await?;
+                    rows.into_iter().map(|row| Row(Driver::Sqlite(row))).collect()
+                }
+                Connection::Postgres(connection) => {
+                    let query = bind_postgres(sqlx::query(sql), params);
+                    let rows = within(limit, query.fetch_all(&mut **connection)).await?;
+                    rows.into_iter().map(|row| Row(Driver::Postgres(row))).collect()
+                }
+            };
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// Runs a query and returns its first row, or `None` when there is none.
+    pub async fn fetch_optional(
+        &mut self,
+        sql: impl Into<Statement>,
+        params: impl Into<Params>,
+    ) -> Result<Option<Row>, StoreError> {
+        let sql = sql.into().text(self.engine());
+        let params = params.into();
+        let limit = self.statement_timeout;
+        self.guarded(async |connection| {
+            Ok(match connection {
+                Connection::Sqlite(connection) => {
+                    let query = bind_sqlite(sqlx::query(sql), params);
+                    within(limit, query.fetch_optional(&mut **connection))
+                        .await?
+                        .map(|row| Row(Driver::Sqlite(row)))
+                }
+                Connection::Postgres(connection) => {
+                    let query = bind_postgres(sqlx::query(sql), params);
+                    within(limit, query.fetch_optional(&mut **connection))
+                        .await?
+                        .map(|row| Row(Driver::Postgres(row)))
+                }
+            })
+        })
+        .await
+    }
+
+    /// Inserts many rows with few statements and returns how many were stored.
+    ///
+    /// Each row gives its values in the order of the table's columns.
+    pub async fn insert_many(&mut self, bulk: &Bulk, rows: &[Params]) -> Result<u64, StoreError> {
+        let engine = self.engine();
+        let mut stored = 0;
+        for rows in rows.chunks(BULK_ROWS) {
+            let sql = AssertSqlSafe(bulk.sql(engine)).into_sql_str();
+            let params = bulk.params(engine, rows)?;
+            stored += match params {
+                crate::bulk::BulkParams::Document(text) => {
+                    self.run(sql, Params(vec![Param::Text(text)])).await?
+                }
+                crate::bulk::BulkParams::Columns(columns) => self.run_columns(sql, columns).await?,
+            };
+        }
+        Ok(stored)
+    }
+
+    /// Makes the changes last.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        self.script("COMMIT").await?;
+        // Dropping the connection now returns it to its pool.
+        self.connection = None;
+        Ok(())
+    }
+
+    /// Runs a script of several statements without parameters.
+    pub(crate) async fn script(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        let limit = self.statement_timeout;
+        self.guarded(async |connection| {
+            match connection {
+                Connection::Sqlite(connection) => {
+                    within(limit, sqlx::raw_sql(sql).execute(&mut **connection)).await?;
+                }
+                Connection::Postgres(connection) => {
+                    within(limit, sqlx::raw_sql(sql).execute(&mut **connection)).await?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn run(&mut self, sql: SqlStr, params: Params) -> Result<u64, StoreError> {
+        let limit = self.statement_timeout;
+        self.guarded(async |connection| {
+            Ok(match connection {
+                Connection::Sqlite(connection) => {
+                    let query = bind_sqlite(sqlx::query(sql), params);
+                    within(limit, query.execute(&mut **connection)).await?.rows_affected()
+                }
+                Connection::Postgres(connection) => {
+                    let query = bind_postgres(sqlx::query(sql), params);
+                    within(limit, query.execute(&mut **connection)).await?.rows_affected()
+                }
+            })
+        })
+        .await
+    }
+
+    async fn run_columns(
+        &mut self,
+        sql: SqlStr,
+        columns: Vec<crate::bulk::Column>,
+    ) -> Result<u64, StoreError> {
+        let limit = self.statement_timeout;
+        self.guarded(async |connection| match connection {
+            Connection::Sqlite(_) => Err(StoreError::Backend("SQLite has no array parameters".into())),
+            Connection::Postgres(connection) => {
+                let query = columns
+                    .into_iter()
+                    .fold(sqlx::query(sql).persistent(false), |query, column| column.bind(query));
+                Ok(within(limit, query.execute(&mut **connection)).await?.rows_affected())
+            }
+        })
+        .await
+    }
+
+    /// Runs one step and remembers when it did not come to its end.
+    async fn guarded<T>(
+        &mut self,
+        step: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let connection = self
+            .connection
+            .as_mut()
+            .ok_or_else(|| StoreError::Backend("the transaction has ended".into()))?;
+        self.busy = true;
+        let result = step(connection).await;
+        // After trouble with the connection nothing is known about its state.
+        self.busy = matches!(&result, Err(error) if error.is_unavailable());
+        result
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        if self.busy {
+            connection.discard();
+            return;
+        }
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                runtime.spawn(roll_back(connection));
+            }
+            Err(_) => connection.discard(),
+        }
+    }
+}
+
+impl Connection {
+    /// Closes the connection instead of returning it to the pool; the database undoes what was open.
+    fn discard(mut self) {
+        match &mut self {
+            Self::Sqlite(connection) => connection.close_on_drop(),
+            Self::Postgres(connection) => connection.close_on_drop(),
+        }
+    }
+}
+
+async fn roll_back(mut connection: Connection) {
+    let result = match &mut connection {
+        Connection::Sqlite(connection) => {
+            within(STATEMENT_TIMEOUT, sqlx::raw_sql("ROLLBACK").execute(&mut **connection))
+                .await
+                .map(drop)
+        }
+        Connection::Postgres(connection) => {
+            within(STATEMENT_TIMEOUT, sqlx::raw_sql("ROLLBACK").execute(&mut **connection))
+                .await
+                .map(drop)
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(error = &error as &dyn std::error::Error, "rolling back failed: closing the connection");
+        connection.discard();
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match timeout(limit, work).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(StoreError::timed_out()),
+    }
+}
+
+type SqliteQuery<'q> = Query<'q, Sqlite, SqliteArguments>;
+type PostgresQuery<'q> = Query<'q, Postgres, PgArguments>;
+
+fn bind_sqlite(query: SqliteQuery<'_>, params: Params) -> SqliteQuery<'_> {
+    params.0.into_iter().fold(query, |query, param| match param {
+        Param::I64(value) => query.bind(value),
+        Param::F64(value) => query.bind(value),
+        Param::Text(value) => query.bind(value),
+        Param::Bool(value) => query.bind(value),
+        Param::Json(value) => query.bind(value.to_string()),
+        Param::Bytes(value) => query.bind(value),
+        Param::Null(_) => query.bind(None::<i64>),
+    })
+}
+
+fn bind_postgres(query: PostgresQuery<'_>, params: Params) -> PostgresQuery<'_> {
+    // Named statements would live on one server connection while the pooler hands out another.
+    let query = query.persistent(false);
+    params.0.into_iter().fold(query, |query, param| match param {
+        Param::I64(value) => query.bind(value),
+        Param::F64(value) => query.bind(value),
+        Param::Text(value) => query.bind(value),
+        Param::Bool(value) => query.bind(value),
+        Param::Json(value) => query.bind(value),
+        Param::Bytes(value) => query.bind(value),
+        Param::Null(ColumnType::I64) => query.bind(None::<i64>),
+        Param::Null(ColumnType::F64) => query.bind(None::<f64>),
+        Param::Null(ColumnType::Text) => query.bind(None::<String>),
+        Param::Null(ColumnType::Bool) => query.bind(None::<bool>),
+        Param::Null(ColumnType::Json) => query.bind(None::<serde_json::Value>),
+        Param::Null(ColumnType::Bytes) => query.bind(None::<Vec<u8>>),
+    })
+}

@@ -1,0 +1,64 @@
+//! Many at once.
+
+use store::testing::TestStore;
+use store::{Db, StoreError, params};
+
+store::on_every_engine! {
+    concurrent_increments_are_all_counted,
+    readers_do_not_wait_for_a_writer,
+}
+
+async fn increment(db: Db) -> Result<(), StoreError> {
+    let mut tx = db.write().await?;
+    tx.execute(
+        "UPDATE settings SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE key = 'n'",
+        (),
+    )
+    .await?;
+    tx.commit().await
+}
+
+async fn value(db: &Db) -> String {
+    let mut tx = db.read().await.unwrap();
+    let row = tx
+        .fetch_optional("SELECT value FROM settings WHERE key = $1", params!["n"])
+        .await
+        .unwrap()
+        .unwrap();
+    tx.commit().await.unwrap();
+    row.get("value").unwrap()
+}
+
+async fn prepared(store: &TestStore) -> Db {
+    let db = store.migrated().await;
+    let mut tx = db.write().await.unwrap();
+    tx.execute("INSERT INTO settings (key, value) VALUES ('n', '0')", ())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    db
+}
+
+async fn concurrent_increments_are_all_counted(store: TestStore) {
+    let db = prepared(&store).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        tasks.spawn(increment(db.clone()));
+    }
+    while let Some(result) = tasks.join_next().await {
+        result.unwrap().unwrap();
+    }
+    assert_eq!(value(&db).await, "40");
+}
+
+async fn readers_do_not_wait_for_a_writer(store: TestStore) {
+    let db = prepared(&store).await;
+    let mut writer = db.write().await.unwrap();
+    writer
+        .execute("UPDATE settings SET value = 'changed' WHERE key = 'n'", ())
+        .await
+        .unwrap();
+    assert_eq!(value(&db).await, "0");
+    writer.commit().await.unwrap();
+    assert_eq!(value(&db).await, "changed");
+}

@@ -1,0 +1,190 @@
+//! The model server of the gateway benchmark: as little work per answer as a single thread can do.
+//!
+//! It knows one model, answers every chat request with the same kilobyte or the same stream, writes every frame of a
+//! stream by itself, and never looks at what it is asked beyond `stream`, `include_usage` and the word `[slow]`.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use memchr::memmem;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Bytes of the answer in one piece.
+const ANSWER_BYTES: usize = 1024;
+/// Frames of a stream, `[DONE]` not counted.
+const FRAMES: usize = 64;
+/// Time between the frames of a slow stream, which has no end.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// Everything it can say, ready to be written.
+struct Answers {
+    models: Vec<u8>,
+    not_found: Vec<u8>,
+    whole: Vec<u8>,
+    stream_head: Vec<u8>,
+    frames: Vec<Vec<u8>>,
+    usage: Vec<u8>,
+    end: Vec<u8>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
+    // One for the life of the process: connections share it without counting.
+    let answers: &'static Answers = Box::leak(Box::new(answers()));
+    loop {
+        let (stream, _) = listener.accept().await?;
+        // A client that goes away ends its own connection only.
+        tokio::spawn(async move { drop(serve(stream, answers).await) });
+    }
+}
+
+async fn serve(mut stream: TcpStream, answers: &Answers) -> anyhow::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = BytesMut::with_capacity(16 * 1024);
+    loop {
+        let Some((body_start, length)) = read_request(&mut stream, &mut buffer).await? else {
+            return Ok(());
+        };
+        let (head, body) = (&buffer[..body_start], &buffer[body_start..length]);
+        if head.starts_with(b"POST /v1/chat/completions") {
+            let streams = memmem::find(body, b"\"stream\":true").is_some();
+            let usage = memmem::find(body, b"\"include_usage\":true").is_some();
+            let slow = memmem::find(body, b"[slow]").is_some();
+            buffer.advance(length);
+            if streams {
+                write_stream(&mut stream, answers, usage, slow).await?;
+            } else {
+                stream.write_all(&answers.whole).await?;
+            }
+            continue;
+        }
+        let answer = if head.starts_with(b"GET /v1/models ") {
+            &answers.models
+        } else {
+            &answers.not_found
+        };
+        stream.write_all(answer).await?;
+        buffer.advance(length);
+    }
+}
+
+/// Reads until a whole request is in the buffer; returns where its body starts and where it ends.
+async fn read_request(
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+) -> anyhow::Result<Option<(usize, usize)>> {
+    loop {
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut request = httparse::Request::new(&mut headers);
+        if let httparse::Status::Complete(body_start) = request.parse(buffer)? {
+            let length = request
+                .headers
+                .iter()
+                .find(|header| header.name.eq_ignore_ascii_case("content-length"));
+            let chunked = request
+                .headers
+                .iter()
+                .any(|header| header.name.eq_ignore_ascii_case("transfer-encoding"));
+            if chunked {
+                if let Some(end) = memmem::find(&buffer[body_start..], b"\r\n0\r\n\r\n") {
+                    return Ok(Some((body_start, body_start + end + 7)));
+                }
+            } else {
+                let length = match length {
+                    Some(header) => std::str::from_utf8(header.value)?.trim().parse::<usize>()?,
+                    None => 0,
+                };
+                if buffer.len() >= body_start + length {
+                    return Ok(Some((body_start, body_start + length)));
+                }
+            }
+        }
+        if stream.read_buf(buffer).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+async fn write_stream(
+    stream: &mut TcpStream,
+    answers: &Answers,
+    usage: bool,
+    slow: bool,
+) -> std::io::Result<()> {
+    stream.write_all(&answers.stream_head).await?;
+    if slow {
+        for frame in answers.frames[..FRAMES - 1].iter().cycle() {
+            stream.write_all(frame).await?;
+            tokio::time::sleep(SLOW).await;
+        }
+    }
+    for frame in &answers.frames {
+        stream.write_all(frame).await?;
+        tokio::task::yield_now().await;
+    }
+    if usage {
+        stream.write_all(&answers.usage).await?;
+    }
+    stream.write_all(&answers.end).await
+}
+
+fn answers() -> Answers {
+    let frames = (0..FRAMES).map(|at| chunk(&frame(at))).collect();
+    let usage = event(
+        r#""choices":[],"usage":{"prompt_tokens":12,"completion_tokens":62,"total_tokens":74}"#,
+    );
+    Answers {
+        models: response(
+            "200 OK",
+            r#"{"object":"list","data":[{"id":"bench-model","object":"model","created":1767225600,"owned_by":"bench"}]}"#,
+        ),
+        not_found: response("404 Not Found", r#"{"detail":"Not Found"}"#),
+        whole: response("200 OK", &whole()),
+        stream_head: b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec(),
+        frames,
+        usage: chunk(&usage),
+        end: [chunk("data: [DONE]\n\n"), b"0\r\n\r\n".to_vec()].concat(),
+    }
+}
+
+fn response(status: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+fn chunk(data: &str) -> Vec<u8> {
+    format!("{:x}\r\n{data}\r\n", data.len()).into_bytes()
+}
+
+/// Returns an answer of exactly [`ANSWER_BYTES`].
+fn whole() -> String {
+    let text = |content: &str| {
+        format!(
+            r#"{{"id":"chatcmpl-bench","object":"chat.completion","created":1767225600,"model":"bench-model","choices":[{{"index":0,"message":{{"role":"assistant","content":"{content}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":12,"completion_tokens":140,"total_tokens":152}}}}"#
+        )
+    };
+    let missing = ANSWER_BYTES - text("").len();
+    let content: String = "llamas hum softly ".chars().cycle().take(missing).collect();
+    text(&content)
+}
+
+fn frame(at: usize) -> String {
+    let (delta, finish) = match at {
+        0 => (r#"{"role":"assistant","content":""}"#.to_owned(), "null"),
+        last if last == FRAMES - 1 => ("{}".to_owned(), "\"stop\""),
+        _ => (format!(r#"{{"content":" word{at:02}"}}"#), "null"),
+    };
+    event(&format!(
+        r#""choices":[{{"index":0,"delta":{delta},"finish_reason":{finish}}}]"#
+    ))
+}
+
+fn event(rest: &str) -> String {
+    format!(
+        "data: {{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1767225600,\"model\":\"bench-model\",{rest}}}\n\n"
+    )
+}

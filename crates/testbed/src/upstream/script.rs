@@ -1,0 +1,110 @@
+//! What a scripted upstream is told to do: pace, framing, faults, kinds of reply.
+
+use std::time::Duration;
+
+/// How an upstream behaves until told otherwise. A marker in the prompt or the header `x-testbed` overrides it for one
+/// request; see [`super::directives`].
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    /// Time between the request and the response head.
+    pub first_byte_delay: Duration,
+    /// Time between the response head and the first token, as in a long prompt evaluation.
+    pub first_token_delay: Duration,
+    /// Time before every token after the first.
+    pub token_delay: Duration,
+    /// Time a model takes to load when it is not resident or resident with another context length.
+    pub load_delay: Duration,
+    /// Tokens of every answer; the prompt decides when absent. Servers that continue each other need the same number.
+    pub tokens: Option<usize>,
+    /// Thinking tokens before the answer, sent when the request allows thinking.
+    pub thinking: usize,
+    /// Calls made in place of a text, when the request offers tools.
+    pub tool_calls: Vec<ToolCall>,
+    /// How frames meet the wire.
+    pub chunking: Chunking,
+    /// What goes wrong with every inference request.
+    pub fault: Option<Fault>,
+    /// What goes wrong with every other request (model lists, versions, health).
+    pub probe_fault: Option<Fault>,
+}
+
+/// A tool call a scripted model makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCall {
+    /// The function's name.
+    pub name: String,
+    /// The arguments as JSON text.
+    pub arguments: String,
+}
+
+/// How frames are cut into pieces. Each piece is flushed by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Chunking {
+    /// One frame, one piece.
+    #[default]
+    Frames,
+    /// Pieces of at most so many bytes, anywhere inside frames and characters.
+    Bytes(usize),
+    /// So many frames in one piece.
+    Together(usize),
+}
+
+/// What goes wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The response head never comes.
+    Hang,
+    /// The connection is reset in place of a response.
+    ResetBeforeFirstByte,
+    /// The connection is closed in place of a response.
+    CloseBeforeFirstByte,
+    /// An error status.
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// The body; the server's own error envelope when absent.
+        body: Option<String>,
+        /// The `Retry-After` header in seconds.
+        retry_after_s: Option<u64>,
+    },
+    /// The answer starts well.
+    AfterTokens {
+        /// Tokens sent before it goes wrong. With 0 the response head is sent, and what stands before the first token.
+        tokens: usize,
+        /// What happens then.
+        ending: Ending,
+    },
+}
+
+impl Fault {
+    /// Returns an error status in the server's own envelope.
+    pub fn status(status: u16) -> Self {
+        Self::Status {
+            status,
+            body: None,
+            retry_after_s: None,
+        }
+    }
+
+    /// Returns a fault that strikes after `tokens` tokens.
+    pub fn after(tokens: usize, ending: Ending) -> Self {
+        Self::AfterTokens { tokens, ending }
+    }
+}
+
+/// How an answer that has begun goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The connection is reset (RST).
+    Reset,
+    /// The connection is closed (FIN) inside the body.
+    Close,
+    /// The body ends as HTTP wants it, but without the dialect's final frame.
+    End,
+    /// Nothing comes any more; the connection stays.
+    Stall,
+    /// One frame is not JSON; the stream then goes on as if nothing had been.
+    Malformed,
+    /// An error in the stream's own dialect, then the body ends.
+    Error(String),
+}

@@ -1,0 +1,9 @@
+//! The test bed itself behaves as its users believe.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod continuation;
+mod databases;
+mod faults;
+mod shapes;
+mod systems;

@@ -1,0 +1,94 @@
+//! Extractors that answer bad input with a [`Problem`] and never read more than their limit.
+
+use std::net::IpAddr;
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use primitives::ErrorKind;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Problem, read_capped};
+
+/// The most bytes of a management request's JSON body.
+const JSON_LIMIT: usize = 256 * 1024;
+
+/// Where the request comes from. The listener puts it into the request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientAddress(pub IpAddr);
+
+/// A JSON body of at most 256 KiB. As an answer: the value as JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        if !is_json(&request) {
+            return Err(Problem::new(
+                ErrorKind::Invalid,
+                "the body must be JSON: send it with the header `content-type: application/json`",
+            ));
+        }
+        let body = read_capped(request.into_body(), JSON_LIMIT).await?;
+        serde_json::from_slice(&body).map(Self).map_err(|error| {
+            let problem = match error.classify() {
+                serde_json::error::Category::Data => "the body does not have the expected fields",
+                _ => "the body is not valid JSON",
+            };
+            Problem::new(ErrorKind::Invalid, format!("{problem}: {error}"))
+        })
+    }
+}
+
+impl<T: Serialize> IntoResponse for JsonBody<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+/// Parameters in the path.
+#[derive(Clone, Copy, Debug)]
+pub struct PathParam<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathParam<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Path::from_request_parts(parts, state)
+            .await
+            .map(|Path(value)| Self(value))
+            .map_err(|error| {
+                Problem::new(ErrorKind::Invalid, format!("the path is not valid: {}", error.body_text()))
+            })
+    }
+}
+
+/// Parameters in the query string.
+#[derive(Clone, Copy, Debug)]
+pub struct QueryParams<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Query::from_request_parts(parts, state)
+            .await
+            .map(|Query(value)| Self(value))
+            .map_err(|error| {
+                Problem::new(ErrorKind::Invalid, format!("the query is not valid: {}", error.body_text()))
+            })
+    }
+}
+
+fn is_json(request: &Request) -> bool {
+    let Some(value) = request.headers().get(CONTENT_TYPE) else {
+        return false;
+    };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}

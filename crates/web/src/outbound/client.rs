@@ -1,0 +1,96 @@
+//! The client: a connection pool with its guard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig as TlsConfig;
+use rustls::crypto::aws_lc_rs;
+use url::Url;
+
+use super::connector::GuardedConnector;
+use super::{Call, CallBody, OutboundError, Reach};
+
+/// How a client reaches out.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Which addresses may be called.
+    pub reach: Reach,
+    /// The longest wait for a TCP connection, name resolution included.
+    pub connect_timeout: Duration,
+    /// How many idle connections to one server are kept, each for at most 60 s.
+    pub max_idle_per_host: usize,
+}
+
+impl ClientConfig {
+    /// Returns the settings for `reach`: 3 s to connect, 8 idle connections.
+    pub fn new(reach: Reach) -> Self {
+        Self {
+            reach,
+            connect_timeout: Duration::from_secs(3),
+            max_idle_per_host: 8,
+        }
+    }
+}
+
+pub(super) type Pool = legacy::Client<HttpsConnector<GuardedConnector>, CallBody>;
+
+/// Calls other servers. Clones share the connection pool.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) pool: Pool,
+    pub(super) config: ClientConfig,
+}
+
+impl Client {
+    /// Makes a client that trusts the Mozilla root certificates.
+    pub fn new(config: ClientConfig) -> Result<Self, OutboundError> {
+        let tls = TlsConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(OutboundError::Tls)?
+            .with_root_certificates(rustls::RootCertStore {
+                roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+            })
+            .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(GuardedConnector {
+                reach: config.reach,
+                connect_timeout: config.connect_timeout,
+            });
+        let pool = legacy::Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_max_idle_per_host(config.max_idle_per_host)
+            .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(64 * 1024)
+            .build(connector);
+        Ok(Self {
+            inner: Arc::new(Inner { pool, config }),
+        })
+    }
+
+    /// Begins a call. Nothing is sent before [`Call::send`].
+    pub fn call(&self, method: Method, url: &Url) -> Call {
+        Call::new(Arc::clone(&self.inner), method, url)
+    }
+
+    /// Begins a `GET`.
+    pub fn get(&self, url: &Url) -> Call {
+        self.call(Method::GET, url)
+    }
+
+    /// Begins a `POST`.
+    pub fn post(&self, url: &Url) -> Call {
+        self.call(Method::POST, url)
+    }
+}

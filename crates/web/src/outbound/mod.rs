@@ -1,0 +1,16 @@
+//! The only way out: an HTTP client that refuses dangerous addresses, bounds every wait and every body, and follows no redirect.
+//!
+//! Connections go to exactly the address that was checked, so a name that resolves differently a moment later gains nothing.
+
+mod answer;
+mod call;
+mod client;
+mod connector;
+mod error;
+mod reach;
+
+pub use answer::{Answer, AnswerBody};
+pub use call::{Call, CallBody};
+pub use client::{Client, ClientConfig};
+pub use error::OutboundError;
+pub use reach::{Reach, Refusal};

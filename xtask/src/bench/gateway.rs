@@ -1,0 +1,187 @@
+//! `cargo xtask bench gateway`: what Remuda adds to a request, beside what nginx adds.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::nginx::Nginx;
+use super::process::{LOAD_CORE, Running, pinned, resident_kib};
+use super::remuda::Remuda;
+use super::report::{self, Memory, Results};
+use super::scenario::{Load, Scenario, Target, Window};
+use crate::{interrupt, workspace};
+
+/// What `cargo xtask bench gateway` takes.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Fewer and shorter windows: a look, not a result
+    #[arg(long)]
+    quick: bool,
+}
+
+/// One kilobyte in one piece, on many connections.
+const WHOLE: Scenario = Scenario {
+    kind: "whole",
+    connections: 64,
+};
+/// The same on one connection: nothing waits for anything else.
+const SINGLE: Scenario = Scenario {
+    kind: "whole",
+    connections: 1,
+};
+/// Streams of 64 chunks.
+const STREAM: Scenario = Scenario {
+    kind: "stream",
+    connections: 16,
+};
+/// The same on one connection: the first token comes as fast as it can.
+const SINGLE_STREAM: Scenario = Scenario {
+    kind: "stream",
+    connections: 1,
+};
+/// Slow streams open at once.
+const SLOW_STREAMS: usize = 1000;
+
+/// Measures and prints Markdown.
+pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    interrupt::catch()?;
+    let cores = std::thread::available_parallelism()?.get();
+    anyhow::ensure!(
+        cores >= 2,
+        "the benchmark needs two cores, one of them for the gateway alone"
+    );
+    let programs = build()?;
+    let directory = tempfile::tempdir()?;
+    let mut upstream = Running::start(&mut pinned(LOAD_CORE, &programs.join("bench_upstream")))?;
+    let upstream_address: SocketAddr = upstream
+        .line()?
+        .rsplit(' ')
+        .next()
+        .unwrap_or_default()
+        .parse()
+        .context("the upstream's address")?;
+    let nginx = Nginx::start(directory.path(), upstream_address)?;
+    let remuda = Remuda::start(&programs.join("remuda"), directory.path(), upstream_address)?;
+    let targets = [
+        Target {
+            name: "direct",
+            address: upstream_address,
+            pid: None,
+            key: None,
+        },
+        Target {
+            name: "nginx",
+            address: nginx.address,
+            pid: Some(nginx.worker),
+            key: None,
+        },
+        Target {
+            name: "Remuda",
+            address: remuda.address,
+            pid: Some(remuda.pid()),
+            key: Some(remuda.key.clone()),
+        },
+    ];
+    let (windows, seconds, settle) = if options.quick {
+        (2, 1.5, 2)
+    } else {
+        (5, 4.0, 10)
+    };
+    let load = Load {
+        program: programs.join("bench_load"),
+        directory: directory.path().to_owned(),
+        seconds,
+    };
+    // Memory first: an allocator that has worked hides what a stream costs.
+    let memory = [
+        memory(&load, &targets[1], settle)?,
+        memory(&load, &targets[2], settle)?,
+    ];
+    let mut results = Results {
+        windows,
+        seconds,
+        memory,
+        ..Results::default()
+    };
+    for (scenario, rows) in [
+        (WHOLE, &mut results.whole),
+        (SINGLE, &mut results.single),
+        (STREAM, &mut results.stream),
+        (SINGLE_STREAM, &mut results.single_stream),
+    ] {
+        *rows = interleaved(&load, &targets, scenario, windows)?;
+    }
+    results.settled_kib = resident_kib(remuda.pid())?;
+    results.dropped_records = remuda.dropped_records()?;
+    write!(std::io::stdout(), "{}", report::markdown(&results))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds what is measured and what measures; returns where the programs are.
+fn build() -> anyhow::Result<PathBuf> {
+    let programs = [
+        "--bin",
+        "remuda",
+        "--bin",
+        "bench_load",
+        "--bin",
+        "bench_upstream",
+    ];
+    let mut cargo =
+        workspace::cargo(&["build", "--release", "-p", "remuda", "-p", "remuda-testbed"])?;
+    let status = interrupt::wait(cargo.args(programs))?;
+    anyhow::ensure!(status.success(), "the release build fails");
+    Ok(workspace::metadata()?.target_directory.join("release"))
+}
+
+/// Measures all targets in turn, several times over, so that a change of the machine's mood hits all alike.
+fn interleaved(
+    load: &Load,
+    targets: &[Target; 3],
+    scenario: Scenario,
+    windows: usize,
+) -> anyhow::Result<[Vec<Window>; 3]> {
+    let mut rows = [Vec::new(), Vec::new(), Vec::new()];
+    for window in 0..windows {
+        for (target, row) in targets.iter().zip(&mut rows) {
+            interrupt::check()?;
+            eprintln!(
+                "xtask: {} on {} connections, {}, window {} of {windows}",
+                scenario.kind,
+                scenario.connections,
+                target.name,
+                window + 1
+            );
+            row.push(load.measure(target, scenario)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// Watches the memory of a target while slow streams are open.
+fn memory(load: &Load, target: &Target, settle_s: u64) -> anyhow::Result<Memory> {
+    let pid = target.pid.context("a target without a process")?;
+    eprintln!("xtask: {SLOW_STREAMS} slow streams, {}", target.name);
+    let idle_kib = resident_kib(pid)?;
+    let mut holding = load.hold(target, SLOW_STREAMS)?;
+    std::thread::sleep(Duration::from_secs(settle_s));
+    let open_kib = resident_kib(pid)?;
+    std::thread::sleep(Duration::from_secs(2 * settle_s));
+    let later_kib = resident_kib(pid)?;
+    holding.close_input();
+    holding
+        .line()
+        .with_context(|| format!("slow streams through {}", target.name))?;
+    Ok(Memory {
+        streams: SLOW_STREAMS,
+        idle_kib,
+        open_kib,
+        later_kib,
+        apart_s: 2 * settle_s,
+    })
+}

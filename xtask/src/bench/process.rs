@@ -1,0 +1,162 @@
+//! Processes of a benchmark: pinned to a core, with many file descriptors, ended with their owner, observed in `/proc`.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::interrupt;
+
+/// The core of whatever is measured.
+pub(super) const GATEWAY_CORE: usize = 0;
+/// The core of load and upstream.
+pub(super) const LOAD_CORE: usize = 1;
+
+/// Returns a command that runs a program on one core with as many file descriptors as it may have.
+pub(super) fn pinned(core: usize, program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "ulimit -n $(ulimit -Hn); exec taskset -c \"$@\"",
+        "sh",
+        &core.to_string(),
+    ]);
+    command.arg(program).stdin(Stdio::null());
+    command
+}
+
+/// A running process. Ended when dropped.
+pub(super) struct Running {
+    child: Child,
+    lines: Option<BufReader<ChildStdout>>,
+    input: Option<ChildStdin>,
+}
+
+impl Running {
+    /// Starts a process whose standard output is read by [`Self::line`].
+    pub(super) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting a process")?;
+        let (lines, input) = (child.stdout.take().map(BufReader::new), child.stdin.take());
+        Ok(Self {
+            child,
+            lines,
+            input,
+        })
+    }
+
+    /// Starts a process whose output goes to a file.
+    pub(super) fn start_logged(command: &mut Command, log: &Path) -> anyhow::Result<Self> {
+        let file = fs::File::create(log)?;
+        let child = command
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .context("starting a process")?;
+        Ok(Self {
+            child,
+            lines: None,
+            input: None,
+        })
+    }
+
+    /// Returns the next line of its output.
+    pub(super) fn line(&mut self) -> anyhow::Result<String> {
+        let lines = self.lines.as_mut().context("its output is not read")?;
+        let mut line = String::new();
+        anyhow::ensure!(
+            lines.read_line(&mut line)? > 0,
+            "a process of the benchmark has ended"
+        );
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// Closes its input.
+    pub(super) fn close_input(&mut self) {
+        self.input = None;
+    }
+
+    /// Returns its id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Fails when it has ended.
+    pub(super) fn ensure_alive(&mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            anyhow::bail!("a process of the benchmark has ended: {status}");
+        }
+        interrupt::check()
+    }
+
+    /// Ends it by SIGTERM.
+    pub(super) fn stop(&mut self) -> anyhow::Result<()> {
+        interrupt::stop(&mut self.child, "TERM")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            eprintln!(
+                "xtask: process {} could not be stopped: {error}",
+                self.pid()
+            );
+        }
+    }
+}
+
+/// Returns the processor time that a process has used, all threads together.
+pub(super) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("process {pid}"))?;
+    // The name in parentheses may contain anything; user and system time are fields 14 and 15.
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let ticks = |field: usize| {
+        fields
+            .get(field - 3)
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    let used = ticks(14)
+        .zip(ticks(15))
+        .map(|(user, system)| user + system)
+        .context("/proc/PID/stat")?;
+    // Linux counts these in hundredths of a second on every architecture that Rust runs on.
+    Ok(Duration::from_millis(used * 10))
+}
+
+/// Returns the memory that a process holds, in KiB.
+pub(super) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("process {pid}"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("VmRSS")?;
+    line.trim()
+        .trim_end_matches("kB")
+        .trim()
+        .parse()
+        .context("VmRSS")
+}
+
+/// Returns the first child of a process.
+pub(super) fn first_child(pid: u32) -> anyhow::Result<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    children
+        .split_whitespace()
+        .next()
+        .context("it has no child yet")?
+        .parse()
+        .context("a process id")
+}

@@ -1,0 +1,55 @@
+//! The project's own chores. One file or folder per command.
+
+mod apt;
+mod bench;
+mod ci;
+mod databases;
+mod interrupt;
+mod test;
+mod tidy;
+mod train_demo;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start PostgreSQL and PgBouncer (installed where missing) and run all tests against them
+    Test(test::Options),
+    /// Check what compiler and lints cannot: crate arrows, file lengths, names, migration pairs
+    Tidy,
+    /// Formatting, lints, tidy, tests: all that must pass before a change is taken
+    Ci,
+    /// Measure the release build
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Train the demo model anew and write it where the engine embeds it
+    TrainDemo,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Test(options) => test::run(&options),
+        Command::Tidy => tidy::run(),
+        Command::Ci => ci::run(),
+        Command::Bench(bench) => bench::run(&bench),
+        Command::TrainDemo => train_demo::run(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

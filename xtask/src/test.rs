@@ -1,0 +1,63 @@
+//! `cargo xtask test`: all tests, with the databases they need.
+
+use std::process::{ExitCode, Stdio};
+
+use clap::Args;
+
+use crate::databases::Databases;
+use crate::{interrupt, workspace};
+
+/// What `cargo xtask test` takes.
+#[derive(Args, Default)]
+pub(crate) struct Options {
+    /// Arguments for the test runner, such as a test's name or `-p CRATE`; given any, doc tests are left out
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    runner: Vec<String>,
+}
+
+/// Starts the databases, runs the tests, stops the databases.
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    interrupt::catch()?;
+    let databases = Databases::start(&workspace::metadata()?.target_directory)?;
+    let environment = [
+        ("TEST_POSTGRES_URL", &databases.postgres_url),
+        ("TEST_PGBOUNCER_URL", &databases.pgbouncer_url),
+    ];
+    let nextest = has_nextest()?;
+    let everything = options.runner.is_empty();
+    if nextest && everything {
+        // First, so that the runner's closing lines are the last ones.
+        let status = interrupt::wait(
+            workspace::cargo(&["test", "--workspace", "--doc"])?.envs(environment),
+        )?;
+        if !status.success() {
+            return Ok(workspace::exit_code(status));
+        }
+    }
+    let mut runner = workspace::cargo(if nextest {
+        &["nextest", "run"]
+    } else {
+        &["test"]
+    })?;
+    if !options
+        .runner
+        .iter()
+        .any(|argument| argument == "-p" || argument.starts_with("--package"))
+    {
+        runner.arg("--workspace");
+    }
+    if everything {
+        runner.arg("--no-fail-fast");
+    }
+    let status = interrupt::wait(runner.args(&options.runner).envs(environment))?;
+    Ok(workspace::exit_code(status))
+}
+
+fn has_nextest() -> anyhow::Result<bool> {
+    let mut version = workspace::cargo(&["nextest", "--version"])?;
+    Ok(version
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?
+        .success())
+}
