@@ -92,14 +92,18 @@ impl InFlight {
     pub fn done(&mut self, tokens: u64) {
         let done = tokens.min(self.tokens);
         self.tokens -= done;
-        self.activity.queued_tokens.fetch_sub(done, Ordering::Relaxed);
+        self.activity
+            .queued_tokens
+            .fetch_sub(done, Ordering::Relaxed);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.activity.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.activity.queued_tokens.fetch_sub(self.tokens, Ordering::Relaxed);
+        self.activity
+            .queued_tokens
+            .fetch_sub(self.tokens, Ordering::Relaxed);
     }
 }
 

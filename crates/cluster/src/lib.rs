@@ -24,10 +24,13 @@ pub use activity::{InFlight, NodeActivity};
 pub use embedded::EmbeddedNode;
 pub use error::NodeError;
 pub use model::{
-    Loaded, ModelDetails, ModelView, NodeKind, NodeSource, NodeState, NodeView, ServerFlavour, UnknownNodeKind,
+    Loaded, ModelDetails, ModelView, NodeKind, NodeSource, NodeState, NodeView, ServerFlavour,
+    UnknownNodeKind,
 };
 pub use name::model_key;
 pub use node_url::{NodeUrl, NodeUrlError};
-pub use registry::{AddedNode, CallFailure, ClusterConfig, ClusterDeps, ConfigSync, EditedNode, Registry};
+pub use registry::{
+    AddedNode, CallFailure, ClusterConfig, ClusterDeps, ConfigSync, EditedNode, Registry,
+};
 pub use snapshot::{FleetSnapshot, ReplicaRef};
 pub use spec::{EMBEDDED_NAME, InvalidNode, NodeEdit, NodeSpec};

@@ -57,10 +57,16 @@ impl FromStr for NodeKind {
     type Err = UnknownNodeKind;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Ollama, Self::OpenAi, Self::Agent, Self::Engine, Self::Unknown]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or(UnknownNodeKind)
+        [
+            Self::Ollama,
+            Self::OpenAi,
+            Self::Agent,
+            Self::Engine,
+            Self::Unknown,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or(UnknownNodeKind)
     }
 }
 
@@ -76,7 +82,7 @@ pub enum ServerFlavour {
     LlamaServer,
     /// The server of llama-cpp-python.
     LlamaCppPython,
-    /// SGLang.
+    /// `SGLang`.
     #[serde(rename = "sglang")]
     SgLang,
     /// LM Studio.

@@ -8,7 +8,13 @@ pub(crate) const MAX_BYTES: usize = 512;
 /// Returns the name under which a model is indexed: lower case, without `:latest`. Allocates only when the name changes.
 pub fn model_key(name: &str) -> Cow<'_, str> {
     let trimmed = match name.len().checked_sub(LATEST.len()) {
-        Some(at) if at > 0 && name.as_bytes().get(at..).is_some_and(|tail| tail.eq_ignore_ascii_case(LATEST)) => {
+        Some(at)
+            if at > 0
+                && name
+                    .as_bytes()
+                    .get(at..)
+                    .is_some_and(|tail| tail.eq_ignore_ascii_case(LATEST)) =>
+        {
             name.get(..at).unwrap_or(name)
         }
         _ => name,

@@ -9,7 +9,14 @@ use url::{Host, Url};
 /// The longest address that is taken, in bytes.
 const MAX_BYTES: usize = 2_048;
 /// Paths that people copy from client settings. They belong to the API, not to the address.
-const API_SUFFIXES: [&str; 6] = ["/v1/chat/completions", "/v1/models", "/api/tags", "/api/chat", "/v1", "/api"];
+const API_SUFFIXES: [&str; 6] = [
+    "/v1/chat/completions",
+    "/v1/models",
+    "/api/tags",
+    "/api/chat",
+    "/v1",
+    "/api",
+];
 
 /// The base address of a node: scheme, host, port and perhaps a path prefix, without a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +39,9 @@ pub enum NodeUrlError {
     #[error("the address names no host: write it as http://host:11434")]
     NoHost,
     /// An address that means "every interface" to a server and nothing to a client.
-    #[error("{0} is what a server listens on, not where it is: use 127.0.0.1 or the machine's own address")]
+    #[error(
+        "{0} is what a server listens on, not where it is: use 127.0.0.1 or the machine's own address"
+    )]
     Unspecified(String),
     /// Credentials in the address end up in logs.
     #[error("the address contains a user name or password: give the node's key as api_key instead")]
@@ -116,14 +125,15 @@ impl FromStr for NodeUrl {
             return Err(NodeUrlError::Query);
         }
         let unspecified = match url.host() {
-            None => return Err(NodeUrlError::NoHost),
-            Some(Host::Domain(name)) if name.is_empty() => return Err(NodeUrlError::NoHost),
+            None | Some(Host::Domain("")) => return Err(NodeUrlError::NoHost),
             Some(Host::Domain(_)) => false,
             Some(Host::Ipv4(address)) => address.is_unspecified(),
             Some(Host::Ipv6(address)) => address.is_unspecified(),
         };
         if unspecified {
-            return Err(NodeUrlError::Unspecified(url.host_str().unwrap_or_default().to_owned()));
+            return Err(NodeUrlError::Unspecified(
+                url.host_str().unwrap_or_default().to_owned(),
+            ));
         }
         let prefix = without_api_path(url.path()).to_owned();
         url.set_path(&prefix);
@@ -156,11 +166,15 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> NodeUrl {
-        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     fn refuse(text: &str) -> String {
-        text.parse::<NodeUrl>().map(|url| url.to_string()).unwrap_err().to_string()
+        text.parse::<NodeUrl>()
+            .map(|url| url.to_string())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -175,7 +189,10 @@ mod tests {
             ("  host:11434 ", "http://host:11434"),
             ("localhost", "http://localhost"),
             ("10.0.0.7:8080", "http://10.0.0.7:8080"),
-            ("HTTPS://Models.Example.com:443/ollama/v1", "https://models.example.com/ollama"),
+            (
+                "HTTPS://Models.Example.com:443/ollama/v1",
+                "https://models.example.com/ollama",
+            ),
             ("http://[fd00::7]:11434/v1", "http://[fd00::7]:11434"),
         ] {
             assert_eq!(read(typed).to_string(), base, "{typed}");
@@ -186,11 +203,20 @@ mod tests {
     fn the_parts_are_ready_for_requests() {
         let url = read("http://[fd00::7]:11434/gpu/v1");
         assert_eq!(&**url.authority(), "[fd00::7]:11434");
-        assert_eq!((url.host(), url.port(), url.is_tls()), ("fd00::7", 11434, false));
+        assert_eq!(
+            (url.host(), url.port(), url.is_tls()),
+            ("fd00::7", 11434, false)
+        );
         assert_eq!(&**url.path_prefix(), "/gpu");
-        assert_eq!(url.join("/api/tags").as_str(), "http://[fd00::7]:11434/gpu/api/tags");
+        assert_eq!(
+            url.join("/api/tags").as_str(),
+            "http://[fd00::7]:11434/gpu/api/tags"
+        );
         let tls = read("https://host");
-        assert_eq!((&**tls.authority(), tls.port(), tls.is_tls()), ("host", 443, true));
+        assert_eq!(
+            (&**tls.authority(), tls.port(), tls.is_tls()),
+            ("host", 443, true)
+        );
         assert_eq!(tls.join("/v1/models").as_str(), "https://host/v1/models");
     }
 

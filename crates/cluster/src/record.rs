@@ -97,8 +97,12 @@ impl NodeRecord {
     }
 }
 
-fn open_credential(id: NodeId, sealed: &[u8], sealer: &Sealer) -> Result<Arc<Secret<String>>, SealError> {
-    let bytes = sealer.open(&place(id), sealed)?;
+fn open_credential(
+    id: NodeId,
+    envelope: &[u8],
+    sealer: &Sealer,
+) -> Result<Arc<Secret<String>>, SealError> {
+    let bytes = sealer.open(&place(id), envelope)?;
     let text = std::str::from_utf8(bytes.expose()).map_err(|_| SealError::Damaged)?;
     Ok(Arc::new(Secret::new(text.to_owned())))
 }

@@ -38,8 +38,13 @@ impl FleetSnapshot {
         for (position, node) in nodes.iter().enumerate() {
             by_id.entry(node.id).or_insert(position);
             for (model, view) in node.models.iter().enumerate() {
-                let replicas = by_model.entry(model_key(&view.name).into_owned()).or_default();
-                let replica = ReplicaRef { node: position, model };
+                let replicas = by_model
+                    .entry(model_key(&view.name).into_owned())
+                    .or_default();
+                let replica = ReplicaRef {
+                    node: position,
+                    model,
+                };
                 // A node that lists two spellings of one name has it once.
                 if replicas.last().is_none_or(|last| last.node != position) {
                     replicas.push(replica);

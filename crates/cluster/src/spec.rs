@@ -190,10 +190,14 @@ pub enum InvalidNode {
     #[error("a node is of kind ollama or openai: leave the kind out to have it detected")]
     Kind,
     /// The key.
-    #[error("the api_key is not valid: at most 4096 visible ASCII characters, without spaces or line breaks")]
+    #[error(
+        "the api_key is not valid: at most 4096 visible ASCII characters, without spaces or line breaks"
+    )]
     ApiKey,
     /// A tag.
-    #[error("the tags are not valid: at most 32, each 1 to 64 characters without control characters")]
+    #[error(
+        "the tags are not valid: at most 32, each 1 to 64 characters without control characters"
+    )]
     Tags,
     /// The region.
     #[error("the region is not valid: 1 to 64 characters without control characters")]
@@ -224,7 +228,8 @@ fn check_name(name: &str) -> Result<Arc<str>, InvalidNode> {
     let is_id = name.parse::<primitives::NodeId>().is_ok();
     // A path of dots would be resolved away by clients.
     let only_dots = name.chars().all(|c| c == '.');
-    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(allowed) || is_id || only_dots {
+    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(allowed) || is_id || only_dots
+    {
         return Err(InvalidNode::Name(name.chars().take(MAX_NAME).collect()));
     }
     Ok(name.into())
@@ -327,7 +332,8 @@ mod tests {
             "name": "a", "url": "http://a", "api_key": "k", "region": "attic", "tags": ["gpu"], "max_in_flight": 4
         }))
         .unwrap();
-        let edit: NodeEdit = serde_json::from_value(serde_json::json!({"weight": 2.0, "region": null})).unwrap();
+        let edit: NodeEdit =
+            serde_json::from_value(serde_json::json!({"weight": 2.0, "region": null})).unwrap();
         let after = edit.apply(&before).unwrap();
         assert_eq!((after.weight, after.region.as_deref()), (2.0, None));
         assert_eq!((after.max_in_flight, &after.tags), (Some(4), &before.tags));

@@ -108,7 +108,10 @@ pub(crate) async fn update_node(tx: &mut Tx, node: StoredNode) -> Result<bool, S
 
 /// Deletes a node. Returns whether it existed.
 pub(crate) async fn delete_node(tx: &mut Tx, id: NodeId) -> Result<bool, StoreError> {
-    Ok(tx.execute("DELETE FROM nodes WHERE id = $1", params![id]).await? > 0)
+    Ok(tx
+        .execute("DELETE FROM nodes WHERE id = $1", params![id])
+        .await?
+        > 0)
 }
 
 fn declined_key(url: &str) -> String {
@@ -128,7 +131,10 @@ pub(crate) async fn decline_adoption(tx: &mut Tx, url: &str) -> Result<(), Store
 /// Tells whether a server found on this machine was removed by a person.
 pub(crate) async fn is_adoption_declined(tx: &mut Tx, url: &str) -> Result<bool, StoreError> {
     Ok(tx
-        .fetch_optional("SELECT key FROM settings WHERE key = $1", params![declined_key(url)])
+        .fetch_optional(
+            "SELECT key FROM settings WHERE key = $1",
+            params![declined_key(url)],
+        )
         .await?
         .is_some())
 }

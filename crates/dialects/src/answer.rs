@@ -75,24 +75,37 @@ impl Calls {
     }
 
     pub(crate) fn take(&mut self) -> Vec<ToolCall> {
-        std::mem::take(&mut self.0).into_iter().map(|(_, call)| call).collect()
+        std::mem::take(&mut self.0)
+            .into_iter()
+            .map(|(_, call)| call)
+            .collect()
     }
 }
 
 /// Reads a call's arguments as the one-line object that Ollama and Anthropic want. A call without any has an empty one.
 pub(crate) fn argument_object(call: &ToolCall) -> Result<Json, ApiError> {
-    let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
-    Json::parse_compact(text).filter(Json::is_object).ok_or_else(|| {
-        let name = &call.name;
-        ApiError::upstream(format!("the model called '{name}' with arguments that are not a JSON object"))
-    })
+    let text = if call.arguments.trim().is_empty() {
+        "{}"
+    } else {
+        &call.arguments
+    };
+    Json::parse_compact(text)
+        .filter(Json::is_object)
+        .ok_or_else(|| {
+            let name = &call.name;
+            ApiError::upstream(format!(
+                "the model called '{name}' with arguments that are not a JSON object"
+            ))
+        })
 }
 
 /// Makes the id of a call that came without one; the same response and position give the same id.
 pub(crate) fn call_id(response_id: &str, position: usize) -> String {
     // FNV-1a: ids need to differ between responses, not to be secret.
     let bytes = response_id.bytes().chain(position.to_le_bytes());
-    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
     format!("call_{hash:08x}")
 }
 
@@ -113,7 +126,11 @@ mod tests {
     #[test]
     fn calls_come_together_from_interleaved_pieces() {
         let mut calls = Calls::default();
-        for (index, name, arguments) in [(0, Some("f"), "{\"a\""), (1, Some("g"), ""), (0, None, ": 1}")] {
+        for (index, name, arguments) in [
+            (0, Some("f"), "{\"a\""),
+            (1, Some("g"), ""),
+            (0, None, ": 1}"),
+        ] {
             calls.add(&ToolCallDelta {
                 index,
                 id: None,
@@ -129,6 +146,9 @@ mod tests {
 
     #[test]
     fn times_have_nine_digits() {
-        assert_eq!(created_at(Timestamp::from_micros(1_767_323_045_000_006)), "2026-01-02T03:04:05.000006000Z");
+        assert_eq!(
+            created_at(Timestamp::from_micros(1_767_323_045_000_006)),
+            "2026-01-02T03:04:05.000006000Z"
+        );
     }
 }

@@ -99,12 +99,17 @@ impl Request {
         let (empty, generation) = match self {
             Self::Chat(chat) => (chat.messages.is_empty(), &chat.generation),
             Self::Completion(completion) => (
-                completion.prompt.is_empty() && completion.suffix.is_none() && completion.images.is_empty(),
+                completion.prompt.is_empty()
+                    && completion.suffix.is_none()
+                    && completion.images.is_empty(),
                 &completion.generation,
             ),
             Self::Embed(_) => return None,
         };
-        let ollama = matches!(self.source(), Operation::OllamaChat | Operation::OllamaGenerate);
+        let ollama = matches!(
+            self.source(),
+            Operation::OllamaChat | Operation::OllamaGenerate
+        );
         if !empty || !ollama {
             return None;
         }
@@ -219,18 +224,30 @@ impl CompletionRequest {
             ("best_of", self.best_of.is_some_and(|best_of| best_of > 1)),
         ];
         if let Some((name, _)) = refused.iter().find(|(_, used)| *used) {
-            return Err(ApiError::unsupported(*name, "the node serves this model by its chat route only"));
+            return Err(ApiError::unsupported(
+                *name,
+                "the node serves this model by its chat route only",
+            ));
         }
         let mut messages = Vec::new();
-        messages.extend(self.system.as_ref().map(|system| Message::text(Role::System, system)));
+        messages.extend(
+            self.system
+                .as_ref()
+                .map(|system| Message::text(Role::System, system)),
+        );
         let mut user = Message::text(Role::User, &self.prompt);
-        user.parts.extend(self.images.iter().map(|data| Part::Image {
-            media_type: image_type(data).to_owned(),
-            data: data.clone(),
-            detail: None,
-        }));
+        user.parts
+            .extend(self.images.iter().map(|data| Part::Image {
+                media_type: image_type(data).to_owned(),
+                data: data.clone(),
+                detail: None,
+            }));
         messages.push(user);
-        messages.extend(self.continued.as_ref().map(|text| Message::text(Role::Assistant, text)));
+        messages.extend(
+            self.continued
+                .as_ref()
+                .map(|text| Message::text(Role::Assistant, text)),
+        );
         Ok(ChatRequest {
             source: self.source,
             model: self.model.clone(),
@@ -320,9 +337,15 @@ impl Role {
 
     /// Finds the role by its name, without case. OpenAI's old `function` is not one of them.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::System, Self::Developer, Self::User, Self::Assistant, Self::Tool]
-            .into_iter()
-            .find(|role| name.eq_ignore_ascii_case(role.as_str()))
+        [
+            Self::System,
+            Self::Developer,
+            Self::User,
+            Self::Assistant,
+            Self::Tool,
+        ]
+        .into_iter()
+        .find(|role| name.eq_ignore_ascii_case(role.as_str()))
     }
 }
 

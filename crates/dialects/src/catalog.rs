@@ -98,7 +98,10 @@ impl<'a> Details<'a> {
             parent_model: &details.parent_model,
             format: &details.format,
             family: &details.family,
-            families: Some(details.family.as_str()).filter(|family| !family.is_empty()).into_iter().collect(),
+            families: Some(details.family.as_str())
+                .filter(|family| !family.is_empty())
+                .into_iter()
+                .collect(),
             parameter_size: &details.parameter_size,
             quantization_level: &details.quantization_level,
             context_length: details.context_length,
@@ -202,7 +205,9 @@ pub fn ollama_tags(models: &[ModelEntry]) -> Bytes {
         details: Details::of(&model.details),
         capabilities: &model.capabilities,
     });
-    body(&List { models: tags.collect() })
+    body(&List {
+        models: tags.collect(),
+    })
 }
 
 /// Writes `GET /api/ps`, longest remaining first.
@@ -221,7 +226,9 @@ pub fn ollama_ps(models: &[LoadedEntry]) -> Bytes {
         size_vram: loaded.size_vram,
         context_length: loaded.context_length,
     });
-    body(&List { models: running.collect() })
+    body(&List {
+        models: running.collect(),
+    })
 }
 
 /// Writes `POST /api/show`. `model_info` is always there: integrations fail without it.
@@ -247,7 +254,10 @@ pub fn ollama_version(version: &str) -> Bytes {
 /// Writes `GET /v1/models`.
 pub fn openai_models(models: &[ModelEntry]) -> Bytes {
     let data = models.iter().map(OpenAiModel::of).collect();
-    body(&OpenAiList { object: "list", data })
+    body(&OpenAiList {
+        object: "list",
+        data,
+    })
 }
 
 /// Writes `GET /v1/models/{model}`.
@@ -291,7 +301,11 @@ mod tests {
             expires_at: expires.map(Timestamp::from_micros),
             ..LoadedEntry::default()
         };
-        let body = ollama_ps(&[loaded("soon", Some(1)), loaded("never", None), loaded("later", Some(2))]);
+        let body = ollama_ps(&[
+            loaded("soon", Some(1)),
+            loaded("never", None),
+            loaded("later", Some(2)),
+        ]);
         let text = std::str::from_utf8(&body).unwrap();
         let place = |name: &str| text.find(name).unwrap();
         assert!(place("never") < place("later") && place("later") < place("soon"));
@@ -299,8 +313,15 @@ mod tests {
 
     #[test]
     fn descriptions_always_have_model_info() {
-        let body = ollama_show(&ModelDescription { model: model("m"), ..ModelDescription::default() });
-        assert!(std::str::from_utf8(&body).unwrap().contains(r#""model_info":{}"#));
+        let body = ollama_show(&ModelDescription {
+            model: model("m"),
+            ..ModelDescription::default()
+        });
+        assert!(
+            std::str::from_utf8(&body)
+                .unwrap()
+                .contains(r#""model_info":{}"#)
+        );
     }
 
     #[test]
@@ -310,7 +331,10 @@ mod tests {
             r#"{"object":"list","data":[{"id":"m","object":"model","created":1,"owned_by":"library"}]}"#
         );
         assert_eq!(openai_models(&[]), r#"{"object":"list","data":[]}"#);
-        assert_eq!(openai_model(&model("m")), r#"{"id":"m","object":"model","created":1,"owned_by":"library"}"#);
+        assert_eq!(
+            openai_model(&model("m")),
+            r#"{"id":"m","object":"model","created":1,"owned_by":"library"}"#
+        );
         assert_eq!(ollama_version("0.33.0"), r#"{"version":"0.33.0"}"#);
     }
 }

@@ -46,14 +46,20 @@ pub fn continuation(request: &Request, observed: &Observed) -> Continuation {
         return Continuation::Impossible("there are several answers");
     }
     match request {
-        Request::Chat(chat) if !chat.tools.is_empty() && chat.tool_choice != Some(ToolChoice::None) => {
+        Request::Chat(chat)
+            if !chat.tools.is_empty() && chat.tool_choice != Some(ToolChoice::None) =>
+        {
             return Continuation::Impossible("tools were offered to the model");
         }
         Request::Completion(completion) if completion.suffix.is_some() || completion.echo => {
             return Continuation::Impossible("the completion is not plain text after the prompt");
         }
-        Request::Completion(completion) if completion.template.is_some() || completion.context.is_some() => {
-            return Continuation::Impossible("the request carries a template or context of its own");
+        Request::Completion(completion)
+            if completion.template.is_some() || completion.context.is_some() =>
+        {
+            return Continuation::Impossible(
+                "the request carries a template or context of its own",
+            );
         }
         _ => {}
     }
@@ -90,7 +96,10 @@ fn append(request: &mut Request, emitted: &str) {
             chat.continue_last = true;
         }
         Request::Completion(completion) => {
-            completion.continued.get_or_insert_default().push_str(emitted);
+            completion
+                .continued
+                .get_or_insert_default()
+                .push_str(emitted);
         }
         Request::Embed(_) => {}
     }
@@ -102,7 +111,11 @@ mod tests {
     use crate::{Dialect, Operation, ServerKind, Target, decode_request, encode_request};
 
     fn emitted(text: &str, frames: u64) -> Observed {
-        Observed { text: text.to_owned(), content_frames: frames, ..Observed::default() }
+        Observed {
+            text: text.to_owned(),
+            content_frames: frames,
+            ..Observed::default()
+        }
     }
 
     fn next(operation: Operation, body: &str, observed: &Observed) -> Request {
@@ -119,19 +132,26 @@ mod tests {
         (operation, String::from_utf8(body.to_vec()).unwrap())
     }
 
-    const CHAT: &str = r#"{"model":"m","messages":[{"role":"user","content":"q"}],"max_tokens":10}"#;
+    const CHAT: &str =
+        r#"{"model":"m","messages":[{"role":"user","content":"q"}],"max_tokens":10}"#;
 
     #[test]
     fn a_chat_goes_on_from_the_emitted_text_on_each_server() {
         let next = next(Operation::OpenAiChat, CHAT, &emitted("tok0 tok1", 2));
         let (operation, body) = encoded(&next, ServerKind::Vllm, Dialect::OpenAi);
         assert_eq!(operation, Operation::OpenAiChat);
-        assert!(body.contains(r#"{"role":"assistant","content":"tok0 tok1"}]"#), "{body}");
+        assert!(
+            body.contains(r#"{"role":"assistant","content":"tok0 tok1"}]"#),
+            "{body}"
+        );
         assert!(body.contains(r#""max_tokens":8"#));
         assert!(body.contains(r#""continue_final_message":true,"add_generation_prompt":false"#));
         let (_, body) = encoded(&next, ServerKind::LlamaServer, Dialect::OpenAi);
         assert!(!body.contains("continue_final_message"));
-        let refused = Target { operation: Operation::OpenAiChat, server: ServerKind::LlamaCppPython };
+        let refused = Target {
+            operation: Operation::OpenAiChat,
+            server: ServerKind::LlamaCppPython,
+        };
         assert!(encode_request(&refused, &next).is_err());
     }
 
@@ -144,11 +164,19 @@ mod tests {
         assert!(body.contains(
             r#""messages":[{"role":"system","content":"s"},{"role":"user","content":"q"},{"role":"assistant","content":"a b"}]"#
         ));
-        let raw = next(Operation::OllamaGenerate, r#"{"model":"m","prompt":"q","raw":true}"#, &emitted("a", 1));
+        let raw = next(
+            Operation::OllamaGenerate,
+            r#"{"model":"m","prompt":"q","raw":true}"#,
+            &emitted("a", 1),
+        );
         let (operation, body) = encoded(&raw, ServerKind::Ollama, Dialect::Ollama);
         assert_eq!(operation, Operation::OllamaGenerate);
         assert!(body.contains(r#""prompt":"qa""#));
-        let completion = next(Operation::OpenAiCompletions, r#"{"model":"m","prompt":"q"}"#, &emitted("a", 1));
+        let completion = next(
+            Operation::OpenAiCompletions,
+            r#"{"model":"m","prompt":"q"}"#,
+            &emitted("a", 1),
+        );
         let (operation, body) = encoded(&completion, ServerKind::Vllm, Dialect::OpenAi);
         assert_eq!(operation, Operation::OpenAiCompletions);
         assert!(body.contains(r#""prompt":"qa""#));
@@ -160,13 +188,18 @@ mod tests {
     fn a_responses_stream_goes_on_by_chat() {
         let body = r#"{"model":"m","input":"q","stream":true}"#;
         let next = next(Operation::OpenAiResponses, body, &emitted("a", 1));
-        assert_eq!(encoded(&next, ServerKind::Vllm, Dialect::OpenAi).0, Operation::OpenAiChat);
+        assert_eq!(
+            encoded(&next, ServerKind::Vllm, Dialect::OpenAi).0,
+            Operation::OpenAiChat
+        );
     }
 
     #[test]
     fn what_the_client_had_begun_is_kept() {
         let body = r#"{"model":"m","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"Once"}]}"#;
-        let Request::Chat(chat) = next(Operation::OllamaChat, body, &emitted(" upon", 1)) else { panic!() };
+        let Request::Chat(chat) = next(Operation::OllamaChat, body, &emitted(" upon", 1)) else {
+            panic!()
+        };
         assert_eq!(chat.messages.len(), 2);
         assert_eq!(chat.messages[1].joined_text(), "Once upon");
     }
@@ -183,21 +216,51 @@ mod tests {
         let with = |extra: &str| CHAT.replace("\"max_tokens\":10", extra);
         let tools = with(r#""tools":[{"type":"function","function":{"name":"f"}}]"#);
         let json = with(r#""response_format":{"type":"json_object"}"#);
-        let calls = Observed { tool_calls_seen: true, ..emitted("a", 1) };
-        let long = Observed { overflowed: true, ..emitted("a", 1) };
-        let thinking = Observed { thinking_seen: true, ..emitted("", 3) };
-        let cases = [(tools.as_str(), emitted("a", 1)), (json.as_str(), emitted("a", 1)), (CHAT, calls), (CHAT, long), (CHAT, thinking)];
+        let calls = Observed {
+            tool_calls_seen: true,
+            ..emitted("a", 1)
+        };
+        let long = Observed {
+            overflowed: true,
+            ..emitted("a", 1)
+        };
+        let thinking = Observed {
+            thinking_seen: true,
+            ..emitted("", 3)
+        };
+        let cases = [
+            (tools.as_str(), emitted("a", 1)),
+            (json.as_str(), emitted("a", 1)),
+            (CHAT, calls),
+            (CHAT, long),
+            (CHAT, thinking),
+        ];
         for (body, observed) in cases {
             let request = decode_request(Operation::OpenAiChat, body.as_bytes()).unwrap();
-            assert!(matches!(continuation(&request, &observed), Continuation::Impossible(_)), "{body}");
+            assert!(
+                matches!(
+                    continuation(&request, &observed),
+                    Continuation::Impossible(_)
+                ),
+                "{body}"
+            );
         }
     }
 
     #[test]
     fn a_lost_end_mark_is_not_a_lost_answer() {
         let request = decode_request(Operation::OpenAiChat, CHAT.as_bytes()).unwrap();
-        let finished = Observed { finish: Some(FinishReason::Stop), ..emitted("a", 1) };
-        assert_eq!(continuation(&request, &finished), Continuation::Finished(FinishReason::Stop));
-        assert_eq!(continuation(&request, &emitted("a", 10)), Continuation::Finished(FinishReason::Length));
+        let finished = Observed {
+            finish: Some(FinishReason::Stop),
+            ..emitted("a", 1)
+        };
+        assert_eq!(
+            continuation(&request, &finished),
+            Continuation::Finished(FinishReason::Stop)
+        );
+        assert_eq!(
+            continuation(&request, &emitted("a", 10)),
+            Continuation::Finished(FinishReason::Length)
+        );
     }
 }

@@ -5,6 +5,7 @@ use crate::error::ApiError;
 use crate::event::Event;
 use crate::frame::payload;
 use crate::operation::Operation;
+use crate::template::TextTemplate;
 use crate::{anthropic, ollama, openai};
 
 /// Reads the frames of a streamed response.
@@ -12,6 +13,9 @@ use crate::{anthropic, ollama, openai};
 pub struct ResponseDecoder {
     operation: Operation,
     progress: Progress,
+    template: Option<TextTemplate>,
+    /// How often a template may still be learnt: streams whose frames keep changing are parsed.
+    lessons_left: u8,
 }
 
 /// What a decoder remembers between frames.
@@ -54,6 +58,8 @@ impl ResponseDecoder {
         Self {
             operation,
             progress: Progress::default(),
+            template: None,
+            lessons_left: 8,
         }
     }
 
@@ -62,18 +68,43 @@ impl ResponseDecoder {
     /// A frame that is not of the operation's format becomes an [`Event::Error`].
     pub fn push(&mut self, frame: &[u8], events: &mut Vec<Event>) {
         self.progress.usage_only = false;
+        if let Some(text) = self
+            .template
+            .as_ref()
+            .and_then(|template| template.text(frame))
+        {
+            if !text.is_empty() {
+                events.push(Event::Text(text.to_owned()));
+            }
+            return;
+        }
+        let known = events.len();
+        self.parse(frame, events);
+        if let [Event::Text(text)] = &events[known..]
+            && self.lessons_left > 0
+        {
+            self.lessons_left -= 1;
+            self.template = TextTemplate::learn(frame, text);
+        }
+    }
+
+    fn parse(&mut self, frame: &[u8], events: &mut Vec<Event>) {
         let Some(json) = payload(self.operation.framing(), frame) else {
             return;
         };
         let progress = &mut self.progress;
         let read = match self.operation {
-            Operation::OllamaChat | Operation::OllamaGenerate => ollama::read_frame(&json, progress, events),
+            Operation::OllamaChat | Operation::OllamaGenerate => {
+                ollama::read_frame(&json, progress, events)
+            }
             Operation::OpenAiChat => openai::read_chat_frame(&json, progress, events),
             Operation::OpenAiCompletions => openai::read_completion_frame(&json, progress, events),
             Operation::OpenAiResponses => openai::responses::read_frame(&json, progress, events),
             Operation::AnthropicMessages => anthropic::read_frame(&json, progress, events),
             Operation::OllamaEmbed | Operation::OllamaEmbeddings | Operation::OpenAiEmbeddings => {
-                Err(ApiError::upstream("the node streams embeddings, which no dialect does"))
+                Err(ApiError::upstream(
+                    "the node streams embeddings, which no dialect does",
+                ))
             }
         };
         if let Err(error) = read {
@@ -107,7 +138,11 @@ impl ResponseDecoder {
 ///
 /// # Errors
 /// The node's own error for a status of 400 and above; an upstream error when the body is not of the operation's format.
-pub fn decode_whole(operation: Operation, status: u16, body: &[u8]) -> Result<Vec<Event>, ApiError> {
+pub fn decode_whole(
+    operation: Operation,
+    status: u16,
+    body: &[u8],
+) -> Result<Vec<Event>, ApiError> {
     if status >= 400 {
         return Err(decode_error(operation.dialect(), status, body));
     }
@@ -123,15 +158,22 @@ pub(crate) fn read_whole(
 ) -> Result<Vec<Event>, ApiError> {
     let mut events = Vec::new();
     match operation {
-        Operation::OllamaChat | Operation::OllamaGenerate => ollama::read_frame(body, progress, &mut events),
-        Operation::OllamaEmbed | Operation::OllamaEmbeddings => ollama::read_embeddings(body, &mut events),
+        Operation::OllamaChat | Operation::OllamaGenerate => {
+            ollama::read_frame(body, progress, &mut events)
+        }
+        Operation::OllamaEmbed | Operation::OllamaEmbeddings => {
+            ollama::read_embeddings(body, &mut events)
+        }
         Operation::OpenAiChat => openai::read_chat_frame(body, progress, &mut events),
         Operation::OpenAiCompletions => openai::read_completion_frame(body, progress, &mut events),
         Operation::OpenAiEmbeddings => openai::read_embeddings(body, &mut events),
         Operation::OpenAiResponses => openai::responses::read_whole(body, progress, &mut events),
         Operation::AnthropicMessages => anthropic::read_whole(body, progress, &mut events),
     }?;
-    match events.iter().position(|event| matches!(event, Event::Error(_))) {
+    match events
+        .iter()
+        .position(|event| matches!(event, Event::Error(_)))
+    {
         Some(at) => match events.swap_remove(at) {
             Event::Error(error) => Err(error),
             _ => Ok(events),

@@ -37,13 +37,17 @@ impl ResponseMeta {
             id: id.into(),
             model: request.model().to_owned(),
             created,
-            include_usage: request.generation().is_some_and(|generation| generation.include_usage),
+            include_usage: request
+                .generation()
+                .is_some_and(|generation| generation.include_usage),
             encoding: match request {
                 Request::Embed(embed) => embed.encoding,
                 Request::Chat(_) | Request::Completion(_) => Encoding::Float,
             },
             echo: match request {
-                Request::Chat(chat) if chat.source == Operation::OpenAiResponses => openai::responses::echo(chat),
+                Request::Chat(chat) if chat.source == Operation::OpenAiResponses => {
+                    openai::responses::echo(chat)
+                }
                 _ => Fields::default(),
             },
         }
@@ -85,7 +89,6 @@ pub struct ResponseEncoder {
     operation: Operation,
     state: StreamState,
     writer: Writer,
-    emitted_elsewhere: u64,
     ended: bool,
 }
 
@@ -100,6 +103,12 @@ pub(crate) struct StreamState {
     pub(crate) tool_calls_seen: bool,
     /// Log probabilities that belong to the next text.
     pub(crate) logprobs: Vec<TokenLogprob>,
+    /// Another node has sent the frame that says why the answer ended.
+    pub(crate) finish_sent: bool,
+    /// Another node has sent usage.
+    pub(crate) usage_sent: bool,
+    /// Tokens that another node has sent.
+    emitted_elsewhere: u64,
     content_events: u64,
     first_content: Option<Timestamp>,
 }
@@ -117,12 +126,16 @@ impl StreamState {
     /// Returns what the node said about usage, else what can be counted and measured here.
     pub(crate) fn final_usage(&self, now: Timestamp) -> Usage {
         let mut usage = self.usage.unwrap_or(Usage {
-            completion_tokens: self.content_events,
+            completion_tokens: self.emitted_elsewhere.saturating_add(self.content_events),
             ..Usage::default()
         });
         let first = self.first_content.unwrap_or(now);
-        usage.total_duration.get_or_insert(now.since(self.meta.created));
-        usage.prompt_eval_duration.get_or_insert(first.since(self.meta.created));
+        usage
+            .total_duration
+            .get_or_insert(now.since(self.meta.created));
+        usage
+            .prompt_eval_duration
+            .get_or_insert(first.since(self.meta.created));
         usage.eval_duration.get_or_insert(now.since(first));
         usage
     }
@@ -143,12 +156,16 @@ impl ResponseEncoder {
     /// Makes an encoder at the beginning of a response.
     pub fn new(operation: Operation, meta: ResponseMeta) -> Self {
         let writer = match operation {
-            Operation::OllamaChat | Operation::OllamaGenerate => Writer::Ollama(ollama::StreamWriter::new(operation)),
+            Operation::OllamaChat | Operation::OllamaGenerate => {
+                Writer::Ollama(ollama::StreamWriter::new(operation))
+            }
             Operation::OpenAiChat => Writer::Chat(openai::ChatWriter::default()),
             Operation::OpenAiCompletions => Writer::Completions,
             Operation::OpenAiResponses => Writer::Responses(Box::default()),
             Operation::AnthropicMessages => Writer::Messages(anthropic::StreamWriter::default()),
-            Operation::OllamaEmbed | Operation::OllamaEmbeddings | Operation::OpenAiEmbeddings => Writer::Silent,
+            Operation::OllamaEmbed | Operation::OllamaEmbeddings | Operation::OpenAiEmbeddings => {
+                Writer::Silent
+            }
         };
         Self {
             operation,
@@ -159,11 +176,13 @@ impl ResponseEncoder {
                 usage: None,
                 tool_calls_seen: false,
                 logprobs: Vec::new(),
+                finish_sent: false,
+                usage_sent: false,
+                emitted_elsewhere: 0,
                 content_events: 0,
                 first_content: None,
             },
             writer,
-            emitted_elsewhere: 0,
             ended: false,
         }
     }
@@ -194,12 +213,17 @@ impl ResponseEncoder {
             }
         }
         encoder.continued(observed.content_frames);
+        encoder.state.finish = observed.finish;
+        encoder.state.finish_sent = opened && observed.finish.is_some();
+        encoder.state.usage = observed.usage;
+        encoder.state.usage_sent = encoder.state.finish_sent && observed.usage.is_some();
         encoder
     }
 
     /// Notes that another node goes on with the answer after this many tokens; its prompt counts them as its own.
     pub const fn continued(&mut self, emitted_tokens: u64) {
-        self.emitted_elsewhere = emitted_tokens;
+        self.state.emitted_elsewhere = emitted_tokens;
+        self.state.content_events = 0;
         self.state.usage = None;
         self.state.finish = None;
     }
@@ -212,7 +236,9 @@ impl ResponseEncoder {
         match event {
             Event::Error(error) => return self.error(error, out),
             Event::Finish(reason) => self.state.finish = Some(*reason),
-            Event::Usage(usage) => self.state.usage = Some(usage.continued_after(self.emitted_elsewhere)),
+            Event::Usage(usage) => {
+                self.state.usage = Some(usage.continued_after(self.state.emitted_elsewhere));
+            }
             Event::Logprobs(tokens) => self.state.logprobs.extend_from_slice(tokens),
             Event::ToolCall(_) => self.state.tool_calls_seen = true,
             Event::Text(_) | Event::Thinking(_) => {
@@ -290,7 +316,10 @@ pub fn encode_whole(
     now: Timestamp,
 ) -> Result<Bytes, ApiError> {
     let mut answer = Answer::collect(events)?;
-    answer.usage.total_duration.get_or_insert(now.since(meta.created));
+    answer
+        .usage
+        .total_duration
+        .get_or_insert(now.since(meta.created));
     let mut out = BytesMut::with_capacity(512 + answer.text.len());
     match operation {
         Operation::OllamaChat | Operation::OllamaGenerate => {

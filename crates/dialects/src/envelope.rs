@@ -49,15 +49,29 @@ struct AnthropicError<'a> {
 /// Returns status, content type and body of an error response in the dialect.
 ///
 /// `request_id` shows in Anthropic's body only; the others carry it in a header.
-pub fn error_response(dialect: Dialect, error: &ApiError, request_id: &str) -> (u16, &'static str, Bytes) {
+pub fn error_response(
+    dialect: Dialect,
+    error: &ApiError,
+    request_id: &str,
+) -> (u16, &'static str, Bytes) {
     let mut body = BytesMut::with_capacity(96 + error.message.len());
     let content_type = match dialect {
         Dialect::Ollama => {
-            wire::json(&mut body, &OllamaBody { error: &error.message });
+            wire::json(
+                &mut body,
+                &OllamaBody {
+                    error: &error.message,
+                },
+            );
             "application/json; charset=utf-8"
         }
         Dialect::OpenAi => {
-            wire::json(&mut body, &OpenAiBody { error: openai_error(error) });
+            wire::json(
+                &mut body,
+                &OpenAiBody {
+                    error: openai_error(error),
+                },
+            );
             "application/json"
         }
         Dialect::Anthropic => {
@@ -72,9 +86,21 @@ pub fn error_response(dialect: Dialect, error: &ApiError, request_id: &str) -> (
 pub fn stream_error(operation: Operation, error: &ApiError, request_id: &str) -> Bytes {
     let mut frame = BytesMut::with_capacity(128 + error.message.len());
     match operation.dialect() {
-        Dialect::Ollama => wire::ndjson(&mut frame, &OllamaBody { error: &error.message }),
-        Dialect::Anthropic => wire::sse_event(&mut frame, "error", &anthropic_body(error, request_id)),
-        Dialect::OpenAi => wire::sse(&mut frame, &OpenAiBody { error: openai_error(error) }),
+        Dialect::Ollama => wire::ndjson(
+            &mut frame,
+            &OllamaBody {
+                error: &error.message,
+            },
+        ),
+        Dialect::Anthropic => {
+            wire::sse_event(&mut frame, "error", &anthropic_body(error, request_id));
+        }
+        Dialect::OpenAi => wire::sse(
+            &mut frame,
+            &OpenAiBody {
+                error: openai_error(error),
+            },
+        ),
     }
     frame.freeze()
 }
@@ -118,7 +144,9 @@ const fn openai_type(kind: ErrorKind) -> &'static str {
         | ErrorKind::Cancelled => "invalid_request_error",
         ErrorKind::Forbidden => "permission_error",
         ErrorKind::TooMany => "rate_limit_error",
-        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Upstream | ErrorKind::Bug => "server_error",
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Upstream | ErrorKind::Bug => {
+            "server_error"
+        }
     }
 }
 
@@ -141,7 +169,7 @@ const fn anthropic_type(kind: ErrorKind) -> &'static str {
 }
 
 /// The union of the envelopes: Ollama's text, the objects of OpenAI, vLLM, llama-server and Anthropic, the bare `detail` of
-/// FastAPI (llama-cpp-python) and the flat object of older vLLM.
+/// `FastAPI` (llama-cpp-python) and the flat object of older vLLM.
 #[derive(Deserialize)]
 struct AnyBody<'a> {
     #[serde(borrow)]
@@ -173,8 +201,9 @@ struct AnyError<'a> {
 /// The kind is that of the status: 401 and 403 are the node's verdict on the credential that was sent to the node, which is
 /// not the client's.
 pub fn decode_error(node: Dialect, status: u16, body: &[u8]) -> ApiError {
-    let mut error = read_envelope(body)
-        .unwrap_or_else(|| ApiError::upstream(foreign_text(body).unwrap_or_else(|| bare_status(status))));
+    let mut error = read_envelope(body).unwrap_or_else(|| {
+        ApiError::upstream(foreign_text(body).unwrap_or_else(|| bare_status(status)))
+    });
     error.kind = kind_of_status(status);
     // Ollama checks the types of options late and calls the client's mistake a failure of its own.
     if node == Dialect::Ollama && status == 500 && error.message.starts_with("option \"") {
@@ -199,7 +228,9 @@ fn read_envelope(body: &[u8]) -> Option<ApiError> {
         }
         None => {
             let message = match any.detail {
-                Some(detail) => plain(detail.get()).unwrap_or_else(|| validation_text(detail.get())),
+                Some(detail) => {
+                    plain(detail.get()).unwrap_or_else(|| validation_text(detail.get()))
+                }
                 None => any.message?.0.into_owned(),
             };
             (message, None, any.code, any.param)
@@ -223,7 +254,7 @@ fn plain(json: &str) -> Option<String> {
     serde_json::from_str::<String>(json).ok()
 }
 
-/// Makes a sentence of FastAPI's list of validation errors.
+/// Makes a sentence of `FastAPI`'s list of validation errors.
 fn validation_text(detail: &str) -> String {
     #[derive(Deserialize)]
     struct Item {
@@ -249,7 +280,8 @@ fn validation_text(detail: &str) -> String {
 /// Returns the beginning of a short text body that is no markup.
 fn foreign_text(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?.trim();
-    let readable = !text.is_empty() && !text.starts_with(['<', '{', '[']) && !text.contains(char::is_control);
+    let readable =
+        !text.is_empty() && !text.starts_with(['<', '{', '[']) && !text.contains(char::is_control);
     readable.then(|| text.chars().take(MAX_FOREIGN_TEXT_CHARS).collect())
 }
 
@@ -278,7 +310,9 @@ const fn kind_of_status(status: u16) -> ErrorKind {
 /// Inside a stream there is no status, only the type.
 fn kind_of_type(name: &str) -> ErrorKind {
     match name {
-        "invalid_request_error" | "BadRequestError" | "exceed_context_size_error" => ErrorKind::Invalid,
+        "invalid_request_error" | "BadRequestError" | "exceed_context_size_error" => {
+            ErrorKind::Invalid
+        }
         "not_found_error" | "NotFoundError" => ErrorKind::NotFound,
         "rate_limit_error" => ErrorKind::TooMany,
         "overloaded_error" | "unavailable_error" => ErrorKind::Unavailable,
@@ -327,7 +361,8 @@ mod tests {
     #[test]
     fn errors_inside_streams_have_the_dialects_frame() {
         let error = ApiError::upstream("node lost").with_retry_after(Duration::from_secs(1));
-        let text = |operation| String::from_utf8(stream_error(operation, &error, "").to_vec()).unwrap();
+        let text =
+            |operation| String::from_utf8(stream_error(operation, &error, "").to_vec()).unwrap();
         assert_eq!(text(Operation::OllamaChat), "{\"error\":\"node lost\"}\n");
         assert_eq!(
             text(Operation::OpenAiChat),
@@ -342,7 +377,13 @@ mod tests {
     #[test]
     fn the_envelopes_of_all_servers_are_read() {
         let cases: [(u16, &str, ErrorKind, &str, Option<&str>); 9] = [
-            (404, r#"{"error":"model 'x' not found"}"#, ErrorKind::NotFound, "model 'x' not found", None),
+            (
+                404,
+                r#"{"error":"model 'x' not found"}"#,
+                ErrorKind::NotFound,
+                "model 'x' not found",
+                None,
+            ),
             (
                 400,
                 r#"{"error":{"message":"bad","type":"BadRequestError","param":null,"code":400}}"#,
@@ -350,7 +391,13 @@ mod tests {
                 "bad",
                 None,
             ),
-            (401, r#"{"error":"Unauthorized"}"#, ErrorKind::Unauthenticated, "Unauthorized", None),
+            (
+                401,
+                r#"{"error":"Unauthorized"}"#,
+                ErrorKind::Unauthenticated,
+                "Unauthorized",
+                None,
+            ),
             (
                 400,
                 r#"{"error":{"code":400,"message":"too long","type":"exceed_context_size_error","n_prompt_tokens":9,"n_ctx":4}}"#,
@@ -365,7 +412,13 @@ mod tests {
                 "Loading model",
                 None,
             ),
-            (401, r#"{"detail":"Invalid API key"}"#, ErrorKind::Unauthenticated, "Invalid API key", None),
+            (
+                401,
+                r#"{"detail":"Invalid API key"}"#,
+                ErrorKind::Unauthenticated,
+                "Invalid API key",
+                None,
+            ),
             (
                 422,
                 r#"{"detail":[{"loc":["body","model"],"msg":"field required","type":"missing"}]}"#,
@@ -390,19 +443,32 @@ mod tests {
         ];
         for (status, body, kind, message, code) in cases {
             let error = decode_error(Dialect::OpenAi, status, body.as_bytes());
-            assert_eq!((error.kind, error.message.as_str(), error.code.as_deref()), (kind, message, code));
+            assert_eq!(
+                (error.kind, error.message.as_str(), error.code.as_deref()),
+                (kind, message, code)
+            );
         }
     }
 
     #[test]
     fn bodies_without_an_envelope_still_explain_something() {
         let text = decode_error(Dialect::Ollama, 404, b"404 page not found");
-        assert_eq!((text.kind, text.message.as_str()), (ErrorKind::NotFound, "404 page not found"));
+        assert_eq!(
+            (text.kind, text.message.as_str()),
+            (ErrorKind::NotFound, "404 page not found")
+        );
         for body in [&b""[..], b"<html>", b"\xff", b"{}"] {
             let error = decode_error(Dialect::OpenAi, 502, body);
-            assert_eq!(error.message, "the node answered with status 502 and no explanation");
+            assert_eq!(
+                error.message,
+                "the node answered with status 502 and no explanation"
+            );
         }
-        let option = decode_error(Dialect::Ollama, 500, br#"{"error":"option \"top_k\" must be of type integer"}"#);
+        let option = decode_error(
+            Dialect::Ollama,
+            500,
+            br#"{"error":"option \"top_k\" must be of type integer"}"#,
+        );
         assert_eq!(option.kind, ErrorKind::Invalid);
     }
 }

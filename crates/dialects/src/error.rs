@@ -47,7 +47,11 @@ impl ApiError {
     /// Makes an error about a field that the node which should serve the request cannot honour.
     pub fn unsupported(field: impl Into<String>, why: &str) -> Self {
         let field = field.into();
-        Self::new(ErrorKind::Unsupported, format!("'{field}' is not supported here: {why}")).with_param(field)
+        Self::new(
+            ErrorKind::Unsupported,
+            format!("'{field}' is not supported here: {why}"),
+        )
+        .with_param(field)
     }
 
     /// Makes an error about a node that answered with something that is not its dialect.
@@ -63,7 +67,9 @@ impl ApiError {
     /// Makes the error for a model that the fleet does not have, in the words of the operation's dialect.
     pub fn model_not_found(operation: Operation, model: &str) -> Self {
         let message = match operation {
-            Operation::OllamaEmbeddings => format!("model \"{model}\" not found, try pulling it first"),
+            Operation::OllamaEmbeddings => {
+                format!("model \"{model}\" not found, try pulling it first")
+            }
             Operation::OllamaChat | Operation::OllamaGenerate | Operation::OllamaEmbed => {
                 format!("model '{model}' not found")
             }
@@ -83,13 +89,19 @@ impl ApiError {
     /// Makes the error for a request that names no model, in the words of the operation's dialect.
     pub fn model_missing(operation: Operation) -> Self {
         match operation {
-            Operation::OllamaGenerate | Operation::OllamaEmbed => Self::model_not_found(operation, ""),
-            Operation::OllamaChat | Operation::OllamaEmbeddings => Self::invalid_field("model", "model is required"),
+            Operation::OllamaGenerate | Operation::OllamaEmbed => {
+                Self::model_not_found(operation, "")
+            }
+            Operation::OllamaChat | Operation::OllamaEmbeddings => {
+                Self::invalid_field("model", "model is required")
+            }
             Operation::AnthropicMessages => Self::invalid_field("model", "model: Field required"),
             Operation::OpenAiChat
             | Operation::OpenAiCompletions
             | Operation::OpenAiEmbeddings
-            | Operation::OpenAiResponses => Self::invalid_field("model", "you must provide a model parameter"),
+            | Operation::OpenAiResponses => {
+                Self::invalid_field("model", "you must provide a model parameter")
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! Cutting a byte stream into frames without copying what arrived in one piece.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memchr_iter;
 
@@ -126,9 +128,7 @@ fn is_blank(line: &[u8]) -> bool {
 
 /// Returns the payload of a frame: the line without its end for NDJSON, the joined `data` fields for SSE. `None` when there
 /// is none (comments, pings, blank lines).
-pub(crate) fn payload(framing: Framing, frame: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
-    use std::borrow::Cow;
-
+pub(crate) fn payload(framing: Framing, frame: &[u8]) -> Option<Cow<'_, [u8]>> {
     if framing == Framing::Ndjson {
         let line = frame.trim_ascii();
         return (!line.is_empty()).then_some(Cow::Borrowed(line));
@@ -136,7 +136,9 @@ pub(crate) fn payload(framing: Framing, frame: &[u8]) -> Option<std::borrow::Cow
     let mut data: Option<Cow<'_, [u8]>> = None;
     for line in frame.split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let Some(value) = line.strip_prefix(b"data:") else { continue };
+        let Some(value) = line.strip_prefix(b"data:") else {
+            continue;
+        };
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match &mut data {
             None => data = Some(Cow::Borrowed(value)),
@@ -148,4 +150,104 @@ pub(crate) fn payload(framing: Framing, frame: &[u8]) -> Option<std::borrow::Cow
         }
     }
     data
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{
+        Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+    };
+
+    use super::*;
+
+    fn split(framing: Framing, chunks: &[&[u8]]) -> (Vec<Bytes>, Option<Bytes>) {
+        let mut splitter = FrameSplitter::new(framing);
+        let mut frames = Vec::new();
+        for chunk in chunks {
+            splitter.push(Bytes::copy_from_slice(chunk));
+            while let Some(frame) = splitter.next_frame().unwrap() {
+                frames.push(frame);
+            }
+        }
+        (frames, splitter.take_rest())
+    }
+
+    #[test]
+    fn events_end_with_their_blank_line_whatever_the_line_ends() {
+        let (frames, rest) = split(
+            Framing::Sse,
+            &[b"data: a\n\nda", b"ta: b\r", b"\n\r\n: ping\n\ndata: c"],
+        );
+        assert_eq!(
+            frames,
+            [&b"data: a\n\n"[..], b"data: b\r\n\r\n", b": ping\n\n"]
+        );
+        assert_eq!(rest.unwrap(), &b"data: c"[..]);
+    }
+
+    #[test]
+    fn lines_end_with_their_line_end() {
+        let (frames, rest) = split(Framing::Ndjson, &[b"{}\n{\"a\"", b":1}\n"]);
+        assert_eq!(frames, [&b"{}\n"[..], b"{\"a\":1}\n"]);
+        assert_eq!(rest, None);
+    }
+
+    #[test]
+    fn a_frame_in_one_chunk_is_not_copied() {
+        let chunk = Bytes::from_static(b"data: a\n\ndata: b\n\n");
+        let mut splitter = FrameSplitter::new(Framing::Sse);
+        splitter.push(chunk.clone());
+        let first = splitter.next_frame().unwrap().unwrap();
+        assert_eq!(first.as_ptr(), chunk.as_ptr());
+    }
+
+    #[test]
+    fn endless_frames_are_refused() {
+        let mut splitter = FrameSplitter::new(Framing::Ndjson).with_max_frame_bytes(8);
+        splitter.push(Bytes::from_static(b"12345"));
+        assert_eq!(splitter.next_frame(), Ok(None));
+        splitter.push(Bytes::from_static(b"6789"));
+        assert_eq!(splitter.next_frame(), Err(FrameTooLarge { max_bytes: 8 }));
+    }
+
+    #[test]
+    fn payloads_join_the_data_lines_and_skip_comments() {
+        let sse =
+            |frame: &'static str| payload(Framing::Sse, frame.as_bytes()).map(Cow::into_owned);
+        assert_eq!(
+            sse("event: x\ndata: {\"a\":\r\ndata:1}\r\n\r\n").unwrap(),
+            b"{\"a\":\n1}"
+        );
+        assert_eq!(sse(": ping\n\n"), None);
+        assert_eq!(payload(Framing::Ndjson, b" \n"), None);
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(&b"data: {}"[..]),
+            Just(&b"\n"[..]),
+            Just(&b"\r\n"[..]),
+            Just(&b"\n\n"[..]),
+            Just(&b": ping"[..]),
+            Just(&b"\r"[..]),
+        ];
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn where_the_stream_is_cut_does_not_matter(body in pieces(), cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..8)) {
+            for framing in [Framing::Sse, Framing::Ndjson] {
+                let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+                at.extend([0, body.len()]);
+                at.sort_unstable();
+                let chunks: Vec<&[u8]> = at.windows(2).map(|pair| &body[pair[0]..pair[1]]).collect();
+                let whole = split(framing, &[&body]);
+                let cut = split(framing, &chunks);
+                prop_assert_eq!(&whole, &cut);
+                let joined: Vec<u8> = cut.0.iter().chain(&cut.1).flat_map(|frame| frame.iter().copied()).collect();
+                prop_assert!(joined == body);
+            }
+        }
+    }
 }

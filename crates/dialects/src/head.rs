@@ -17,6 +17,10 @@ use crate::operation::{Dialect, Operation};
 
 /// What routing must know about a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a request"
+)]
 pub struct Head<'a> {
     /// The model's name.
     pub model: Option<Cow<'a, str>>,
@@ -58,7 +62,9 @@ pub fn read_head(operation: Operation, body: &[u8]) -> Result<Head<'_>, ApiError
     }
     let mut json = serde_json::Deserializer::from_slice(body);
     let read = HeadSeed { operation }.deserialize(&mut json);
-    let raw = read.and_then(|raw| json.end().map(|()| raw)).map_err(|error| wrong_body(&error))?;
+    let raw = read
+        .and_then(|raw| json.end().map(|()| raw))
+        .map_err(|error| wrong_body(&error))?;
     raw.into_head(operation, body)
 }
 
@@ -95,11 +101,16 @@ impl<'a> RawHead<'a> {
     fn into_head(self, operation: Operation, body: &'a [u8]) -> Result<Head<'a>, ApiError> {
         // Go reads keys without case: a second spelling would let a client name one model to us and another to the node.
         if let Some(name) = self.misspelt_model {
-            return Err(ApiError::invalid_field("model", format!("write 'model' instead of '{name}'")));
+            return Err(ApiError::invalid_field(
+                "model",
+                format!("write 'model' instead of '{name}'"),
+            ));
         }
         let model = present(self.model);
         let options: Options = match present(self.options) {
-            Some(raw) if operation.dialect() == Dialect::Ollama => serde_json::from_str(raw.get()).unwrap_or_default(),
+            Some(raw) if operation.dialect() == Dialect::Ollama => {
+                serde_json::from_str(raw.get()).unwrap_or_default()
+            }
             _ => Options::default(),
         };
         let stream_options: StreamOptions = present(self.stream_options)
@@ -108,8 +119,13 @@ impl<'a> RawHead<'a> {
         let prompt = present(self.prompt).map_or(&b""[..], |raw| raw.get().as_bytes());
         Ok(Head {
             model_span: model.and_then(|raw| span_in(body, raw.get())),
-            model: model.map(|raw| field::<Text<'a>>("model", raw)).transpose()?.map(|text| text.0),
-            stream: present(self.stream).map(|raw| field("stream", raw)).transpose()?,
+            model: model
+                .map(|raw| field::<Text<'a>>("model", raw))
+                .transpose()?
+                .map(|text| text.0),
+            stream: present(self.stream)
+                .map(|raw| field("stream", raw))
+                .transpose()?,
             include_usage: stream_options.include_usage.unwrap_or(false),
             prompt,
             num_ctx: options.num_ctx.and_then(whole),
@@ -119,7 +135,9 @@ impl<'a> RawHead<'a> {
                 .and_then(whole),
             has_tools: present(self.tools).is_some_and(|raw| !is_empty(raw.get().as_bytes())),
             has_format: present(self.format).is_some_and(|raw| has_shape(operation, raw.get())),
-            has_images: self.images || IMAGE.find(prompt).is_some() || INPUT_IMAGE.find(prompt).is_some(),
+            has_images: self.images
+                || IMAGE.find(prompt).is_some()
+                || INPUT_IMAGE.find(prompt).is_some(),
             has_empty_prompt: is_empty(prompt),
         })
     }
@@ -176,9 +194,15 @@ struct HeadSeed {
 impl HeadSeed {
     fn prompt_field(&self) -> &'static str {
         match self.operation {
-            Operation::OllamaChat | Operation::OpenAiChat | Operation::AnthropicMessages => "messages",
-            Operation::OllamaGenerate | Operation::OllamaEmbeddings | Operation::OpenAiCompletions => "prompt",
-            Operation::OllamaEmbed | Operation::OpenAiEmbeddings | Operation::OpenAiResponses => "input",
+            Operation::OllamaChat | Operation::OpenAiChat | Operation::AnthropicMessages => {
+                "messages"
+            }
+            Operation::OllamaGenerate
+            | Operation::OllamaEmbeddings
+            | Operation::OpenAiCompletions => "prompt",
+            Operation::OllamaEmbed | Operation::OpenAiEmbeddings | Operation::OpenAiResponses => {
+                "input"
+            }
         }
     }
 }
@@ -207,13 +231,16 @@ impl<'de> Visitor<'de> for HeadSeed {
                 "stream" => &mut head.stream,
                 "stream_options" => &mut head.stream_options,
                 "options" => &mut head.options,
-                "max_tokens" | "max_completion_tokens" | "max_output_tokens" => &mut head.max_tokens,
+                "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {
+                    &mut head.max_tokens
+                }
                 "tools" => &mut head.tools,
                 "format" | "response_format" | "text" | "output_config" => &mut head.format,
                 name if name == prompt_field => &mut head.prompt,
                 "images" => {
                     let raw: &RawValue = map.next_value()?;
-                    head.images = present(Some(raw)).is_some_and(|raw| !is_empty(raw.get().as_bytes()));
+                    head.images =
+                        present(Some(raw)).is_some_and(|raw| !is_empty(raw.get().as_bytes()));
                     continue;
                 }
                 name => {
@@ -233,7 +260,9 @@ impl<'de> Visitor<'de> for HeadSeed {
 #[cfg(test)]
 mod tests {
     use primitives::ErrorKind;
-    use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_assume, prop_oneof, proptest};
+    use proptest::prelude::{
+        Just, Strategy, any, prop_assert_eq, prop_assume, prop_oneof, proptest,
+    };
 
     use super::*;
 
@@ -252,10 +281,14 @@ mod tests {
 
     #[test]
     fn openai_fields_are_found_under_their_names() {
-        let body = br#"{"model":"m","input":[ ],"max_output_tokens":7,"text":{"format":{"type":"text"}},
+        let body =
+            br#"{"model":"m","input":[ ],"max_output_tokens":7,"text":{"format":{"type":"text"}},
             "stream":true,"stream_options":{"include_usage":true}}"#;
         let head = read_head(Operation::OpenAiResponses, body).unwrap();
-        assert_eq!((head.max_tokens, head.stream, head.include_usage), (Some(7), Some(true), true));
+        assert_eq!(
+            (head.max_tokens, head.stream, head.include_usage),
+            (Some(7), Some(true), true)
+        );
         assert!(head.has_empty_prompt && !head.has_format && !head.has_tools);
     }
 
@@ -263,11 +296,19 @@ mod tests {
     fn wrong_bodies_are_refused_with_a_reason() {
         let refused = |body: &[u8]| read_head(Operation::OpenAiChat, body).unwrap_err();
         assert_eq!(refused(b"  ").message, "missing request body");
-        for body in [&b"{"[..], b"[]", b"{\"model\":\"m\"} x", b"{\"messages\":[\"\xff\"]}"] {
+        for body in [
+            &b"{"[..],
+            b"[]",
+            b"{\"model\":\"m\"} x",
+            b"{\"messages\":[\"\xff\"]}",
+        ] {
             assert_eq!(refused(body).kind, ErrorKind::Invalid);
         }
         assert_eq!(refused(br#"{"model":7}"#).param.as_deref(), Some("model"));
-        assert_eq!(refused(br#"{"stream":"yes"}"#).param.as_deref(), Some("stream"));
+        assert_eq!(
+            refused(br#"{"stream":"yes"}"#).param.as_deref(),
+            Some("stream")
+        );
         assert_eq!(
             refused(br#"{"model":"mine","Model":"theirs"}"#).message,
             "write 'model' instead of 'Model'"
@@ -277,8 +318,14 @@ mod tests {
     #[test]
     fn another_model_is_spliced_in() {
         let body = br#"{"a":1, "model": "m" ,"b":2}"#;
-        let span = read_head(Operation::OpenAiChat, body).unwrap().model_span.unwrap();
-        assert_eq!(&replace_model(body, span, "n\"x")[..], br#"{"a":1, "model": "n\"x" ,"b":2}"#);
+        let span = read_head(Operation::OpenAiChat, body)
+            .unwrap()
+            .model_span
+            .unwrap();
+        assert_eq!(
+            &replace_model(body, span, "n\"x")[..],
+            br#"{"a":1, "model": "n\"x" ,"b":2}"#
+        );
         assert_eq!(&replace_model(body, 90..95, "n")[..], body);
     }
 

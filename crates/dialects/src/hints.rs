@@ -25,7 +25,6 @@ const OLLAMA: &[(&str, Droppable)] = &[
     ("truncate", Droppable::Always),
     ("shift", Droppable::Always),
     ("_debug_render_only", Droppable::Only(&["false"])),
-    ("draft_num_predict", Droppable::Always),
 ];
 
 const OPENAI: &[(&str, Droppable)] = &[
@@ -66,7 +65,10 @@ pub(crate) fn drop_extensions(source: Operation, extensions: &Fields) -> Result<
         Dialect::OpenAi => OPENAI,
         Dialect::Anthropic => ANTHROPIC,
     };
-    match extensions.iter().find(|(name, value)| !may_drop(table, name, value)) {
+    match extensions
+        .iter()
+        .find(|(name, value)| !may_drop(table, name, value))
+    {
         None => Ok(()),
         Some((name, _)) => Err(ApiError::unsupported(
             name,

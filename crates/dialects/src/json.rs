@@ -111,7 +111,11 @@ impl Fields {
 
     /// Finds the value of the last field with this name.
     pub fn find(&self, name: &str) -> Option<&Json> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
+        self.0
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
     }
 
     /// Returns names and values in order.
@@ -169,7 +173,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
                 let mut fields = Vec::with_capacity(map.size_hint().unwrap_or(8));
-                while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+                while let Some((Text(name), value)) =
+                    map.next_entry::<Text<'de>, &'de RawValue>()?
+                {
                     if value.get() != "null" {
                         fields.push((name, value));
                     }
@@ -203,5 +209,7 @@ pub(crate) fn body_object(body: &[u8]) -> Result<Object<'_>, ApiError> {
 
 /// Says what is wrong with a whole body.
 pub(crate) fn wrong_body(error: &serde_json::Error) -> ApiError {
-    ApiError::invalid(format!("the request body is not valid JSON of the right shape: {error}"))
+    ApiError::invalid(format!(
+        "the request body is not valid JSON of the right shape: {error}"
+    ))
 }

@@ -28,3 +28,19 @@ impl fmt::Display for ModelName {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_model_are_equal() {
+        assert_eq!(ModelName::new("Mistral"), ModelName::new("mistral:latest"));
+        assert_eq!(
+            ModelName::new("hf.co:443/Org/M").as_str(),
+            "hf.co:443/org/m:latest"
+        );
+        assert_ne!(ModelName::new("m:7b"), ModelName::new("m"));
+        assert_eq!(ModelName::new("").as_str(), "");
+    }
+}

@@ -9,6 +9,10 @@ use crate::operation::{Operation, Task};
 
 /// What was seen of a response so far.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a response"
+)]
 pub struct Observed {
     /// The answer's text so far, up to the observer's bound.
     pub text: String,
@@ -39,12 +43,11 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Returns how many tokens have probably reached the client: as the node counted them, else one per content frame.
+    /// Returns how many tokens have probably reached the client: as the node counted them, but at
+    /// least one per content frame.
     pub fn emitted_tokens(&self) -> u64 {
-        self.usage
-            .map(|usage| usage.completion_tokens)
-            .filter(|tokens| *tokens > 0)
-            .unwrap_or(self.content_frames)
+        let counted = self.usage.map_or(0, |usage| usage.completion_tokens);
+        counted.max(self.content_frames)
     }
 
     fn event(&mut self, event: &Event, max_text_bytes: usize) {
@@ -237,13 +240,17 @@ mod tests {
         assert_eq!(observer.frame(&chunk("Hello")), FrameKind::Content);
         assert_eq!(observer.frame(&chunk(" you")), FrameKind::Content);
         assert_eq!(observer.frame(b": keep-alive\n\n"), FrameKind::KeepAlive);
-        let usage = b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2}}\n\n";
+        let usage =
+            b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2}}\n\n";
         assert_eq!(observer.frame(usage), FrameKind::UsageOnly);
         assert!(!observer.state().complete);
         assert_eq!(observer.frame(b"data: [DONE]\n\n"), FrameKind::End);
         let seen = observer.into_state();
         assert_eq!((seen.text.as_str(), seen.content_frames), ("Hello you", 2));
-        assert_eq!((seen.id.as_deref(), seen.created), (Some("chatcmpl-7"), Some(9)));
+        assert_eq!(
+            (seen.id.as_deref(), seen.created),
+            (Some("chatcmpl-7"), Some(9))
+        );
         assert_eq!(seen.usage.unwrap().completion_tokens, 2);
         assert!(seen.complete);
     }
@@ -271,16 +278,28 @@ mod tests {
         let mut observer = Observer::new(Operation::OllamaChat);
         assert_eq!(observer.frame(b"{\"error\":\"gone\"}\n"), FrameKind::Error);
         let mut observer = Observer::new(Operation::OllamaGenerate);
-        assert_eq!(observer.frame(b"{\"response\":\"\",\"done\":true,\"eval_count\":1}\n"), FrameKind::End);
+        assert_eq!(
+            observer.frame(b"{\"response\":\"\",\"done\":true,\"eval_count\":1}\n"),
+            FrameKind::End
+        );
     }
 
     #[test]
     fn whole_bodies_tell_their_usage() {
         let chat = br#"{"id":"c","model":"m","choices":[{"index":0,"message":{"content":"long"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
         let seen = Observer::whole(Operation::OpenAiChat, chat);
-        assert_eq!((seen.usage.unwrap().completion_tokens, seen.text.as_str()), (2, ""));
+        assert_eq!(
+            (seen.usage.unwrap().completion_tokens, seen.text.as_str()),
+            (2, "")
+        );
         assert_eq!(seen.finish, Some(FinishReason::Stop));
         let embed = br#"{"model":"m","embeddings":[[1,2]],"prompt_eval_count":5}"#;
-        assert_eq!(Observer::whole(Operation::OllamaEmbed, embed).usage.unwrap().prompt_tokens, 5);
+        assert_eq!(
+            Observer::whole(Operation::OllamaEmbed, embed)
+                .usage
+                .unwrap()
+                .prompt_tokens,
+            5
+        );
     }
 }

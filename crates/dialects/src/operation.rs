@@ -104,10 +104,14 @@ impl Operation {
     /// Returns the dialect to which the route belongs.
     pub const fn dialect(self) -> Dialect {
         match self {
-            Self::OllamaChat | Self::OllamaGenerate | Self::OllamaEmbed | Self::OllamaEmbeddings => Dialect::Ollama,
-            Self::OpenAiChat | Self::OpenAiCompletions | Self::OpenAiEmbeddings | Self::OpenAiResponses => {
-                Dialect::OpenAi
-            }
+            Self::OllamaChat
+            | Self::OllamaGenerate
+            | Self::OllamaEmbed
+            | Self::OllamaEmbeddings => Dialect::Ollama,
+            Self::OpenAiChat
+            | Self::OpenAiCompletions
+            | Self::OpenAiEmbeddings
+            | Self::OpenAiResponses => Dialect::OpenAi,
             Self::AnthropicMessages => Dialect::Anthropic,
         }
     }
@@ -129,13 +133,18 @@ impl Operation {
 
     /// Finds the operation with exactly this path.
     pub fn from_path(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|operation| operation.path() == path)
+        Self::ALL
+            .into_iter()
+            .find(|operation| operation.path() == path)
     }
 
     /// Returns the kind of model work.
     pub const fn task(self) -> Task {
         match self {
-            Self::OllamaChat | Self::OpenAiChat | Self::OpenAiResponses | Self::AnthropicMessages => Task::Chat,
+            Self::OllamaChat
+            | Self::OpenAiChat
+            | Self::OpenAiResponses
+            | Self::AnthropicMessages => Task::Chat,
             Self::OllamaGenerate | Self::OpenAiCompletions => Task::Completion,
             Self::OllamaEmbed | Self::OllamaEmbeddings | Self::OpenAiEmbeddings => Task::Embedding,
         }

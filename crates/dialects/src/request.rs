@@ -33,27 +33,37 @@ pub fn decode_request(operation: Operation, body: &[u8]) -> Result<Request, ApiE
 /// in `hints` and in the module documents of each dialect name.
 pub fn encode_request(target: &Target, request: &Request) -> Result<Bytes, ApiError> {
     match (target.operation, request) {
-        (Operation::OllamaChat, Request::Chat(chat)) => ollama::write_chat(target, chat),
-        (Operation::OllamaChat, Request::Completion(completion)) => ollama::write_chat(target, &completion.to_chat()?),
-        (Operation::OllamaGenerate, Request::Completion(completion)) => ollama::write_generate(target, completion),
-        (Operation::OllamaEmbed | Operation::OllamaEmbeddings, Request::Embed(embed)) => {
-            ollama::write_embed(target, embed)
+        (Operation::OllamaChat, Request::Chat(chat)) => ollama::write_chat(*target, chat),
+        (Operation::OllamaChat, Request::Completion(completion)) => {
+            ollama::write_chat(*target, &completion.to_chat()?)
         }
-        (Operation::OpenAiChat, Request::Chat(chat)) => openai::write_chat_request(target, chat),
+        (Operation::OllamaGenerate, Request::Completion(completion)) => {
+            ollama::write_generate(*target, completion)
+        }
+        (Operation::OllamaEmbed | Operation::OllamaEmbeddings, Request::Embed(embed)) => {
+            ollama::write_embed(*target, embed)
+        }
+        (Operation::OpenAiChat, Request::Chat(chat)) => openai::write_chat_request(*target, chat),
         (Operation::OpenAiChat, Request::Completion(completion)) => {
-            openai::write_chat_request(target, &completion.to_chat()?)
+            openai::write_chat_request(*target, &completion.to_chat()?)
         }
         (Operation::OpenAiCompletions, Request::Completion(completion)) => {
-            openai::write_completion_request(target, completion)
+            openai::write_completion_request(*target, completion)
         }
-        (Operation::OpenAiEmbeddings, Request::Embed(embed)) => openai::write_embed_request(target, embed),
-        (Operation::AnthropicMessages, Request::Chat(chat)) => anthropic::write_chat(target, chat),
+        (Operation::OpenAiEmbeddings, Request::Embed(embed)) => {
+            openai::write_embed_request(*target, embed)
+        }
+        (Operation::AnthropicMessages, Request::Chat(chat)) => anthropic::write_chat(*target, chat),
         (Operation::AnthropicMessages, Request::Completion(completion)) => {
-            anthropic::write_chat(target, &completion.to_chat()?)
+            anthropic::write_chat(*target, &completion.to_chat()?)
         }
         (operation, _) => Err(ApiError::unsupported(
             "model",
-            &format!("a request to {} cannot be served by {}", request.source().path(), operation.path()),
+            &format!(
+                "a request to {} cannot be served by {}",
+                request.source().path(),
+                operation.path()
+            ),
         )),
     }
 }

@@ -50,8 +50,16 @@ impl ServerKind {
     /// Names the sampling settings beyond OpenAI's own that the server's OpenAI routes honour.
     pub(crate) const fn extra_sampling(self) -> &'static [&'static str] {
         match self {
-            Self::Vllm | Self::SgLang | Self::LlamaCppPython | Self::LmStudio => &["top_k", "min_p", "repeat_penalty"],
-            Self::LlamaServer | Self::Remuda => &["top_k", "min_p", "typical_p", "repeat_penalty", "repeat_last_n"],
+            Self::Vllm | Self::SgLang | Self::LlamaCppPython | Self::LmStudio => {
+                &["top_k", "min_p", "repeat_penalty"]
+            }
+            Self::LlamaServer | Self::Remuda => &[
+                "top_k",
+                "min_p",
+                "typical_p",
+                "repeat_penalty",
+                "repeat_last_n",
+            ],
             Self::Ollama | Self::Other => &[],
         }
     }
@@ -66,14 +74,22 @@ impl ServerKind {
 
     /// Tells whether the server's completions route fills text in before a suffix.
     pub(crate) const fn fills_in(self) -> bool {
-        matches!(self, Self::Ollama | Self::LlamaCppPython | Self::Remuda | Self::Other)
+        matches!(
+            self,
+            Self::Ollama | Self::LlamaCppPython | Self::Remuda | Self::Other
+        )
     }
 
     /// Tells whether the server has `/v1/responses`.
     const fn has_responses(self) -> bool {
         matches!(
             self,
-            Self::Ollama | Self::Vllm | Self::LlamaServer | Self::SgLang | Self::LmStudio | Self::Remuda
+            Self::Ollama
+                | Self::Vllm
+                | Self::LlamaServer
+                | Self::SgLang
+                | Self::LmStudio
+                | Self::Remuda
         )
     }
 
@@ -100,9 +116,13 @@ pub struct Target {
 /// The same operation means that bytes may pass (after [`crate::check_passthrough`]). Any other means: decode the request
 /// and ask [`Request::operation_on`], which also knows what the request needs.
 pub fn native_operation(client: Operation, server: ServerKind, node: Dialect) -> Operation {
-    let ollama_api = node == Dialect::Ollama || matches!(server, ServerKind::Ollama | ServerKind::Remuda);
+    let ollama_api =
+        node == Dialect::Ollama || matches!(server, ServerKind::Ollama | ServerKind::Remuda);
     match client {
-        Operation::OllamaChat | Operation::OllamaGenerate | Operation::OllamaEmbed | Operation::OllamaEmbeddings
+        Operation::OllamaChat
+        | Operation::OllamaGenerate
+        | Operation::OllamaEmbed
+        | Operation::OllamaEmbeddings
             if ollama_api =>
         {
             client
@@ -112,8 +132,12 @@ pub fn native_operation(client: Operation, server: ServerKind, node: Dialect) ->
         {
             client
         }
-        Operation::OpenAiResponses if node != Dialect::Anthropic && server.has_responses() => client,
-        Operation::AnthropicMessages if node == Dialect::Anthropic || server.has_messages() => client,
+        Operation::OpenAiResponses if node != Dialect::Anthropic && server.has_responses() => {
+            client
+        }
+        Operation::AnthropicMessages if node == Dialect::Anthropic || server.has_messages() => {
+            client
+        }
         _ => translated_operation(client, ollama_api, node),
     }
 }
@@ -140,7 +164,8 @@ impl Request {
     /// Where the client's own route does not fit, chat goes to the node's chat route; a raw prompt, one with a suffix, or a
     /// continued raw completion goes to its completion route.
     pub fn operation_on(&self, server: ServerKind, node: Dialect) -> Operation {
-        let ollama_api = node == Dialect::Ollama || matches!(server, ServerKind::Ollama | ServerKind::Remuda);
+        let ollama_api =
+            node == Dialect::Ollama || matches!(server, ServerKind::Ollama | ServerKind::Remuda);
         let native = native_operation(self.source(), server, node);
         match self {
             Self::Completion(completion) => {
@@ -161,7 +186,10 @@ impl Request {
                     native
                 }
             }
-            Self::Chat(chat) if native == Operation::OpenAiResponses || chat.source == Operation::OllamaGenerate => {
+            Self::Chat(chat)
+                if native == Operation::OpenAiResponses
+                    || chat.source == Operation::OllamaGenerate =>
+            {
                 // Responses are passed to nodes or translated, never re-encoded.
                 translated_operation(Operation::OpenAiChat, ollama_api, node)
             }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub struct ModelCard {
     /// The name that requests use: the file's stem in lower case.
     pub name: String,
-    /// BLAKE3 of the file's header and size, 64 hexadecimal digits. Equal files have equal digests.
+    /// BLAKE3 over the size, the header and samples of the weights, 64 hexadecimal digits. Equal files have equal digests.
     pub digest: String,
     /// Size of the file, or of all files of a directory model.
     pub size_bytes: u64,

@@ -25,7 +25,9 @@ pub(crate) type Catalogue = BTreeMap<String, (ModelCard, Source)>;
 /// Brings a model's name into the form in which names are compared: lower case, without `:latest`.
 pub(crate) fn normalised_name(name: &str) -> String {
     let name = name.trim().to_lowercase();
-    name.strip_suffix(":latest").map(str::to_owned).unwrap_or(name)
+    name.strip_suffix(":latest")
+        .map(str::to_owned)
+        .unwrap_or(name)
 }
 
 /// Inspects everything that is configured.
@@ -34,7 +36,9 @@ pub(crate) fn inspect_all(config: &EngineConfig) -> (Catalogue, Vec<LoadReport>)
     let mut reports = Vec::new();
     let mut add = |name: String, path: Option<PathBuf>, source: Source| {
         let card = if catalogue.contains_key(&name) {
-            Err(Refusal(format!("another model is already named '{name}': rename the file")))
+            Err(Refusal(format!(
+                "another model is already named '{name}': rename the file"
+            )))
         } else {
             inspect(&name, path.clone(), &source, config)
         };
@@ -48,18 +52,29 @@ pub(crate) fn inspect_all(config: &EngineConfig) -> (Catalogue, Vec<LoadReport>)
                 LoadOutcome::Refused(reason)
             }
         };
-        reports.push(LoadReport { name, path, outcome });
+        reports.push(LoadReport {
+            name,
+            path,
+            outcome,
+        });
     };
     if config.demo {
         add(DEMO_NAME.to_owned(), None, Source::Embedded(DEMO));
     }
     for path in &config.models {
-        add(file_name(path), Some(path.clone()), Source::Path(path.clone()));
+        add(
+            file_name(path),
+            Some(path.clone()),
+            Source::Path(path.clone()),
+        );
     }
     if let Some(directory) = &config.models_dir {
         match list_files(directory) {
             Ok(paths) => {
-                for path in paths.into_iter().filter(|path| !config.models.contains(path)) {
+                for path in paths
+                    .into_iter()
+                    .filter(|path| !config.models.contains(path))
+                {
                     add(file_name(&path), Some(path.clone()), Source::Path(path));
                 }
             }
@@ -74,8 +89,14 @@ pub(crate) fn inspect_all(config: &EngineConfig) -> (Catalogue, Vec<LoadReport>)
 }
 
 fn file_name(path: &Path) -> String {
-    let is_file = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
-    let name = if is_file { path.file_stem() } else { path.file_name() };
+    let is_file = path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+    let name = if is_file {
+        path.file_stem()
+    } else {
+        path.file_name()
+    };
     normalised_name(&name.map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy()))
 }
 
@@ -88,7 +109,10 @@ fn list_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = entries
         .map(|entry| entry.map(|entry| entry.path()))
         .filter(|path| {
-            let is_model = |path: &PathBuf| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"));
+            let is_model = |path: &PathBuf| {
+                path.extension()
+                    .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+            };
             path.as_ref().map_or(true, is_model)
         })
         .take(MOST_FILES)
@@ -97,24 +121,51 @@ fn list_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn inspect(name: &str, path: Option<PathBuf>, source: &Source, config: &EngineConfig) -> Result<ModelCard, Refusal> {
+fn inspect(
+    name: &str,
+    path: Option<PathBuf>,
+    source: &Source,
+    config: &EngineConfig,
+) -> Result<ModelCard, Refusal> {
     match &path {
         Some(directory) if directory.is_dir() => inspect_directory(name, directory, config),
         _ => inspect_file(name, path, source, config),
     }
 }
 
-fn inspect_file(name: &str, path: Option<PathBuf>, source: &Source, config: &EngineConfig) -> Result<ModelCard, Refusal> {
+fn inspect_file(
+    name: &str,
+    path: Option<PathBuf>,
+    source: &Source,
+    config: &EngineConfig,
+) -> Result<ModelCard, Refusal> {
     let mut file = GgufFile::open(source)?;
     let family = file.metadata.text("general.architecture")?.to_owned();
-    let chat_template = file.metadata.find_text("tokenizer.chat_template").map(str::to_owned);
+    let chat_template = file
+        .metadata
+        .find_text("tokenizer.chat_template")
+        .map(str::to_owned);
     let (context, width, capabilities) = if family == ENCODER {
         let spec = EncoderSpec::read(&file)?;
-        (spec.context, spec.width, Capabilities { completion: false, embedding: true })
+        (
+            spec.context,
+            spec.width,
+            Capabilities {
+                completion: false,
+                embedding: true,
+            },
+        )
     } else {
         let spec = DecoderSpec::read(&file)?;
         Template::parse(chat_template.as_deref(), "", "", config.clock.clone())?;
-        (spec.context, spec.width, Capabilities { completion: true, embedding: false })
+        (
+            spec.context,
+            spec.width,
+            Capabilities {
+                completion: true,
+                embedding: false,
+            },
+        )
     };
     Tokenizer::check(&file.metadata)?;
     Ok(ModelCard {
@@ -133,7 +184,11 @@ fn inspect_file(name: &str, path: Option<PathBuf>, source: &Source, config: &Eng
     })
 }
 
-fn inspect_directory(name: &str, directory: &Path, config: &EngineConfig) -> Result<ModelCard, Refusal> {
+fn inspect_directory(
+    name: &str,
+    directory: &Path,
+    config: &EngineConfig,
+) -> Result<ModelCard, Refusal> {
     let spec = EncoderSpec::read_directory(directory)?;
     Tokenizer::from_directory(directory)?;
     let weights = directory.join("model.safetensors");
@@ -142,7 +197,8 @@ fn inspect_directory(name: &str, directory: &Path, config: &EngineConfig) -> Res
         .len();
     let mut hasher = blake3::Hasher::new();
     hasher.update(&size_bytes.to_le_bytes());
-    let config_text = std::fs::read(directory.join("config.json")).map_err(|error| Refusal(error.to_string()))?;
+    let config_text =
+        std::fs::read(directory.join("config.json")).map_err(|error| Refusal(error.to_string()))?;
     hasher.update(&config_text);
     Ok(ModelCard {
         name: name.to_owned(),
@@ -153,7 +209,10 @@ fn inspect_directory(name: &str, directory: &Path, config: &EngineConfig) -> Res
         quantization: "F32".to_owned(),
         context_length: spec.context.min(config.max_context),
         embedding_length: spec.width,
-        capabilities: Capabilities { completion: false, embedding: true },
+        capabilities: Capabilities {
+            completion: false,
+            embedding: true,
+        },
         chat_template: None,
         loaded: false,
         path: Some(directory.to_owned()),
@@ -168,7 +227,13 @@ mod tests {
     fn names_are_compared_without_case_and_default_tag() {
         assert_eq!(normalised_name(" Remuda-Demo:latest"), "remuda-demo");
         assert_eq!(normalised_name("a:7b"), "a:7b");
-        assert_eq!(file_name(Path::new("/models/Qwen3-0.6B-Q8_0.GGUF")), "qwen3-0.6b-q8_0");
-        assert_eq!(file_name(Path::new("/models/all-MiniLM-L6-v2")), "all-minilm-l6-v2");
+        assert_eq!(
+            file_name(Path::new("/models/Qwen3-0.6B-Q8_0.GGUF")),
+            "qwen3-0.6b-q8_0"
+        );
+        assert_eq!(
+            file_name(Path::new("/models/all-MiniLM-L6-v2")),
+            "all-minilm-l6-v2"
+        );
     }
 }

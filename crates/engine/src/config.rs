@@ -15,8 +15,10 @@ pub struct EngineConfig {
     pub models_dir: Option<PathBuf>,
     /// Whether the built-in model `remuda-demo` is served.
     pub demo: bool,
-    /// Compute threads. `None` means physical cores minus one, at least 1 and at most 8.
+    /// Compute threads; `None` means physical cores minus one, at least 1 and at most 8.
     ///
+    /// The program passes this to [`crate::reserve_compute_threads`] first thing in `main`: the number is one for the whole
+    /// process and cannot be changed once threads run, so [`crate::Engine::start`] does not look at it.
     pub threads: Option<usize>,
     /// How many sequences one model computes at the same time (at least 1).
     pub max_sequences: usize,

@@ -51,12 +51,22 @@ impl Engine {
     pub fn start(config: &EngineConfig) -> (Self, Vec<LoadReport>) {
         let (catalogue, reports) = inspect_all(config);
         let max_sequences = config.max_sequences.max(1);
-        let places = max_sequences.saturating_add(config.max_waiting).min(Semaphore::MAX_PERMITS);
+        let places = max_sequences
+            .saturating_add(config.max_waiting)
+            .min(Semaphore::MAX_PERMITS);
         let models = catalogue
             .into_iter()
             .map(|(name, (card, source))| {
                 let places = Arc::new(Semaphore::new(places));
-                (name, Model { card, source, queue: Arc::default(), places })
+                (
+                    name,
+                    Model {
+                        card,
+                        source,
+                        queue: Arc::default(),
+                        places,
+                    },
+                )
             })
             .collect();
         let limits = Limits {
@@ -65,12 +75,20 @@ impl Engine {
             idle_unload: config.idle_unload,
             clock: config.clock.clone(),
         };
-        (Self { shared: Arc::new(Shared { models, limits }) }, reports)
+        (
+            Self {
+                shared: Arc::new(Shared { models, limits }),
+            },
+            reports,
+        )
     }
 
     /// Lists the served models, sorted by name.
     pub fn models(&self) -> Vec<ModelCard> {
-        let card = |model: &Model| ModelCard { loaded: model.queue.is_loaded(), ..model.card.clone() };
+        let card = |model: &Model| ModelCard {
+            loaded: model.queue.is_loaded(),
+            ..model.card.clone()
+        };
         self.shared.models.values().map(card).collect()
     }
 
@@ -82,7 +100,15 @@ impl Engine {
         let (events, receiver) = mpsc::channel(EVENT_BUFFER);
         let (accepted, outcome) = oneshot::channel();
         let submitted = self.clock().monotonic();
-        self.submit(model, Job::Generate(Box::new(GenerateJob { request, events, accepted, submitted })));
+        self.submit(
+            model,
+            Job::Generate(Box::new(GenerateJob {
+                request,
+                events,
+                accepted,
+                submitted,
+            })),
+        );
         outcome.await.unwrap_or_else(|_| Err(gone()))?;
         Ok(Generation::new(receiver, place))
     }
@@ -100,7 +126,14 @@ impl Engine {
         let place = model.take_place()?;
         let (reply, outcome) = oneshot::channel();
         let submitted = self.clock().monotonic();
-        self.submit(model, Job::Embed(EmbedJob { request, reply, submitted }));
+        self.submit(
+            model,
+            Job::Embed(EmbedJob {
+                request,
+                reply,
+                submitted,
+            }),
+        );
         let embeddings = outcome.await.unwrap_or_else(|_| Err(gone()));
         drop(place);
         embeddings
@@ -145,7 +178,12 @@ impl Engine {
 
     fn submit(&self, model: &Model, job: Job) {
         if model.queue.push(job) {
-            start(&model.card.name, model.source.clone(), model.queue.clone(), self.shared.limits.clone());
+            start(
+                &model.card.name,
+                model.source.clone(),
+                &model.queue,
+                self.shared.limits.clone(),
+            );
         }
     }
 
@@ -156,7 +194,10 @@ impl Engine {
 
 impl Model {
     fn take_place(&self) -> Result<OwnedSemaphorePermit, EngineError> {
-        self.places.clone().try_acquire_owned().map_err(|_| EngineError::Busy(self.card.name.clone()))
+        self.places
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| EngineError::Busy(self.card.name.clone()))
     }
 }
 

@@ -50,7 +50,9 @@ impl Classify for EngineError {
                 "the prompt has {prompt} tokens but the context holds {context}: shorten the prompt or raise num_ctx"
             ),
             Self::Busy(name) => format!("model '{name}' is busy: try again shortly"),
-            Self::Failed(_) => "the embedded engine failed to compute an answer: see the server's log".to_owned(),
+            Self::Failed(_) => {
+                "the embedded engine failed to compute an answer: see the server's log".to_owned()
+            }
             Self::Unsupported(_) | Self::Invalid(_) => self.to_string(),
         }
     }

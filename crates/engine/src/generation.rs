@@ -85,7 +85,10 @@ pub struct Generation {
 }
 
 impl Generation {
-    pub(crate) fn new(events: mpsc::Receiver<GenerationEvent>, permit: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(
+        events: mpsc::Receiver<GenerationEvent>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         Self {
             events,
             permit: Some(permit),
@@ -96,7 +99,9 @@ impl Generation {
     pub async fn next(&mut self) -> Option<GenerationEvent> {
         self.permit.as_ref()?;
         let event = self.events.recv().await.unwrap_or_else(|| {
-            GenerationEvent::Failed(EngineError::Failed("the model was unloaded or its thread ended".to_owned()))
+            GenerationEvent::Failed(EngineError::Failed(
+                "the model was unloaded or its thread ended".to_owned(),
+            ))
         });
         if !matches!(event, GenerationEvent::Text { .. }) {
             self.permit = None;

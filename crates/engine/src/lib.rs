@@ -27,6 +27,10 @@ pub use card::{Capabilities, LoadOutcome, LoadReport, ModelCard};
 pub use config::EngineConfig;
 pub use engine::Engine;
 pub use error::EngineError;
-pub use generation::{Alternative, Generation, GenerationEvent, GenerationStats, StopReason, TokenLogprob};
-pub use request::{ChatPrompt, ChatTurn, EmbedRequest, Embeddings, GenerateRequest, Prompt, SamplingParams};
+pub use generation::{
+    Alternative, Generation, GenerationEvent, GenerationStats, StopReason, TokenLogprob,
+};
+pub use request::{
+    ChatPrompt, ChatTurn, EmbedRequest, Embeddings, GenerateRequest, Prompt, SamplingParams,
+};
 pub use threads::reserve_compute_threads;

@@ -24,14 +24,21 @@ pub(crate) struct Loaded {
 /// What the model computes.
 pub(crate) enum Body {
     /// Generates text.
-    Decoder { model: Box<Decoder>, template: Box<Template> },
+    Decoder {
+        model: Box<Decoder>,
+        template: Box<Template>,
+    },
     /// Embeds text.
     Encoder(Box<Encoder>),
 }
 
 impl Loaded {
     /// Reads a model into memory. The file is checked again: it may have changed since the engine started.
-    pub(crate) fn load(source: &Source, max_context: usize, clock: &Arc<dyn Clock>) -> Result<Self, Refusal> {
+    pub(crate) fn load(
+        source: &Source,
+        max_context: usize,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, Refusal> {
         if let Source::Path(path) = source
             && path.is_dir()
         {
@@ -45,7 +52,10 @@ impl Loaded {
         let tokenizer = Tokenizer::from_gguf(&file)?;
         if file.metadata.find_text("general.architecture") == Some(ENCODER) {
             let spec = EncoderSpec::read(&file)?;
-            return Ok(Self { tokenizer, body: Body::Encoder(Box::new(Encoder::load(spec, &mut file)?)) });
+            return Ok(Self {
+                tokenizer,
+                body: Body::Encoder(Box::new(Encoder::load(spec, &mut file)?)),
+            });
         }
         let spec = DecoderSpec::read(&file)?;
         let template = Template::parse(
@@ -56,6 +66,12 @@ impl Loaded {
         )?;
         let context = spec.context.min(max_context);
         let model = Box::new(Decoder::load(spec, &mut file, context)?);
-        Ok(Self { tokenizer, body: Body::Decoder { model, template: Box::new(template) } })
+        Ok(Self {
+            tokenizer,
+            body: Body::Decoder {
+                model,
+                template: Box::new(template),
+            },
+        })
     }
 }

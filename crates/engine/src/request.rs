@@ -124,10 +124,15 @@ impl SamplingParams {
             ("frequency_penalty", self.frequency_penalty),
         ];
         if let Some((name, value)) = reals.into_iter().find(|(_, value)| !value.is_finite()) {
-            return Err(EngineError::Invalid(format!("{name} is {value}, which is not a usable number")));
+            return Err(EngineError::Invalid(format!(
+                "{name} is {value}, which is not a usable number"
+            )));
         }
         if self.stop.len() > Self::MAX_STOPS {
-            return Err(EngineError::Invalid(format!("at most {} stop texts are allowed", Self::MAX_STOPS)));
+            return Err(EngineError::Invalid(format!(
+                "at most {} stop texts are allowed",
+                Self::MAX_STOPS
+            )));
         }
         Ok(())
     }

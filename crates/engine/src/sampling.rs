@@ -50,14 +50,22 @@ impl Sampler {
         self.penalise(scores, history);
         let finite = |score: &f32| !score.is_nan();
         if self.params.temperature <= 0.0 {
-            let best = (0u32..).zip(scores.iter()).filter(|(_, score)| finite(score));
+            let best = (0u32..)
+                .zip(scores.iter())
+                .filter(|(_, score)| finite(score));
             // `max_by` takes the last of equals; the lowest id shall win.
-            return best.max_by(|a, b| a.1.total_cmp(b.1).then_with(|| b.0.cmp(&a.0))).map(|(id, _)| id);
+            return best
+                .max_by(|a, b| a.1.total_cmp(b.1).then_with(|| b.0.cmp(&a.0)))
+                .map(|(id, _)| id);
         }
         let mut candidates: Vec<Candidate> = (0u32..)
             .zip(scores.iter())
             .filter(|(_, score)| finite(score))
-            .map(|(id, score)| Candidate { id, score: *score, probability: 0.0 })
+            .map(|(id, score)| Candidate {
+                id,
+                score: *score,
+                probability: 0.0,
+            })
             .collect();
         self.filter(&mut candidates);
         for candidate in &mut candidates {
@@ -68,9 +76,19 @@ impl Sampler {
     }
 
     fn penalise(&self, scores: &mut [f32], history: &[u32]) {
-        let SamplingParams { repeat_penalty, presence_penalty, frequency_penalty, repeat_last_n, .. } = self.params;
-        let neutral = (repeat_penalty - 1.0).abs() < f32::EPSILON && presence_penalty == 0.0 && frequency_penalty == 0.0;
-        let last = usize::try_from(repeat_last_n).unwrap_or(usize::MAX).min(history.len());
+        let SamplingParams {
+            repeat_penalty,
+            presence_penalty,
+            frequency_penalty,
+            repeat_last_n,
+            ..
+        } = self.params;
+        let neutral = (repeat_penalty - 1.0).abs() < f32::EPSILON
+            && presence_penalty == 0.0
+            && frequency_penalty == 0.0;
+        let last = usize::try_from(repeat_last_n)
+            .unwrap_or(usize::MAX)
+            .min(history.len());
         if neutral || last == 0 {
             return;
         }
@@ -81,7 +99,11 @@ impl Sampler {
                 continue;
             };
             if repeat_penalty > 0.0 {
-                *score = if *score > 0.0 { *score / repeat_penalty } else { *score * repeat_penalty };
+                *score = if *score > 0.0 {
+                    *score / repeat_penalty
+                } else {
+                    *score * repeat_penalty
+                };
             }
             *score -= presence_penalty + frequency_penalty * run.len() as f32;
         }
@@ -89,7 +111,9 @@ impl Sampler {
 
     /// Keeps the candidates that the filters allow, likeliest first; at least one stays.
     fn filter(&self, candidates: &mut Vec<Candidate>) {
-        let order = |a: &Candidate, b: &Candidate| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id));
+        let order = |a: &Candidate, b: &Candidate| {
+            b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id))
+        };
         let top = self.params.top_k;
         if top > 0 && top < candidates.len() {
             candidates.select_nth_unstable_by(top - 1, order);
@@ -127,7 +151,10 @@ impl Sampler {
 
 /// Turns scores into probabilities.
 fn share(candidates: &mut [Candidate]) {
-    let most = candidates.iter().map(|candidate| candidate.score).fold(f32::NEG_INFINITY, f32::max);
+    let most = candidates
+        .iter()
+        .map(|candidate| candidate.score)
+        .fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
     for candidate in candidates.iter_mut() {
         candidate.probability = (candidate.score - most).exp();
@@ -141,8 +168,17 @@ fn share(candidates: &mut [Candidate]) {
 /// Computes the log probabilities of a chosen token and of the `top` likeliest tokens.
 pub(crate) fn log_probabilities(scores: &[f32], chosen: u32, top: usize) -> (f32, Vec<(u32, f32)>) {
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total = scores.iter().map(|score| (score - most).exp()).sum::<f32>().ln() + most;
-    let log = |id: u32| scores.get(id as usize).map_or(f32::NEG_INFINITY, |score| score - total);
+    let total = scores
+        .iter()
+        .map(|score| (score - most).exp())
+        .sum::<f32>()
+        .ln()
+        + most;
+    let log = |id: u32| {
+        scores
+            .get(id as usize)
+            .map_or(f32::NEG_INFINITY, |score| score - total)
+    };
     let mut ids: Vec<u32> = (0..scores.len() as u32).collect();
     let order = |a: &u32, b: &u32| log(*b).total_cmp(&log(*a)).then_with(|| a.cmp(b));
     let top = top.min(ids.len());
@@ -151,7 +187,10 @@ pub(crate) fn log_probabilities(scores: &[f32], chosen: u32, top: usize) -> (f32
     }
     ids.truncate(top);
     ids.sort_unstable_by(order);
-    (log(chosen), ids.into_iter().map(|id| (id, log(id))).collect())
+    (
+        log(chosen),
+        ids.into_iter().map(|id| (id, log(id))).collect(),
+    )
 }
 
 #[cfg(test)]
@@ -171,7 +210,9 @@ mod tests {
 
     fn drawn(params: &SamplingParams, scores: &[f32]) -> Vec<u32> {
         let mut sampler = Sampler::new(params, 0);
-        let mut seen: Vec<u32> = (0..200).filter_map(|_| sampler.choose(&mut scores.to_vec(), &[])).collect();
+        let mut seen: Vec<u32> = (0..200)
+            .filter_map(|_| sampler.choose(&mut scores.to_vec(), &[]))
+            .collect();
         seen.sort_unstable();
         seen.dedup();
         seen
@@ -179,7 +220,13 @@ mod tests {
 
     #[test]
     fn temperature_zero_takes_the_likeliest_and_the_lowest_id_among_equals() {
-        let mut sampler = Sampler::new(&SamplingParams { temperature: 0.0, ..params() }, 0);
+        let mut sampler = Sampler::new(
+            &SamplingParams {
+                temperature: 0.0,
+                ..params()
+            },
+            0,
+        );
         assert_eq!(sampler.choose(&mut [0.0, 3.0, 3.0, f32::NAN], &[]), Some(1));
         assert_eq!(sampler.choose(&mut [], &[]), None);
     }
@@ -188,19 +235,72 @@ mod tests {
     fn filters_leave_only_likely_tokens() {
         let scores = [2.0, 1.9, 1.0, -1.0];
         assert_eq!(drawn(&params(), &scores), [0, 1, 2, 3]);
-        assert_eq!(drawn(&SamplingParams { top_k: 2, ..params() }, &scores), [0, 1]);
-        assert_eq!(drawn(&SamplingParams { top_p: 0.5, ..params() }, &scores), [0, 1]);
-        assert_eq!(drawn(&SamplingParams { top_p: 0.0, ..params() }, &scores), [0]);
-        assert_eq!(drawn(&SamplingParams { min_p: 0.3, ..params() }, &scores), [0, 1, 2]);
-        assert_eq!(drawn(&SamplingParams { min_p: 5.0, ..params() }, &scores), [0]);
+        assert_eq!(
+            drawn(
+                &SamplingParams {
+                    top_k: 2,
+                    ..params()
+                },
+                &scores
+            ),
+            [0, 1]
+        );
+        assert_eq!(
+            drawn(
+                &SamplingParams {
+                    top_p: 0.5,
+                    ..params()
+                },
+                &scores
+            ),
+            [0, 1]
+        );
+        assert_eq!(
+            drawn(
+                &SamplingParams {
+                    top_p: 0.0,
+                    ..params()
+                },
+                &scores
+            ),
+            [0]
+        );
+        assert_eq!(
+            drawn(
+                &SamplingParams {
+                    min_p: 0.3,
+                    ..params()
+                },
+                &scores
+            ),
+            [0, 1, 2]
+        );
+        assert_eq!(
+            drawn(
+                &SamplingParams {
+                    min_p: 5.0,
+                    ..params()
+                },
+                &scores
+            ),
+            [0]
+        );
     }
 
     #[test]
     fn the_same_seed_draws_the_same_tokens() {
         let scores: Vec<f32> = (0..50).map(|id| (id % 7) as f32 / 3.0).collect();
         let draw = |seed| {
-            let mut sampler = Sampler::new(&SamplingParams { seed: Some(seed), ..params() }, 0);
-            (0..20).filter_map(|_| sampler.choose(&mut scores.clone(), &[])).collect::<Vec<_>>()
+            let mut sampler = Sampler::new(
+                &SamplingParams {
+                    seed: Some(seed),
+                    ..params()
+                },
+                0,
+            );
+            (0..20)
+                .filter_map(|_| sampler.choose(&mut scores.clone(), &[]))
+                .collect::<Vec<_>>()
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
@@ -208,13 +308,44 @@ mod tests {
 
     #[test]
     fn penalties_lower_recent_tokens_only() {
-        let greedy = SamplingParams { temperature: 0.0, repeat_last_n: 2, ..params() };
-        let choose = |params: &SamplingParams| Sampler::new(params, 0).choose(&mut [2.0, 1.8, 1.5], &[1, 0, 2]);
+        let greedy = SamplingParams {
+            temperature: 0.0,
+            repeat_last_n: 2,
+            ..params()
+        };
+        let choose = |params: &SamplingParams| {
+            Sampler::new(params, 0).choose(&mut [2.0, 1.8, 1.5], &[1, 0, 2])
+        };
         assert_eq!(choose(&greedy), Some(0));
-        assert_eq!(choose(&SamplingParams { repeat_penalty: 2.0, ..greedy.clone() }), Some(1));
-        assert_eq!(choose(&SamplingParams { presence_penalty: 1.0, ..greedy.clone() }), Some(1));
-        assert_eq!(choose(&SamplingParams { frequency_penalty: 1.0, ..greedy.clone() }), Some(1));
-        assert_eq!(choose(&SamplingParams { repeat_penalty: 2.0, repeat_last_n: 0, ..greedy }), Some(0));
+        assert_eq!(
+            choose(&SamplingParams {
+                repeat_penalty: 2.0,
+                ..greedy.clone()
+            }),
+            Some(1)
+        );
+        assert_eq!(
+            choose(&SamplingParams {
+                presence_penalty: 1.0,
+                ..greedy.clone()
+            }),
+            Some(1)
+        );
+        assert_eq!(
+            choose(&SamplingParams {
+                frequency_penalty: 1.0,
+                ..greedy.clone()
+            }),
+            Some(1)
+        );
+        assert_eq!(
+            choose(&SamplingParams {
+                repeat_penalty: 2.0,
+                repeat_last_n: 0,
+                ..greedy
+            }),
+            Some(0)
+        );
     }
 
     #[test]

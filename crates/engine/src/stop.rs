@@ -20,7 +20,11 @@ impl StopFilter {
     /// Makes a filter; empty stop texts are ignored.
     pub(crate) fn new(stops: &[String]) -> Self {
         Self {
-            stops: stops.iter().filter(|stop| !stop.is_empty()).cloned().collect(),
+            stops: stops
+                .iter()
+                .filter(|stop| !stop.is_empty())
+                .cloned()
+                .collect(),
             held: String::new(),
         }
     }
@@ -28,13 +32,23 @@ impl StopFilter {
     /// Takes more text.
     pub(crate) fn push(&mut self, text: &str) -> Filtered {
         self.held.push_str(text);
-        let found = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
+        let found = self
+            .stops
+            .iter()
+            .filter_map(|stop| self.held.find(stop.as_str()))
+            .min();
         if let Some(place) = found {
             self.held.truncate(place);
-            return Filtered { text: std::mem::take(&mut self.held), stopped: true };
+            return Filtered {
+                text: std::mem::take(&mut self.held),
+                stopped: true,
+            };
         }
         let keep = self.held.len() - self.possible_start();
-        Filtered { text: self.held.drain(..keep).collect(), stopped: false }
+        Filtered {
+            text: self.held.drain(..keep).collect(),
+            stopped: false,
+        }
     }
 
     /// Returns the text held back, at the end of the answer.
@@ -93,6 +107,9 @@ mod tests {
     #[test]
     fn the_earliest_of_several_stops_counts() {
         assert_eq!(run(&["b", "é"], &["xéb"]), (vec!["x".to_owned()], true));
-        assert_eq!(run(&["", "zz"], &["xz"]), (vec!["x".to_owned(), "z".to_owned()], false));
+        assert_eq!(
+            run(&["", "zz"], &["xz"]),
+            (vec!["x".to_owned(), "z".to_owned()], false)
+        );
     }
 }

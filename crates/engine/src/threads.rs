@@ -9,12 +9,19 @@ const VARIABLES: [&str; 2] = ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"];
 /// Works only while the process has a single thread, so call it first in `main`, before the async runtime starts. Returns whether it took
 /// effect; it does not when other threads run already, or when the environment names a number itself, which then applies.
 pub fn reserve_compute_threads(threads: Option<usize>) -> bool {
-    if VARIABLES.iter().any(|name| std::env::var_os(name).is_some()) || running_threads() != Some(1) {
+    if VARIABLES
+        .iter()
+        .any(|name| std::env::var_os(name).is_some())
+        || running_threads() != Some(1)
+    {
         return false;
     }
     let count = threads.unwrap_or_else(default_threads).max(1).to_string();
     for name in VARIABLES {
-        #[expect(unsafe_code, reason = "the library reads its thread count from the environment only")]
+        #[expect(
+            unsafe_code,
+            reason = "the library reads its thread count from the environment only"
+        )]
         // SAFETY: this thread is the only one of the process (checked above), so nothing reads the environment meanwhile.
         unsafe {
             std::env::set_var(name, &count);
@@ -31,7 +38,9 @@ fn default_threads() -> usize {
 
 /// Counts the threads of this process; `None` where that cannot be known.
 fn running_threads() -> Option<usize> {
-    std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
+    std::fs::read_dir("/proc/self/task")
+        .ok()
+        .map(Iterator::count)
 }
 
 /// Counts physical cores; `None` where that cannot be known.

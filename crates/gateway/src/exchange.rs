@@ -25,6 +25,13 @@ const RECORDED_NAME: usize = 200;
 /// Longest error text kept in a record, in characters.
 const RECORDED_ERROR: usize = 500;
 
+/// How often all nodes are tried again, after a pause each, before an answer has begun.
+const FIRST_ROUNDS: u32 = 4;
+/// How often for an answer that has begun.
+const CONTINUATION_ROUNDS: u32 = 20;
+/// Most attempts kept in a record; further ones take the place of the last.
+const RECORDED_ATTEMPTS: usize = 32;
+
 /// What the head of the body said, owned.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
@@ -66,7 +73,12 @@ pub(crate) struct Exchange {
     pub(crate) tried: Vec<NodeId>,
     /// Tries since then.
     pub(crate) tries: usize,
-    pub(crate) attempts: Vec<AttemptRecord>,
+    /// Whether a try failed because a connection was lost.
+    pub(crate) lost_connections: bool,
+    /// What the last failed try said.
+    pub(crate) last_failure: Option<ApiError>,
+    rounds_left: u32,
+    attempts: Vec<AttemptRecord>,
     pub(crate) retries: u32,
     pub(crate) continued: u32,
     pub(crate) policy: &'static str,
@@ -123,6 +135,9 @@ impl Exchange {
             node_name: NodeName::default(),
             tried: Vec::new(),
             tries: 0,
+            lost_connections: false,
+            last_failure: None,
+            rounds_left: FIRST_ROUNDS,
             attempts: Vec::with_capacity(1),
             retries: 0,
             continued: 0,
@@ -178,6 +193,14 @@ impl Exchange {
         }
     }
 
+    /// Notes an attempt.
+    pub(crate) fn push_attempt(&mut self, attempt: AttemptRecord) {
+        if self.attempts.len() >= RECORDED_ATTEMPTS {
+            self.attempts.pop();
+        }
+        self.attempts.push(attempt);
+    }
+
     /// Notes how the last attempt went wrong.
     pub(crate) fn note_failure(&mut self, why: &str) {
         let now = self.elapsed_us();
@@ -192,9 +215,22 @@ impl Exchange {
     pub(crate) fn begin_continuation(&mut self, tokens: u64) {
         self.continued_after = tokens;
         self.tries = 0;
+        self.rounds_left = CONTINUATION_ROUNDS;
+        self.last_failure = None;
         if let Some(last) = self.tried.pop() {
             self.tried = vec![last];
         }
+    }
+
+    /// Lets all nodes be tried once more, if connections were lost and patience is left.
+    pub(crate) fn next_round(&mut self) -> bool {
+        if !self.lost_connections || self.rounds_left == 0 {
+            return false;
+        }
+        self.rounds_left -= 1;
+        self.tried.clear();
+        self.tries = 0;
+        true
     }
 
     /// Notes that a node did its work: its breaker closes and its speed is learned.

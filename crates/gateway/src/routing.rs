@@ -6,7 +6,7 @@ use std::time::Duration;
 use cluster::InFlight;
 use dialects::ApiError;
 use primitives::ErrorKind;
-use scheduling::{BreakerVerdict, Call, Candidate, Decision, Exclusion, Reason, exclusion};
+use scheduling::{BreakerVerdict, Call, Candidate, Decision, Exclusion, Health, Reason, exclusion};
 
 use crate::exchange::Exchange;
 use crate::fleet_view::Replica;
@@ -23,11 +23,23 @@ pub(crate) struct Chosen {
     pub(crate) lease: InFlight,
 }
 
+/// Whether nodes that look bad count as candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    /// Only nodes that look well.
+    Choosy,
+    /// Open breakers and failed probes are ignored: they may be out of date, and trying costs less than refusing.
+    Desperate,
+}
+
 /// Chooses a replica of the exchange's model, or says why none can be had.
+///
+/// When no node looks well, those that look bad are tried before the client is refused.
 pub(crate) fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
     let shared = exchange.shared().clone();
     let route = exchange.route.clone();
     let mut refused = Vec::new();
+    let mut mood = Mood::Choosy;
     loop {
         let now = shared.clock.monotonic();
         let call = Call {
@@ -48,7 +60,15 @@ pub(crate) fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
                 let excluded = (exchange.tried.contains(&replica.node.view.id)
                     || refused.contains(&index))
                 .then_some(Exclusion::AlreadyTried);
-                candidate(exchange, replica, &call, excluded)
+                let seen = candidate(exchange, replica, &call, excluded);
+                match mood {
+                    Mood::Choosy => seen,
+                    Mood::Desperate => Candidate {
+                        breaker: BreakerVerdict::Allow,
+                        health: Health::Suspect,
+                        ..seen
+                    },
+                }
             })
             .collect();
         let decision = route.policy.choose(&call, &candidates);
@@ -56,12 +76,19 @@ pub(crate) fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
             .chosen
             .and_then(|index| Some((index, route.replicas.get(index)?.clone())));
         let Some((index, replica)) = chosen else {
+            if mood == Mood::Choosy && candidates.iter().any(|c| looks_bad(&call, c)) {
+                mood = Mood::Desperate;
+                refused.clear();
+                continue;
+            }
             let error = nothing_eligible(exchange, &call, &candidates);
-            exchange.attempts.push(attempt_record(exchange, &decision, None));
+            let record = attempt_record(exchange, &decision, None);
+            exchange.push_attempt(record);
             return Err(error);
         };
         // Taking the breaker's permit can fail: another worker may have taken the only trial since the verdict.
-        if let BreakerVerdict::Refuse { .. } = replica.live.breaker.lock().permit(now) {
+        let permit = replica.live.breaker.lock().permit(now);
+        if mood == Mood::Choosy && matches!(permit, BreakerVerdict::Refuse { .. }) {
             refused.push(index);
             continue;
         }
@@ -76,12 +103,20 @@ pub(crate) fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
             + u64::from(exchange.asked.max_tokens.unwrap_or(EXPECTED_COMPLETION));
         let lease = replica.node.view.activity.begin(tokens);
         let record = attempt_record(exchange, &decision, Some(&replica));
-        exchange.attempts.push(record);
+        exchange.push_attempt(record);
         exchange.tries += 1;
         *exchange.node_name.lock() = Some(replica.node.view.name.clone());
         exchange.replica = Some(replica.clone());
         return Ok(Chosen { replica, lease });
     }
+}
+
+/// Tells whether only its looks speak against a candidate.
+fn looks_bad(call: &Call<'_>, candidate: &Candidate<'_>) -> bool {
+    matches!(
+        exclusion(call, candidate),
+        Some(Exclusion::BreakerOpen { .. } | Exclusion::Unhealthy)
+    )
 }
 
 fn candidate<'a>(

@@ -34,7 +34,11 @@ const SHOWN: usize = 8;
 /// Makes a secret with 256 random bits.
 pub(crate) fn generate(kind: CredentialKind) -> Secret<String> {
     let mut noise: [u8; 32] = rand::random();
-    let secret = Secret::new(format!("{}{}", kind.prefix(), URL_SAFE_NO_PAD.encode(noise)));
+    let secret = Secret::new(format!(
+        "{}{}",
+        kind.prefix(),
+        URL_SAFE_NO_PAD.encode(noise)
+    ));
     noise.fill(0);
     secret
 }
@@ -46,7 +50,8 @@ pub(crate) fn shown_prefix(secret: &Secret<String>) -> String {
 
 /// Tells whether the text is meant as one of our secrets, valid or not.
 pub(crate) fn is_ours(text: &str) -> bool {
-    text.starts_with(CredentialKind::Key.prefix()) || text.starts_with(CredentialKind::Session.prefix())
+    text.starts_with(CredentialKind::Key.prefix())
+        || text.starts_with(CredentialKind::Session.prefix())
 }
 
 /// The hash by which a secret is stored. Secrets are random, so a fast hash is enough; comparison takes constant time.
@@ -68,8 +73,9 @@ impl SecretHash {
 
     /// Returns the first eight bytes: as evenly spread as any hash of them.
     pub(crate) fn spread(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+        self.0
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 }
 
@@ -116,7 +122,8 @@ pub fn presented_credential(headers: &HeaderMap) -> Option<Cow<'_, str>> {
 
 fn basic_password(encoded: &str) -> Option<String> {
     let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
-    text.split_once(':').map(|(_, password)| password.to_owned())
+    text.split_once(':')
+        .map(|(_, password)| password.to_owned())
 }
 
 #[cfg(test)]
@@ -144,11 +151,20 @@ mod tests {
     #[test]
     fn a_credential_is_found_in_each_place() {
         for scheme in ["Bearer", "bearer", "BEARER"] {
-            assert_eq!(presented(&[("authorization", &format!("{scheme}  rmd_x "))]).as_deref(), Some("rmd_x"));
+            assert_eq!(
+                presented(&[("authorization", &format!("{scheme}  rmd_x "))]).as_deref(),
+                Some("rmd_x")
+            );
         }
-        assert_eq!(presented(&[("x-api-key", "rmd_x")]).as_deref(), Some("rmd_x"));
+        assert_eq!(
+            presented(&[("x-api-key", "rmd_x")]).as_deref(),
+            Some("rmd_x")
+        );
         let basic = format!("Basic {}", STANDARD.encode("user:rmd_x:y"));
-        assert_eq!(presented(&[("authorization", &basic)]).as_deref(), Some("rmd_x:y"));
+        assert_eq!(
+            presented(&[("authorization", &basic)]).as_deref(),
+            Some("rmd_x:y")
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use ::store::{Db, StoreError};
+use arc_swap::ArcSwap;
 use primitives::{Classify, Clock, ErrorKind, Secret};
 use tokio::sync::Mutex;
 
@@ -14,7 +14,7 @@ use crate::model::Principal;
 use crate::password::{PasswordError, Passwords};
 use crate::setup::{self, SetupState};
 use crate::sign_in::{Account, AccountFrom};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Entries, Snapshot};
 use crate::store;
 
 /// Who is let in without a credential, and who administers.
@@ -50,7 +50,10 @@ impl Classify for OpenError {
     fn public_message(&self) -> String {
         match self {
             Self::AdminPassword(error) => {
-                format!("REMUDA_ADMIN_PASSWORD cannot be used: {}", error.public_message())
+                format!(
+                    "REMUDA_ADMIN_PASSWORD cannot be used: {}",
+                    error.public_message()
+                )
             }
             Self::Store(error) => error.public_message(),
         }
@@ -87,7 +90,7 @@ impl Identity {
     ) -> Result<(Self, SetupState), OpenError> {
         let anonymous = (config.loopback_only && !config.required).then(Principal::anonymous);
         let verified_at = Arc::new(AtomicI64::new(clock.now().as_micros()));
-        let empty = Snapshot::new(Default::default(), anonymous.clone(), -1, verified_at);
+        let empty = Snapshot::new(Entries::default(), anonymous.clone(), -1, verified_at);
         let identity = Self {
             inner: Arc::new(Inner {
                 db,
@@ -99,7 +102,7 @@ impl Identity {
                 }),
                 by_origin: Lockout::new(Patience {
                     free_attempts: 5,
-                    longest_wait: Duration::from_secs(5 * 60),
+                    longest_wait: Duration::from_mins(5),
                 }),
                 snapshot: ArcSwap::from_pointee(empty),
                 renewing: Mutex::new(()),

@@ -1,7 +1,9 @@
 //! API keys: made by administrators, shown once, revoked at once.
 
-use primitives::{Classify, Cursor, ErrorKind, InvalidCursor, KeyId, Page, PageRequest, Secret, Timestamp};
 use ::store::StoreError;
+use primitives::{
+    Classify, Cursor, ErrorKind, InvalidCursor, KeyId, Page, PageRequest, Secret, Timestamp,
+};
 
 use crate::credential::{CredentialKind, SecretHash, generate, shown_prefix};
 use crate::extract::Admin;
@@ -86,7 +88,9 @@ pub enum CreateKeyError {
     #[error("a key's name has 1 to {LONGEST_NAME} printable characters")]
     Name,
     /// The list of models is too long, or has an empty or too long pattern.
-    #[error("the models are 1 to {MOST_MODELS} names of 1 to {LONGEST_MODEL} characters, with * only at the end")]
+    #[error(
+        "the models are 1 to {MOST_MODELS} names of 1 to {LONGEST_MODEL} characters, with * only at the end"
+    )]
     Models,
     /// The end lies in the past.
     #[error("the key would have expired before it was made")]
@@ -209,11 +213,16 @@ impl Identity {
     }
 
     /// Lists keys, revoked ones too, in the order in which they were made.
-    pub async fn list_keys(&self, _admin: &Admin, page: &PageRequest) -> Result<Page<ApiKey>, ListKeysError> {
+    pub async fn list_keys(
+        &self,
+        _admin: &Admin,
+        page: &PageRequest,
+    ) -> Result<Page<ApiKey>, ListKeysError> {
         let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
         let size = page.size();
         let mut tx = self.inner.db.read().await?;
-        let mut items = store::list_keys(&mut tx, after.as_deref().unwrap_or_default(), size + 1).await?;
+        let mut items =
+            store::list_keys(&mut tx, after.as_deref().unwrap_or_default(), size + 1).await?;
         tx.commit().await?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let more = items.len() > size;

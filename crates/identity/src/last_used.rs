@@ -23,7 +23,8 @@ impl Identity {
         if batch.is_empty() {
             return Ok(());
         }
-        let used: Vec<(UsageOwner, _)> = batch.iter().map(|(usage, at)| (usage.owner, *at)).collect();
+        let used: Vec<(UsageOwner, _)> =
+            batch.iter().map(|(usage, at)| (usage.owner, *at)).collect();
         let mut tx = self.inner.db.write_with(Durability::Relaxed).await?;
         store::update_last_used(&mut tx, &used).await?;
         tx.commit().await?;

@@ -11,7 +11,7 @@ use primitives::MonotonicTime;
 const CAPACITY: usize = 10_000;
 
 /// After this time without an attempt a name starts afresh.
-const FORGET_AFTER: Duration = Duration::from_secs(15 * 60);
+const FORGET_AFTER: Duration = Duration::from_mins(15);
 
 /// How patient a lockout is.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +89,9 @@ impl<K: Eq + Hash + Clone> Lockout<K> {
     fn wait_after(&self, count: u32) -> Duration {
         match count.checked_sub(self.patience.free_attempts) {
             None => Duration::ZERO,
-            Some(excess) => Duration::from_secs(1_u64 << excess.min(30)).min(self.patience.longest_wait),
+            Some(excess) => {
+                Duration::from_secs(1_u64 << excess.min(30)).min(self.patience.longest_wait)
+            }
         }
     }
 }

@@ -157,7 +157,14 @@ mod tests {
     #[test]
     fn names_match_without_case_and_latest() {
         let principal = limited(&["Llama3", "qwen2:7b", "phi*"]);
-        for model in ["llama3", "llama3:latest", "LLAMA3:LATEST", "qwen2:7b", "phi", "Phi-3:mini"] {
+        for model in [
+            "llama3",
+            "llama3:latest",
+            "LLAMA3:LATEST",
+            "qwen2:7b",
+            "phi",
+            "Phi-3:mini",
+        ] {
             assert!(principal.may_use(model), "{model}");
         }
         for model in ["llama3:8b", "qwen2", "ph", "xphi", "", "é"] {

@@ -25,7 +25,6 @@ impl Identity {
                     failing = false;
                     tracing::info!("keys and sessions are compared with the database again");
                 }
-                Ok(()) => {}
                 // Said once: the loop would repeat it every few seconds.
                 Err(error) if !failing => {
                     failing = true;
@@ -34,11 +33,14 @@ impl Identity {
                         "keys and sessions cannot be compared with the database: the known ones go on working"
                     );
                 }
-                Err(_) => {}
+                Ok(()) | Err(_) => {}
             }
         }
         if let Err(error) = self.store_last_used().await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "the last uses of keys were not stored");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the last uses of keys were not stored"
+            );
         }
     }
 

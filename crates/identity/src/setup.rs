@@ -1,7 +1,7 @@
 //! The first administrator: by the set-up token of the first start, or by a password given at start.
 
-use primitives::{Classify, ErrorKind, Secret, UserId};
 use ::store::StoreError;
+use primitives::{Classify, ErrorKind, Secret, UserId};
 
 use crate::credential::{CredentialKind, SecretHash, generate};
 use crate::identity::{Identity, Inner, OpenError};
@@ -175,7 +175,10 @@ mod tests {
     #[test]
     fn user_names_are_compared_without_case_and_noise_is_refused() {
         assert_eq!(normalised_username(" Alice ").as_deref(), Some("alice"));
-        assert_eq!(normalised_username("a.b-c_d@example.org").as_deref(), Some("a.b-c_d@example.org"));
+        assert_eq!(
+            normalised_username("a.b-c_d@example.org").as_deref(),
+            Some("a.b-c_d@example.org")
+        );
         for text in ["", " ", "a b", "a\nb", "a/b", &"x".repeat(101)] {
             assert_eq!(normalised_username(text), None, "{text}");
         }

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use primitives::{Classify, ErrorKind, Secret, SessionId, Timestamp, UserId};
 use ::store::{StoreError, Tx};
+use primitives::{Classify, ErrorKind, Secret, SessionId, Timestamp, UserId};
 
 use crate::credential::{CredentialKind, SecretHash, generate};
 use crate::identity::Identity;
@@ -13,7 +13,7 @@ use crate::setup::normalised_username;
 use crate::store::{self, SessionRow};
 
 /// How long a session lasts.
-const SESSION_LIFE: Duration = Duration::from_secs(24 * 3600);
+const SESSION_LIFE: Duration = Duration::from_hours(24);
 
 /// The most sessions of one person; the oldest end first.
 const SESSIONS_PER_USER: i64 = 100;
@@ -87,8 +87,14 @@ impl Identity {
         let account_from = (account.clone(), origin);
         let at = self.inner.clock.monotonic();
         let too_many = |wait| SignInError::TooManyAttempts { wait };
-        self.inner.by_origin.attempt(&account_from, at).map_err(too_many)?;
-        self.inner.by_account.attempt(&account, at).map_err(too_many)?;
+        self.inner
+            .by_origin
+            .attempt(&account_from, at)
+            .map_err(too_many)?;
+        self.inner
+            .by_account
+            .attempt(&account, at)
+            .map_err(too_many)?;
 
         let mut tx = self.inner.db.read().await?;
         let user = store::find_user(&mut tx, &account)

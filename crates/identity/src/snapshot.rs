@@ -89,8 +89,18 @@ impl Snapshot {
     }
 
     /// Makes the snapshot that follows this one.
-    pub(crate) fn succeed(&self, entries: Entries, anonymous: Option<Principal>, generation: i64) -> Self {
-        Self::new(entries, anonymous, generation, Arc::clone(&self.verified_at))
+    pub(crate) fn succeed(
+        &self,
+        entries: Entries,
+        anonymous: Option<Principal>,
+        generation: i64,
+    ) -> Self {
+        Self::new(
+            entries,
+            anonymous,
+            generation,
+            Arc::clone(&self.verified_at),
+        )
     }
 
     /// Decides who presents the credential (see [`presented_credential`](crate::presented_credential)). Neither waits nor allocates.
@@ -120,7 +130,9 @@ impl Snapshot {
 
     /// Returns how long ago the database last confirmed this snapshot. Grows while the database is out of reach.
     pub fn age(&self, now: Timestamp) -> Duration {
-        now.since(Timestamp::from_micros(self.verified_at.load(Ordering::Relaxed)))
+        now.since(Timestamp::from_micros(
+            self.verified_at.load(Ordering::Relaxed),
+        ))
     }
 
     /// Returns the number of valid keys and sessions.
@@ -143,7 +155,8 @@ impl Snapshot {
     }
 
     pub(crate) fn confirm(&self, now: Timestamp) {
-        self.verified_at.fetch_max(now.as_micros(), Ordering::Relaxed);
+        self.verified_at
+            .fetch_max(now.as_micros(), Ordering::Relaxed);
     }
 
     pub(crate) fn usage_of(&self, hash: &SecretHash) -> Option<&Arc<Usage>> {
@@ -222,7 +235,10 @@ mod tests {
             let caller = snapshot.authenticate(text, NOW).unwrap();
             assert_eq!(caller.kind, PrincipalKind::Anonymous);
         }
-        assert_eq!(snapshot.authenticate(Some("rmd_bad"), NOW).unwrap_err(), AuthError::Unknown);
+        assert_eq!(
+            snapshot.authenticate(Some("rmd_bad"), NOW).unwrap_err(),
+            AuthError::Unknown
+        );
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use primitives::{KeyId, SessionId, Timestamp, UserId};
 use ::store::{Json, Row, Statement, StoreError, Tx, params};
+use primitives::{KeyId, SessionId, Timestamp, UserId};
 
 use crate::credential::SecretHash;
 use crate::keys::ApiKey;
@@ -22,7 +22,9 @@ pub(crate) struct User {
 }
 
 pub(crate) async fn has_users(tx: &mut Tx) -> Result<bool, StoreError> {
-    let row = tx.fetch_optional("SELECT id FROM users LIMIT 1", ()).await?;
+    let row = tx
+        .fetch_optional("SELECT id FROM users LIMIT 1", ())
+        .await?;
     Ok(row.is_some())
 }
 
@@ -58,7 +60,11 @@ pub(crate) async fn insert_admin(
 }
 
 /// Gives the user a new password and the administrator's role, ends a lock, and signs the user out everywhere.
-pub(crate) async fn reset_admin(tx: &mut Tx, id: UserId, password_hash: String) -> Result<(), StoreError> {
+pub(crate) async fn reset_admin(
+    tx: &mut Tx,
+    id: UserId,
+    password_hash: String,
+) -> Result<(), StoreError> {
     tx.execute(
         "UPDATE users SET password_hash = $2, role = $3, disabled_at = NULL WHERE id = $1",
         params![id, password_hash, Role::Admin.as_str()],
@@ -151,7 +157,10 @@ pub(crate) async fn trim_sessions(
     Ok(())
 }
 
-pub(crate) async fn delete_session(tx: &mut Tx, token_hash: &SecretHash) -> Result<bool, StoreError> {
+pub(crate) async fn delete_session(
+    tx: &mut Tx,
+    token_hash: &SecretHash,
+) -> Result<bool, StoreError> {
     let deleted = tx
         .execute(
             "DELETE FROM sessions WHERE token_hash = $1",
@@ -204,7 +213,11 @@ const KEY_COLUMNS: &str =
      WHERE id > $1 ORDER BY id LIMIT $2";
 
 /// Lists keys in the order in which they were made, beginning after `after`.
-pub(crate) async fn list_keys(tx: &mut Tx, after: &str, limit: u32) -> Result<Vec<ApiKey>, StoreError> {
+pub(crate) async fn list_keys(
+    tx: &mut Tx,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<ApiKey>, StoreError> {
     tx.fetch_all(KEY_COLUMNS, params![after, limit])
         .await?
         .iter()
@@ -248,7 +261,7 @@ pub(crate) async fn load_generation(tx: &mut Tx) -> Result<i64, StoreError> {
     }
 }
 
-/// Loads every valid credential. Usage that `current` has seen and the database has not is carried over.
+/// Loads every valid credential that can be read. Usage that `current` has seen and the database has not is carried over.
 pub(crate) async fn load_entries(
     tx: &mut Tx,
     now: Timestamp,
@@ -263,23 +276,7 @@ pub(crate) async fn load_entries(
             (),
         )
         .await?;
-    for row in &keys {
-        let id: KeyId = row.get("id")?;
-        let hash = read_hash(row, "secret_hash")?;
-        let entry = Entry {
-            principal: Principal {
-                kind: PrincipalKind::Key(id),
-                name: row.get::<String>("name")?.into(),
-                role: read_role(row)?,
-                models: row
-                    .get::<Option<Json<Vec<String>>>>("models")?
-                    .map(|Json(models)| models.into()),
-            },
-            expires_at: row.get("expires_at")?,
-            usage: usage(row, &hash, UsageOwner::Key(id), current)?,
-        };
-        entries.insert(hash, entry);
-    }
+    insert_readable(&mut entries, &keys, |row| read_key_entry(row, current));
     let sessions = tx
         .fetch_all(
             "SELECT s.id, s.user_id, s.token_hash, s.expires_at, s.last_used_at, u.username, u.role
@@ -288,26 +285,68 @@ pub(crate) async fn load_entries(
             params![now],
         )
         .await?;
-    for row in &sessions {
-        let hash = read_hash(row, "token_hash")?;
-        let owner = UsageOwner::Session(row.get("id")?);
-        let entry = Entry {
-            principal: Principal {
-                kind: PrincipalKind::User(row.get("user_id")?),
-                name: row.get::<String>("username")?.into(),
-                role: if row.get::<String>("role")? == Role::Admin.as_str() {
-                    Role::Admin
-                } else {
-                    Role::User
-                },
-                models: None,
-            },
-            expires_at: row.get("expires_at")?,
-            usage: usage(row, &hash, owner, current)?,
-        };
-        entries.insert(hash, entry);
-    }
+    insert_readable(&mut entries, &sessions, |row| {
+        read_session_entry(row, current)
+    });
     Ok(entries)
+}
+
+/// Adds what can be read. A damaged row lets nobody in, and must not keep others from being revoked.
+fn insert_readable(
+    entries: &mut Entries,
+    rows: &[Row],
+    read: impl Fn(&Row) -> Result<(SecretHash, Entry), StoreError>,
+) {
+    for row in rows {
+        match read(row) {
+            Ok((hash, entry)) => {
+                entries.insert(hash, entry);
+            }
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a stored credential is damaged and left out"
+            ),
+        }
+    }
+}
+
+fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), StoreError> {
+    let id: KeyId = row.get("id")?;
+    let hash = read_hash(row, "secret_hash")?;
+    let entry = Entry {
+        principal: Principal {
+            kind: PrincipalKind::Key(id),
+            name: row.get::<String>("name")?.into(),
+            role: read_role(row)?,
+            models: row
+                .get::<Option<Json<Vec<String>>>>("models")?
+                .map(|Json(models)| models.into()),
+        },
+        expires_at: row.get("expires_at")?,
+        usage: usage(row, &hash, UsageOwner::Key(id), current)?,
+    };
+    Ok((hash, entry))
+}
+
+fn read_session_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), StoreError> {
+    let hash = read_hash(row, "token_hash")?;
+    let owner = UsageOwner::Session(row.get("id")?);
+    let role: String = row.get("role")?;
+    let entry = Entry {
+        principal: Principal {
+            kind: PrincipalKind::User(row.get("user_id")?),
+            name: row.get::<String>("username")?.into(),
+            role: if role == Role::Admin.as_str() {
+                Role::Admin
+            } else {
+                Role::User
+            },
+            models: None,
+        },
+        expires_at: row.get("expires_at")?,
+        usage: usage(row, &hash, owner, current)?,
+    };
+    Ok((hash, entry))
 }
 
 const USED_KEYS: Statement = Statement::per_engine(
@@ -337,12 +376,15 @@ pub(crate) async fn update_last_used(
     for (owner, at) in used {
         match owner {
             UsageOwner::Key(id) => keys.push(serde_json::json!([id.to_string(), at.as_micros()])),
-            UsageOwner::Session(id) => sessions.push(serde_json::json!([id.to_string(), at.as_micros()])),
+            UsageOwner::Session(id) => {
+                sessions.push(serde_json::json!([id.to_string(), at.as_micros()]));
+            }
         }
     }
     for (sql, used) in [(USED_KEYS, keys), (USED_SESSIONS, sessions)] {
         if !used.is_empty() {
-            tx.execute(sql, params![serde_json::Value::Array(used)]).await?;
+            tx.execute(sql, params![serde_json::Value::Array(used)])
+                .await?;
         }
     }
     Ok(())

@@ -44,11 +44,11 @@ const BUCKETS: usize = 6;
 const MIN_FAILURES: u32 = 5;
 const MAX_CONNECT_FAILURES: u32 = 3;
 const BASE_OPEN: Duration = Duration::from_secs(15);
-const MAX_OPEN: Duration = Duration::from_secs(120);
+const MAX_OPEN: Duration = Duration::from_mins(2);
 /// A trial call that nobody reports back is taken for lost after this time.
-const LOST_PROBE: Duration = Duration::from_secs(60);
+const LOST_PROBE: Duration = Duration::from_mins(1);
 /// A breaker that stayed closed this long starts again with the short time out.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
+const FORGIVEN_AFTER: Duration = Duration::from_mins(5);
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -98,7 +98,11 @@ impl Breaker {
     pub fn verdict(&self, now: MonotonicTime) -> BreakerVerdict {
         match self.state {
             State::Closed { .. } => BreakerVerdict::Allow,
-            State::Open { until, failed, calls } => {
+            State::Open {
+                until,
+                failed,
+                calls,
+            } => {
                 if now >= until {
                     BreakerVerdict::Probe
                 } else {
@@ -129,7 +133,9 @@ impl Breaker {
         let verdict = self.verdict(now);
         if verdict == BreakerVerdict::Probe {
             let (failed, calls) = match self.state {
-                State::Open { failed, calls, .. } | State::HalfOpen { failed, calls, .. } => (failed, calls),
+                State::Open { failed, calls, .. } | State::HalfOpen { failed, calls, .. } => {
+                    (failed, calls)
+                }
                 State::Closed { .. } => (0, 0),
             };
             self.state = State::HalfOpen {
@@ -300,7 +306,10 @@ mod tests {
         fail_times(&mut breaker, 5, at(0));
         assert!((15..=16).contains(&open_seconds(&breaker, at(0))));
         assert_eq!(breaker.permit(at(20)), BreakerVerdict::Probe);
-        assert!(matches!(breaker.permit(at(20)), BreakerVerdict::Refuse { .. }));
+        assert!(matches!(
+            breaker.permit(at(20)),
+            BreakerVerdict::Refuse { .. }
+        ));
         breaker.record(CallOutcome::Success, at(21));
         assert_eq!(breaker.permit(at(21)), BreakerVerdict::Allow);
     }
@@ -312,7 +321,10 @@ mod tests {
         assert_eq!(breaker.permit(at(20)), BreakerVerdict::Probe);
         breaker.record(CallOutcome::NotTheNode, at(21));
         assert_eq!(breaker.permit(at(21)), BreakerVerdict::Probe);
-        assert!(matches!(breaker.permit(at(22)), BreakerVerdict::Refuse { .. }));
+        assert!(matches!(
+            breaker.permit(at(22)),
+            BreakerVerdict::Refuse { .. }
+        ));
         assert_eq!(breaker.permit(at(90)), BreakerVerdict::Probe);
     }
 

@@ -69,7 +69,10 @@ impl fmt::Display for Exclusion {
                 write!(f, "full: {in_flight} requests in flight of {limit} allowed")
             }
             Self::OverContext { prompt, context } => {
-                write!(f, "about {prompt} prompt tokens do not fit a context of {context}")
+                write!(
+                    f,
+                    "about {prompt} prompt tokens do not fit a context of {context}"
+                )
             }
         }
     }
@@ -149,16 +152,33 @@ mod tests {
         let tags = ["gpu".to_owned()];
         assert_eq!(exclusion(&call(&[]), &base), None);
         let reason = |call: &Call<'_>, candidate: &Candidate<'_>| {
-            exclusion(call, candidate).map(|e| e.to_string()).unwrap_or_default()
+            exclusion(call, candidate)
+                .map(|e| e.to_string())
+                .unwrap_or_default()
         };
-        assert_eq!(reason(&call(&tags), &base), "lacks a tag that this call requires");
-        assert_eq!(exclusion(&call(&tags), &Candidate { tags: &tags, ..base }), None);
+        assert_eq!(
+            reason(&call(&tags), &base),
+            "lacks a tag that this call requires"
+        );
+        assert_eq!(
+            exclusion(
+                &call(&tags),
+                &Candidate {
+                    tags: &tags,
+                    ..base
+                }
+            ),
+            None
+        );
         let full = Candidate {
             in_flight: 4,
             max_in_flight: Some(4),
             ..base
         };
-        assert_eq!(reason(&call(&[]), &full), "full: 4 requests in flight of 4 allowed");
+        assert_eq!(
+            reason(&call(&[]), &full),
+            "full: 4 requests in flight of 4 allowed"
+        );
         let open = Candidate {
             breaker: BreakerVerdict::Refuse {
                 retry_in: Duration::from_secs(12),
@@ -167,7 +187,10 @@ mod tests {
             },
             ..base
         };
-        assert_eq!(reason(&call(&[]), &open), "breaker open for 12 s: 5 of 6 calls failed");
+        assert_eq!(
+            reason(&call(&[]), &open),
+            "breaker open for 12 s: 5 of 6 calls failed"
+        );
         let small = Candidate {
             context_max: Some(400),
             ..base

@@ -54,15 +54,19 @@ impl Assumed {
             prefill: Priors::PREFILL_TOKENS_PER_S,
         };
         candidates.iter().fold(prior, |best, candidate| Self {
-            decode: usable(candidate.decode_tokens_per_s).map_or(best.decode, |s| s.max(best.decode)),
-            prefill: usable(candidate.prefill_tokens_per_s).map_or(best.prefill, |s| s.max(best.prefill)),
+            decode: usable(candidate.decode_tokens_per_s)
+                .map_or(best.decode, |s| s.max(best.decode)),
+            prefill: usable(candidate.prefill_tokens_per_s)
+                .map_or(best.prefill, |s| s.max(best.prefill)),
         })
     }
 }
 
 /// Drops speeds that no arithmetic survives.
 fn usable(speed: Option<f32>) -> Option<f32> {
-    speed.filter(|s| s.is_finite() && *s > 0.0).map(|s| s.clamp(0.01, 1.0e7))
+    speed
+        .filter(|s| s.is_finite() && *s > 0.0)
+        .map(|s| s.clamp(0.01, 1.0e7))
 }
 
 /// The expected times of one call at one candidate.
@@ -81,7 +85,7 @@ impl Estimate {
     pub(crate) fn of(
         call: &Call<'_>,
         candidate: &Candidate<'_>,
-        assumed: &Assumed,
+        assumed: Assumed,
         reasons: &mut Reasons,
     ) -> Self {
         let load_ms = loading_ms(call, candidate, reasons);
@@ -138,12 +142,19 @@ fn slots(candidate: &Candidate<'_>) -> f32 {
 }
 
 fn loading_ms(call: &Call<'_>, candidate: &Candidate<'_>, reasons: &mut Reasons) -> f32 {
-    let seconds = candidate.model_bytes.map_or(Priors::LOAD_UNKNOWN_S, |bytes| {
-        Priors::LOAD_FIXED_S + bytes as f32 / Priors::LOAD_BYTES_PER_S
-    });
+    let seconds = candidate
+        .model_bytes
+        .map_or(Priors::LOAD_UNKNOWN_S, |bytes| {
+            Priors::LOAD_FIXED_S + bytes as f32 / Priors::LOAD_BYTES_PER_S
+        });
     match (candidate.residency, call.num_ctx) {
         // A server that is asked for another context than the loaded one loads the model again, larger or smaller.
-        (Residency::Loaded { context: Some(loaded) }, Some(asked)) if loaded != asked => {
+        (
+            Residency::Loaded {
+                context: Some(loaded),
+            },
+            Some(asked),
+        ) if loaded != asked => {
             reasons.push(Reason::Reload { loaded, asked });
             seconds * 1_000.0
         }
@@ -173,7 +184,12 @@ fn waiting_ms(candidate: &Candidate<'_>, decode: f32) -> f32 {
     1_000.0 * backlog * share_before_a_slot_frees / (decode * slots)
 }
 
-fn prefill_ms(call: &Call<'_>, candidate: &Candidate<'_>, assumed: &Assumed, reasons: &mut Reasons) -> f32 {
+fn prefill_ms(
+    call: &Call<'_>,
+    candidate: &Candidate<'_>,
+    assumed: Assumed,
+    reasons: &mut Reasons,
+) -> f32 {
     let blocks = call.prefix.len() as u32;
     let warm = candidate.prefix_blocks.min(blocks);
     let cold_share = if warm == 0 || candidate.residency == Residency::OnDisk {
@@ -184,7 +200,9 @@ fn prefill_ms(call: &Call<'_>, candidate: &Candidate<'_>, assumed: &Assumed, rea
     };
     match (
         usable(candidate.prefill_tokens_per_s),
-        candidate.ttft_ewma_ms.filter(|ms| ms.is_finite() && *ms >= 0.0),
+        candidate
+            .ttft_ewma_ms
+            .filter(|ms| ms.is_finite() && *ms >= 0.0),
     ) {
         (Some(speed), _) => 1_000.0 * call.prompt_tokens as f32 * cold_share / speed,
         (None, Some(ttft)) => ttft * cold_share,

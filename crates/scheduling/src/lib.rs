@@ -24,7 +24,9 @@ pub use breaker::{Breaker, BreakerVerdict, CallOutcome};
 pub use call::{Call, Candidate, Residency};
 pub use eligibility::{Exclusion, exclusion};
 pub use estimate::{Estimate, Priors};
-pub use liveness::{Health, Liveness, LivenessCause, LivenessEvent, LivenessVerdict, ProbeFailure, is_mass_failure};
+pub use liveness::{
+    Health, Liveness, LivenessCause, LivenessEvent, LivenessVerdict, ProbeFailure, is_mass_failure,
+};
 pub use policies::{LeastLoad, Remuda, RoundRobin};
 pub use policy::{Decision, PolicyName, RoutingPolicy, Scored, UnknownPolicy, policy};
 pub use prefix::{BLOCK_BYTES, MAX_BLOCKS, PrefixIndex, block_hashes};

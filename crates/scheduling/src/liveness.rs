@@ -80,7 +80,9 @@ impl fmt::Display for LivenessCause {
         match self {
             Self::NeverSeen => f.write_str("not reached yet"),
             Self::Answers => f.write_str("answers"),
-            Self::ProgressDespiteProbes => f.write_str("its calls make progress although probes fail"),
+            Self::ProgressDespiteProbes => {
+                f.write_str("its calls make progress although probes fail")
+            }
             Self::WorkingInSilence => f.write_str("probes time out while it works on calls"),
             Self::MissedProbes(count) => write!(f, "{count} probes in a row failed"),
             Self::Unreachable => f.write_str("nobody listens at its address"),
@@ -90,7 +92,9 @@ impl fmt::Display for LivenessCause {
                 f,
                 "answers probes, but the last {count} calls got no answer"
             ),
-            Self::CheckFailed => f.write_str("answers probes, but does not generate a single token"),
+            Self::CheckFailed => {
+                f.write_str("answers probes, but does not generate a single token")
+            }
         }
     }
 }
@@ -107,7 +111,7 @@ pub struct LivenessVerdict {
 /// Progress this recent proves life, whatever probes say.
 const RECENT_PROGRESS: Duration = Duration::from_secs(15);
 /// How long a node with calls in flight may be silent before it counts as dead: the longest prefill worth waiting for.
-const SILENT_WORK: Duration = Duration::from_secs(180);
+const SILENT_WORK: Duration = Duration::from_mins(3);
 /// Refused probes in a row that mean death.
 const REFUSALS: u32 = 2;
 /// Other failed probes in a row that mean death.
@@ -192,7 +196,10 @@ impl Liveness {
         if self.check_failed {
             (Health::Dead, LivenessCause::CheckFailed)
         } else if self.unanswered_calls >= UNANSWERED {
-            (Health::Suspect, LivenessCause::CallsUnanswered(self.unanswered_calls))
+            (
+                Health::Suspect,
+                LivenessCause::CallsUnanswered(self.unanswered_calls),
+            )
         } else {
             (Health::Alive, LivenessCause::Answers)
         }
@@ -218,7 +225,10 @@ impl Liveness {
                 (Health::Dead, LivenessCause::Unreachable)
             }
             _ if self.failed_probes >= FAILURES => (Health::Dead, self.cause_of_death(failure)),
-            _ => (Health::Suspect, LivenessCause::MissedProbes(self.failed_probes)),
+            _ => (
+                Health::Suspect,
+                LivenessCause::MissedProbes(self.failed_probes),
+            ),
         }
     }
 
@@ -263,7 +273,11 @@ mod tests {
         fail(&mut liveness, ProbeFailure::TimedOut, 6, 10);
         assert_eq!(liveness.verdict(at(70), 1).health, Health::Busy);
         assert_eq!(liveness.verdict(at(70), 0).health, Health::Dead);
-        assert_eq!(liveness.verdict(at(400), 1).health, Health::Dead, "silence has an end");
+        assert_eq!(
+            liveness.verdict(at(400), 1).health,
+            Health::Dead,
+            "silence has an end"
+        );
     }
 
     #[test]
@@ -273,7 +287,10 @@ mod tests {
         liveness.observe(LivenessEvent::Progress, at(100));
         let verdict = liveness.verdict(at(105), 1);
         assert_eq!(verdict.health, Health::Busy);
-        assert_eq!(verdict.cause.to_string(), "its calls make progress although probes fail");
+        assert_eq!(
+            verdict.cause.to_string(),
+            "its calls make progress although probes fail"
+        );
     }
 
     #[test]
@@ -300,8 +317,15 @@ mod tests {
         hung.observe(LivenessEvent::CheckFailed, at(4));
         assert_eq!(hung.verdict(at(4), 0).health, Health::Dead);
         hung.observe(LivenessEvent::ProbeAnswered, at(5));
-        assert_eq!(hung.verdict(at(5), 0).health, Health::Dead, "a list of models proves nothing");
-        assert!(hung.wants_check(at(5), 0), "it is checked until it generates again");
+        assert_eq!(
+            hung.verdict(at(5), 0).health,
+            Health::Dead,
+            "a list of models proves nothing"
+        );
+        assert!(
+            hung.wants_check(at(5), 0),
+            "it is checked until it generates again"
+        );
         liveness.observe(LivenessEvent::CheckAnswered, at(4));
         assert_eq!(liveness.verdict(at(4), 0).health, Health::Alive);
         assert!(!liveness.wants_check(at(4), 0));

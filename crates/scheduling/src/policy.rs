@@ -152,7 +152,7 @@ impl FromStr for PolicyName {
 /// Makes the policy of that name.
 pub fn policy(name: PolicyName) -> Box<dyn RoutingPolicy> {
     match name {
-        PolicyName::Remuda => Box::new(Remuda::default()),
+        PolicyName::Remuda => Box::new(Remuda),
         PolicyName::LeastLoad => Box::new(LeastLoad),
         PolicyName::RoundRobin => Box::new(RoundRobin::default()),
     }

@@ -126,7 +126,9 @@ impl PrefixIndex {
 
     /// Returns how many blocks are remembered for `node`.
     pub fn len(&self, node: NodeId) -> usize {
-        self.nodes.get(&node).map_or(0, |known| known.last_use.len())
+        self.nodes
+            .get(&node)
+            .map_or(0, |known| known.last_use.len())
     }
 }
 
@@ -141,10 +143,12 @@ impl NodeBlocks {
     fn forget_oldest(&mut self, capacity: usize) {
         let excess = self.last_use.len().saturating_sub(capacity - capacity / 4);
         let mut uses: Vec<u64> = self.last_use.values().copied().collect();
-        let (_, cut, _) = uses.select_nth_unstable(excess.saturating_sub(1).min(self.last_use.len() - 1));
+        let (_, cut, _) =
+            uses.select_nth_unstable(excess.saturating_sub(1).min(self.last_use.len() - 1));
         let cut = *cut;
-        // Blocks of the prompt at the cut stay together: its prefix is of no use without its beginning.
-        self.last_use.retain(|_, last| *last > cut || *last == self.uses);
+        // Blocks of one prompt go together: the rest of a prefix is of no use without its beginning.
+        self.last_use
+            .retain(|_, last| *last > cut || *last == self.uses);
     }
 }
 

@@ -110,7 +110,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Excluded(exclusion) => exclusion.fmt(f),
-            Self::Loaded { context: Some(context) } => write!(f, "loaded with context {context}"),
+            Self::Loaded {
+                context: Some(context),
+            } => write!(f, "loaded with context {context}"),
             Self::Loaded { context: None } => f.write_str("loaded"),
             Self::ColdLoad { seconds } => write!(f, "not loaded: about {seconds:.0} s to load"),
             Self::ResidencyUnknown => f.write_str("does not say whether the model is loaded"),
@@ -123,7 +125,10 @@ impl fmt::Display for Reason {
                 in_flight,
                 slots: Some(slots),
             } => write!(f, "{in_flight} requests in flight of {slots} slots"),
-            Self::InFlight { in_flight, slots: None } => write!(f, "{in_flight} requests in flight"),
+            Self::InFlight {
+                in_flight,
+                slots: None,
+            } => write!(f, "{in_flight} requests in flight"),
             Self::WorkAhead { wait_ms } => write!(f, "about {} of work ahead", Span(wait_ms)),
             Self::SpeedLearned { decode } => write!(f, "generates {decode:.1} tokens/s"),
             Self::SpeedAssumed { decode } => {
@@ -222,7 +227,9 @@ mod tests {
     #[test]
     fn reasons_read_as_sentences() {
         let mut reasons = Reasons::new();
-        reasons.push(Reason::Loaded { context: Some(8_192) });
+        reasons.push(Reason::Loaded {
+            context: Some(8_192),
+        });
         reasons.push(Reason::InFlight {
             in_flight: 12,
             slots: Some(4),

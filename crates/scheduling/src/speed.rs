@@ -63,7 +63,8 @@ impl Speed {
             self.prefill.observe(rate);
         }
         if let Some(first_token) = sample.first_token {
-            self.first_token_ms.observe(first_token.as_secs_f32() * 1_000.0);
+            self.first_token_ms
+                .observe(first_token.as_secs_f32() * 1_000.0);
         }
     }
 

@@ -46,7 +46,9 @@ impl<const N: usize> Window<N> {
     }
 
     fn advance(&mut self, now: MonotonicTime) {
-        let micros = u64::try_from(self.bucket.as_micros()).unwrap_or(u64::MAX).max(1);
+        let micros = u64::try_from(self.bucket.as_micros())
+            .unwrap_or(u64::MAX)
+            .max(1);
         let current = now.as_micros() / micros;
         // A time before the newest bucket (calls end out of order) counts as now.
         let passed = current.saturating_sub(self.newest);

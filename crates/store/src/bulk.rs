@@ -94,7 +94,9 @@ impl Bulk {
                     .columns
                     .iter()
                     .enumerate()
-                    .map(|(index, column)| format!("${}::{}[]", index + 1, column.column_type.postgres()))
+                    .map(|(index, column)| {
+                        format!("${}::{}[]", index + 1, column.column_type.postgres())
+                    })
                     .collect();
                 format!("* FROM UNNEST({})", arrays.join(", "))
             }
@@ -130,7 +132,8 @@ impl Bulk {
                     .map(|column| Column::with_capacity(column.column_type, rows.len()))
                     .collect();
                 for row in rows {
-                    for ((column, param), spec) in columns.iter_mut().zip(&row.0).zip(self.columns) {
+                    for ((column, param), spec) in columns.iter_mut().zip(&row.0).zip(self.columns)
+                    {
                         if !column.push(param) {
                             return Err(mistake(format!(
                                 "a value of {}.{} is not of the column's type",

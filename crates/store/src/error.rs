@@ -166,12 +166,17 @@ mod tests {
             sqlite_constraint("UNIQUE constraint failed: users.username"),
             "users_username"
         );
-        assert_eq!(sqlite_constraint("UNIQUE constraint failed: t.a, t.b"), "t_a_b");
+        assert_eq!(
+            sqlite_constraint("UNIQUE constraint failed: t.a, t.b"),
+            "t_a_b"
+        );
     }
 
     #[test]
     fn a_busy_or_full_disk_is_passing_and_a_syntax_error_is_not() {
-        assert!(is_passing_in_sqlite("5") && is_passing_in_sqlite("517") && is_passing_in_sqlite("13"));
+        assert!(
+            is_passing_in_sqlite("5") && is_passing_in_sqlite("517") && is_passing_in_sqlite("13")
+        );
         assert!(!is_passing_in_sqlite("1"));
         assert!(is_passing_in_postgres("57P01") && is_passing_in_postgres("08006"));
         assert!(!is_passing_in_postgres("42601"));

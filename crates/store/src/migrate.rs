@@ -74,15 +74,17 @@ impl Classify for MigrateError {
 
     fn public_message(&self) -> String {
         match self {
-            Self::Newer { .. } => format!("{self}: start the newer build, or restore a backup made before the upgrade"),
+            Self::Newer { .. } => format!(
+                "{self}: start the newer build, or restore a backup made before the upgrade"
+            ),
             Self::Changed { .. } => format!("{self}: start the build that made this database"),
             Self::Store(error) => error.public_message(),
         }
     }
 }
 
-/// "remuda" in ASCII: the number of our advisory lock.
-const LOCK: i64 = 0x0072_656d_7564_61;
+/// The number of our advisory lock: `remuda` in ASCII.
+const LOCK: i64 = 0x7265_6d75_6461;
 
 const CREATE_JOURNAL: Statement = Statement::per_engine(
     "CREATE TABLE IF NOT EXISTS _migrations (
@@ -101,8 +103,11 @@ pub(crate) async fn run(tx: Tx) -> Result<Applied, MigrateError> {
     let mut tx = tx.without_statement_timeout();
     // On SQLite the write transaction itself keeps other processes out.
     if tx.engine() == Engine::Postgres {
-        tx.fetch_optional("SELECT CAST(pg_advisory_xact_lock($1) AS TEXT) AS locked", params![LOCK])
-            .await?;
+        tx.fetch_optional(
+            "SELECT CAST(pg_advisory_xact_lock($1) AS TEXT) AS locked",
+            params![LOCK],
+        )
+        .await?;
     }
     tx.execute(CREATE_JOURNAL, ()).await?;
     let applied = applied_checksums(&mut tx).await?;
@@ -118,7 +123,11 @@ pub(crate) async fn run(tx: Tx) -> Result<Applied, MigrateError> {
         let checksum = checksum(sql);
         match applied.get(&migration.version) {
             Some(stored) if *stored == checksum => {}
-            Some(_) => return Err(MigrateError::Changed { name: migration.name }),
+            Some(_) => {
+                return Err(MigrateError::Changed {
+                    name: migration.name,
+                });
+            }
             None => {
                 tx.script(sql).await?;
                 tx.execute(
@@ -157,10 +166,20 @@ mod tests {
     #[test]
     fn every_file_is_listed_for_both_engines_and_numbered_without_gaps() {
         for engine in ["sqlite", "postgres"] {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(engine);
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("migrations")
+                .join(engine);
             let mut files: Vec<_> = std::fs::read_dir(folder)
                 .unwrap()
-                .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+                .map(|entry| {
+                    entry
+                        .unwrap()
+                        .path()
+                        .file_stem()
+                        .unwrap()
+                        .to_string_lossy()
+                        .into_owned()
+                })
                 .collect();
             files.sort();
             let listed: Vec<_> = MIGRATIONS.iter().map(|migration| migration.name).collect();
@@ -168,7 +187,11 @@ mod tests {
         }
         for (index, migration) in MIGRATIONS.iter().enumerate() {
             assert_eq!(migration.version, i64::try_from(index).unwrap() + 1);
-            assert!(migration.name.starts_with(&format!("{:04}_", migration.version)));
+            assert!(
+                migration
+                    .name
+                    .starts_with(&format!("{:04}_", migration.version))
+            );
         }
     }
 }

@@ -59,7 +59,9 @@ impl Classify for SealError {
             Self::KeyFile { .. } => format!("{self}: make it readable and writable for this user"),
             Self::MalformedKey => format!("{self}: `openssl rand -base64 32` makes one"),
             Self::OtherKey => {
-                format!("{self}: start with the key that this database was made with, or enter the credential again")
+                format!(
+                    "{self}: start with the key that this database was made with, or enter the credential again"
+                )
             }
             Self::Damaged | Self::Cipher => format!("{self}: enter the credential again"),
         }
@@ -192,9 +194,21 @@ mod tests {
         let sealer = key(1);
         let envelope = sealer.seal("nodes|credential|a", b"hunter2").unwrap();
         assert!(!envelope.windows(7).any(|window| window == b"hunter2"));
-        assert_eq!(sealer.open("nodes|credential|a", &envelope).unwrap().expose(), b"hunter2");
-        assert!(matches!(sealer.open("nodes|credential|b", &envelope), Err(SealError::Damaged)));
-        assert!(matches!(key(2).open("nodes|credential|a", &envelope), Err(SealError::OtherKey)));
+        assert_eq!(
+            sealer
+                .open("nodes|credential|a", &envelope)
+                .unwrap()
+                .expose(),
+            b"hunter2"
+        );
+        assert!(matches!(
+            sealer.open("nodes|credential|b", &envelope),
+            Err(SealError::Damaged)
+        ));
+        assert!(matches!(
+            key(2).open("nodes|credential|a", &envelope),
+            Err(SealError::OtherKey)
+        ));
     }
 
     #[test]
@@ -212,19 +226,28 @@ mod tests {
     #[test]
     fn equal_values_are_sealed_differently() {
         let sealer = key(1);
-        assert_ne!(sealer.seal("p", b"x").unwrap(), sealer.seal("p", b"x").unwrap());
+        assert_ne!(
+            sealer.seal("p", b"x").unwrap(),
+            sealer.seal("p", b"x").unwrap()
+        );
     }
 
     #[test]
     fn the_key_file_is_private_and_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("master.key");
-        let envelope = Sealer::open_or_create(&path).unwrap().seal("p", b"x").unwrap();
+        let envelope = Sealer::open_or_create(&path)
+            .unwrap()
+            .seal("p", b"x")
+            .unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let again = Sealer::open_or_create(&path).unwrap();
         assert_eq!(again.open("p", &envelope).unwrap().expose(), b"x");
         std::fs::write(&path, "not a key").unwrap();
-        assert!(matches!(Sealer::open_or_create(&path), Err(SealError::MalformedKey)));
+        assert!(matches!(
+            Sealer::open_or_create(&path),
+            Err(SealError::MalformedKey)
+        ));
     }
 }

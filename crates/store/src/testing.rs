@@ -50,7 +50,10 @@ enum Home {
 
 impl TestStore {
     /// Makes an SQLite file in a folder of its own.
-    #[expect(clippy::unused_async, reason = "stamped tests await every engine alike")]
+    #[expect(
+        clippy::unused_async,
+        reason = "stamped tests await every engine alike"
+    )]
     pub async fn sqlite() -> Self {
         let folder = must(TempDir::new(), "make a temporary folder");
         let path = folder.path().join("test.db");
@@ -66,7 +69,10 @@ impl TestStore {
         let database = create_database(&admin_url).await;
         Self {
             config: small_pool(StoreConfig::new(with_database(&admin_url, &database))),
-            home: Home::Server { admin_url, database },
+            home: Home::Server {
+                admin_url,
+                database,
+            },
         }
     }
 
@@ -79,7 +85,10 @@ impl TestStore {
         config.direct_url = Some(Secret::new(with_database(&admin_url, &database)));
         Self {
             config,
-            home: Home::Server { admin_url, database },
+            home: Home::Server {
+                admin_url,
+                database,
+            },
         }
     }
 
@@ -103,12 +112,20 @@ impl TestStore {
     /// Stops the database as its users see it: PostgreSQL ends all connections to it and takes no new ones until [`Self::resume`].
     /// An SQLite file has no server to stop, so `db` itself is closed.
     pub async fn stop(&self, db: &Db) {
-        let Home::Server { admin_url, database } = &self.home else {
+        let Home::Server {
+            admin_url,
+            database,
+        } = &self.home
+        else {
             db.close().await;
             return;
         };
         let mut admin = connect(admin_url).await;
-        run(&mut admin, format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false")).await;
+        run(
+            &mut admin,
+            format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false"),
+        )
+        .await;
         run(
             &mut admin,
             format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"),
@@ -118,26 +135,44 @@ impl TestStore {
 
     /// Lets the database be used again. An SQLite database must be opened anew; on PostgreSQL the stopped [`Db`] recovers.
     pub async fn resume(&self) {
-        if let Home::Server { admin_url, database } = &self.home {
+        if let Home::Server {
+            admin_url,
+            database,
+        } = &self.home
+        {
             let mut admin = connect(admin_url).await;
-            run(&mut admin, format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true")).await;
+            run(
+                &mut admin,
+                format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true"),
+            )
+            .await;
         }
     }
 }
 
 impl Drop for TestStore {
     fn drop(&mut self) {
-        let Home::Server { admin_url, database } = &self.home else {
+        let Home::Server {
+            admin_url,
+            database,
+        } = &self.home
+        else {
             return;
         };
         let (admin_url, database) = (admin_url.clone(), database.clone());
         // A runtime of its own: the test's may be of one thread, and that thread is here.
         let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             let runtime = must(runtime, "start a runtime");
             runtime.block_on(async {
                 let mut admin = connect(&admin_url).await;
-                run(&mut admin, format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await;
+                run(
+                    &mut admin,
+                    format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"),
+                )
+                .await;
             });
         });
         if dropping.join().is_err() && !std::thread::panicking() {
@@ -157,14 +192,21 @@ async fn create_database(admin_url: &str) -> String {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let mut noise = [0; 4];
     must(aws_lc_rs::rand::fill(&mut noise), "get random bytes");
-    let database = format!("remuda_test_{}_{number}_{}", std::process::id(), hex::encode(noise));
+    let database = format!(
+        "remuda_test_{}_{number}_{}",
+        std::process::id(),
+        hex::encode(noise)
+    );
     let mut admin = connect(admin_url).await;
     run(&mut admin, format!("CREATE DATABASE {database}")).await;
     database
 }
 
 async fn connect(url: &str) -> PgConnection {
-    must(PgConnection::connect(url).await, "connect to the test server")
+    must(
+        PgConnection::connect(url).await,
+        "connect to the test server",
+    )
 }
 
 async fn run(connection: &mut PgConnection, sql: String) {

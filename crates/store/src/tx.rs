@@ -37,7 +37,10 @@ pub(crate) enum Connection {
 }
 
 impl Tx {
-    pub(crate) async fn begin(connection: Connection, begin: &'static str) -> Result<Self, StoreError> {
+    pub(crate) async fn begin(
+        connection: Connection,
+        begin: &'static str,
+    ) -> Result<Self, StoreError> {
         let mut tx = Self {
             connection: Some(connection),
             busy: false,
@@ -49,7 +52,7 @@ impl Tx {
 
     /// Lifts the bound on one statement's time, for migrations that rewrite tables.
     pub(crate) fn without_statement_timeout(mut self) -> Self {
-        self.statement_timeout = Duration::from_secs(24 * 3600);
+        self.statement_timeout = Duration::from_hours(24);
         self
     }
 
@@ -85,12 +88,16 @@ impl Tx {
                 Connection::Sqlite(connection) => {
                     let query = bind_sqlite(sqlx::query(sql), params);
                     let rows = within(limit, query.fetch_all(&mut **connection)).await?;
-                    rows.into_iter().map(|row| Row(Driver::Sqlite(row))).collect()
+                    rows.into_iter()
+                        .map(|row| Row(Driver::Sqlite(row)))
+                        .collect()
                 }
                 Connection::Postgres(connection) => {
                     let query = bind_postgres(sqlx::query(sql), params);
                     let rows = within(limit, query.fetch_all(&mut **connection)).await?;
-                    rows.into_iter().map(|row| Row(Driver::Postgres(row))).collect()
+                    rows.into_iter()
+                        .map(|row| Row(Driver::Postgres(row)))
+                        .collect()
                 }
             };
             Ok(rows)
@@ -176,11 +183,15 @@ impl Tx {
             Ok(match connection {
                 Connection::Sqlite(connection) => {
                     let query = bind_sqlite(sqlx::query(sql), params);
-                    within(limit, query.execute(&mut **connection)).await?.rows_affected()
+                    within(limit, query.execute(&mut **connection))
+                        .await?
+                        .rows_affected()
                 }
                 Connection::Postgres(connection) => {
                     let query = bind_postgres(sqlx::query(sql), params);
-                    within(limit, query.execute(&mut **connection)).await?.rows_affected()
+                    within(limit, query.execute(&mut **connection))
+                        .await?
+                        .rows_affected()
                 }
             })
         })
@@ -194,12 +205,18 @@ impl Tx {
     ) -> Result<u64, StoreError> {
         let limit = self.statement_timeout;
         self.guarded(async |connection| match connection {
-            Connection::Sqlite(_) => Err(StoreError::Backend("SQLite has no array parameters".into())),
+            Connection::Sqlite(_) => {
+                Err(StoreError::Backend("SQLite has no array parameters".into()))
+            }
             Connection::Postgres(connection) => {
                 let query = columns
                     .into_iter()
-                    .fold(sqlx::query(sql).persistent(false), |query, column| column.bind(query));
-                Ok(within(limit, query.execute(&mut **connection)).await?.rows_affected())
+                    .fold(sqlx::query(sql).persistent(false), |query, column| {
+                        column.bind(query)
+                    });
+                Ok(within(limit, query.execute(&mut **connection))
+                    .await?
+                    .rows_affected())
             }
         })
         .await
@@ -252,19 +269,24 @@ impl Connection {
 
 async fn roll_back(mut connection: Connection) {
     let result = match &mut connection {
-        Connection::Sqlite(connection) => {
-            within(STATEMENT_TIMEOUT, sqlx::raw_sql("ROLLBACK").execute(&mut **connection))
-                .await
-                .map(drop)
-        }
-        Connection::Postgres(connection) => {
-            within(STATEMENT_TIMEOUT, sqlx::raw_sql("ROLLBACK").execute(&mut **connection))
-                .await
-                .map(drop)
-        }
+        Connection::Sqlite(connection) => within(
+            STATEMENT_TIMEOUT,
+            sqlx::raw_sql("ROLLBACK").execute(&mut **connection),
+        )
+        .await
+        .map(drop),
+        Connection::Postgres(connection) => within(
+            STATEMENT_TIMEOUT,
+            sqlx::raw_sql("ROLLBACK").execute(&mut **connection),
+        )
+        .await
+        .map(drop),
     };
     if let Err(error) = result {
-        tracing::debug!(error = &error as &dyn std::error::Error, "rolling back failed: closing the connection");
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "rolling back failed: closing the connection"
+        );
         connection.discard();
     }
 }
@@ -283,32 +305,38 @@ type SqliteQuery<'q> = Query<'q, Sqlite, SqliteArguments>;
 type PostgresQuery<'q> = Query<'q, Postgres, PgArguments>;
 
 fn bind_sqlite(query: SqliteQuery<'_>, params: Params) -> SqliteQuery<'_> {
-    params.0.into_iter().fold(query, |query, param| match param {
-        Param::I64(value) => query.bind(value),
-        Param::F64(value) => query.bind(value),
-        Param::Text(value) => query.bind(value),
-        Param::Bool(value) => query.bind(value),
-        Param::Json(value) => query.bind(value.to_string()),
-        Param::Bytes(value) => query.bind(value),
-        Param::Null(_) => query.bind(None::<i64>),
-    })
+    params
+        .0
+        .into_iter()
+        .fold(query, |query, param| match param {
+            Param::I64(value) => query.bind(value),
+            Param::F64(value) => query.bind(value),
+            Param::Text(value) => query.bind(value),
+            Param::Bool(value) => query.bind(value),
+            Param::Json(value) => query.bind(value.to_string()),
+            Param::Bytes(value) => query.bind(value),
+            Param::Null(_) => query.bind(None::<i64>),
+        })
 }
 
 fn bind_postgres(query: PostgresQuery<'_>, params: Params) -> PostgresQuery<'_> {
     // Named statements would live on one server connection while the pooler hands out another.
     let query = query.persistent(false);
-    params.0.into_iter().fold(query, |query, param| match param {
-        Param::I64(value) => query.bind(value),
-        Param::F64(value) => query.bind(value),
-        Param::Text(value) => query.bind(value),
-        Param::Bool(value) => query.bind(value),
-        Param::Json(value) => query.bind(value),
-        Param::Bytes(value) => query.bind(value),
-        Param::Null(ColumnType::I64) => query.bind(None::<i64>),
-        Param::Null(ColumnType::F64) => query.bind(None::<f64>),
-        Param::Null(ColumnType::Text) => query.bind(None::<String>),
-        Param::Null(ColumnType::Bool) => query.bind(None::<bool>),
-        Param::Null(ColumnType::Json) => query.bind(None::<serde_json::Value>),
-        Param::Null(ColumnType::Bytes) => query.bind(None::<Vec<u8>>),
-    })
+    params
+        .0
+        .into_iter()
+        .fold(query, |query, param| match param {
+            Param::I64(value) => query.bind(value),
+            Param::F64(value) => query.bind(value),
+            Param::Text(value) => query.bind(value),
+            Param::Bool(value) => query.bind(value),
+            Param::Json(value) => query.bind(value),
+            Param::Bytes(value) => query.bind(value),
+            Param::Null(ColumnType::I64) => query.bind(None::<i64>),
+            Param::Null(ColumnType::F64) => query.bind(None::<f64>),
+            Param::Null(ColumnType::Text) => query.bind(None::<String>),
+            Param::Null(ColumnType::Bool) => query.bind(None::<bool>),
+            Param::Null(ColumnType::Json) => query.bind(None::<serde_json::Value>),
+            Param::Null(ColumnType::Bytes) => query.bind(None::<Vec<u8>>),
+        })
 }

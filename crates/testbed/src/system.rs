@@ -169,12 +169,18 @@ impl System {
         loop {
             let reply = admin.get("/v1/models").await?;
             let list = reply.json()?;
-            let listed = |model: &&str| {
-                let ids = list["data"].as_array().into_iter().flatten();
-                ids.filter_map(|entry| entry["id"].as_str())
-                    .any(|id| id == **model || id == format!("{model}:latest"))
+            let listed = |model: &str| {
+                let mut ids = list["data"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|entry| entry["id"].as_str());
+                ids.any(|id| id.strip_suffix(":latest").unwrap_or(id) == model)
             };
-            if models.iter().all(|model| listed(model)) {
+            if models
+                .iter()
+                .all(|model| listed(model.strip_suffix(":latest").unwrap_or(model)))
+            {
                 return Ok(());
             }
             anyhow::ensure!(

@@ -96,11 +96,16 @@ mod tests {
         let send = |parts: &'static [&'static str]| {
             let (mut sender, body) = Channel::<Bytes, std::io::Error>::new(8);
             for part in parts {
-                sender.try_send(http_body::Frame::data(Bytes::from_static(part.as_bytes()))).unwrap();
+                sender
+                    .try_send(http_body::Frame::data(Bytes::from_static(part.as_bytes())))
+                    .unwrap();
             }
             body
         };
-        assert_eq!(read_capped(send(&["ab", "cd", "e"]), 5).await.unwrap(), "abcde");
+        assert_eq!(
+            read_capped(send(&["ab", "cd", "e"]), 5).await.unwrap(),
+            "abcde"
+        );
         assert!(matches!(
             read_capped(send(&["ab", "cd", "ef"]), 5).await,
             Err(ReadBodyError::TooLarge { .. })

@@ -62,7 +62,10 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
             .await
             .map(|Path(value)| Self(value))
             .map_err(|error| {
-                Problem::new(ErrorKind::Invalid, format!("the path is not valid: {}", error.body_text()))
+                Problem::new(
+                    ErrorKind::Invalid,
+                    format!("the path is not valid: {}", error.body_text()),
+                )
             })
     }
 }
@@ -79,7 +82,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T>
             .await
             .map(|Query(value)| Self(value))
             .map_err(|error| {
-                Problem::new(ErrorKind::Invalid, format!("the query is not valid: {}", error.body_text()))
+                Problem::new(
+                    ErrorKind::Invalid,
+                    format!("the query is not valid: {}", error.body_text()),
+                )
             })
     }
 }
@@ -88,7 +94,13 @@ fn is_json(request: &Request) -> bool {
     let Some(value) = request.headers().get(CONTENT_TYPE) else {
         return false;
     };
-    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    let essence = value
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
 }

@@ -40,16 +40,17 @@ async fn stamped(request: Request, next: Next) -> Response {
     response
 }
 
-#[expect(clippy::unused_async, reason = "axum handlers are async functions")]
 async fn unknown_path(uri: Uri) -> Response {
     Problem::new(
         ErrorKind::NotFound,
-        format!("there is no {}: GET /api/v1/openapi.json lists the paths", shown(uri.path())),
+        format!(
+            "there is no {}: GET /api/v1/openapi.json lists the paths",
+            shown(uri.path())
+        ),
     )
     .into_response()
 }
 
-#[expect(clippy::unused_async, reason = "axum handlers are async functions")]
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     Problem::new(
         ErrorKind::MethodNotAllowed,
@@ -64,5 +65,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
 
 /// Returns at most the first 200 characters, so that a client cannot make us echo a huge path.
 fn shown(text: &str) -> &str {
-    text.char_indices().nth(200).map_or(text, |(end, _)| &text[..end])
+    text.char_indices()
+        .nth(200)
+        .map_or(text, |(end, _)| &text[..end])
 }

@@ -89,7 +89,7 @@ fn check_file(path: &Path, text: &str, findings: &mut Findings) {
             ));
         }
     }
-    let is_test = path.components().any(|part| part.as_os_str() == "tests");
+    let is_test = stem == "tests" || path.components().any(|part| part.as_os_str() == "tests");
     let lines = lines_before_tests(text);
     if !is_test && lines > MOST_LINES {
         findings.fault(format!(

@@ -18,7 +18,10 @@ pub(crate) async fn check(
     limit: Duration,
 ) -> Result<(), ContactError> {
     let (path, body) = request(kind, model);
-    match contact.post::<Value, IgnoredAny>(path, &body, Some(limit)).await {
+    match contact
+        .post::<Value, IgnoredAny>(path, &body, Some(limit))
+        .await
+    {
         Err(ContactError::Status(status, _)) if status.is_client_error() => Ok(()),
         Err(error) => Err(error),
         Ok(_) => Ok(()),
@@ -45,7 +48,11 @@ fn request(kind: NodeKind, model: &ModelView) -> (&'static str, Value) {
 pub(crate) fn choose<'a>(models: &'a [ModelView], doubted: Option<&str>) -> Option<&'a ModelView> {
     let by_doubt = models.iter().find(|model| Some(&*model.name) == doubted);
     let loaded = || models.iter().find(|model| model.loaded.is_some());
-    let smallest = || models.iter().min_by_key(|model| model.size_bytes.unwrap_or(u64::MAX));
+    let smallest = || {
+        models
+            .iter()
+            .min_by_key(|model| model.size_bytes.unwrap_or(u64::MAX))
+    };
     by_doubt.or_else(loaded).or_else(smallest)
 }
 
@@ -62,7 +69,10 @@ mod tests {
         };
         assert_eq!(request(NodeKind::Ollama, &embedding).0, "/api/embed");
         assert_eq!(request(NodeKind::OpenAi, &embedding).0, "/v1/embeddings");
-        assert_eq!(request(NodeKind::Ollama, &ModelView::named("m")).0, "/api/generate");
+        assert_eq!(
+            request(NodeKind::Ollama, &ModelView::named("m")).0,
+            "/api/generate"
+        );
     }
 
     #[test]
@@ -72,7 +82,8 @@ mod tests {
             ..ModelView::named(name)
         };
         let mut models = vec![sized("big", 9), sized("small", 1)];
-        let chosen = |models: &[ModelView], doubted| choose(models, doubted).map(|m| m.name.to_string());
+        let chosen =
+            |models: &[ModelView], doubted| choose(models, doubted).map(|m| m.name.to_string());
         assert_eq!(chosen(&models, None).as_deref(), Some("small"));
         models[0].loaded = Some(Loaded::default());
         assert_eq!(chosen(&models, None).as_deref(), Some("big"));

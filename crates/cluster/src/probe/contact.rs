@@ -28,7 +28,9 @@ pub(crate) enum ContactError {
     #[error("the server answers {0} to {1}")]
     Status(StatusCode, String),
     /// Nothing there speaks a known API.
-    #[error("something answers, but it is neither Ollama nor OpenAI-compatible: check the port and the path")]
+    #[error(
+        "something answers, but it is neither Ollama nor OpenAI-compatible: check the port and the path"
+    )]
     NotAModelServer,
 }
 
@@ -49,9 +51,13 @@ impl ContactError {
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Outbound(
-                OutboundError::Connect { .. } | OutboundError::Timeout { .. } | OutboundError::Broken { .. },
+                OutboundError::Connect { .. }
+                | OutboundError::Timeout { .. }
+                | OutboundError::Broken { .. },
             ) => true,
-            Self::Status(status, _) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
+            Self::Status(status, _) => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
             _ => false,
         }
     }
@@ -117,7 +123,9 @@ async fn receive<T: DeserializeOwned>(call: Call, path: &str) -> Result<T, Conta
 fn accept(status: StatusCode, path: &str) -> Result<(), ContactError> {
     match status {
         status if status.is_success() => Ok(()),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ContactError::WantsKey(status, path.to_owned())),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Err(ContactError::WantsKey(status, path.to_owned()))
+        }
         status => Err(ContactError::Status(status, path.to_owned())),
     }
 }

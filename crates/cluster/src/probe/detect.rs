@@ -44,9 +44,13 @@ async fn detect_any(contact: &Contact) -> Result<Found, ContactError> {
         contact.get_text("/"),
         contact.get::<ModelList>("/v1/models"),
     );
-    let calls_itself_ollama = root.as_ref().is_ok_and(|text| text.contains("Ollama is running"));
+    let calls_itself_ollama = root
+        .as_ref()
+        .is_ok_and(|text| text.contains("Ollama is running"));
     // Other servers imitate parts of Ollama's API: only its own version route together with its lists proves it.
-    if version.is_ok() && (calls_itself_ollama || contact.get::<IgnoredAny>("/api/tags").await.is_ok()) {
+    if version.is_ok()
+        && (calls_itself_ollama || contact.get::<IgnoredAny>("/api/tags").await.is_ok())
+    {
         return Ok(OLLAMA);
     }
     match models {

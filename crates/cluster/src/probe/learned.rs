@@ -24,7 +24,9 @@ pub(crate) struct Learned {
 pub(super) fn orderly(mut models: Vec<ModelView>) -> Vec<ModelView> {
     let listed = models.len();
     models.retain(|model| {
-        !model.name.is_empty() && model.name.len() <= MAX_BYTES && !model.name.chars().any(char::is_control)
+        !model.name.is_empty()
+            && model.name.len() <= MAX_BYTES
+            && !model.name.chars().any(char::is_control)
     });
     models.sort_by(|a, b| a.name.cmp(&b.name));
     let mut keys = std::collections::HashSet::new();
@@ -58,14 +60,26 @@ mod tests {
     #[test]
     fn doubles_and_unusable_names_are_left_out_and_the_rest_is_sorted() {
         let names = |models: Vec<ModelView>| -> Vec<String> {
-            orderly(models).into_iter().map(|m| m.name.to_string()).collect()
+            orderly(models)
+                .into_iter()
+                .map(|m| m.name.to_string())
+                .collect()
         };
-        let named = |names: &[&str]| names.iter().map(|n| ModelView::named(*n)).collect();
+        let models = |names: &[&str]| names.iter().map(|n| ModelView::named(*n)).collect();
         assert_eq!(
-            names(named(&["b", "a:latest", "A", "", "x\ny", &"n".repeat(600)])),
+            names(models(&[
+                "b",
+                "a:latest",
+                "A",
+                "",
+                "x\ny",
+                &"n".repeat(600)
+            ])),
             ["A", "b"]
         );
-        let many = (0..MAX_MODELS + 5).map(|i| ModelView::named(format!("m{i}"))).collect();
+        let many = (0..MAX_MODELS + 5)
+            .map(|i| ModelView::named(format!("m{i}")))
+            .collect();
         assert_eq!(names(many).len(), MAX_MODELS);
     }
 

@@ -114,9 +114,16 @@ pub(super) async fn learn(
         .take(2 * MAX_MODELS)
         .map(view)
         .collect();
-    let running = running.ok().and_then(|running| running.models).unwrap_or_default();
+    let running = running
+        .ok()
+        .and_then(|running| running.models)
+        .unwrap_or_default();
     for model in running {
-        let name = if model.name.is_empty() { &model.model } else { &model.name };
+        let name = if model.name.is_empty() {
+            &model.model
+        } else {
+            &model.name
+        };
         if let Some(view) = models.iter_mut().find(|view| *view.name == **name) {
             view.loaded = Some(Loaded {
                 context: model.context_length,
@@ -137,7 +144,11 @@ pub(super) async fn learn(
 }
 
 fn view(tag: Tag) -> ModelView {
-    let name = if tag.name.is_empty() { tag.model } else { tag.name };
+    let name = if tag.name.is_empty() {
+        tag.model
+    } else {
+        tag.name
+    };
     ModelView {
         digest: tag.digest.map(Into::into),
         size_bytes: tag.size,
@@ -151,7 +162,10 @@ fn view(tag: Tag) -> ModelView {
 impl ShownModels {
     /// Fills in what only `/api/show` tells, and asks for what is not known yet.
     async fn complete(&mut self, contact: &Contact, models: &mut [ModelView]) {
-        let present: HashSet<Arc<str>> = models.iter().filter_map(|model| model.digest.clone()).collect();
+        let present: HashSet<Arc<str>> = models
+            .iter()
+            .filter_map(|model| model.digest.clone())
+            .collect();
         self.0.retain(|digest, _| present.contains(digest));
         let mut wanted: HashMap<Arc<str>, Arc<str>> = HashMap::new();
         for model in models.iter() {
@@ -159,7 +173,9 @@ impl ShownModels {
                 && !self.0.contains_key(digest)
                 && wanted.len() < SHOWS_PER_PROBE
             {
-                wanted.entry(Arc::clone(digest)).or_insert_with(|| Arc::clone(&model.name));
+                wanted
+                    .entry(Arc::clone(digest))
+                    .or_insert_with(|| Arc::clone(&model.name));
             }
         }
         let mut answers = stream::iter(wanted)

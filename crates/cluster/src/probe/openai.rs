@@ -23,7 +23,7 @@ struct Entry {
     id: String,
     #[serde(default)]
     owned_by: Option<String>,
-    /// vLLM and SGLang.
+    /// vLLM and `SGLang`.
     #[serde(default)]
     max_model_len: Option<u32>,
     /// llama-server.
@@ -116,7 +116,9 @@ fn views(list: ModelList) -> Vec<ModelView> {
                 .map(|_| Loaded::default());
             ModelView {
                 capabilities: abilities.remove(&entry.id).unwrap_or_default(),
-                context_length: entry.max_model_len.or(meta.and_then(|meta| meta.n_ctx_train)),
+                context_length: entry
+                    .max_model_len
+                    .or(meta.and_then(|meta| meta.n_ctx_train)),
                 embedding_length: meta.and_then(|meta| meta.n_embd),
                 size_bytes: meta.and_then(|meta| meta.size),
                 loaded,
@@ -137,7 +139,11 @@ fn hold_all(models: &mut [ModelView]) {
 }
 
 async fn version_at(contact: &Contact, path: &str) -> Option<std::sync::Arc<str>> {
-    contact.get::<Version>(path).await.ok().and_then(|told| version(&told.version))
+    contact
+        .get::<Version>(path)
+        .await
+        .ok()
+        .and_then(|told| version(&told.version))
 }
 
 #[derive(Deserialize)]
@@ -205,8 +211,11 @@ async fn learn_lm_studio(contact: &Contact, learned: &mut Learned) {
     let Ok(list) = contact.get::<LmStudioList>("/api/v0/models").await else {
         return;
     };
-    let mut told: HashMap<String, LmStudioModel> =
-        list.data.into_iter().map(|model| (model.id.clone(), model)).collect();
+    let mut told: HashMap<String, LmStudioModel> = list
+        .data
+        .into_iter()
+        .map(|model| (model.id.clone(), model))
+        .collect();
     for model in &mut learned.models {
         let Some(told) = told.remove(&*model.name) else {
             continue;

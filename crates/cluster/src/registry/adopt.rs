@@ -12,17 +12,21 @@ use crate::store;
 impl Registry {
     /// Asks the addresses, all at once, for an Ollama server and adds those that answer. An address that is a node already, or
     /// whose node a person removed, is left alone. Returns the adopted nodes.
-    pub async fn adopt_local(&self, candidates: &[NodeUrl]) -> Result<Vec<Arc<NodeView>>, NodeError> {
+    pub async fn adopt_local(
+        &self,
+        candidates: &[NodeUrl],
+    ) -> Result<Vec<Arc<NodeView>>, NodeError> {
         let mut asked: Vec<NodeUrl> = Vec::new();
         for url in candidates {
-            let known = self.is_registered(url) || asked.iter().any(|other| is_same_place(other, url));
+            let known =
+                self.is_registered(url) || asked.iter().any(|other| is_same_place(other, url));
             if !known && !self.is_declined(url).await? {
                 asked.push(url.clone());
             }
         }
         let answers = futures_util::future::join_all(asked.into_iter().map(async |url| {
             let settings = NodeSpec::new(self.free_name(), url.as_str()).check().ok()?;
-            let learned = self.prober(&settings).probe().await.ok()?;
+            let learned = Box::pin(self.prober(&settings).probe()).await.ok()?;
             (learned.found.kind == NodeKind::Ollama).then_some((settings, learned))
         }))
         .await;
@@ -30,14 +34,19 @@ impl Registry {
         for (mut settings, learned) in answers.into_iter().flatten() {
             // Only now is it known which of the candidates take a name.
             settings.name = self.free_name().into();
-            adopted.push(self.insert(settings, NodeSource::Discovered, Some(learned)).await?);
+            adopted.push(
+                self.insert(settings, NodeSource::Discovered, Some(learned))
+                    .await?,
+            );
         }
         Ok(adopted)
     }
 
     fn is_registered(&self, url: &NodeUrl) -> bool {
         let fleet = self.inner.fleet.lock();
-        fleet.records().any(|record| is_same_place(&record.settings.url, url))
+        fleet
+            .records()
+            .any(|record| is_same_place(&record.settings.url, url))
     }
 
     async fn is_declined(&self, url: &NodeUrl) -> Result<bool, NodeError> {
@@ -64,9 +73,17 @@ impl Registry {
 /// Tells whether two addresses are the same server: every loopback name of this machine counts as one.
 fn is_same_place(a: &NodeUrl, b: &NodeUrl) -> bool {
     let is_loopback = |url: &NodeUrl| {
-        url.host() == "localhost" || url.host().parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        url.host() == "localhost"
+            || url
+                .host()
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback())
     };
-    a == b || (a.port() == b.port() && a.path_prefix() == b.path_prefix() && is_loopback(a) && is_loopback(b))
+    a == b
+        || (a.port() == b.port()
+            && a.path_prefix() == b.path_prefix()
+            && is_loopback(a)
+            && is_loopback(b))
 }
 
 #[cfg(test)]

@@ -159,7 +159,11 @@ impl Registry {
     }
 
     /// Shows a stored node, with what was just learned about it.
-    fn publish(&self, record: NodeRecord, learned: Option<Learned>) -> Result<Arc<NodeView>, NodeError> {
+    fn publish(
+        &self,
+        record: NodeRecord,
+        learned: Option<Learned>,
+    ) -> Result<Arc<NodeView>, NodeError> {
         let (now, civil) = (self.inner.clock.monotonic(), self.inner.clock.now());
         let (id, name) = (record.id, Arc::clone(&record.settings.name));
         let change = self.inner.change(|fleet| {
@@ -176,8 +180,11 @@ impl Registry {
     }
 
     /// Asks what answers at an address: what was learned, or why nothing was yet.
-    async fn meet(&self, settings: &NodeSettings) -> Result<(Option<Learned>, Option<String>), NodeError> {
-        match self.prober(settings).probe().await {
+    async fn meet(
+        &self,
+        settings: &NodeSettings,
+    ) -> Result<(Option<Learned>, Option<String>), NodeError> {
+        match Box::pin(self.prober(settings).probe()).await {
             Ok(learned) => Ok((Some(learned), None)),
             Err(error) if error.is_passing() => Ok((
                 None,
@@ -190,7 +197,11 @@ impl Registry {
         }
     }
 
-    fn refuse_taken(&self, settings: &NodeSettings, except: Option<NodeId>) -> Result<(), NodeError> {
+    fn refuse_taken(
+        &self,
+        settings: &NodeSettings,
+        except: Option<NodeId>,
+    ) -> Result<(), NodeError> {
         let fleet = self.inner.fleet.lock();
         let mut count = 0;
         for other in fleet.records().filter(|record| Some(record.id) != except) {
@@ -217,7 +228,10 @@ impl Registry {
             return Err(NodeError::Embedded);
         }
         let fleet = self.inner.fleet.lock();
-        fleet.find(view.id).cloned().ok_or_else(|| NodeError::Unknown(shown(key)))
+        fleet
+            .find(view.id)
+            .cloned()
+            .ok_or_else(|| NodeError::Unknown(shown(key)))
     }
 
     fn editable(&self, key: &str) -> Result<NodeRecord, NodeError> {

@@ -159,7 +159,11 @@ impl Entry {
 
     /// Makes the view anew if anything in it changed. Returns whether it did.
     pub(super) fn refresh(&mut self, verdict: LivenessVerdict, spared: bool) -> bool {
-        let health = if spared { Health::Suspect } else { verdict.health };
+        let health = if spared {
+            Health::Suspect
+        } else {
+            verdict.health
+        };
         let state = self.state(verdict, spared);
         let same = !self.changed
             && self
@@ -211,7 +215,11 @@ impl Entry {
         };
         match verdict.health {
             _ if spared => NodeState::Suspect {
-                reason: format!("most nodes look dead at once, so the fault may be here; this one: {}", reason()).into(),
+                reason: format!(
+                    "most nodes look dead at once, so the fault may be here; this one: {}",
+                    reason()
+                )
+                .into(),
             },
             Health::Alive => NodeState::Ready,
             Health::Busy => NodeState::Busy,

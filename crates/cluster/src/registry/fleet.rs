@@ -15,7 +15,7 @@ use crate::record::NodeRecord;
 use crate::snapshot::FleetSnapshot;
 
 /// Deaths this recent count as "at once".
-const AT_ONCE: Duration = Duration::from_secs(300);
+const AT_ONCE: Duration = Duration::from_mins(5);
 
 /// How a row differs from what was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,19 +46,15 @@ pub(super) struct Fleet {
 impl Fleet {
     /// Takes over a row.
     pub(super) fn put(&mut self, record: NodeRecord) -> Change {
-        match self.entries.get_mut(&record.id) {
-            Some(entry) => {
-                if entry.replace_record(record) {
-                    Change::Probe
-                } else {
-                    Change::Kept
-                }
-            }
-            None => {
-                self.entries.insert(record.id, Entry::new(record));
-                self.membership_changed = true;
-                Change::Probe
-            }
+        let Some(entry) = self.entries.get_mut(&record.id) else {
+            self.entries.insert(record.id, Entry::new(record));
+            self.membership_changed = true;
+            return Change::Probe;
+        };
+        if entry.replace_record(record) {
+            Change::Probe
+        } else {
+            Change::Kept
         }
     }
 
@@ -90,7 +86,13 @@ impl Fleet {
     }
 
     /// Takes note of an answered probe.
-    pub(super) fn learned(&mut self, id: NodeId, learned: Learned, now: MonotonicTime, civil: Timestamp) {
+    pub(super) fn learned(
+        &mut self,
+        id: NodeId,
+        learned: Learned,
+        now: MonotonicTime,
+        civil: Timestamp,
+    ) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.activity.seen(civil);
             entry.learn(learned, now);
@@ -98,7 +100,13 @@ impl Fleet {
     }
 
     /// Takes note of a failed probe.
-    pub(super) fn probe_failed(&mut self, id: NodeId, failure: ProbeFailure, error: &str, now: MonotonicTime) {
+    pub(super) fn probe_failed(
+        &mut self,
+        id: NodeId,
+        failure: ProbeFailure,
+        error: &str,
+        now: MonotonicTime,
+    ) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.observe(LivenessEvent::ProbeFailed(failure), now);
             entry.fail(error);
@@ -133,7 +141,11 @@ impl Fleet {
     }
 
     /// Returns what to check a node with when only a one-token check can decide.
-    pub(super) fn wanted_check(&mut self, id: NodeId, now: MonotonicTime) -> Option<(NodeKind, ModelView)> {
+    pub(super) fn wanted_check(
+        &mut self,
+        id: NodeId,
+        now: MonotonicTime,
+    ) -> Option<(NodeKind, ModelView)> {
         self.entries.get_mut(&id)?.wanted_check(now)
     }
 
@@ -151,7 +163,10 @@ impl Fleet {
         let mut verdicts = Vec::with_capacity(self.entries.len());
         for entry in self.entries.values_mut() {
             let verdict = entry.judge(now);
-            let fresh = entry.died_at().is_some_and(|died| now.since(died) <= AT_ONCE) && entry.was_alive();
+            let fresh = entry
+                .died_at()
+                .is_some_and(|died| now.since(died) <= AT_ONCE)
+                && entry.was_alive();
             freshly_dead += usize::from(fresh);
             known += usize::from(fresh || entry.died_at().is_none());
             verdicts.push((verdict, fresh));
@@ -200,9 +215,16 @@ fn report_transition(entry: &Entry, before: Option<&crate::NodeState>) {
         return;
     }
     let (node, state, models) = (&*view.name, view.state.as_str(), view.models.len());
-    match view.state.reason() {
-        Some(reason) => tracing::warn!(node, state, reason, "node changed"),
-        None => tracing::info!(node, state, kind = view.kind.as_str(), models, "node changed"),
+    if let Some(reason) = view.state.reason() {
+        tracing::warn!(node, state, reason, "node changed");
+    } else {
+        tracing::info!(
+            node,
+            state,
+            kind = view.kind.as_str(),
+            models,
+            "node changed"
+        );
     }
 }
 
@@ -260,7 +282,8 @@ mod tests {
 
         fn fail(&mut self, name: &str, failure: ProbeFailure, seconds: u64) {
             let id = self.id(name);
-            self.fleet.probe_failed(id, failure, "no answer", at(seconds));
+            self.fleet
+                .probe_failed(id, failure, "no answer", at(seconds));
             self.refresh(seconds);
         }
 
@@ -272,7 +295,9 @@ mod tests {
     fn record(name: &str) -> NodeRecord {
         NodeRecord {
             id: NodeId::generate(Timestamp::from_micros(1)),
-            settings: NodeSpec::new(name, format!("http://{name}:1")).check().unwrap(),
+            settings: NodeSpec::new(name, format!("http://{name}:1"))
+                .check()
+                .unwrap(),
             source: NodeSource::Api,
             draining: false,
             created_at: Timestamp::from_micros(1),
@@ -298,7 +323,10 @@ mod tests {
         assert_eq!(bench.state("a"), &NodeState::New);
         assert!(bench.answer("a", &["m"], 1));
         let generation = bench.snapshot.generation;
-        assert!(!bench.answer("a", &["m"], 11), "an equal answer changes nothing");
+        assert!(
+            !bench.answer("a", &["m"], 11),
+            "an equal answer changes nothing"
+        );
         assert!(bench.answer("a", &["m", "n"], 21));
         assert_eq!(bench.snapshot.generation, generation + 1);
         assert_eq!(bench.snapshot.replicas("N:latest").len(), 1);
@@ -316,7 +344,11 @@ mod tests {
         assert_eq!(bench.state("a").as_str(), "unhealthy");
         assert_eq!(bench.state("a").reason(), Some("no answer"));
         assert!(!bench.snapshot.find_node_named("a").unwrap().is_routable());
-        assert_eq!(bench.snapshot.replicas("m").len(), 3, "its models stay listed");
+        assert_eq!(
+            bench.snapshot.replicas("m").len(),
+            3,
+            "its models stay listed"
+        );
     }
 
     #[test]
@@ -370,7 +402,11 @@ mod tests {
         bench.answer("a", &["m", "n"], 1);
         bench.answer("b", &["m"], 1);
         let id = bench.id("a");
-        let call = |bench: &mut Bench| bench.fleet.call_failed(id, "n", CallFailure::Unanswered, at(2));
+        let call = |bench: &mut Bench| {
+            bench
+                .fleet
+                .call_failed(id, "n", CallFailure::Unanswered, at(2))
+        };
         assert_eq!(call(&mut bench), Urgency::Wait);
         assert_eq!(call(&mut bench), Urgency::Now);
         bench.refresh(2);

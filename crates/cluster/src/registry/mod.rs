@@ -41,7 +41,8 @@ use crate::spec::{EMBEDDED_NAME, NodeSettings};
 const MAX_NODES: usize = 5_000;
 
 /// The id of the engine inside the process: the same at every start, so that records of its requests stay together.
-const EMBEDDED_ID: NodeId = NodeId::from_uuid(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
+const EMBEDDED_ID: NodeId =
+    NodeId::from_uuid(Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
 
 /// How nodes are watched.
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ impl Default for ClusterConfig {
         Self {
             probe_interval: Duration::from_secs(10),
             probe_timeout: Duration::from_secs(5),
-            check_timeout: Duration::from_secs(60),
+            check_timeout: Duration::from_mins(1),
             reconcile_interval: Duration::from_secs(5),
         }
     }
@@ -170,7 +171,9 @@ impl Registry {
     /// Notes that a call of `model` failed at `node`. The node is looked at at once when that may decide something.
     pub fn report_failure(&self, node: NodeId, model: &str, failure: CallFailure) {
         let now = self.inner.clock.monotonic();
-        let urgency = self.inner.change(|fleet| fleet.call_failed(node, model, failure, now));
+        let urgency = self
+            .inner
+            .change(|fleet| fleet.call_failed(node, model, failure, now));
         if urgency == Urgency::Now
             && let Some(task) = self.inner.probes.lock().get(&node)
         {
@@ -248,7 +251,11 @@ impl Registry {
         let gone: Vec<NodeId> = {
             let fleet = self.inner.fleet.lock();
             let stays = |id| records.iter().any(|record| record.id == id);
-            fleet.records().map(|record| record.id).filter(|id| !stays(*id)).collect()
+            fleet
+                .records()
+                .map(|record| record.id)
+                .filter(|id| !stays(*id))
+                .collect()
         };
         let to_probe = self.inner.change(|fleet| {
             for id in &gone {

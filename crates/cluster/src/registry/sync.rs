@@ -98,10 +98,15 @@ fn check_all(specs: Vec<NodeSpec>) -> Result<Vec<NodeSettings>, NodeError> {
         };
         let settings = spec.check().map_err(|error| wrong(error.to_string()))?;
         if !names.insert(settings.name.clone()) {
-            return Err(wrong("the name stands there twice: give each node its own".to_owned()));
+            return Err(wrong(
+                "the name stands there twice: give each node its own".to_owned(),
+            ));
         }
         if !urls.insert(settings.url.clone()) {
-            return Err(wrong(format!("{} stands there twice: leave one out", settings.url)));
+            return Err(wrong(format!(
+                "{} stands there twice: leave one out",
+                settings.url
+            )));
         }
         all.push(settings);
     }
@@ -122,15 +127,24 @@ impl Plan {
             remove: present
                 .iter()
                 .filter(|record| record.source == NodeSource::Config)
-                .filter(|record| wanted.iter().all(|settings| settings.name != record.settings.name))
+                .filter(|record| {
+                    wanted
+                        .iter()
+                        .all(|settings| settings.name != record.settings.name)
+                })
                 .cloned()
                 .collect(),
             ..Self::default()
         };
         for settings in wanted {
-            match present.iter().find(|record| record.settings.name == settings.name) {
+            match present
+                .iter()
+                .find(|record| record.settings.name == settings.name)
+            {
                 None => plan.add.push(settings),
-                Some(record) if record.settings != settings || record.source != NodeSource::Config => {
+                Some(record)
+                    if record.settings != settings || record.source != NodeSource::Config =>
+                {
                     plan.update.push((record.clone(), settings));
                 }
                 Some(_) => {}
@@ -154,7 +168,11 @@ impl Plan {
                 .filter(|(record, _)| is_ours(record))
                 .map(|(_, settings)| name(settings))
                 .collect(),
-            removed: self.remove.iter().map(|record| name(&record.settings)).collect(),
+            removed: self
+                .remove
+                .iter()
+                .map(|record| name(&record.settings))
+                .collect(),
             taken_over: self
                 .update
                 .iter()

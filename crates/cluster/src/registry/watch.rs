@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Inner, Registry};
 use crate::model::{NodeKind, NodeState};
-use crate::probe::check::check;
 use crate::probe::Prober;
+use crate::probe::check::check;
 
 /// The least time between two probes of a node, however many calls fail there.
 const LEAST_GAP: Duration = Duration::from_millis(200);
@@ -44,7 +44,13 @@ impl Registry {
             tracing::warn!("nodes are being watched already");
             return;
         }
-        let ids: Vec<NodeId> = self.inner.fleet.lock().records().map(|record| record.id).collect();
+        let ids: Vec<NodeId> = self
+            .inner
+            .fleet
+            .lock()
+            .records()
+            .map(|record| record.id)
+            .collect();
         for id in ids {
             self.probe_from_now_on(id);
         }
@@ -103,7 +109,8 @@ impl Registry {
         self.inner.probes.lock().insert(id, task);
         let inner = Arc::clone(&self.inner);
         self.inner.tasks.spawn(async move {
-            stop.run_until_cancelled(watch(&inner, id, prober, &wake)).await;
+            stop.run_until_cancelled(watch(&inner, id, prober, &wake))
+                .await;
         });
     }
 
@@ -123,7 +130,6 @@ impl Registry {
                     reachable = true;
                     tracing::info!("the nodes are read from the database again");
                 }
-                Ok(()) => {}
                 Err(error) if reachable => {
                     reachable = false;
                     tracing::warn!(
@@ -131,7 +137,7 @@ impl Registry {
                         "the nodes cannot be read from the database: going on with those in memory"
                     );
                 }
-                Err(_) => {}
+                Ok(()) | Err(_) => {}
             }
         }
     }
@@ -151,7 +157,7 @@ async fn watch(inner: &Inner, id: NodeId, mut prober: Prober, wake: &Notify) {
 }
 
 async fn probe_once(inner: &Inner, id: NodeId, prober: &mut Prober) {
-    let outcome = prober.probe().await;
+    let outcome = Box::pin(prober.probe()).await;
     let (now, civil) = (inner.clock.monotonic(), inner.clock.now());
     inner.change(|fleet| match outcome {
         Ok(learned) => fleet.learned(id, learned, now, civil),
@@ -197,7 +203,11 @@ mod tests {
         let waits: Vec<Duration> = (0..100)
             .map(|round| jittered(base, NodeId::generate(Timestamp::from_micros(round)), 3))
             .collect();
-        assert!(waits.iter().all(|wait| (9.0..=11.0).contains(&wait.as_secs_f64())));
+        assert!(
+            waits
+                .iter()
+                .all(|wait| (9.0..=11.0).contains(&wait.as_secs_f64()))
+        );
         let early = waits.iter().filter(|wait| **wait < base).count();
         assert!((20..=80).contains(&early), "{early}");
     }

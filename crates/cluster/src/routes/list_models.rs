@@ -94,7 +94,11 @@ pub(super) async fn list_models(
 fn body(snapshot: &FleetSnapshot, key: &str) -> Option<FleetModelBody> {
     let replicas = snapshot.by_model.get(key)?;
     let (_, first) = snapshot.resolve(*replicas.first()?)?;
-    let views = || replicas.iter().filter_map(|replica| snapshot.resolve(*replica));
+    let views = || {
+        replicas
+            .iter()
+            .filter_map(|replica| snapshot.resolve(*replica))
+    };
     let richest = views()
         .map(|(_, model)| model)
         .find(|model| !model.capabilities.is_empty())

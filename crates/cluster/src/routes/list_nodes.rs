@@ -35,19 +35,29 @@ impl ListNodesQuery {
         if let Some(state) = &self.state
             && !NodeState::NAMES.contains(&state.as_str())
         {
-            return Err(invalid(format!("state must be one of {}", NodeState::NAMES.join(", "))));
+            return Err(invalid(format!(
+                "state must be one of {}",
+                NodeState::NAMES.join(", ")
+            )));
         }
         if let Some(kind) = &self.kind
             && kind.parse::<NodeKind>().is_err()
         {
-            return Err(invalid("kind must be one of ollama, openai, agent, engine, unknown".to_owned()));
+            return Err(invalid(
+                "kind must be one of ollama, openai, agent, engine, unknown".to_owned(),
+            ));
         }
         Ok(())
     }
 
     fn wants(&self, node: &NodeView) -> bool {
-        self.state.as_ref().is_none_or(|state| node.state.as_str() == state)
-            && self.kind.as_ref().is_none_or(|kind| node.kind.as_str() == kind)
+        self.state
+            .as_ref()
+            .is_none_or(|state| node.state.as_str() == state)
+            && self
+                .kind
+                .as_ref()
+                .is_none_or(|kind| node.kind.as_str() == kind)
             && self.tag.as_ref().is_none_or(|tag| node.tags.contains(tag))
     }
 }
@@ -81,7 +91,9 @@ pub(super) async fn list_nodes(
         .take(page.size() as usize + 1)
         .map(|node| NodeBody::from(&**node))
         .collect();
-    Ok(JsonBody(PageBody::from_overfetched(nodes, page.size(), |node| {
-        node.name.clone()
-    })))
+    Ok(JsonBody(PageBody::from_overfetched(
+        nodes,
+        page.size(),
+        |node| node.name.clone(),
+    )))
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use cluster::{ClusterConfig, ClusterDeps, FleetSnapshot, NodeSpec, NodeView, Registry};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use identity::{AuthConfig, Identity};
 use primitives::{Clock, Secret, SystemClock};
+use remuda_cluster::{ClusterConfig, ClusterDeps, FleetSnapshot, NodeSpec, NodeView, Registry};
 use serde_json::Value;
 use store::testing::TestStore;
 use store::{Db, Sealer};
@@ -96,7 +96,11 @@ impl Bench {
     }
 
     pub(crate) async fn add(&self, name: &str, url: &str) -> Arc<NodeView> {
-        self.registry.add_node(NodeSpec::new(name, url)).await.unwrap().node
+        self.registry
+            .add_node(NodeSpec::new(name, url))
+            .await
+            .unwrap()
+            .node
     }
 
     pub(crate) fn node(&self, name: &str) -> Arc<NodeView> {
@@ -111,20 +115,30 @@ impl Bench {
                 changes.changed().await.unwrap();
             }
         };
-        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
-            panic!("not reached: {what}; the fleet is {:#?}", self.registry.snapshot().nodes);
-        }
+        let in_time = tokio::time::timeout(PATIENCE, reached).await.is_ok();
+        assert!(
+            in_time,
+            "not reached: {what}; the fleet is {:#?}",
+            self.registry.snapshot().nodes
+        );
     }
 
     pub(crate) async fn until_state(&self, name: &str, state: &str) {
         let is_there = |fleet: &FleetSnapshot| {
-            fleet.find_node_named(name).is_some_and(|node| node.state.as_str() == state)
+            fleet
+                .find_node_named(name)
+                .is_some_and(|node| node.state.as_str() == state)
         };
         self.until(&format!("{name} is {state}"), is_there).await;
     }
 
     /// Calls the API as the administrator.
-    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
         self.call_as(Some(&self.token), method, path, body).await
     }
 

@@ -22,16 +22,34 @@ async fn a_restart_finds_everything_again(store: TestStore) {
         "region": "attic", "weight": 2.5, "max_in_flight": 7});
     let (status, added) = bench.call(Method::POST, "/api/v1/nodes", Some(body)).await;
     assert_eq!(status, StatusCode::CREATED, "{added}");
-    assert_eq!((&added["kind"], &added["model_count"]), (&json!("ollama"), &json!(1)));
+    assert_eq!(
+        (&added["kind"], &added["model_count"]),
+        (&json!("ollama"), &json!(1))
+    );
     assert_eq!(added["has_api_key"], true);
     assert!(!added.to_string().contains("sesame"));
-    let (status, drained) = bench.call(Method::POST, "/api/v1/nodes/gpu1/drain", None).await;
-    assert_eq!((status, &drained["state"]), (StatusCode::OK, &json!("draining")));
+    let (status, drained) = bench
+        .call(Method::POST, "/api/v1/nodes/gpu1/drain", None)
+        .await;
+    assert_eq!(
+        (status, &drained["state"]),
+        (StatusCode::OK, &json!("draining"))
+    );
     bench.stop().await;
 
     let bench = Bench::open(&store).await;
     let found = bench.get("/api/v1/nodes/gpu1").await;
-    for field in ["id", "name", "url", "tags", "region", "weight", "max_in_flight", "source", "created_at"] {
+    for field in [
+        "id",
+        "name",
+        "url",
+        "tags",
+        "region",
+        "weight",
+        "max_in_flight",
+        "source",
+        "created_at",
+    ] {
         assert_eq!(found[field], added[field], "{field}");
     }
     assert_eq!(found["draining"], true);
@@ -39,8 +57,14 @@ async fn a_restart_finds_everything_again(store: TestStore) {
     assert_eq!(node.credential.as_ref().unwrap().expose(), "sesame");
     assert!(!node.is_routable());
     bench.watch();
-    bench.until("its models are learned", |fleet| !fleet.replicas("m").is_empty()).await;
-    bench.call(Method::POST, "/api/v1/nodes/gpu1/undrain", None).await;
+    bench
+        .until("its models are learned", |fleet| {
+            !fleet.replicas("m").is_empty()
+        })
+        .await;
+    bench
+        .call(Method::POST, "/api/v1/nodes/gpu1/undrain", None)
+        .await;
     assert!(bench.node("gpu1").is_routable());
     bench.stop().await;
 }
@@ -51,17 +75,30 @@ async fn what_is_taken_is_refused(store: TestStore) {
     bench.add("one", &one.url()).await;
     let post = async |body| {
         let (status, problem) = bench.call(Method::POST, "/api/v1/nodes", Some(body)).await;
-        (status.as_u16(), problem["detail"].as_str().unwrap().to_owned())
+        (
+            status.as_u16(),
+            problem["detail"].as_str().unwrap().to_owned(),
+        )
     };
     let (status, detail) = post(json!({"name": "one", "url": two.url()})).await;
-    assert_eq!((status, detail.contains("choose another name")), (409, true), "{detail}");
+    assert_eq!(
+        (status, detail.contains("choose another name")),
+        (409, true),
+        "{detail}"
+    );
     let (status, detail) = post(json!({"name": "two", "url": format!("{}/v1", one.url())})).await;
-    assert_eq!((status, detail.contains("\"one\" already")), (409, true), "{detail}");
+    assert_eq!(
+        (status, detail.contains("\"one\" already")),
+        (409, true),
+        "{detail}"
+    );
     let (status, detail) = post(json!({"name": "two", "url": "ftp://x"})).await;
     assert_eq!((status, detail.contains("http")), (400, true), "{detail}");
     let (status, detail) = post(json!({"name": "two", "url": two.url(), "wieght": 2})).await;
     assert_eq!((status, detail.contains("wieght")), (400, true), "{detail}");
-    let (status, problem) = bench.call(Method::DELETE, "/api/v1/nodes/three", None).await;
+    let (status, problem) = bench
+        .call(Method::DELETE, "/api/v1/nodes/three", None)
+        .await;
     assert_eq!(status, StatusCode::NOT_FOUND, "{problem}");
     bench.stop().await;
 }
@@ -72,17 +109,34 @@ async fn an_edit_changes_what_it_names(store: TestStore) {
     let node = bench.add("a", &old.url()).await;
     let path = format!("/api/v1/nodes/{}", node.id);
     let (status, edited) = bench
-        .call(Method::PUT, &path, Some(json!({"tags": ["fast"], "weight": 3.0})))
+        .call(
+            Method::PUT,
+            &path,
+            Some(json!({"tags": ["fast"], "weight": 3.0})),
+        )
         .await;
     assert_eq!(status, StatusCode::OK, "{edited}");
-    assert_eq!((&edited["tags"], &edited["weight"]), (&json!(["fast"]), &json!(3.0)));
+    assert_eq!(
+        (&edited["tags"], &edited["weight"]),
+        (&json!(["fast"]), &json!(3.0))
+    );
     assert_eq!(edited["models"][0]["name"], "old", "what was learned stays");
     let (_, moved) = bench
-        .call(Method::PUT, &path, Some(json!({"name": "b", "url": new.url()})))
+        .call(
+            Method::PUT,
+            &path,
+            Some(json!({"name": "b", "url": new.url()})),
+        )
         .await;
-    assert_eq!((&moved["kind"], &moved["models"][0]["name"]), (&json!("openai"), &json!("new")));
+    assert_eq!(
+        (&moved["kind"], &moved["models"][0]["name"]),
+        (&json!("openai"), &json!("new"))
+    );
     assert!(bench.registry.snapshot().replicas("old").is_empty());
-    assert_eq!(bench.get("/api/v1/nodes/b").await["id"], node.id.to_string());
+    assert_eq!(
+        bench.get("/api/v1/nodes/b").await["id"],
+        node.id.to_string()
+    );
     let (status, _) = bench.call(Method::DELETE, "/api/v1/nodes/b", None).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     let (status, _) = bench.call(Method::GET, &path, None).await;
@@ -103,7 +157,8 @@ async fn a_node_added_elsewhere_appears_here(store: TestStore) {
     there.registry.drain_node("shared").await.unwrap();
     here.until_state("shared", "draining").await;
     there.registry.remove_node("shared").await.unwrap();
-    here.until("the node is gone here", |fleet| fleet.nodes.is_empty()).await;
+    here.until("the node is gone here", |fleet| fleet.nodes.is_empty())
+        .await;
     there.stop().await;
     here.stop().await;
 }
@@ -118,7 +173,10 @@ async fn lists_are_filtered_and_paged() {
     let names = async |query: &str| {
         let page = bench.get(&format!("/api/v1/nodes{query}")).await;
         let items = page["items"].as_array().unwrap().clone();
-        let names: Vec<String> = items.iter().map(|n| n["name"].as_str().unwrap().to_owned()).collect();
+        let names: Vec<String> = items
+            .iter()
+            .map(|n| n["name"].as_str().unwrap().to_owned())
+            .collect();
         (names, page["next_cursor"].as_str().map(str::to_owned))
     };
     assert_eq!(names("").await.0, ["a", "b"]);
@@ -127,8 +185,13 @@ async fn lists_are_filtered_and_paged() {
     assert_eq!(names("?tag=gpu").await.0, Vec::<String>::new());
     let (first, cursor) = names("?limit=1").await;
     let (second, end) = names(&format!("?limit=1&cursor={}", cursor.unwrap())).await;
-    assert_eq!((first, second, end), (vec!["a".to_owned()], vec!["b".to_owned()], None));
-    let (status, problem) = bench.call(Method::GET, "/api/v1/nodes?state=happy", None).await;
+    assert_eq!(
+        (first, second, end),
+        (vec!["a".to_owned()], vec!["b".to_owned()], None)
+    );
+    let (status, problem) = bench
+        .call(Method::GET, "/api/v1/nodes?state=happy", None)
+        .await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
 }
 
@@ -163,14 +226,24 @@ async fn models_of_all_nodes_are_listed_once_with_their_replicas() {
     let models = page["items"].as_array().unwrap();
     assert_eq!(models.len(), 2);
     let shared = &models[1];
-    assert_eq!((&shared["key"], &shared["digests_differ"]), (&json!("shared"), &json!(true)));
+    assert_eq!(
+        (&shared["key"], &shared["digests_differ"]),
+        (&json!("shared"), &json!(true))
+    );
     let replicas = shared["replicas"].as_array().unwrap();
     assert_eq!(replicas.len(), 2);
     assert_eq!(
-        (&replicas[0]["node"], &replicas[0]["state"], &replicas[0]["context"]),
+        (
+            &replicas[0]["node"],
+            &replicas[0]["state"],
+            &replicas[0]["context"]
+        ),
         (&json!("one"), &json!("ready"), &json!(8192))
     );
-    assert_eq!((&replicas[0]["loaded"], &replicas[0]["size_bytes"]), (&json!(true), &json!(2_000_000_000_u64)));
+    assert_eq!(
+        (&replicas[0]["loaded"], &replicas[0]["size_bytes"]),
+        (&json!(true), &json!(2_000_000_000_u64))
+    );
 }
 
 #[tokio::test]
@@ -183,13 +256,23 @@ async fn a_node_key_is_not_readable_in_the_database_file() {
     let (status, _) = bench.call(Method::POST, "/api/v1/nodes", Some(body)).await;
     assert_eq!(status, StatusCode::CREATED);
     bench.stop().await;
-    let path = store.config().url.expose().strip_prefix("sqlite:").unwrap().to_owned();
+    let path = store
+        .config()
+        .url
+        .expose()
+        .strip_prefix("sqlite:")
+        .unwrap()
+        .to_owned();
     let folder = std::path::Path::new(&path).parent().unwrap();
     let mut bytes_read = 0;
     for file in std::fs::read_dir(folder).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         bytes_read += bytes.len();
-        assert!(!bytes.windows(key.len()).any(|window| window == key.as_bytes()));
+        assert!(
+            !bytes
+                .windows(key.len())
+                .any(|window| window == key.as_bytes())
+        );
     }
     assert!(bytes_read > 10_000, "the database was really looked at");
 }

@@ -15,10 +15,11 @@ async fn the_fleet_is_watched_without_the_database(store: TestStore) {
     store.stop(&bench.db).await;
     assert!(bench.registry.drain_node("a").await.is_err());
     server.speak_ollama(&["m", "pulled-meanwhile"]);
-    bench.until("the new model is known", |fleet| {
-        !fleet.replicas("pulled-meanwhile").is_empty()
-    })
-    .await;
+    bench
+        .until("the new model is known", |fleet| {
+            !fleet.replicas("pulled-meanwhile").is_empty()
+        })
+        .await;
     assert!(bench.node("a").is_routable());
     store.resume().await;
     bench.stop().await;

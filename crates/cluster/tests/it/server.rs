@@ -100,7 +100,11 @@ impl Server {
     }
 
     pub(crate) fn set(&self, path: &str, reply: Reply) -> &Self {
-        self.script.lock().unwrap().replies.insert(path.to_owned(), reply);
+        self.script
+            .lock()
+            .unwrap()
+            .replies
+            .insert(path.to_owned(), reply);
         self
     }
 
@@ -122,7 +126,12 @@ impl Server {
 
     pub(crate) fn seen(&self, path: &str) -> Vec<Seen> {
         let script = self.script.lock().unwrap();
-        script.seen.iter().filter(|seen| seen.path == path).cloned().collect()
+        script
+            .seen
+            .iter()
+            .filter(|seen| seen.path == path)
+            .cloned()
+            .collect()
     }
 
     /// An Ollama server with these models; the first is loaded with a context of 8192.
@@ -178,7 +187,8 @@ impl Server {
     pub(crate) async fn llama_server(model: &str) -> Self {
         let server = Self::start().await;
         let mut list = openai_list("llamacpp", &[model]);
-        list["data"][0]["meta"] = json!({"n_ctx_train": 131_072, "n_embd": 2048, "size": 770_000_000_u64});
+        list["data"][0]["meta"] =
+            json!({"n_ctx_train": 131_072, "n_embd": 2048, "size": 770_000_000_u64});
         list["models"] = json!([{"name": model, "capabilities": ["completion"]}]);
         server.set_json("/v1/models", list).set_json(
             "/props",
@@ -205,8 +215,15 @@ async fn answer(
         .headers()
         .get(http::header::AUTHORIZATION)
         .map(|value| value.to_str().unwrap().to_owned());
-    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
-    let body = body.ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
+    let body = body
+        .ok()
+        .and_then(|body| serde_json::from_slice(&body).ok())
+        .unwrap_or_default();
     let reply = {
         let mut script = script.lock().unwrap();
         let refused = script.key.is_some() && script.key != authorization;

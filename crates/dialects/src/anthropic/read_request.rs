@@ -2,11 +2,14 @@
 //!
 //! An errored tool result keeps its text, which says what went wrong; the mark beside it has no counterpart elsewhere.
 
-use serde::de::{Deserializer, Error as _};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use serde_json::value::RawValue;
 
-use crate::canonical::{ChatRequest, Format, Generation, Message, Part, Request, Role, Think, Tool, ToolCall, ToolChoice};
+use crate::canonical::{
+    ChatRequest, Format, Generation, Message, Part, Request, Role, Think, Tool, ToolCall,
+    ToolChoice,
+};
 use crate::error::ApiError;
 use crate::json::{Json, body_object, field};
 use crate::operation::Operation;
@@ -49,7 +52,11 @@ pub(crate) fn read_request(body: &[u8]) -> Result<Request, ApiError> {
             }
             "thinking" => {
                 let wire: WireThinking = field("thinking", raw)?;
-                let think = if wire.r#type == "disabled" { Think::Off } else { Think::On };
+                let think = if wire.r#type == "disabled" {
+                    Think::Off
+                } else {
+                    Think::On
+                };
                 // An effort says more than a bare switch.
                 if !matches!(generation.think, Some(Think::Level(_))) || think == Think::Off {
                     generation.think = Some(think);
@@ -63,12 +70,25 @@ pub(crate) fn read_request(body: &[u8]) -> Result<Request, ApiError> {
         return Err(ApiError::model_missing(OPERATION));
     }
     if chat.messages.is_empty() {
-        return Err(ApiError::invalid_field("messages", "messages: at least one message is required"));
+        return Err(ApiError::invalid_field(
+            "messages",
+            "messages: at least one message is required",
+        ));
     }
     match chat.generation.sampling.max_tokens {
         Some(1..) => {}
-        Some(_) => return Err(ApiError::invalid_field("max_tokens", "max_tokens: must be greater than 0")),
-        None => return Err(ApiError::invalid_field("max_tokens", "max_tokens: Field required")),
+        Some(_) => {
+            return Err(ApiError::invalid_field(
+                "max_tokens",
+                "max_tokens: must be greater than 0",
+            ));
+        }
+        None => {
+            return Err(ApiError::invalid_field(
+                "max_tokens",
+                "max_tokens: Field required",
+            ));
+        }
     }
     if let Some(system) = system {
         let mut message = Message::new(Role::System);
@@ -131,7 +151,9 @@ fn tool(wire: WireTool) -> Result<Tool, ApiError> {
             strict: None,
         }),
         Some(kind) => {
-            let why = format!("tools of type '{kind}' need Anthropic's servers; only custom tools can be translated");
+            let why = format!(
+                "tools of type '{kind}' need Anthropic's servers; only custom tools can be translated"
+            );
             Err(ApiError::unsupported("tools", &why))
         }
     }
@@ -150,7 +172,10 @@ fn tool_choice(wire: WireChoice) -> Result<ToolChoice, ApiError> {
         ("any", _) => Ok(ToolChoice::Required),
         ("none", _) => Ok(ToolChoice::None),
         ("tool", Some(name)) => Ok(ToolChoice::Named(name)),
-        (other, _) => Err(ApiError::invalid_field("tool_choice", format!("tool_choice: unknown type '{other}'"))),
+        (other, _) => Err(ApiError::invalid_field(
+            "tool_choice",
+            format!("tool_choice: unknown type '{other}'"),
+        )),
     }
 }
 
@@ -219,7 +244,8 @@ fn messages(raw: &RawValue) -> Result<Vec<Message>, ApiError> {
                 }
             }
         }
-        let is_empty = message.parts.is_empty() && message.tool_calls.is_empty() && message.thinking.is_none();
+        let is_empty =
+            message.parts.is_empty() && message.tool_calls.is_empty() && message.thinking.is_none();
         if !is_empty {
             messages.push(message);
         }
@@ -228,7 +254,11 @@ fn messages(raw: &RawValue) -> Result<Vec<Message>, ApiError> {
 }
 
 /// Adds a block to its message; a tool's result becomes a message of its own, before the rest of the user's.
-fn add_block(block: Block, message: &mut Message, messages: &mut Vec<Message>) -> Result<(), ApiError> {
+fn add_block(
+    block: Block,
+    message: &mut Message,
+    messages: &mut Vec<Message>,
+) -> Result<(), ApiError> {
     match block.r#type.as_str() {
         "thinking" => {
             if let Some(thinking) = block.thinking {
@@ -238,7 +268,9 @@ fn add_block(block: Block, message: &mut Message, messages: &mut Vec<Message>) -
         "tool_use" => message.tool_calls.push(ToolCall {
             id: block.id,
             name: block.name.unwrap_or_default(),
-            arguments: block.input.map_or_else(|| "{}".to_owned(), |input| input.text().to_owned()),
+            arguments: block
+                .input
+                .map_or_else(|| "{}".to_owned(), |input| input.text().to_owned()),
         }),
         "tool_result" => {
             let mut result = Message::new(Role::Tool);
@@ -258,22 +290,36 @@ fn add_block(block: Block, message: &mut Message, messages: &mut Vec<Message>) -
 fn plain_parts(content: Content, place: &str) -> Result<Vec<Part>, ApiError> {
     match content {
         Content::Text(text) => Ok(vec![Part::Text(text)]),
-        Content::Blocks(blocks) => blocks.into_iter().map(|block| plain_part(block, place)).collect(),
+        Content::Blocks(blocks) => blocks
+            .into_iter()
+            .map(|block| plain_part(block, place))
+            .collect(),
     }
 }
 
 fn plain_part(block: Block, place: &str) -> Result<Part, ApiError> {
     match (block.r#type.as_str(), block.text, block.source) {
         ("text", Some(text), _) => Ok(Part::Text(text)),
-        ("image", _, Some(Source { media_type, data: Some(data), .. })) => Ok(Part::Image {
+        (
+            "image",
+            _,
+            Some(Source {
+                media_type,
+                data: Some(data),
+                ..
+            }),
+        ) => Ok(Part::Image {
             media_type: media_type.unwrap_or_else(|| crate::media::image_type(&data).to_owned()),
             data,
             detail: None,
         }),
-        ("image", _, Some(Source { url: Some(url), .. })) => Ok(Part::ImageUrl { url, detail: None }),
-        (other, ..) => {
-            Err(ApiError::unsupported(place, &format!("content of type '{other}' cannot be translated")))
+        ("image", _, Some(Source { url: Some(url), .. })) => {
+            Ok(Part::ImageUrl { url, detail: None })
         }
+        (other, ..) => Err(ApiError::unsupported(
+            place,
+            &format!("content of type '{other}' cannot be translated"),
+        )),
     }
 }
 
@@ -290,9 +336,21 @@ mod tests {
              {"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"s"},{"type":"tool_use","id":"t","name":"f","input":{"z":1,"a":2}}]},
              {"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"3"}]},{"type":"text","text":"go"},
               {"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA=="}}]}]}"#;
-        let Request::Chat(chat) = decode_request(Operation::AnthropicMessages, body).unwrap() else { panic!() };
+        let Request::Chat(chat) = decode_request(Operation::AnthropicMessages, body).unwrap()
+        else {
+            panic!()
+        };
         let roles: Vec<Role> = chat.messages.iter().map(|message| message.role).collect();
-        assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::Tool, Role::User]);
+        assert_eq!(
+            roles,
+            [
+                Role::System,
+                Role::User,
+                Role::Assistant,
+                Role::Tool,
+                Role::User
+            ]
+        );
         assert_eq!(chat.messages[2].tool_calls[0].arguments, r#"{"z":1,"a":2}"#);
         assert!(matches!(&chat.messages[4].parts[1], Part::Image { data, .. } if data == "AA=="));
         assert_eq!(chat.generation.think, Some(Think::Level("low".into())));
@@ -303,14 +361,26 @@ mod tests {
     #[test]
     fn wrong_requests_are_refused() {
         let cases = [
-            (r#"{"model":"m","messages":[{"role":"user","content":"a"}]}"#, "max_tokens"),
-            (r#"{"model":"m","max_tokens":0,"messages":[{"role":"user","content":"a"}]}"#, "max_tokens"),
+            (
+                r#"{"model":"m","messages":[{"role":"user","content":"a"}]}"#,
+                "max_tokens",
+            ),
+            (
+                r#"{"model":"m","max_tokens":0,"messages":[{"role":"user","content":"a"}]}"#,
+                "max_tokens",
+            ),
             (r#"{"model":"m","max_tokens":1,"messages":[]}"#, "messages"),
-            (r#"{"max_tokens":1,"messages":[{"role":"user","content":"a"}]}"#, "model"),
+            (
+                r#"{"max_tokens":1,"messages":[{"role":"user","content":"a"}]}"#,
+                "model",
+            ),
         ];
         for (body, param) in cases {
             let error = decode_request(Operation::AnthropicMessages, body.as_bytes()).unwrap_err();
-            assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Invalid, Some(param)));
+            assert_eq!(
+                (error.kind, error.param.as_deref()),
+                (ErrorKind::Invalid, Some(param))
+            );
         }
     }
 }

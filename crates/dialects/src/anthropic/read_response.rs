@@ -47,14 +47,22 @@ struct Delta {
 
 #[derive(Deserialize)]
 struct UsageWire {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
+    #[serde(rename = "input_tokens")]
+    input: Option<u64>,
+    #[serde(rename = "output_tokens")]
+    output: Option<u64>,
+    #[serde(rename = "cache_read_input_tokens")]
+    cache_read: Option<u64>,
+    #[serde(rename = "cache_creation_input_tokens")]
+    cache_creation: Option<u64>,
 }
 
 /// Reads one event of a stream.
-pub(crate) fn read_frame(json: &[u8], progress: &mut Progress, events: &mut Vec<Event>) -> Result<(), ApiError> {
+pub(crate) fn read_frame(
+    json: &[u8],
+    progress: &mut Progress,
+    events: &mut Vec<Event>,
+) -> Result<(), ApiError> {
     let frame: Frame = serde_json::from_slice(json).map_err(|error| malformed(&error))?;
     match frame.r#type.as_deref() {
         Some("message_start") => {
@@ -88,7 +96,9 @@ pub(crate) fn read_frame(json: &[u8], progress: &mut Progress, events: &mut Vec<
         }
         Some("message_stop") => progress.complete = true,
         Some("error") | None => {
-            return Err(decode_stream_error(json).unwrap_or_else(|| ApiError::upstream("the node failed")));
+            return Err(
+                decode_stream_error(json).unwrap_or_else(|| ApiError::upstream("the node failed"))
+            );
         }
         Some(_) => {}
     }
@@ -105,18 +115,18 @@ fn remember(body: &Body, progress: &mut Progress) {
 
 /// Later numbers replace earlier ones. Cached tokens are part of the prompt here, but not in Anthropic's `input_tokens`.
 fn add_usage(wire: &UsageWire, usage: &mut Usage) {
-    if let Some(input) = wire.input_tokens {
-        let cached = wire.cache_read_input_tokens.unwrap_or(0);
+    if let Some(input) = wire.input {
         usage.prompt_tokens = input
-            .saturating_add(cached)
-            .saturating_add(wire.cache_creation_input_tokens.unwrap_or(0));
-        usage.cached_tokens = wire.cache_read_input_tokens;
+            .saturating_add(wire.cache_read.unwrap_or(0))
+            .saturating_add(wire.cache_creation.unwrap_or(0));
+        usage.cached_tokens = wire.cache_read;
     }
-    if let Some(output) = wire.output_tokens {
+    if let Some(output) = wire.output {
         usage.completion_tokens = output;
     }
 }
 
+#[derive(Clone, Copy)]
 enum BlockIs {
     /// The start of a streamed block with this index.
     Opening(u32),
@@ -129,12 +139,20 @@ fn read_block(block: Block, is: BlockIs, progress: &mut Progress, events: &mut V
         BlockIs::Opening(number) => (number, String::new()),
         BlockIs::Whole(number) => {
             let input = block.input.as_ref();
-            (number, input.map_or_else(|| "{}".to_owned(), |input| input.text().to_owned()))
+            (
+                number,
+                input.map_or_else(|| "{}".to_owned(), |input| input.text().to_owned()),
+            )
         }
     };
     match block.r#type.as_str() {
         "text" => events.extend(block.text.filter(|text| !text.is_empty()).map(Event::Text)),
-        "thinking" => events.extend(block.thinking.filter(|text| !text.is_empty()).map(Event::Thinking)),
+        "thinking" => events.extend(
+            block
+                .thinking
+                .filter(|text| !text.is_empty())
+                .map(Event::Thinking),
+        ),
         "tool_use" => {
             let index = u32::try_from(progress.tool_blocks.len()).unwrap_or(u32::MAX);
             progress.tool_blocks.push(number);
@@ -150,10 +168,19 @@ fn read_block(block: Block, is: BlockIs, progress: &mut Progress, events: &mut V
 }
 
 fn read_delta(delta: Delta, block: u32, progress: &Progress, events: &mut Vec<Event>) {
-    events.extend(delta.thinking.filter(|text| !text.is_empty()).map(Event::Thinking));
+    events.extend(
+        delta
+            .thinking
+            .filter(|text| !text.is_empty())
+            .map(Event::Thinking),
+    );
     events.extend(delta.text.filter(|text| !text.is_empty()).map(Event::Text));
     if let Some(arguments) = delta.partial_json {
-        let index = progress.tool_blocks.iter().position(|known| *known == block).unwrap_or(0);
+        let index = progress
+            .tool_blocks
+            .iter()
+            .position(|known| *known == block)
+            .unwrap_or(0);
         events.push(Event::ToolCall(ToolCallDelta {
             index: u32::try_from(index).unwrap_or(u32::MAX),
             arguments,
@@ -172,7 +199,11 @@ fn finish_reason(name: &str) -> FinishReason {
 }
 
 /// Reads a whole body.
-pub(crate) fn read_whole(body: &[u8], progress: &mut Progress, events: &mut Vec<Event>) -> Result<(), ApiError> {
+pub(crate) fn read_whole(
+    body: &[u8],
+    progress: &mut Progress,
+    events: &mut Vec<Event>,
+) -> Result<(), ApiError> {
     let mut body: Body = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     remember(&body, progress);
     let content = body
@@ -183,7 +214,9 @@ pub(crate) fn read_whole(body: &[u8], progress: &mut Progress, events: &mut Vec<
         read_block(block, BlockIs::Whole(number), progress, events);
     }
     progress.complete = true;
-    events.push(Event::Finish(finish_reason(body.stop_reason.as_deref().unwrap_or("end_turn"))));
+    events.push(Event::Finish(finish_reason(
+        body.stop_reason.as_deref().unwrap_or("end_turn"),
+    )));
     events.push(Event::Usage(progress.usage));
     Ok(())
 }
@@ -207,13 +240,20 @@ mod tests {
             r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":9}}"#,
             r#"{"type":"message_stop"}"#,
         ] {
-            decoder.push(format!("event: x\ndata: {frame}\n\n").as_bytes(), &mut events);
+            decoder.push(
+                format!("event: x\ndata: {frame}\n\n").as_bytes(),
+                &mut events,
+            );
         }
         assert!(decoder.is_complete());
         assert_eq!(events[0], Event::Text("hi".into()));
-        assert!(matches!(&events[2], Event::ToolCall(call) if call.index == 0 && call.arguments == "{\"a\":1}"));
+        assert!(
+            matches!(&events[2], Event::ToolCall(call) if call.index == 0 && call.arguments == "{\"a\":1}")
+        );
         assert_eq!(events[3], Event::Finish(FinishReason::ToolCalls));
-        assert!(matches!(&events[4], Event::Usage(usage) if (usage.prompt_tokens, usage.completion_tokens) == (8, 9)));
+        assert!(
+            matches!(&events[4], Event::Usage(usage) if (usage.prompt_tokens, usage.completion_tokens) == (8, 9))
+        );
     }
 
     #[test]
@@ -222,7 +262,9 @@ mod tests {
             "stop_reason":"max_tokens","usage":{"input_tokens":1,"output_tokens":2}}"#;
         let events = decode_whole(Operation::AnthropicMessages, 200, body).unwrap();
         assert_eq!(events[0], Event::Thinking("hm".into()));
-        assert!(matches!(&events[1], Event::ToolCall(call) if call.arguments == r#"{"z":1,"a":2}"#));
+        assert!(
+            matches!(&events[1], Event::ToolCall(call) if call.arguments == r#"{"z":1,"a":2}"#)
+        );
         assert_eq!(events[2], Event::Finish(FinishReason::Length));
     }
 }

@@ -31,10 +31,21 @@ struct WireMessage<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Block<'a> {
-    Text { text: &'a str },
-    Image { source: Source<'a> },
-    ToolUse { id: Cow<'a, str>, name: &'a str, input: Json },
-    ToolResult { tool_use_id: Cow<'a, str>, content: Vec<Self> },
+    Text {
+        text: &'a str,
+    },
+    Image {
+        source: Source<'a>,
+    },
+    ToolUse {
+        id: Cow<'a, str>,
+        name: &'a str,
+        input: Json,
+    },
+    ToolResult {
+        tool_use_id: Cow<'a, str>,
+        content: Vec<Self>,
+    },
 }
 
 #[derive(Serialize)]
@@ -83,27 +94,41 @@ struct OutputFormat<'a> {
 }
 
 /// Writes a body of `/v1/messages`.
-pub(crate) fn write_chat(target: &Target, chat: &ChatRequest) -> Result<Bytes, ApiError> {
+pub(crate) fn write_chat(target: Target, chat: &ChatRequest) -> Result<Bytes, ApiError> {
     let generation = &chat.generation;
     let sampling = &generation.sampling;
     let known = ["temperature", "top_p", "top_k", "stop", "max_tokens"];
     if let Some(name) = sampling.used().find(|name| !known.contains(name)) {
-        return Err(ApiError::unsupported(name, "Anthropic's API has no such setting"));
+        return Err(ApiError::unsupported(
+            name,
+            "Anthropic's API has no such setting",
+        ));
     }
     if generation.logprobs.is_some() {
-        return Err(ApiError::unsupported("logprobs", "Anthropic's API has no log probabilities"));
+        return Err(ApiError::unsupported(
+            "logprobs",
+            "Anthropic's API has no log probabilities",
+        ));
     }
-    let max_tokens = sampling.max_tokens.filter(|limit| *limit > 0).unwrap_or(DEFAULT_MAX_TOKENS);
+    let max_tokens = sampling
+        .max_tokens
+        .filter(|limit| *limit > 0)
+        .unwrap_or(DEFAULT_MAX_TOKENS);
     let mut body = ObjectWriter::with_capacity(1024);
     body.put("model", &chat.model);
     body.put("max_tokens", &max_tokens);
-    let (system, messages): (Vec<&Message>, Vec<&Message>) =
-        chat.messages.iter().partition(|message| matches!(message.role, Role::System | Role::Developer));
+    let (system, messages): (Vec<&Message>, Vec<&Message>) = chat
+        .messages
+        .iter()
+        .partition(|message| matches!(message.role, Role::System | Role::Developer));
     if !system.is_empty() {
         let texts: Vec<String> = system.iter().map(|message| message.joined_text()).collect();
         body.put("system", &texts.join("\n\n"));
     }
-    let messages: Vec<WireMessage<'_>> = messages.into_iter().map(wire_message).collect::<Result<_, _>>()?;
+    let messages: Vec<WireMessage<'_>> = messages
+        .into_iter()
+        .map(wire_message)
+        .collect::<Result<_, _>>()?;
     body.put("messages", &messages);
     body.put("stream", &generation.stream);
     body.put_some("temperature", sampling.temperature);
@@ -133,11 +158,16 @@ fn write_tools(body: &mut ObjectWriter, chat: &ChatRequest) -> Result<(), ApiErr
             let input_schema = match &tool.parameters {
                 Some(schema) => Cow::Borrowed(schema),
                 None => Cow::Owned(
-                    Json::parse(r#"{"type":"object","properties":{}}"#)
-                        .ok_or_else(|| ApiError::invalid_field("tools", "a tool has no parameters"))?,
+                    Json::parse(r#"{"type":"object","properties":{}}"#).ok_or_else(|| {
+                        ApiError::invalid_field("tools", "a tool has no parameters")
+                    })?,
                 ),
             };
-            Ok(WireTool { name: &tool.name, description: tool.description.as_deref(), input_schema })
+            Ok(WireTool {
+                name: &tool.name,
+                description: tool.description.as_deref(),
+                input_schema,
+            })
         })
         .collect::<Result<_, ApiError>>()?;
     body.put("tools", &tools);
@@ -153,34 +183,65 @@ fn write_tools(body: &mut ObjectWriter, chat: &ChatRequest) -> Result<(), ApiErr
     let choice = WireChoice {
         r#type: kind,
         name,
-        disable_parallel_tool_use: chat.parallel_tool_calls.filter(|parallel| !parallel).map(|parallel| !parallel),
+        disable_parallel_tool_use: chat
+            .parallel_tool_calls
+            .filter(|parallel| !parallel)
+            .map(|parallel| !parallel),
     };
     body.put("tool_choice", &choice);
     Ok(())
 }
 
-fn write_thinking(body: &mut ObjectWriter, chat: &ChatRequest, max_tokens: i64) -> Result<(), ApiError> {
-    let mut output = OutputConfig { effort: None, format: None };
+fn write_thinking(
+    body: &mut ObjectWriter,
+    chat: &ChatRequest,
+    max_tokens: i64,
+) -> Result<(), ApiError> {
+    let mut output = OutputConfig {
+        effort: None,
+        format: None,
+    };
     match &chat.generation.think {
         None => {}
-        Some(Think::Off) => body.put("thinking", &WireThinking { r#type: "disabled", budget_tokens: None }),
+        Some(Think::Off) => body.put(
+            "thinking",
+            &WireThinking {
+                r#type: "disabled",
+                budget_tokens: None,
+            },
+        ),
         Some(Think::Level(level)) => output.effort = Some(level),
         // The budget has to leave room for the answer.
         Some(Think::On) if max_tokens > MIN_THINKING_TOKENS => {
             let budget = (max_tokens / 2).max(MIN_THINKING_TOKENS);
-            body.put("thinking", &WireThinking { r#type: "enabled", budget_tokens: Some(budget) });
+            body.put(
+                "thinking",
+                &WireThinking {
+                    r#type: "enabled",
+                    budget_tokens: Some(budget),
+                },
+            );
         }
         Some(Think::On) => {
-            return Err(ApiError::unsupported("think", "thinking needs a token limit above 1024 on this node"));
+            return Err(ApiError::unsupported(
+                "think",
+                "thinking needs a token limit above 1024 on this node",
+            ));
         }
     }
     match &chat.generation.format {
         None => {}
         Some(Format::Json) => {
-            return Err(ApiError::unsupported("response_format", "this node needs a schema for JSON answers"));
+            return Err(ApiError::unsupported(
+                "response_format",
+                "this node needs a schema for JSON answers",
+            ));
         }
         Some(Format::Schema { schema, .. }) => {
-            output.format = Some(OutputFormat { r#type: "json_schema", schema });
+            output.format = Some(OutputFormat {
+                r#type: "json_schema",
+                schema,
+            });
         }
     }
     if output.effort.is_some() || output.format.is_some() {
@@ -194,8 +255,14 @@ fn wire_message(message: &Message) -> Result<WireMessage<'_>, ApiError> {
     let role = match message.role {
         Role::Assistant => "assistant",
         Role::Tool => {
-            let tool_use_id = message.tool_call_id.as_deref().or(message.tool_name.as_deref());
-            content = vec![Block::ToolResult { tool_use_id: tool_use_id.unwrap_or_default().into(), content }];
+            let tool_use_id = message
+                .tool_call_id
+                .as_deref()
+                .or(message.tool_name.as_deref());
+            content = vec![Block::ToolResult {
+                tool_use_id: tool_use_id.unwrap_or_default().into(),
+                content,
+            }];
             "user"
         }
         _ => "user",
@@ -205,7 +272,10 @@ fn wire_message(message: &Message) -> Result<WireMessage<'_>, ApiError> {
             id: call.id.as_deref().unwrap_or(&call.name).into(),
             name: &call.name,
             input: argument_object(call).map_err(|_| {
-                let text = format!("the arguments of the call of '{}' are not a JSON object", call.name);
+                let text = format!(
+                    "the arguments of the call of '{}' are not a JSON object",
+                    call.name
+                );
                 ApiError::invalid_field("messages", text)
             })?,
         });
@@ -219,10 +289,19 @@ fn blocks(parts: &[Part]) -> Result<Vec<Block<'_>>, ApiError> {
         .map(|part| {
             Ok(match part {
                 Part::Text(text) => Block::Text { text },
-                Part::Image { media_type, data, .. } => Block::Image { source: Source::Base64 { media_type, data } },
-                Part::ImageUrl { url, .. } => Block::Image { source: Source::Url { url } },
+                Part::Image {
+                    media_type, data, ..
+                } => Block::Image {
+                    source: Source::Base64 { media_type, data },
+                },
+                Part::ImageUrl { url, .. } => Block::Image {
+                    source: Source::Url { url },
+                },
                 Part::Audio { .. } => {
-                    return Err(ApiError::unsupported("input_audio", "Anthropic's API takes text and images only"));
+                    return Err(ApiError::unsupported(
+                        "input_audio",
+                        "Anthropic's API takes text and images only",
+                    ));
                 }
             })
         })

@@ -28,19 +28,41 @@ struct Message<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Block<'a> {
-    Text { text: &'a str },
-    Thinking { thinking: &'a str, signature: &'static str },
-    ToolUse { id: String, name: &'a str, input: Json },
+    Text {
+        text: &'a str,
+    },
+    Thinking {
+        thinking: &'a str,
+        signature: &'static str,
+    },
+    ToolUse {
+        id: String,
+        name: &'a str,
+        input: Json,
+    },
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Frame<'a> {
-    MessageStart { message: Message<'a> },
-    ContentBlockStart { index: u32, content_block: OpeningBlock<'a> },
-    ContentBlockDelta { index: u32, delta: Delta<'a> },
-    ContentBlockStop { index: u32 },
-    MessageDelta { delta: Ending, usage: UsageBody },
+    MessageStart {
+        message: Message<'a>,
+    },
+    ContentBlockStart {
+        index: u32,
+        content_block: OpeningBlock<'a>,
+    },
+    ContentBlockDelta {
+        index: u32,
+        delta: Delta<'a>,
+    },
+    ContentBlockStop {
+        index: u32,
+    },
+    MessageDelta {
+        delta: Ending,
+        usage: UsageBody,
+    },
     MessageStop,
 }
 
@@ -61,17 +83,29 @@ impl Frame<'_> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum OpeningBlock<'a> {
-    Text { text: &'static str },
-    Thinking { thinking: &'static str, signature: &'static str },
-    ToolUse { id: &'a str, name: &'a str, input: &'a RawValue },
+    Text {
+        text: &'static str,
+    },
+    Thinking {
+        thinking: &'static str,
+        signature: &'static str,
+    },
+    ToolUse {
+        id: &'a str,
+        name: &'a str,
+        input: &'a RawValue,
+    },
 }
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta<'a> {
-    TextDelta { text: &'a str },
-    ThinkingDelta { thinking: &'a str },
-    InputJsonDelta { partial_json: &'a str },
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "input_json_delta")]
+    Input { partial_json: &'a str },
 }
 
 #[derive(Serialize)]
@@ -82,19 +116,26 @@ struct Ending {
 
 #[derive(Serialize)]
 struct UsageBody {
-    input_tokens: u64,
-    output_tokens: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cache_read_input_tokens: Option<u64>,
+    #[serde(rename = "input_tokens")]
+    input: u64,
+    #[serde(rename = "output_tokens")]
+    output: u64,
+    #[serde(
+        rename = "cache_read_input_tokens",
+        skip_serializing_if = "Option::is_none"
+    )]
+    cache_read: Option<u64>,
 }
 
 impl UsageBody {
     /// Anthropic counts cached tokens apart from `input_tokens`.
     fn of(usage: &Usage) -> Self {
         Self {
-            input_tokens: usage.prompt_tokens.saturating_sub(usage.cached_tokens.unwrap_or(0)),
-            output_tokens: usage.completion_tokens,
-            cache_read_input_tokens: usage.cached_tokens,
+            input: usage
+                .prompt_tokens
+                .saturating_sub(usage.cached_tokens.unwrap_or(0)),
+            output: usage.completion_tokens,
+            cache_read: usage.cached_tokens,
         }
     }
 }
@@ -136,22 +177,27 @@ impl StreamWriter {
         let delta = match event {
             Event::Text(text) => {
                 self.switch(state, Open::Text, None, out);
-                Delta::TextDelta { text }
+                Delta::Text { text }
             }
             Event::Thinking(thinking) => {
                 self.switch(state, Open::Thinking, None, out);
-                Delta::ThinkingDelta { thinking }
+                Delta::Thinking { thinking }
             }
             Event::ToolCall(call) => {
                 self.switch(state, Open::Call(call.index), Some(call), out);
                 if call.arguments.is_empty() {
                     return;
                 }
-                Delta::InputJsonDelta { partial_json: &call.arguments }
+                Delta::Input {
+                    partial_json: &call.arguments,
+                }
             }
             _ => return,
         };
-        let frame = Frame::ContentBlockDelta { index: self.blocks.saturating_sub(1), delta };
+        let frame = Frame::ContentBlockDelta {
+            index: self.blocks.saturating_sub(1),
+            delta,
+        };
         frame.write(out);
     }
 
@@ -174,11 +220,20 @@ impl StreamWriter {
 
     fn close(&mut self, out: &mut BytesMut) {
         if self.open.take().is_some() {
-            Frame::ContentBlockStop { index: self.blocks.saturating_sub(1) }.write(out);
+            Frame::ContentBlockStop {
+                index: self.blocks.saturating_sub(1),
+            }
+            .write(out);
         }
     }
 
-    fn switch(&mut self, state: &StreamState, to: Open, call: Option<&ToolCallDelta>, out: &mut BytesMut) {
+    fn switch(
+        &mut self,
+        state: &StreamState,
+        to: Open,
+        call: Option<&ToolCallDelta>,
+        out: &mut BytesMut,
+    ) {
         self.start(state, out);
         if self.open == Some(to) {
             return;
@@ -188,17 +243,26 @@ impl StreamWriter {
         let made_up;
         let content_block = match to {
             Open::Text => OpeningBlock::Text { text: "" },
-            Open::Thinking => OpeningBlock::Thinking { thinking: "", signature: "" },
+            Open::Thinking => OpeningBlock::Thinking {
+                thinking: "",
+                signature: "",
+            },
             Open::Call(position) => {
                 made_up = call_id(&state.meta.id, position as usize);
                 OpeningBlock::ToolUse {
                     id: call.and_then(|call| call.id.as_deref()).unwrap_or(&made_up),
-                    name: call.and_then(|call| call.name.as_deref()).unwrap_or_default(),
+                    name: call
+                        .and_then(|call| call.name.as_deref())
+                        .unwrap_or_default(),
                     input: empty_object(),
                 }
             }
         };
-        Frame::ContentBlockStart { index, content_block }.write(out);
+        Frame::ContentBlockStart {
+            index,
+            content_block,
+        }
+        .write(out);
         self.blocks = self.blocks.saturating_add(1);
         self.open = Some(to);
     }
@@ -206,12 +270,14 @@ impl StreamWriter {
     pub(crate) fn finish(&mut self, state: &StreamState, now: Timestamp, out: &mut BytesMut) {
         self.start(state, out);
         self.close(out);
-        let delta = Ending {
-            stop_reason: stop_reason(state.finish_reason()),
-            stop_sequence: None,
-        };
-        let usage = UsageBody::of(&state.final_usage(now));
-        Frame::MessageDelta { delta, usage }.write(out);
+        if !state.finish_sent {
+            let delta = Ending {
+                stop_reason: stop_reason(state.finish_reason()),
+                stop_sequence: None,
+            };
+            let usage = UsageBody::of(&state.final_usage(now));
+            Frame::MessageDelta { delta, usage }.write(out);
+        }
         Frame::MessageStop.write(out);
     }
 }
@@ -224,17 +290,27 @@ fn empty_object() -> &'static RawValue {
 }
 
 /// Writes a whole message.
-pub(crate) fn write_whole(meta: &ResponseMeta, answer: &Answer, out: &mut BytesMut) -> Result<(), ApiError> {
+pub(crate) fn write_whole(
+    meta: &ResponseMeta,
+    answer: &Answer,
+    out: &mut BytesMut,
+) -> Result<(), ApiError> {
     let mut content = Vec::new();
     if !answer.thinking.is_empty() {
-        content.push(Block::Thinking { thinking: &answer.thinking, signature: "" });
+        content.push(Block::Thinking {
+            thinking: &answer.thinking,
+            signature: "",
+        });
     }
     if !answer.text.is_empty() {
         content.push(Block::Text { text: &answer.text });
     }
     for (position, call) in answer.calls.iter().enumerate() {
         content.push(Block::ToolUse {
-            id: call.id.clone().unwrap_or_else(|| call_id(&meta.id, position)),
+            id: call
+                .id
+                .clone()
+                .unwrap_or_else(|| call_id(&meta.id, position)),
             name: &call.name,
             input: argument_object(call)?,
         });
@@ -259,7 +335,8 @@ mod tests {
     use primitives::Timestamp;
 
     use crate::{
-        Event, FinishReason, Observer, Operation, ResponseEncoder, ResponseMeta, ToolCallDelta, Usage, encode_whole,
+        Event, FinishReason, Observer, Operation, ResponseEncoder, ResponseMeta, ToolCallDelta,
+        Usage, encode_whole,
     };
 
     const NOW: Timestamp = Timestamp::from_micros(0);
@@ -284,11 +361,20 @@ mod tests {
 
     #[test]
     fn a_stream_has_the_exact_events() {
-        let usage = Usage { prompt_tokens: 3, completion_tokens: 2, ..Usage::default() };
+        let usage = Usage {
+            prompt_tokens: 3,
+            completion_tokens: 2,
+            ..Usage::default()
+        };
         let meta = ResponseMeta::plain("m", "msg_1", NOW);
         let text = run(
             ResponseEncoder::new(Operation::AnthropicMessages, meta),
-            &[Event::Text("a".into()), call(), Event::Finish(FinishReason::Stop), Event::Usage(usage)],
+            &[
+                Event::Text("a".into()),
+                call(),
+                Event::Finish(FinishReason::Stop),
+                Event::Usage(usage),
+            ],
         );
         let frames = [
             r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":0,"output_tokens":0}}}"#,
@@ -301,14 +387,11 @@ mod tests {
             r#"{"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"input_tokens":3,"output_tokens":2}}"#,
             r#"{"type":"message_stop"}"#,
         ];
-        let expected: String = frames
-            .iter()
-            .map(|frame| {
-                let name = frame.split('"').nth(3).unwrap();
-                format!("event: {name}\ndata: {frame}\n\n")
-            })
-            .collect();
-        assert_eq!(text, expected);
+        let expected = frames.map(|frame| {
+            let name = frame.split('"').nth(3).unwrap();
+            format!("event: {name}\ndata: {frame}\n\n")
+        });
+        assert_eq!(text, expected.concat());
     }
 
     #[test]
@@ -332,7 +415,13 @@ mod tests {
     #[test]
     fn whole_bodies_are_exact() {
         let meta = ResponseMeta::plain("m", "msg_1", NOW);
-        let body = encode_whole(Operation::AnthropicMessages, &meta, &[Event::Text("a".into()), call()], NOW).unwrap();
+        let body = encode_whole(
+            Operation::AnthropicMessages,
+            &meta,
+            &[Event::Text("a".into()), call()],
+            NOW,
+        )
+        .unwrap();
         assert_eq!(
             body,
             r#"{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"a"},{"type":"tool_use","id":"t","name":"f","input":{}}],"stop_reason":"tool_use","stop_sequence":null,"usage":{"input_tokens":0,"output_tokens":0}}"#

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::canonical::{
-    ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Encoding, Format, Generation, Message, Part, Request, Role,
-    Sampling, Think, Tool, ToolCall,
+    ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Encoding, Format, Generation,
+    Message, Part, Request, Role, Sampling, Think, Tool, ToolCall,
 };
 use crate::error::ApiError;
 use crate::json::{Fields, Json, Object, body_object, field};
@@ -86,8 +86,12 @@ pub(crate) fn read_generate(body: &[u8]) -> Result<Request, ApiError> {
     if request.model.is_empty() {
         return Err(ApiError::model_missing(OPERATION));
     }
-    if request.raw && (request.template.is_some() || request.system.is_some() || request.context.is_some()) {
-        return Err(ApiError::invalid("raw mode does not support template, system, or context"));
+    if request.raw
+        && (request.template.is_some() || request.system.is_some() || request.context.is_some())
+    {
+        return Err(ApiError::invalid(
+            "raw mode does not support template, system, or context",
+        ));
     }
     request.generation.logprobs = logprobs.checked()?;
     Ok(Request::Completion(Box::new(request)))
@@ -112,10 +116,17 @@ pub(crate) fn read_embed(operation: Operation, body: &[u8]) -> Result<Request, A
             "input" if operation == Operation::OllamaEmbed => request.inputs = embed_inputs(raw)?,
             "prompt" if operation == Operation::OllamaEmbeddings => {
                 let prompt: String = field("prompt", raw)?;
-                request.inputs = if prompt.is_empty() { vec![] } else { vec![EmbedInput::Text(prompt)] };
+                request.inputs = if prompt.is_empty() {
+                    vec![]
+                } else {
+                    vec![EmbedInput::Text(prompt)]
+                };
             }
             "truncate" => request.truncate = Some(field("truncate", raw)?),
-            "dimensions" => request.dimensions = Some(field::<u32>("dimensions", raw)?).filter(|length| *length > 0),
+            "dimensions" => {
+                request.dimensions =
+                    Some(field::<u32>("dimensions", raw)?).filter(|length| *length > 0);
+            }
             "keep_alive" => request.keep_alive = Some(raw.into()),
             "options" => {
                 for (name, raw) in field::<Object<'_>>("options", raw)?.0 {
@@ -135,14 +146,21 @@ fn embed_inputs(raw: &RawValue) -> Result<Vec<EmbedInput>, ApiError> {
     let wrong = |_| ApiError::invalid_field("input", "invalid input type");
     if raw.get().starts_with('"') {
         let text: String = serde_json::from_str(raw.get()).map_err(wrong)?;
-        return Ok(if text.is_empty() { vec![] } else { vec![EmbedInput::Text(text)] });
+        return Ok(if text.is_empty() {
+            vec![]
+        } else {
+            vec![EmbedInput::Text(text)]
+        });
     }
     let texts: Vec<String> = serde_json::from_str(raw.get()).map_err(wrong)?;
     Ok(texts.into_iter().map(EmbedInput::Text).collect())
 }
 
 fn streaming() -> Generation {
-    Generation { stream: true, ..Generation::default() }
+    Generation {
+        stream: true,
+        ..Generation::default()
+    }
 }
 
 fn non_empty(name: &str, raw: &RawValue) -> Result<Option<String>, ApiError> {
@@ -213,13 +231,19 @@ fn think(raw: &RawValue) -> Result<Think, ApiError> {
         "\"low\"" | "\"medium\"" | "\"high\"" | "\"max\"" => Ok(Think::Level(field("think", raw)?)),
         text => Err(ApiError::invalid_field(
             "think",
-            format!("invalid think value: {text} (must be true, false, \"low\", \"medium\", \"high\" or \"max\")"),
+            format!(
+                "invalid think value: {text} (must be true, false, \"low\", \"medium\", \"high\" or \"max\")"
+            ),
         )),
     }
 }
 
 /// Reads one of `options`: sampling settings to their places, everything else as it stands.
-pub(crate) fn read_option(name: &str, raw: &RawValue, generation: &mut Generation) -> Result<(), ApiError> {
+pub(crate) fn read_option(
+    name: &str,
+    raw: &RawValue,
+    generation: &mut Generation,
+) -> Result<(), ApiError> {
     let Sampling {
         temperature,
         top_p,
@@ -249,7 +273,8 @@ pub(crate) fn read_option(name: &str, raw: &RawValue, generation: &mut Generatio
         "repeat_last_n" => *repeat_last_n = Some(integer(name, raw)?),
         "stop" if raw.get().starts_with('"') => *stop = vec![field(name, raw)?],
         "stop" => {
-            *stop = serde_json::from_str(raw.get()).map_err(|_| wrong_option(name, "array of strings"))?;
+            *stop = serde_json::from_str(raw.get())
+                .map_err(|_| wrong_option(name, "array of strings"))?;
         }
         name => generation.node_options.push(name, raw.into()),
     }
@@ -265,7 +290,9 @@ fn integer(name: &str, raw: &RawValue) -> Result<i64, ApiError> {
     let wrong = || wrong_option(name, "integer");
     match serde_json::from_str::<i64>(raw.get()) {
         Ok(number) => Ok(number),
-        Err(_) => serde_json::from_str::<f64>(raw.get()).map(|number| number as i64).map_err(|_| wrong()),
+        Err(_) => serde_json::from_str::<f64>(raw.get())
+            .map(|number| number as i64)
+            .map_err(|_| wrong()),
     }
 }
 
@@ -299,16 +326,25 @@ struct WireFunction {
 fn message(wire: WireMessage) -> Result<Message, ApiError> {
     let name = wire.role.unwrap_or_default();
     let role = Role::from_name(&name).ok_or_else(|| {
-        ApiError::invalid_field("messages", format!("unknown role '{name}'; use system, user, assistant or tool"))
+        ApiError::invalid_field(
+            "messages",
+            format!("unknown role '{name}'; use system, user, assistant or tool"),
+        )
     })?;
     let mut message = Message::new(role);
     message.thinking = wire.thinking.filter(|text| !text.is_empty());
     message.tool_name = wire.tool_name.filter(|name| !name.is_empty());
     message.tool_call_id = wire.tool_call_id.filter(|id| !id.is_empty());
     for data in wire.images.into_iter().flatten() {
-        message.parts.push(Part::Image { media_type: image_type(&data).to_owned(), data, detail: None });
+        message.parts.push(Part::Image {
+            media_type: image_type(&data).to_owned(),
+            data,
+            detail: None,
+        });
     }
-    message.parts.extend(wire.content.filter(|text| !text.is_empty()).map(Part::Text));
+    message
+        .parts
+        .extend(wire.content.filter(|text| !text.is_empty()).map(Part::Text));
     for call in wire.tool_calls.into_iter().flatten() {
         let arguments = call.function.arguments;
         message.tool_calls.push(ToolCall {
@@ -338,7 +374,9 @@ fn tool(wire: WireTool) -> Result<Tool, ApiError> {
     let function = wire
         .function
         .filter(|_| kind == "function")
-        .ok_or_else(|| ApiError::unsupported("tools", "only tools of type 'function' can be translated"))?;
+        .ok_or_else(|| {
+            ApiError::unsupported("tools", "only tools of type 'function' can be translated")
+        })?;
     Ok(Tool {
         name: function.name,
         description: function.description,
@@ -350,7 +388,8 @@ fn tool(wire: WireTool) -> Result<Tool, ApiError> {
 #[cfg(test)]
 mod tests {
     use crate::{
-        EmbedInput, ErrorKind, Format, Operation, Part, Request, ResidencyChange, Think, decode_request,
+        EmbedInput, ErrorKind, Format, Operation, Part, Request, ResidencyChange, Think,
+        decode_request,
     };
 
     fn refused(operation: Operation, body: &str) -> (ErrorKind, String) {
@@ -366,15 +405,28 @@ mod tests {
             "tools":[{"type":"function","function":{"name":"f","parameters":{"z":{},"a":{}}}}],
             "format":{"type":"object"},"think":"high","options":{"temperature":0,"num_predict":5,"num_ctx":8,"stop":"x"},
             "keep_alive":"5m","logprobs":true,"top_logprobs":2,"shift":false}"#;
-        let Request::Chat(chat) = decode_request(Operation::OllamaChat, body).unwrap() else { panic!() };
-        assert!(matches!(&chat.messages[0].parts[0], Part::Image { media_type, .. } if media_type == "image/png"));
+        let Request::Chat(chat) = decode_request(Operation::OllamaChat, body).unwrap() else {
+            panic!()
+        };
+        assert!(
+            matches!(&chat.messages[0].parts[0], Part::Image { media_type, .. } if media_type == "image/png")
+        );
         assert_eq!(chat.messages[1].tool_calls[0].arguments, r#"{"z":1,"a":2}"#);
-        assert_eq!(chat.tools[0].parameters.as_ref().unwrap().text(), r#"{"z":{},"a":{}}"#);
+        assert_eq!(
+            chat.tools[0].parameters.as_ref().unwrap().text(),
+            r#"{"z":{},"a":{}}"#
+        );
         let generation = &chat.generation;
         assert!(generation.stream);
         assert!(matches!(generation.format, Some(Format::Schema { .. })));
         assert_eq!(generation.think, Some(Think::Level("high".into())));
-        assert_eq!((generation.sampling.max_tokens, generation.sampling.temperature), (Some(5), Some(0.0)));
+        assert_eq!(
+            (
+                generation.sampling.max_tokens,
+                generation.sampling.temperature
+            ),
+            (Some(5), Some(0.0))
+        );
         assert_eq!(generation.node_options.find("num_ctx").unwrap().text(), "8");
         assert_eq!(generation.logprobs, Some(2));
         assert_eq!(generation.extensions.find("shift").unwrap().text(), "false");
@@ -386,11 +438,26 @@ mod tests {
         use Operation::{OllamaChat, OllamaEmbed, OllamaEmbeddings, OllamaGenerate};
         let cases = [
             (OllamaChat, "{}", ErrorKind::Invalid, "model is required"),
-            (OllamaGenerate, "{}", ErrorKind::NotFound, "model '' not found"),
+            (
+                OllamaGenerate,
+                "{}",
+                ErrorKind::NotFound,
+                "model '' not found",
+            ),
             (OllamaEmbed, "{}", ErrorKind::NotFound, "model '' not found"),
-            (OllamaEmbeddings, "{}", ErrorKind::Invalid, "model is required"),
+            (
+                OllamaEmbeddings,
+                "{}",
+                ErrorKind::Invalid,
+                "model is required",
+            ),
             (OllamaChat, " ", ErrorKind::Invalid, "missing request body"),
-            (OllamaEmbed, r#"{"model":"m","input":1}"#, ErrorKind::Invalid, "invalid input type"),
+            (
+                OllamaEmbed,
+                r#"{"model":"m","input":1}"#,
+                ErrorKind::Invalid,
+                "invalid input type",
+            ),
             (
                 OllamaChat,
                 r#"{"model":"m","top_logprobs":21}"#,
@@ -417,19 +484,30 @@ mod tests {
 
     #[test]
     fn empty_prompts_load_and_unload() {
-        let residency = |body: &str| decode_request(Operation::OllamaGenerate, body.as_bytes()).unwrap().residency();
+        let residency = |body: &str| {
+            decode_request(Operation::OllamaGenerate, body.as_bytes())
+                .unwrap()
+                .residency()
+        };
         assert_eq!(residency(r#"{"model":"m"}"#), Some(ResidencyChange::Load));
-        assert_eq!(residency(r#"{"model":"m","prompt":"","keep_alive":0}"#), Some(ResidencyChange::Unload));
+        assert_eq!(
+            residency(r#"{"model":"m","prompt":"","keep_alive":0}"#),
+            Some(ResidencyChange::Unload)
+        );
         assert_eq!(residency(r#"{"model":"m","prompt":"a"}"#), None);
     }
 
     #[test]
     fn embed_inputs_are_one_or_many() {
-        let inputs = |body: &str| match decode_request(Operation::OllamaEmbed, body.as_bytes()).unwrap() {
-            Request::Embed(embed) => embed.inputs,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(inputs(r#"{"model":"m","input":"a"}"#), [EmbedInput::Text("a".into())]);
+        let inputs =
+            |body: &str| match decode_request(Operation::OllamaEmbed, body.as_bytes()).unwrap() {
+                Request::Embed(embed) => embed.inputs,
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(
+            inputs(r#"{"model":"m","input":"a"}"#),
+            [EmbedInput::Text("a".into())]
+        );
         assert_eq!(inputs(r#"{"model":"m","input":["a","b"]}"#).len(), 2);
         assert!(inputs(r#"{"model":"m","input":""}"#).is_empty());
     }

@@ -28,7 +28,7 @@ struct Chunk<'a> {
     done: bool,
     #[serde(borrow)]
     done_reason: Option<Text<'a>>,
-    logprobs: Option<Vec<Logprob>>,
+    logprobs: Option<Vec<Entry>>,
     total_duration: Option<u64>,
     load_duration: Option<u64>,
     prompt_eval_count: Option<u64>,
@@ -65,34 +65,44 @@ struct WholeFunction<'a> {
 }
 
 #[derive(Deserialize)]
-struct Logprob {
+struct Entry {
     token: String,
     logprob: f64,
     bytes: Option<Vec<u8>>,
-    #[serde(default)]
-    top_logprobs: Vec<TopLogprob>,
+    top_logprobs: Option<Vec<Alternative>>,
 }
 
 #[derive(Deserialize)]
-struct TopLogprob {
+struct Alternative {
     token: String,
     logprob: f64,
     bytes: Option<Vec<u8>>,
 }
 
 /// Reads one chunk.
-pub(crate) fn read_frame(json: &[u8], progress: &mut Progress, events: &mut Vec<Event>) -> Result<(), ApiError> {
+pub(crate) fn read_frame(
+    json: &[u8],
+    progress: &mut Progress,
+    events: &mut Vec<Event>,
+) -> Result<(), ApiError> {
     let chunk: Chunk<'_> = serde_json::from_slice(json).map_err(|error| malformed(&error))?;
     if chunk.error.is_some() {
-        return Err(decode_stream_error(json).unwrap_or_else(|| ApiError::upstream("the node failed")));
+        return Err(
+            decode_stream_error(json).unwrap_or_else(|| ApiError::upstream("the node failed"))
+        );
     }
     if progress.model.is_none() {
-        progress.model = chunk.model.as_ref().map(|model| model.0.clone().into_owned());
+        progress.model = chunk
+            .model
+            .as_ref()
+            .map(|model| model.0.clone().into_owned());
     }
     if let Some(logprobs) = &chunk.logprobs
         && !logprobs.is_empty()
     {
-        events.push(Event::Logprobs(logprobs.iter().map(token_logprob).collect()));
+        events.push(Event::Logprobs(
+            logprobs.iter().map(token_logprob).collect(),
+        ));
     }
     let (content, thinking, calls) = match &chunk.message {
         Some(message) => (&message.content, &message.thinking, &message.tool_calls),
@@ -115,12 +125,19 @@ pub(crate) fn read_frame(json: &[u8], progress: &mut Progress, events: &mut Vec<
             index,
             id: call.id.clone().filter(|id| !id.is_empty()),
             name: Some(call.function.name.clone()),
-            arguments: call.function.arguments.map_or("{}", RawValue::get).to_owned(),
+            arguments: call
+                .function
+                .arguments
+                .map_or("{}", RawValue::get)
+                .to_owned(),
         }));
     }
     if chunk.done {
         progress.complete = true;
-        let reason = chunk.done_reason.as_ref().map_or("stop", |reason| &*reason.0);
+        let reason = chunk
+            .done_reason
+            .as_ref()
+            .map_or("stop", |reason| &*reason.0);
         events.push(Event::Finish(finish_reason(reason)));
         events.push(Event::Usage(usage(&chunk)));
     }
@@ -149,7 +166,7 @@ fn usage(chunk: &Chunk<'_>) -> Usage {
     }
 }
 
-fn token_logprob(wire: &Logprob) -> TokenLogprob {
+fn token_logprob(wire: &Entry) -> TokenLogprob {
     TokenLogprob {
         token: wire.token.clone(),
         logprob: wire.logprob,
@@ -157,6 +174,7 @@ fn token_logprob(wire: &Logprob) -> TokenLogprob {
         top: wire
             .top_logprobs
             .iter()
+            .flatten()
             .map(|top| AlternativeLogprob {
                 token: top.token.clone(),
                 logprob: top.logprob,
@@ -197,7 +215,9 @@ pub(crate) fn read_embeddings(body: &[u8], events: &mut Vec<Event>) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use crate::{ErrorKind, Event, FinishReason, Operation, ResponseDecoder, ToolCallDelta, decode_whole};
+    use crate::{
+        ErrorKind, Event, FinishReason, Operation, ResponseDecoder, ToolCallDelta, decode_whole,
+    };
 
     fn decode(frames: &[&str]) -> (Vec<Event>, bool) {
         let mut decoder = ResponseDecoder::new(Operation::OllamaChat);
@@ -229,7 +249,9 @@ mod tests {
             })
         );
         assert_eq!(events[3], Event::Finish(FinishReason::Length));
-        let Event::Usage(usage) = &events[4] else { panic!("{events:?}") };
+        let Event::Usage(usage) = &events[4] else {
+            panic!("{events:?}")
+        };
         assert_eq!((usage.prompt_tokens, usage.completion_tokens), (4, 3));
         assert_eq!(usage.eval_duration.unwrap().as_nanos(), 5);
     }
@@ -245,8 +267,15 @@ mod tests {
 
     #[test]
     fn vectors_come_from_both_embedding_routes() {
-        let many = decode_whole(Operation::OllamaEmbed, 200, br#"{"embeddings":[[0.5],[1]],"prompt_eval_count":2}"#);
-        assert_eq!(many.unwrap()[0], Event::Embeddings(vec![vec![0.5], vec![1.0]]));
+        let many = decode_whole(
+            Operation::OllamaEmbed,
+            200,
+            br#"{"embeddings":[[0.5],[1]],"prompt_eval_count":2}"#,
+        );
+        assert_eq!(
+            many.unwrap()[0],
+            Event::Embeddings(vec![vec![0.5], vec![1.0]])
+        );
         let one = decode_whole(Operation::OllamaEmbeddings, 200, br#"{"embedding":[0.25]}"#);
         assert_eq!(one.unwrap()[0], Event::Embeddings(vec![vec![0.25]]));
     }

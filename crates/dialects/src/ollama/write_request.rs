@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::answer::argument_object;
 use crate::canonical::{
-    ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Format, Generation, Message, Part, Role, Sampling, Think,
-    Tool, ToolChoice,
+    ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Format, Generation, Message, Part,
+    Role, Sampling, Think, Tool, ToolChoice,
 };
 use crate::error::ApiError;
 use crate::hints::drop_extensions;
@@ -111,9 +111,12 @@ impl Serialize for Options<'_> {
 }
 
 /// Writes a body of `/api/chat`.
-pub(crate) fn write_chat(target: &Target, chat: &ChatRequest) -> Result<Bytes, ApiError> {
+pub(crate) fn write_chat(target: Target, chat: &ChatRequest) -> Result<Bytes, ApiError> {
     if chat.continue_last && !target.server.continues_answers() {
-        return Err(ApiError::unsupported("messages", "the node cannot continue an answer that was begun"));
+        return Err(ApiError::unsupported(
+            "messages",
+            "the node cannot continue an answer that was begun",
+        ));
     }
     let mut body = ObjectWriter::with_capacity(1024);
     body.put("model", &chat.model);
@@ -138,11 +141,17 @@ fn offered_tools(chat: &ChatRequest) -> Result<Vec<WireTool<'_>>, ApiError> {
         None | Some(ToolChoice::Auto) => {}
         Some(ToolChoice::None) => return Ok(Vec::new()),
         Some(ToolChoice::Required | ToolChoice::Named(_)) => {
-            return Err(ApiError::unsupported("tool_choice", "Ollama decides itself whether to call a tool"));
+            return Err(ApiError::unsupported(
+                "tool_choice",
+                "Ollama decides itself whether to call a tool",
+            ));
         }
     }
     if chat.parallel_tool_calls == Some(false) && !chat.tools.is_empty() {
-        return Err(ApiError::unsupported("parallel_tool_calls", "Ollama may call several tools at once"));
+        return Err(ApiError::unsupported(
+            "parallel_tool_calls",
+            "Ollama may call several tools at once",
+        ));
     }
     Ok(chat.tools.iter().map(wire_tool).collect())
 }
@@ -158,7 +167,10 @@ fn wire_tool(tool: &Tool) -> WireTool<'_> {
     }
 }
 
-fn wire_message<'a>(message: &'a Message, earlier: &'a [Message]) -> Result<WireMessage<'a>, ApiError> {
+fn wire_message<'a>(
+    message: &'a Message,
+    earlier: &'a [Message],
+) -> Result<WireMessage<'a>, ApiError> {
     let mut images = Vec::new();
     for part in &message.parts {
         match part {
@@ -170,16 +182,31 @@ fn wire_message<'a>(message: &'a Message, earlier: &'a [Message]) -> Result<Wire
                     "Ollama does not fetch images; send them as base64 data URIs",
                 ));
             }
-            Part::Audio { .. } => return Err(ApiError::unsupported("input_audio", "Ollama takes text and images only")),
+            Part::Audio { .. } => {
+                return Err(ApiError::unsupported(
+                    "input_audio",
+                    "Ollama takes text and images only",
+                ));
+            }
         }
     }
     let tool_calls = message.tool_calls.iter().enumerate().map(|(index, call)| {
         let arguments = argument_object(call).map_err(|_| {
-            ApiError::invalid_field("messages", format!("the arguments of the call of '{}' are not a JSON object", call.name))
+            ApiError::invalid_field(
+                "messages",
+                format!(
+                    "the arguments of the call of '{}' are not a JSON object",
+                    call.name
+                ),
+            )
         })?;
         Ok(WireCall {
             id: call.id.as_deref(),
-            function: WireFunction { index, name: &call.name, arguments },
+            function: WireFunction {
+                index,
+                name: &call.name,
+                arguments,
+            },
         })
     });
     let tool_name = match message.role {
@@ -207,26 +234,41 @@ fn wire_message<'a>(message: &'a Message, earlier: &'a [Message]) -> Result<Wire
 /// Finds the function that a call's id stands for.
 fn called_name<'a>(id: &str, earlier: &'a [Message]) -> Option<&'a str> {
     let mut calls = earlier.iter().rev().flat_map(|message| &message.tool_calls);
-    calls.find(|call| call.id.as_deref() == Some(id)).map(|call| call.name.as_str())
+    calls
+        .find(|call| call.id.as_deref() == Some(id))
+        .map(|call| call.name.as_str())
 }
 
 /// Writes a body of `/api/generate`.
-pub(crate) fn write_generate(target: &Target, request: &CompletionRequest) -> Result<Bytes, ApiError> {
+pub(crate) fn write_generate(
+    target: Target,
+    request: &CompletionRequest,
+) -> Result<Bytes, ApiError> {
     if request.echo {
-        return Err(ApiError::unsupported("echo", "Ollama does not repeat the prompt"));
+        return Err(ApiError::unsupported(
+            "echo",
+            "Ollama does not repeat the prompt",
+        ));
     }
     if request.best_of.is_some_and(|best_of| best_of > 1) {
-        return Err(ApiError::unsupported("best_of", "Ollama makes one completion"));
+        return Err(ApiError::unsupported(
+            "best_of",
+            "Ollama makes one completion",
+        ));
     }
     // What other dialects call a completion has no template.
-    let raw = request.raw || (request.source == Operation::OpenAiCompletions && request.suffix.is_none());
+    let raw =
+        request.raw || (request.source == Operation::OpenAiCompletions && request.suffix.is_none());
     let mut body = ObjectWriter::with_capacity(512 + request.prompt.len());
     body.put("model", &request.model);
     match &request.continued {
         None => body.put("prompt", &request.prompt),
         Some(continued) if raw => body.put("prompt", &format!("{}{continued}", request.prompt)),
         Some(_) => {
-            return Err(ApiError::unsupported("prompt", "Ollama continues an answer by its chat route only"));
+            return Err(ApiError::unsupported(
+                "prompt",
+                "Ollama continues an answer by its chat route only",
+            ));
         }
     }
     body.put_some("suffix", request.suffix.as_ref());
@@ -239,7 +281,12 @@ pub(crate) fn write_generate(target: &Target, request: &CompletionRequest) -> Re
     if !request.images.is_empty() {
         body.put("images", &request.images);
     }
-    write_generation(&mut body, request.source, target.operation, &request.generation)?;
+    write_generation(
+        &mut body,
+        request.source,
+        target.operation,
+        &request.generation,
+    )?;
     Ok(body.finish())
 }
 
@@ -249,7 +296,11 @@ fn write_generation(
     operation: Operation,
     generation: &Generation,
 ) -> Result<(), ApiError> {
-    if let Some(name) = generation.sampling.used().find(|name| matches!(*name, "n" | "logit_bias")) {
+    if let Some(name) = generation
+        .sampling
+        .used()
+        .find(|name| matches!(*name, "n" | "logit_bias"))
+    {
         return Err(ApiError::unsupported(name, "Ollama has no such setting"));
     }
     body.put("stream", &generation.stream);
@@ -287,18 +338,24 @@ fn think_level(level: &str) -> Result<&'static str, ApiError> {
         "medium" => Ok("medium"),
         "high" => Ok("high"),
         "xhigh" | "ultra" | "max" => Ok("max"),
-        other => Err(ApiError::invalid_field("reasoning_effort", format!("unknown reasoning effort '{other}'"))),
+        other => Err(ApiError::invalid_field(
+            "reasoning_effort",
+            format!("unknown reasoning effort '{other}'"),
+        )),
     }
 }
 
 /// Writes a body of `/api/embed`, or of `/api/embeddings` for a single text.
-pub(crate) fn write_embed(target: &Target, request: &EmbedRequest) -> Result<Bytes, ApiError> {
+pub(crate) fn write_embed(target: Target, request: &EmbedRequest) -> Result<Bytes, ApiError> {
     let texts: Vec<&str> = request
         .inputs
         .iter()
         .map(|input| match input {
             EmbedInput::Text(text) => Ok(text.as_str()),
-            EmbedInput::Tokens(_) => Err(ApiError::unsupported("input", "Ollama embeds texts, not tokens")),
+            EmbedInput::Tokens(_) => Err(ApiError::unsupported(
+                "input",
+                "Ollama embeds texts, not tokens",
+            )),
         })
         .collect::<Result<_, _>>()?;
     let mut body = ObjectWriter::with_capacity(256);
@@ -306,7 +363,10 @@ pub(crate) fn write_embed(target: &Target, request: &EmbedRequest) -> Result<Byt
     match (target.operation, texts.as_slice()) {
         (Operation::OllamaEmbeddings, [] | [_]) => body.put("prompt", texts.first().unwrap_or(&"")),
         (Operation::OllamaEmbeddings, _) => {
-            return Err(ApiError::unsupported("input", "this route embeds a single text"));
+            return Err(ApiError::unsupported(
+                "input",
+                "this route embeds a single text",
+            ));
         }
         _ => body.put("input", &texts),
     }

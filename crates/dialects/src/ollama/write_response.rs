@@ -105,7 +105,10 @@ struct Metrics {
     eval_duration: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
 const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -124,7 +127,9 @@ impl Metrics {
 }
 
 fn nanos(duration: Option<Duration>) -> u64 {
-    duration.map_or(0, |duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+    duration.map_or(0, |duration| {
+        u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 /// Ollama says `stop` after function calls too.
@@ -152,7 +157,9 @@ impl Line<'_> {
         let created_at = created_at(now);
         let (done_reason, metrics) = match &self.done {
             // Loading and unloading answer without measurements.
-            Some((reason @ (FinishReason::Load | FinishReason::Unload), _)) => (Some(done_reason(*reason)), Metrics::default()),
+            Some((reason @ (FinishReason::Load | FinishReason::Unload), _)) => {
+                (Some(done_reason(*reason)), Metrics::default())
+            }
             Some((reason, usage)) => (Some(done_reason(*reason)), Metrics::of(usage)),
             None => (None, Metrics::default()),
         };
@@ -251,9 +258,16 @@ impl StreamWriter {
         let line = match event {
             Event::Text(text) => {
                 logprobs = std::mem::take(&mut state.logprobs);
-                Line { text, logprobs: &logprobs, ..Line::default() }
+                Line {
+                    text,
+                    logprobs: &logprobs,
+                    ..Line::default()
+                }
             }
-            Event::Thinking(thinking) => Line { thinking, ..Line::default() },
+            Event::Thinking(thinking) => Line {
+                thinking,
+                ..Line::default()
+            },
             Event::ToolCall(delta) => {
                 self.calls.add(delta);
                 return Ok(());
@@ -266,12 +280,20 @@ impl StreamWriter {
         Ok(())
     }
 
-    fn write_calls(&mut self, state: &StreamState, now: Timestamp, out: &mut BytesMut) -> Result<(), ApiError> {
+    fn write_calls(
+        &mut self,
+        state: &StreamState,
+        now: Timestamp,
+        out: &mut BytesMut,
+    ) -> Result<(), ApiError> {
         if self.calls.is_empty() {
             return Ok(());
         }
         let calls = line_calls(self.calls.take(), &state.meta.id)?;
-        let line = Line { calls: &calls, ..Line::default() };
+        let line = Line {
+            calls: &calls,
+            ..Line::default()
+        };
         line.write(self.operation, &state.meta.model, now, out);
         out.extend_from_slice(b"\n");
         Ok(())
@@ -286,7 +308,10 @@ impl StreamWriter {
         self.write_calls(state, now, out)?;
         let line = Line {
             logprobs: &state.logprobs,
-            done: Some((state.finish.unwrap_or(FinishReason::Stop), state.final_usage(now))),
+            done: Some((
+                state.finish.unwrap_or(FinishReason::Stop),
+                state.final_usage(now),
+            )),
             ..Line::default()
         };
         line.write(self.operation, &state.meta.model, now, out);
@@ -333,7 +358,12 @@ struct EmbeddingBody<'a> {
 }
 
 /// Writes the body of either embedding route.
-pub(crate) fn write_embeddings(operation: Operation, meta: &ResponseMeta, answer: &Answer, out: &mut BytesMut) {
+pub(crate) fn write_embeddings(
+    operation: Operation,
+    meta: &ResponseMeta,
+    answer: &Answer,
+    out: &mut BytesMut,
+) {
     if operation == Operation::OllamaEmbeddings {
         let embedding = answer.embeddings.first().map_or(&[][..], Vec::as_slice);
         return wire::json(out, &EmbeddingBody { embedding });
@@ -356,7 +386,8 @@ mod tests {
     use primitives::Timestamp;
 
     use crate::{
-        Event, FinishReason, Operation, ResponseEncoder, ResponseMeta, TokenLogprob, ToolCallDelta, Usage, encode_whole,
+        Event, FinishReason, Operation, ResponseEncoder, ResponseMeta, TokenLogprob, ToolCallDelta,
+        Usage, encode_whole,
     };
 
     const NOW: Timestamp = Timestamp::from_micros(1_767_323_045_000_006);
@@ -436,7 +467,13 @@ mod tests {
             arguments: "[1".into(),
             ..ToolCallDelta::default()
         };
-        let text = stream(Operation::OllamaChat, &[Event::ToolCall(call), Event::Finish(FinishReason::ToolCalls)]);
+        let text = stream(
+            Operation::OllamaChat,
+            &[
+                Event::ToolCall(call),
+                Event::Finish(FinishReason::ToolCalls),
+            ],
+        );
         assert_eq!(
             text,
             "{\"error\":\"the model called 'f' with arguments that are not a JSON object\"}\n"
@@ -446,14 +483,29 @@ mod tests {
     #[test]
     fn generate_and_load_bodies_are_exact() {
         let meta = ResponseMeta::plain("m", "r", NOW);
-        let logprob = TokenLogprob { token: "a".into(), logprob: -0.5, bytes: None, top: vec![] };
-        let events = [Event::Logprobs(vec![logprob]), Event::Text("a".into()), Event::Finish(FinishReason::Stop)];
+        let logprob = TokenLogprob {
+            token: "a".into(),
+            logprob: -0.5,
+            bytes: None,
+            top: vec![],
+        };
+        let events = [
+            Event::Logprobs(vec![logprob]),
+            Event::Text("a".into()),
+            Event::Finish(FinishReason::Stop),
+        ];
         let body = encode_whole(Operation::OllamaGenerate, &meta, &events, NOW).unwrap();
         assert_eq!(
             body,
             r#"{"model":"m","created_at":"2026-01-02T03:04:05.000006000Z","response":"a","done":true,"done_reason":"stop","logprobs":[{"token":"a","logprob":-0.5}]}"#
         );
-        let body = encode_whole(Operation::OllamaChat, &meta, &[Event::Finish(FinishReason::Unload)], NOW).unwrap();
+        let body = encode_whole(
+            Operation::OllamaChat,
+            &meta,
+            &[Event::Finish(FinishReason::Unload)],
+            NOW,
+        )
+        .unwrap();
         assert_eq!(
             body,
             r#"{"model":"m","created_at":"2026-01-02T03:04:05.000006000Z","message":{"role":"assistant","content":""},"done":true,"done_reason":"unload"}"#
@@ -466,7 +518,13 @@ mod tests {
         let events = [Event::Embeddings(vec![vec![0.5, 0.1]])];
         let body = encode_whole(Operation::OllamaEmbed, &meta, &events, NOW).unwrap();
         assert_eq!(body, r#"{"model":"m","embeddings":[[0.5,0.1]]}"#);
-        let body = encode_whole(Operation::OllamaEmbeddings, &meta, &[Event::Embeddings(vec![])], NOW).unwrap();
+        let body = encode_whole(
+            Operation::OllamaEmbeddings,
+            &meta,
+            &[Event::Embeddings(vec![])],
+            NOW,
+        )
+        .unwrap();
         assert_eq!(body, r#"{"embedding":[]}"#);
     }
 }

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::canonical::{
-    ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Encoding, Format, Generation, Message, Part, Request, Role,
-    Think, Tool, ToolCall, ToolChoice,
+    ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Encoding, Format, Generation,
+    Message, Part, Request, Role, Think, Tool, ToolCall, ToolChoice,
 };
 use crate::error::ApiError;
 use crate::json::{Fields, Json, Object, body_object, field};
@@ -27,6 +27,7 @@ pub(crate) fn read_chat(body: &[u8]) -> Result<Request, ApiError> {
         continue_last: false,
     };
     let mut logprobs = Logprobs::default();
+    let mut opens_answer = None;
     for (name, raw) in body_object(body)?.0 {
         match &*name {
             "model" => chat.model = field("model", raw)?,
@@ -39,10 +40,15 @@ pub(crate) fn read_chat(body: &[u8]) -> Result<Request, ApiError> {
                 chat.tools = wire.into_iter().map(tool).collect::<Result<_, _>>()?;
             }
             "tool_choice" => chat.tool_choice = Some(tool_choice(raw)?),
-            "parallel_tool_calls" => chat.parallel_tool_calls = Some(field("parallel_tool_calls", raw)?),
+            "parallel_tool_calls" => {
+                chat.parallel_tool_calls = Some(field("parallel_tool_calls", raw)?);
+            }
             "response_format" => chat.generation.format = response_format(raw)?,
             "logprobs" => logprobs.wanted = field("logprobs", raw)?,
             "top_logprobs" => logprobs.top = Some(field("top_logprobs", raw)?),
+            // vLLM's way to ask for an answer that goes on where the last message ends.
+            "continue_final_message" => chat.continue_last = field("continue_final_message", raw)?,
+            "add_generation_prompt" => opens_answer = Some(raw),
             name => read_shared(name, raw, &mut chat.generation)?,
         }
     }
@@ -50,7 +56,15 @@ pub(crate) fn read_chat(body: &[u8]) -> Result<Request, ApiError> {
         return Err(ApiError::model_missing(OPERATION));
     }
     if chat.messages.is_empty() {
-        return Err(ApiError::invalid_field("messages", "[] is too short - 'messages'"));
+        return Err(ApiError::invalid_field(
+            "messages",
+            "[] is too short - 'messages'",
+        ));
+    }
+    if let Some(raw) = opens_answer.filter(|_| !chat.continue_last) {
+        chat.generation
+            .extensions
+            .push("add_generation_prompt", raw.into());
     }
     chat.generation.logprobs = logprobs.checked()?;
     Ok(Request::Chat(Box::new(chat)))
@@ -79,7 +93,10 @@ pub(crate) fn read_completion(body: &[u8]) -> Result<Request, ApiError> {
         match &*name {
             "model" => request.model = field("model", raw)?,
             "prompt" => prompt = Some(one_prompt(raw)?),
-            "suffix" => request.suffix = Some(field::<String>("suffix", raw)?).filter(|text| !text.is_empty()),
+            "suffix" => {
+                request.suffix =
+                    Some(field::<String>("suffix", raw)?).filter(|text| !text.is_empty());
+            }
             "echo" => request.echo = field("echo", raw)?,
             "best_of" => request.best_of = Some(field("best_of", raw)?),
             "response_format" => request.generation.format = response_format(raw)?,
@@ -93,7 +110,8 @@ pub(crate) fn read_completion(body: &[u8]) -> Result<Request, ApiError> {
     if request.model.is_empty() {
         return Err(ApiError::model_missing(OPERATION));
     }
-    request.prompt = prompt.ok_or_else(|| ApiError::invalid_field("prompt", "you must provide a prompt"))?;
+    request.prompt =
+        prompt.ok_or_else(|| ApiError::invalid_field("prompt", "you must provide a prompt"))?;
     Ok(Request::Completion(Box::new(request)))
 }
 
@@ -139,7 +157,9 @@ pub(crate) fn read_embed(body: &[u8]) -> Result<Request, ApiError> {
                     "float" => Encoding::Float,
                     "base64" => Encoding::Base64,
                     other => {
-                        let text = format!("invalid value '{other}' for 'encoding_format': use 'float' or 'base64'");
+                        let text = format!(
+                            "invalid value '{other}' for 'encoding_format': use 'float' or 'base64'"
+                        );
                         return Err(ApiError::invalid_field("encoding_format", text));
                     }
                 }
@@ -152,7 +172,10 @@ pub(crate) fn read_embed(body: &[u8]) -> Result<Request, ApiError> {
         return Err(ApiError::model_missing(OPERATION));
     }
     if request.inputs.is_empty() {
-        return Err(ApiError::invalid_field("input", "[] is too short - 'input'"));
+        return Err(ApiError::invalid_field(
+            "input",
+            "[] is too short - 'input'",
+        ));
     }
     Ok(Request::Embed(Box::new(request)))
 }
@@ -167,7 +190,10 @@ fn embed_inputs(raw: &RawValue) -> Result<Vec<EmbedInput>, ApiError> {
         ManyTokens(Vec<Vec<u32>>),
     }
     let inputs: Inputs = serde_json::from_str(raw.get()).map_err(|_| {
-        ApiError::invalid_field("input", "invalid input type: expected text, tokens, or an array of either")
+        ApiError::invalid_field(
+            "input",
+            "invalid input type: expected text, tokens, or an array of either",
+        )
     })?;
     Ok(match inputs {
         Inputs::Text(text) => vec![EmbedInput::Text(text)],
@@ -185,15 +211,22 @@ struct Logprobs {
 
 impl Logprobs {
     fn checked(&self) -> Result<Option<u8>, ApiError> {
-        let top = u8::try_from(self.top.unwrap_or(0)).ok().filter(|top| *top <= 20);
-        let top =
-            top.ok_or_else(|| ApiError::invalid_field("top_logprobs", "top_logprobs must be between 0 and 20"))?;
+        let top = u8::try_from(self.top.unwrap_or(0))
+            .ok()
+            .filter(|top| *top <= 20);
+        let top = top.ok_or_else(|| {
+            ApiError::invalid_field("top_logprobs", "top_logprobs must be between 0 and 20")
+        })?;
         Ok(self.wanted.then_some(top))
     }
 }
 
 /// Reads what chat completions and completions share. OpenAI's names come first, those of vLLM, llama.cpp and Ollama after.
-pub(super) fn read_shared(name: &str, raw: &RawValue, generation: &mut Generation) -> Result<(), ApiError> {
+pub(super) fn read_shared(
+    name: &str,
+    raw: &RawValue,
+    generation: &mut Generation,
+) -> Result<(), ApiError> {
     let sampling = &mut generation.sampling;
     match name {
         "stream" => generation.stream = field(name, raw)?,
@@ -229,7 +262,9 @@ pub(super) fn read_shared(name: &str, raw: &RawValue, generation: &mut Generatio
         "top_k" => sampling.top_k = Some(field(name, raw)?),
         "min_p" => sampling.min_p = Some(field(name, raw)?),
         "typical_p" => sampling.typical_p = Some(field(name, raw)?),
-        "repeat_penalty" | "repetition_penalty" => sampling.repeat_penalty = Some(field(name, raw)?),
+        "repeat_penalty" | "repetition_penalty" => {
+            sampling.repeat_penalty = Some(field(name, raw)?);
+        }
         "repeat_last_n" => sampling.repeat_last_n = Some(field(name, raw)?),
         "keep_alive" => generation.keep_alive = Some(raw.into()),
         "num_ctx" => generation.node_options.push(name, raw.into()),
@@ -271,15 +306,36 @@ fn response_format(raw: &RawValue) -> Result<Option<Format>, ApiError> {
     named_format(&wire.r#type, wire.json_schema, "response_format")
 }
 
-pub(super) fn named_format(kind: &str, wire: Option<WireSchema>, name: &str) -> Result<Option<Format>, ApiError> {
+pub(super) fn named_format(
+    kind: &str,
+    wire: Option<WireSchema>,
+    name: &str,
+) -> Result<Option<Format>, ApiError> {
     match (kind, wire) {
         ("text", _) => Ok(None),
         ("json_object", _) => Ok(Some(Format::Json)),
-        ("json_schema", Some(WireSchema { schema: Some(schema), name, description, strict })) => {
-            Ok(Some(Format::Schema { schema, name, description, strict }))
-        }
-        ("json_schema", _) => Err(ApiError::invalid_field(name, format!("'{name}' has no schema"))),
-        _ => Err(ApiError::unsupported(name, "use 'text', 'json_object' or 'json_schema'")),
+        (
+            "json_schema",
+            Some(WireSchema {
+                schema: Some(schema),
+                name,
+                description,
+                strict,
+            }),
+        ) => Ok(Some(Format::Schema {
+            schema,
+            name,
+            description,
+            strict,
+        })),
+        ("json_schema", _) => Err(ApiError::invalid_field(
+            name,
+            format!("'{name}' has no schema"),
+        )),
+        _ => Err(ApiError::unsupported(
+            name,
+            "use 'text', 'json_object' or 'json_schema'",
+        )),
     }
 }
 
@@ -297,7 +353,10 @@ fn tool_choice(raw: &RawValue) -> Result<ToolChoice, ApiError> {
     }
     match field::<Wire>("tool_choice", raw)?.function {
         Some(function) => Ok(ToolChoice::Named(function.name)),
-        None => Err(ApiError::unsupported("tool_choice", "name one function or use a word")),
+        None => Err(ApiError::unsupported(
+            "tool_choice",
+            "name one function or use a word",
+        )),
     }
 }
 
@@ -329,10 +388,9 @@ struct WireFunction {
 
 fn tool(wire: WireTool) -> Result<Tool, ApiError> {
     let is_function = wire.r#type.as_deref().unwrap_or("function") == "function";
-    let function = wire
-        .function
-        .filter(|_| is_function)
-        .ok_or_else(|| ApiError::unsupported("tools", "only tools of type 'function' can be translated"))?;
+    let function = wire.function.filter(|_| is_function).ok_or_else(|| {
+        ApiError::unsupported("tools", "only tools of type 'function' can be translated")
+    })?;
     Ok(Tool {
         name: function.name,
         description: function.description,
@@ -398,28 +456,39 @@ struct WireCalled {
 
 fn message(wire: WireMessage) -> Result<Message, ApiError> {
     let role = Role::from_name(&wire.role).ok_or_else(|| {
-        let text = format!("unknown role '{}'; use system, developer, user, assistant or tool", wire.role);
+        let text = format!(
+            "unknown role '{}'; use system, developer, user, assistant or tool",
+            wire.role
+        );
         ApiError::invalid_field("messages", text)
     })?;
     if wire.function_call.is_some() {
         return Err(ApiError::unsupported("function_call", "use 'tool_calls'"));
     }
     if wire.audio.is_some() {
-        return Err(ApiError::unsupported("audio", "earlier audio answers cannot be referred to"));
+        return Err(ApiError::unsupported(
+            "audio",
+            "earlier audio answers cannot be referred to",
+        ));
     }
     let mut message = Message::new(role);
-    message.thinking = wire.reasoning.or(wire.reasoning_content).filter(|text| !text.is_empty());
+    message.thinking = wire
+        .reasoning
+        .or(wire.reasoning_content)
+        .filter(|text| !text.is_empty());
     message.name = wire.name;
     message.tool_call_id = wire.tool_call_id;
     match wire.content {
         Some(Content::Text(text)) if !text.is_empty() => message.parts.push(Part::Text(text)),
-        Some(Content::Parts(parts)) => message.parts = parts.into_iter().map(part).collect::<Result<_, _>>()?,
+        Some(Content::Parts(parts)) => {
+            message.parts = parts.into_iter().map(part).collect::<Result<_, _>>()?;
+        }
         Some(Content::Text(_)) | None => message.parts.extend(wire.refusal.map(Part::Text)),
     }
     for call in wire.tool_calls.into_iter().flatten() {
-        let function = call
-            .function
-            .ok_or_else(|| ApiError::unsupported("tool_calls", "only calls of functions can be translated"))?;
+        let function = call.function.ok_or_else(|| {
+            ApiError::unsupported("tool_calls", "only calls of functions can be translated")
+        })?;
         message.tool_calls.push(ToolCall {
             id: call.id,
             name: function.name,
@@ -431,13 +500,28 @@ fn message(wire: WireMessage) -> Result<Message, ApiError> {
 
 fn part(wire: WirePart) -> Result<Part, ApiError> {
     match wire {
-        WirePart { text: Some(text), .. } => Ok(Part::Text(text)),
-        WirePart { refusal: Some(text), .. } => Ok(Part::Text(text)),
-        WirePart { image_url: Some(image), .. } => Ok(image_part(image.url, image.detail)),
-        WirePart { input_audio: Some(audio), .. } => Ok(Part::Audio { data: audio.data, format: audio.format }),
-        WirePart { r#type, .. } => {
-            Err(ApiError::unsupported("messages", &format!("content of type '{type}' cannot be translated")))
+        WirePart {
+            text: Some(text), ..
         }
+        | WirePart {
+            refusal: Some(text),
+            ..
+        } => Ok(Part::Text(text)),
+        WirePart {
+            image_url: Some(image),
+            ..
+        } => Ok(image_part(image.url, image.detail)),
+        WirePart {
+            input_audio: Some(audio),
+            ..
+        } => Ok(Part::Audio {
+            data: audio.data,
+            format: audio.format,
+        }),
+        WirePart { r#type, .. } => Err(ApiError::unsupported(
+            "messages",
+            &format!("content of type '{type}' cannot be translated"),
+        )),
     }
 }
 
@@ -455,7 +539,10 @@ pub(super) fn image_part(url: String, detail: Option<String>) -> Part {
 
 #[cfg(test)]
 mod tests {
-    use crate::{EmbedInput, Encoding, ErrorKind, Format, Operation, Part, Request, Think, ToolChoice, decode_request};
+    use crate::{
+        EmbedInput, Encoding, ErrorKind, Format, Operation, Part, Request, Think, ToolChoice,
+        decode_request,
+    };
 
     #[test]
     fn a_chat_request_is_read_whole() {
@@ -468,16 +555,23 @@ mod tests {
             "tool_choice":{"type":"function","function":{"name":"f"}},"max_completion_tokens":9,"stop":["a"],"n":1,
             "response_format":{"type":"json_schema","json_schema":{"name":"s","schema":{"b":1,"a":2}}},
             "reasoning_effort":"none","logprobs":true,"top_logprobs":3,"stream_options":{"include_usage":true},"user":"u","top_k":4}"#;
-        let Request::Chat(chat) = decode_request(Operation::OpenAiChat, body).unwrap() else { panic!() };
+        let Request::Chat(chat) = decode_request(Operation::OpenAiChat, body).unwrap() else {
+            panic!()
+        };
         assert!(matches!(&chat.messages[1].parts[1], Part::Image { data, .. } if data == "AA=="));
         assert!(matches!(&chat.messages[1].parts[2], Part::ImageUrl { .. }));
         assert_eq!(chat.messages[2].thinking.as_deref(), Some("hm"));
         assert_eq!(chat.messages[2].tool_calls[0].arguments, "{\"z\":1}");
         assert_eq!(chat.tool_choice, Some(ToolChoice::Named("f".into())));
         let generation = &chat.generation;
-        assert!(matches!(&generation.format, Some(Format::Schema { schema, .. }) if schema.text() == r#"{"b":1,"a":2}"#));
+        assert!(
+            matches!(&generation.format, Some(Format::Schema { schema, .. }) if schema.text() == r#"{"b":1,"a":2}"#)
+        );
         assert_eq!(generation.think, Some(Think::Off));
-        assert_eq!((generation.sampling.max_tokens, generation.sampling.top_k), (Some(9), Some(4)));
+        assert_eq!(
+            (generation.sampling.max_tokens, generation.sampling.top_k),
+            (Some(9), Some(4))
+        );
         assert!(generation.include_usage && !generation.stream);
         assert_eq!(generation.extensions.find("user").unwrap().text(), "\"u\"");
     }
@@ -485,32 +579,73 @@ mod tests {
     #[test]
     fn wrong_requests_are_refused_with_the_field() {
         let cases = [
-            (Operation::OpenAiChat, r#"{"model":"m","messages":[]}"#, "messages"),
-            (Operation::OpenAiChat, r#"{"messages":[{"role":"user","content":"a"}]}"#, "model"),
-            (Operation::OpenAiChat, r#"{"model":"m","messages":[{"role":"king"}]}"#, "messages"),
-            (Operation::OpenAiChat, r#"{"model":"m","messages":"hi"}"#, "messages"),
-            (Operation::OpenAiChat, r#"{"model":"m","temperature":"hot","messages":[]}"#, "temperature"),
+            (
+                Operation::OpenAiChat,
+                r#"{"model":"m","messages":[]}"#,
+                "messages",
+            ),
+            (
+                Operation::OpenAiChat,
+                r#"{"messages":[{"role":"user","content":"a"}]}"#,
+                "model",
+            ),
+            (
+                Operation::OpenAiChat,
+                r#"{"model":"m","messages":[{"role":"king"}]}"#,
+                "messages",
+            ),
+            (
+                Operation::OpenAiChat,
+                r#"{"model":"m","messages":"hi"}"#,
+                "messages",
+            ),
+            (
+                Operation::OpenAiChat,
+                r#"{"model":"m","temperature":"hot","messages":[]}"#,
+                "temperature",
+            ),
             (Operation::OpenAiCompletions, r#"{"model":"m"}"#, "prompt"),
-            (Operation::OpenAiEmbeddings, r#"{"model":"m","input":"a","encoding_format":"hex"}"#, "encoding_format"),
-            (Operation::OpenAiEmbeddings, r#"{"model":"m","input":[]}"#, "input"),
+            (
+                Operation::OpenAiEmbeddings,
+                r#"{"model":"m","input":"a","encoding_format":"hex"}"#,
+                "encoding_format",
+            ),
+            (
+                Operation::OpenAiEmbeddings,
+                r#"{"model":"m","input":[]}"#,
+                "input",
+            ),
         ];
         for (operation, body, param) in cases {
             let error = decode_request(operation, body.as_bytes()).unwrap_err();
-            assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Invalid, Some(param)), "{body}");
+            assert_eq!(
+                (error.kind, error.param.as_deref()),
+                (ErrorKind::Invalid, Some(param)),
+                "{body}"
+            );
         }
-        let empty = decode_request(Operation::OpenAiChat, br#"{"model":"m","messages":[]}"#).unwrap_err();
+        let empty =
+            decode_request(Operation::OpenAiChat, br#"{"model":"m","messages":[]}"#).unwrap_err();
         assert_eq!(empty.message, "[] is too short - 'messages'");
     }
 
     #[test]
     fn inputs_may_be_texts_or_tokens() {
-        let embed = |body: &str| match decode_request(Operation::OpenAiEmbeddings, body.as_bytes()).unwrap() {
+        let embed = |body: &str| match decode_request(Operation::OpenAiEmbeddings, body.as_bytes())
+            .unwrap()
+        {
             Request::Embed(embed) => *embed,
             other => panic!("{other:?}"),
         };
         let tokens = embed(r#"{"model":"m","input":[[1,2],[3]],"encoding_format":"base64"}"#);
-        assert_eq!(tokens.inputs, [EmbedInput::Tokens(vec![1, 2]), EmbedInput::Tokens(vec![3])]);
+        assert_eq!(
+            tokens.inputs,
+            [EmbedInput::Tokens(vec![1, 2]), EmbedInput::Tokens(vec![3])]
+        );
         assert_eq!(tokens.encoding, Encoding::Base64);
-        assert_eq!(embed(r#"{"model":"m","input":"a"}"#).inputs, [EmbedInput::Text("a".into())]);
+        assert_eq!(
+            embed(r#"{"model":"m","input":"a"}"#).inputs,
+            [EmbedInput::Text("a".into())]
+        );
     }
 }

@@ -100,7 +100,11 @@ struct Timings {
 }
 
 /// Reads a chunk of `/v1/chat/completions`.
-pub(crate) fn read_chat_frame(json: &[u8], progress: &mut Progress, events: &mut Vec<Event>) -> Result<(), ApiError> {
+pub(crate) fn read_chat_frame(
+    json: &[u8],
+    progress: &mut Progress,
+    events: &mut Vec<Event>,
+) -> Result<(), ApiError> {
     read_chunk(json, progress, events, chat_logprobs)
 }
 
@@ -125,7 +129,9 @@ fn read_chunk(
     }
     let chunk: Chunk<'_> = serde_json::from_slice(json).map_err(|error| malformed(&error))?;
     if chunk.error.is_some() {
-        return Err(decode_stream_error(json).unwrap_or_else(|| ApiError::upstream("the node failed")));
+        return Err(
+            decode_stream_error(json).unwrap_or_else(|| ApiError::upstream("the node failed"))
+        );
     }
     remember(&chunk, progress);
     let choices = chunk.choices.unwrap_or_default();
@@ -157,7 +163,10 @@ fn remember(chunk: &Chunk<'_>, progress: &mut Progress) {
     if progress.id.is_none() {
         progress.id = chunk.id.as_ref().map(|id| id.0.clone().into_owned());
         progress.created = chunk.created;
-        progress.model = chunk.model.as_ref().map(|model| model.0.clone().into_owned());
+        progress.model = chunk
+            .model
+            .as_ref()
+            .map(|model| model.0.clone().into_owned());
     }
 }
 
@@ -180,7 +189,10 @@ fn read_delta(delta: Delta<'_>, events: &mut Vec<Event>) {
         push_text(text, events);
     }
     for (position, piece) in (0..).zip(delta.tool_calls.into_iter().flatten()) {
-        let function = piece.function.unwrap_or(FunctionPiece { name: None, arguments: None });
+        let function = piece.function.unwrap_or(FunctionPiece {
+            name: None,
+            arguments: None,
+        });
         events.push(Event::ToolCall(ToolCallDelta {
             index: piece.index.unwrap_or(position),
             id: piece.id.filter(|id| !id.is_empty()),
@@ -212,8 +224,14 @@ fn usage_of(wire: &UsageWire, timings: Option<&Timings>) -> Usage {
     Usage {
         prompt_tokens: wire.prompt_tokens.unwrap_or(0),
         completion_tokens: wire.completion_tokens.unwrap_or(0),
-        cached_tokens: wire.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens),
-        reasoning_tokens: wire.completion_tokens_details.as_ref().and_then(|details| details.reasoning_tokens),
+        cached_tokens: wire
+            .prompt_tokens_details
+            .as_ref()
+            .and_then(|details| details.cached_tokens),
+        reasoning_tokens: wire
+            .completion_tokens_details
+            .as_ref()
+            .and_then(|details| details.reasoning_tokens),
         prompt_eval_duration: timings.and_then(|timings| millis(timings.prompt_ms)),
         eval_duration: timings.and_then(|timings| millis(timings.predicted_ms)),
         ..Usage::default()
@@ -223,15 +241,14 @@ fn usage_of(wire: &UsageWire, timings: Option<&Timings>) -> Usage {
 fn chat_logprobs(json: &str) -> Option<Vec<TokenLogprob>> {
     #[derive(Deserialize)]
     struct Wire {
-        content: Option<Vec<Token>>,
+        content: Option<Vec<Entry>>,
     }
     #[derive(Deserialize)]
-    struct Token {
+    struct Entry {
         token: String,
         logprob: f64,
         bytes: Option<Vec<u8>>,
-        #[serde(default)]
-        top_logprobs: Vec<Alternative>,
+        top_logprobs: Option<Vec<Alternative>>,
     }
     #[derive(Deserialize)]
     struct Alternative {
@@ -247,6 +264,7 @@ fn chat_logprobs(json: &str) -> Option<Vec<TokenLogprob>> {
         top: token
             .top_logprobs
             .into_iter()
+            .flatten()
             .map(|top| AlternativeLogprob {
                 token: top.token,
                 logprob: top.logprob,
@@ -269,21 +287,29 @@ fn completion_logprobs(json: &str) -> Option<Vec<TokenLogprob>> {
         return chat_logprobs(json);
     };
     let mut tops = wire.top_logprobs.unwrap_or_default().into_iter();
-    let tokens = wire.tokens.into_iter().zip(wire.token_logprobs).map(|(token, logprob)| TokenLogprob {
-        token,
-        logprob: logprob.unwrap_or(0.0),
-        bytes: None,
-        top: tops
-            .next()
-            .flatten()
-            .into_iter()
-            .flatten()
-            .filter_map(|(token, logprob)| {
-                let logprob = logprob.as_f64()?;
-                Some(AlternativeLogprob { token, logprob, bytes: None })
-            })
-            .collect(),
-    });
+    let tokens = wire
+        .tokens
+        .into_iter()
+        .zip(wire.token_logprobs)
+        .map(|(token, logprob)| TokenLogprob {
+            token,
+            logprob: logprob.unwrap_or(0.0),
+            bytes: None,
+            top: tops
+                .next()
+                .flatten()
+                .into_iter()
+                .flatten()
+                .filter_map(|(token, logprob)| {
+                    let logprob = logprob.as_f64()?;
+                    Some(AlternativeLogprob {
+                        token,
+                        logprob,
+                        bytes: None,
+                    })
+                })
+                .collect(),
+        });
     Some(tokens.collect())
 }
 
@@ -303,9 +329,14 @@ struct EmbeddingItem<'a> {
 
 /// Reads the vectors of `/v1/embeddings`, in the order of their inputs.
 pub(crate) fn read_embeddings(body: &[u8], events: &mut Vec<Event>) -> Result<(), ApiError> {
-    let mut body: EmbeddingsBody<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let mut body: EmbeddingsBody<'_> =
+        serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     body.data.sort_by_key(|item| item.index);
-    let vectors: Result<Vec<Vec<f32>>, ApiError> = body.data.iter().map(|item| vector(item.embedding)).collect();
+    let vectors: Result<Vec<Vec<f32>>, ApiError> = body
+        .data
+        .iter()
+        .map(|item| vector(item.embedding))
+        .collect();
     events.push(Event::Embeddings(vectors?));
     if let Some(usage) = &body.usage {
         events.push(Event::Usage(usage_of(usage, None)));
@@ -318,9 +349,9 @@ fn vector(raw: &RawValue) -> Result<Vec<f32>, ApiError> {
         return serde_json::from_str(raw.get()).map_err(|error| malformed(&error));
     }
     let text: String = serde_json::from_str(raw.get()).map_err(|error| malformed(&error))?;
-    let bytes = STANDARD
-        .decode(text)
-        .map_err(|error| ApiError::upstream(format!("the node's embedding is not base64: {error}")))?;
+    let bytes = STANDARD.decode(text).map_err(|error| {
+        ApiError::upstream(format!("the node's embedding is not base64: {error}"))
+    })?;
     let (words, rest) = bytes.as_chunks::<4>();
     if !rest.is_empty() {
         return Err(ApiError::upstream("the node's embedding is cut short"));
@@ -377,7 +408,10 @@ mod tests {
     fn a_stream_without_its_end_mark_is_truncated() {
         let mut decoder = ResponseDecoder::new(Operation::OpenAiChat);
         let mut events = Vec::new();
-        decoder.push(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n", &mut events);
+        decoder.push(
+            b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n",
+            &mut events,
+        );
         assert!(decoder.finish().is_err());
         decoder.push(b"data: [DONE]\n\n", &mut events);
         assert!(decoder.finish().is_ok());
@@ -389,17 +423,31 @@ mod tests {
             "token_logprobs":[-1,-2.5],"top_logprobs":[{"a":-1,"c":-3},null],"text_offset":[0,1]}}],
             "usage":{"prompt_tokens":1,"completion_tokens":2},"timings":{"prompt_ms":1.5,"predicted_ms":2}}"#;
         let events = decode_whole(Operation::OpenAiCompletions, 200, body).unwrap();
-        assert!(matches!(&events[0], Event::Logprobs(tokens) if tokens[0].top[1].token == "c" && tokens[1].top.is_empty()));
+        assert!(
+            matches!(&events[0], Event::Logprobs(tokens) if tokens[0].top[1].token == "c" && tokens[1].top.is_empty())
+        );
         assert_eq!(events[1], Event::Text("ab".into()));
         assert_eq!(events[2], Event::Finish(FinishReason::Length));
-        assert!(matches!(&events[3], Event::Usage(usage) if usage.prompt_eval_duration.unwrap().as_micros() == 1_500));
+        assert!(
+            matches!(&events[3], Event::Usage(usage) if usage.prompt_eval_duration.unwrap().as_micros() == 1_500)
+        );
     }
 
     #[test]
     fn vectors_are_read_as_numbers_and_as_base64_in_input_order() {
         let body = br#"{"data":[{"index":1,"embedding":"AACAPwAAAEA="},{"index":0,"embedding":[0.5,0.25]}],"usage":{"prompt_tokens":3}}"#;
         let events = decode_whole(Operation::OpenAiEmbeddings, 200, body).unwrap();
-        assert_eq!(events[0], Event::Embeddings(vec![vec![0.5, 0.25], vec![1.0, 2.0]]));
-        assert!(decode_whole(Operation::OpenAiEmbeddings, 200, br#"{"data":[{"embedding":"AAA="}]}"#).is_err());
+        assert_eq!(
+            events[0],
+            Event::Embeddings(vec![vec![0.5, 0.25], vec![1.0, 2.0]])
+        );
+        assert!(
+            decode_whole(
+                Operation::OpenAiEmbeddings,
+                200,
+                br#"{"data":[{"embedding":"AAA="}]}"#
+            )
+            .is_err()
+        );
     }
 }

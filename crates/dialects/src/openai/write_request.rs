@@ -9,8 +9,8 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::canonical::{
-    ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Format, Generation, Message, Part, Role, Think, Tool,
-    ToolChoice,
+    ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Format, Generation, Message, Part,
+    Role, Think, Tool, ToolChoice,
 };
 use crate::error::ApiError;
 use crate::hints::drop_extensions;
@@ -131,7 +131,7 @@ struct TemplateSwitch {
 }
 
 /// Writes a body of `/v1/chat/completions`.
-pub(crate) fn write_chat(target: &Target, chat: &ChatRequest) -> Result<Bytes, ApiError> {
+pub(crate) fn write_chat(target: Target, chat: &ChatRequest) -> Result<Bytes, ApiError> {
     let server = target.server;
     let mut body = ObjectWriter::with_capacity(1024);
     body.put("model", &chat.model);
@@ -154,9 +154,15 @@ pub(crate) fn write_chat(target: &Target, chat: &ChatRequest) -> Result<Bytes, A
 
 fn write_continuation(body: &mut ObjectWriter, server: ServerKind) -> Result<(), ApiError> {
     if !server.continues_answers() {
-        return Err(ApiError::unsupported("messages", "the node cannot continue an answer that was begun"));
+        return Err(ApiError::unsupported(
+            "messages",
+            "the node cannot continue an answer that was begun",
+        ));
     }
-    if matches!(server, ServerKind::Vllm | ServerKind::SgLang | ServerKind::Remuda) {
+    if matches!(
+        server,
+        ServerKind::Vllm | ServerKind::SgLang | ServerKind::Remuda
+    ) {
         body.put("continue_final_message", &true);
     }
     if matches!(server, ServerKind::Vllm | ServerKind::Remuda) {
@@ -165,15 +171,29 @@ fn write_continuation(body: &mut ObjectWriter, server: ServerKind) -> Result<(),
     Ok(())
 }
 
-fn write_tools(body: &mut ObjectWriter, chat: &ChatRequest, server: ServerKind) -> Result<(), ApiError> {
+fn write_tools(
+    body: &mut ObjectWriter,
+    chat: &ChatRequest,
+    server: ServerKind,
+) -> Result<(), ApiError> {
     if chat.tools.is_empty() {
         return Ok(());
     }
     if server == ServerKind::Ollama {
-        let forced = matches!(chat.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+        let forced = matches!(
+            chat.tool_choice,
+            Some(ToolChoice::Required | ToolChoice::Named(_))
+        );
         if forced || chat.parallel_tool_calls == Some(false) {
-            let name = if forced { "tool_choice" } else { "parallel_tool_calls" };
-            return Err(ApiError::unsupported(name, "Ollama decides itself which tools to call"));
+            let name = if forced {
+                "tool_choice"
+            } else {
+                "parallel_tool_calls"
+            };
+            return Err(ApiError::unsupported(
+                name,
+                "Ollama decides itself which tools to call",
+            ));
         }
         if chat.tool_choice == Some(ToolChoice::None) {
             return Ok(());
@@ -187,7 +207,10 @@ fn write_tools(body: &mut ObjectWriter, chat: &ChatRequest, server: ServerKind) 
         Some(ToolChoice::None) => body.put("tool_choice", "none"),
         Some(ToolChoice::Required) => body.put("tool_choice", "required"),
         Some(ToolChoice::Named(name)) => {
-            let choice = WireChoice { r#type: "function", function: WireChosen { name } };
+            let choice = WireChoice {
+                r#type: "function",
+                function: WireChosen { name },
+            };
             body.put("tool_choice", &choice);
         }
     }
@@ -207,16 +230,31 @@ fn wire_tool(tool: &Tool) -> WireTool<'_> {
     }
 }
 
-fn wire_message(messages: &[Message], at: usize, server: ServerKind) -> Result<WireMessage<'_>, ApiError> {
+fn wire_message(
+    messages: &[Message],
+    at: usize,
+    server: ServerKind,
+) -> Result<WireMessage<'_>, ApiError> {
     let message = &messages[at];
-    let calls = message.tool_calls.iter().enumerate().map(|(position, call)| WireCall {
-        id: call.id.as_deref().map_or_else(|| made_up_id(at, position).into(), Cow::Borrowed),
-        r#type: "function",
-        function: WireCalled {
-            name: &call.name,
-            arguments: if call.arguments.trim().is_empty() { "{}" } else { &call.arguments },
-        },
-    });
+    let calls = message
+        .tool_calls
+        .iter()
+        .enumerate()
+        .map(|(position, call)| WireCall {
+            id: call
+                .id
+                .as_deref()
+                .map_or_else(|| made_up_id(at, position).into(), Cow::Borrowed),
+            r#type: "function",
+            function: WireCalled {
+                name: &call.name,
+                arguments: if call.arguments.trim().is_empty() {
+                    "{}"
+                } else {
+                    &call.arguments
+                },
+            },
+        });
     Ok(WireMessage {
         role: match message.role {
             // Local servers' templates know no developer.
@@ -225,9 +263,13 @@ fn wire_message(messages: &[Message], at: usize, server: ServerKind) -> Result<W
         },
         content: content(&message.parts, server)?.or_else(|| {
             // Only an answer that consists of calls has no content.
-            (message.role != Role::Assistant || message.tool_calls.is_empty()).then_some(Content::Text(""))
+            (message.role != Role::Assistant || message.tool_calls.is_empty())
+                .then_some(Content::Text(""))
         }),
-        reasoning_content: message.thinking.as_deref().filter(|_| server != ServerKind::Other),
+        reasoning_content: message
+            .thinking
+            .as_deref()
+            .filter(|_| server != ServerKind::Other),
         name: message.name.as_deref(),
         tool_calls: calls.collect(),
         tool_call_id: match (message.role, &message.tool_call_id) {
@@ -245,11 +287,18 @@ fn made_up_id(message: usize, position: usize) -> String {
 
 /// Finds the id of the call that a tool's message without one answers: the first of its name, else of its place.
 fn answered_call(messages: &[Message], at: usize) -> Cow<'_, str> {
-    let asked = messages[..at].iter().rposition(|message| !message.tool_calls.is_empty());
-    let Some(asked) = asked else { return made_up_id(at, 0).into() };
+    let asked = messages[..at]
+        .iter()
+        .rposition(|message| !message.tool_calls.is_empty());
+    let Some(asked) = asked else {
+        return made_up_id(at, 0).into();
+    };
     let calls = &messages[asked].tool_calls;
     let answer = &messages[at];
-    let place = messages[asked + 1..at].iter().filter(|message| message.role == Role::Tool).count();
+    let place = messages[asked + 1..at]
+        .iter()
+        .filter(|message| message.role == Role::Tool)
+        .count();
     let same_name_before = messages[asked + 1..at]
         .iter()
         .filter(|message| message.role == Role::Tool && message.tool_name == answer.tool_name)
@@ -276,7 +325,11 @@ fn content(parts: &[Part], server: ServerKind) -> Result<Option<Content<'_>>, Ap
     let parts = parts.iter().map(|part| {
         Ok(match part {
             Part::Text(text) => WirePart::Text { text },
-            Part::Image { media_type, data, detail } => WirePart::ImageUrl {
+            Part::Image {
+                media_type,
+                data,
+                detail,
+            } => WirePart::ImageUrl {
                 image_url: WireImage {
                     url: data_uri(media_type, data).into(),
                     detail: detail.as_deref(),
@@ -289,17 +342,27 @@ fn content(parts: &[Part], server: ServerKind) -> Result<Option<Content<'_>>, Ap
                 ));
             }
             Part::ImageUrl { url, detail } => WirePart::ImageUrl {
-                image_url: WireImage { url: url.into(), detail: detail.as_deref() },
+                image_url: WireImage {
+                    url: url.into(),
+                    detail: detail.as_deref(),
+                },
             },
-            Part::Audio { data, format } => WirePart::InputAudio { input_audio: WireAudio { data, format } },
+            Part::Audio { data, format } => WirePart::InputAudio {
+                input_audio: WireAudio { data, format },
+            },
         })
     });
-    Ok(Some(Content::Parts(parts.collect::<Result<_, ApiError>>()?)))
+    Ok(Some(Content::Parts(
+        parts.collect::<Result<_, ApiError>>()?,
+    )))
 }
 
 /// Writes how the model is to think: by effort where the client named one, else by the switch in chat templates.
 fn write_think(body: &mut ObjectWriter, server: ServerKind, think: Option<&Think>) {
-    let switchable = matches!(server, ServerKind::Vllm | ServerKind::SgLang | ServerKind::LlamaServer);
+    let switchable = matches!(
+        server,
+        ServerKind::Vllm | ServerKind::SgLang | ServerKind::LlamaServer
+    );
     match think {
         None => {}
         Some(Think::Level(level)) => body.put("reasoning_effort", level),
@@ -313,17 +376,48 @@ fn write_think(body: &mut ObjectWriter, server: ServerKind, think: Option<&Think
 }
 
 /// Writes a body of `/v1/completions`.
-pub(crate) fn write_completion(target: &Target, request: &CompletionRequest) -> Result<Bytes, ApiError> {
+pub(crate) fn write_completion(
+    target: Target,
+    request: &CompletionRequest,
+) -> Result<Bytes, ApiError> {
     let server = target.server;
     let generation = &request.generation;
     let refused = [
-        ("suffix", request.suffix.is_some() && !server.fills_in(), "the node does not fill text in"),
-        ("system", request.system.is_some(), "this route takes nothing but the prompt"),
-        ("template", request.template.is_some(), "only Ollama takes a template with the request"),
-        ("context", request.context.is_some(), "only Ollama knows contexts of earlier answers"),
-        ("images", !request.images.is_empty(), "this route takes nothing but the prompt"),
-        ("think", !matches!(generation.think, None | Some(Think::Off)), "a raw prompt decides itself about thinking"),
-        ("echo", request.echo && server == ServerKind::Ollama, "Ollama does not repeat the prompt"),
+        (
+            "suffix",
+            request.suffix.is_some() && !server.fills_in(),
+            "the node does not fill text in",
+        ),
+        (
+            "system",
+            request.system.is_some(),
+            "this route takes nothing but the prompt",
+        ),
+        (
+            "template",
+            request.template.is_some(),
+            "only Ollama takes a template with the request",
+        ),
+        (
+            "context",
+            request.context.is_some(),
+            "only Ollama knows contexts of earlier answers",
+        ),
+        (
+            "images",
+            !request.images.is_empty(),
+            "this route takes nothing but the prompt",
+        ),
+        (
+            "think",
+            !matches!(generation.think, None | Some(Think::Off)),
+            "a raw prompt decides itself about thinking",
+        ),
+        (
+            "echo",
+            request.echo && server == ServerKind::Ollama,
+            "Ollama does not repeat the prompt",
+        ),
     ];
     if let Some((name, _, why)) = refused.iter().find(|(_, used, _)| *used) {
         return Err(ApiError::unsupported(*name, why));
@@ -347,7 +441,7 @@ pub(crate) fn write_completion(target: &Target, request: &CompletionRequest) -> 
 fn write_generation(
     body: &mut ObjectWriter,
     source: Operation,
-    target: &Target,
+    target: Target,
     generation: &Generation,
 ) -> Result<(), ApiError> {
     let server = target.server;
@@ -356,7 +450,9 @@ fn write_generation(
         "logit_bias" => server != ServerKind::Ollama,
         // Only a response that passes unread may have several choices.
         "n" => source == target.operation && server != ServerKind::Ollama,
-        "top_k" | "min_p" | "typical_p" | "repeat_penalty" | "repeat_last_n" => server.extra_sampling().contains(&name),
+        "top_k" | "min_p" | "typical_p" | "repeat_penalty" | "repeat_last_n" => {
+            server.extra_sampling().contains(&name)
+        }
         _ => true,
     };
     if let Some(name) = sampling.used().find(|name| !known(name)) {
@@ -364,7 +460,12 @@ fn write_generation(
     }
     body.put("stream", &generation.stream);
     if generation.stream && generation.include_usage {
-        body.put("stream_options", &StreamOptions { include_usage: true });
+        body.put(
+            "stream_options",
+            &StreamOptions {
+                include_usage: true,
+            },
+        );
     }
     for (name, value) in [
         ("temperature", sampling.temperature),
@@ -380,7 +481,10 @@ fn write_generation(
     for (name, value) in [
         ("seed", sampling.seed),
         // Ollama's negative limits mean none.
-        ("max_tokens", sampling.max_tokens.filter(|limit| *limit >= 0)),
+        (
+            "max_tokens",
+            sampling.max_tokens.filter(|limit| *limit >= 0),
+        ),
         ("top_k", sampling.top_k),
         ("repeat_last_n", sampling.repeat_last_n),
     ] {
@@ -402,8 +506,16 @@ fn write_generation(
 fn write_format(body: &mut ObjectWriter, format: Option<&Format>) {
     let wire = match format {
         None => return,
-        Some(Format::Json) => WireFormat { r#type: "json_object", json_schema: None },
-        Some(Format::Schema { schema, name, description, strict }) => WireFormat {
+        Some(Format::Json) => WireFormat {
+            r#type: "json_object",
+            json_schema: None,
+        },
+        Some(Format::Schema {
+            schema,
+            name,
+            description,
+            strict,
+        }) => WireFormat {
             r#type: "json_schema",
             json_schema: Some(WireSchema {
                 name: name.as_deref().unwrap_or("response"),
@@ -417,7 +529,7 @@ fn write_format(body: &mut ObjectWriter, format: Option<&Format>) {
 }
 
 /// Writes a body of `/v1/embeddings`. Nodes are asked for numbers: not all of them can do base64.
-pub(crate) fn write_embed(target: &Target, request: &EmbedRequest) -> Result<Bytes, ApiError> {
+pub(crate) fn write_embed(target: Target, request: &EmbedRequest) -> Result<Bytes, ApiError> {
     #[derive(Serialize)]
     #[serde(untagged)]
     enum Input<'a> {
@@ -429,9 +541,9 @@ pub(crate) fn write_embed(target: &Target, request: &EmbedRequest) -> Result<Byt
         .iter()
         .map(|input| match input {
             EmbedInput::Text(text) => Ok(Input::Text(text)),
-            EmbedInput::Tokens(_) if target.server == ServerKind::Ollama => {
-                Err(ApiError::unsupported("input", "Ollama embeds texts, not tokens"))
-            }
+            EmbedInput::Tokens(_) if target.server == ServerKind::Ollama => Err(
+                ApiError::unsupported("input", "Ollama embeds texts, not tokens"),
+            ),
             EmbedInput::Tokens(tokens) => Ok(Input::Tokens(tokens)),
         })
         .collect::<Result<_, _>>()?;

@@ -168,7 +168,9 @@ impl UsageBody {
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
             total_tokens: usage.total_tokens(),
-            prompt_tokens_details: usage.cached_tokens.map(|cached_tokens| PromptDetails { cached_tokens }),
+            prompt_tokens_details: usage
+                .cached_tokens
+                .map(|cached_tokens| PromptDetails { cached_tokens }),
             completion_tokens_details: usage
                 .reasoning_tokens
                 .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),
@@ -218,7 +220,10 @@ fn completion_logprobs(tokens: &[TokenLogprob]) -> Option<CompletionLogprobs<'_>
     (!tokens.is_empty()).then(|| CompletionLogprobs {
         tokens: tokens.iter().map(|token| token.token.as_str()).collect(),
         token_logprobs: tokens.iter().map(|token| token.logprob).collect(),
-        top_logprobs: tokens.iter().map(|token| Alternatives(&token.top)).collect(),
+        top_logprobs: tokens
+            .iter()
+            .map(|token| Alternatives(&token.top))
+            .collect(),
         text_offset,
     })
 }
@@ -262,11 +267,18 @@ impl ChatWriter {
         match event {
             Event::Text(text) => {
                 let tokens = std::mem::take(&mut state.logprobs);
-                let delta = Delta { content: Some(text), ..Delta::default() };
+                let delta = Delta {
+                    content: Some(text),
+                    ..Delta::default()
+                };
                 self.delta(state, delta, &tokens, out);
             }
             Event::Thinking(text) => {
-                let delta = Delta { reasoning: Some(text), reasoning_content: Some(text), ..Delta::default() };
+                let delta = Delta {
+                    reasoning: Some(text),
+                    reasoning_content: Some(text),
+                    ..Delta::default()
+                };
                 self.delta(state, delta, &[], out);
             }
             Event::ToolCall(call) => self.call(state, call, out),
@@ -279,7 +291,8 @@ impl ChatWriter {
         if first {
             self.calls_begun.push(call.index);
         }
-        let made_up = (first && call.id.is_none()).then(|| call_id(&state.meta.id, call.index as usize));
+        let made_up =
+            (first && call.id.is_none()).then(|| call_id(&state.meta.id, call.index as usize));
         let piece = CallPiece {
             index: call.index,
             id: call.id.as_deref().or(made_up.as_deref()),
@@ -289,27 +302,42 @@ impl ChatWriter {
                 arguments: &call.arguments,
             },
         };
-        let delta = Delta { tool_calls: Some([piece]), ..Delta::default() };
+        let delta = Delta {
+            tool_calls: Some([piece]),
+            ..Delta::default()
+        };
         self.delta(state, delta, &[], out);
     }
 
     fn open(&mut self, state: &StreamState, out: &mut BytesMut) {
         if !std::mem::replace(&mut self.opened, true) {
-            let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
+            let delta = Delta {
+                role: Some("assistant"),
+                content: Some(""),
+                ..Delta::default()
+            };
             write_delta(state, delta, &[], None, out);
         }
     }
 
-    fn delta(&mut self, state: &StreamState, delta: Delta<'_>, tokens: &[TokenLogprob], out: &mut BytesMut) {
+    fn delta(
+        &mut self,
+        state: &StreamState,
+        delta: Delta<'_>,
+        tokens: &[TokenLogprob],
+        out: &mut BytesMut,
+    ) {
         self.open(state, out);
         write_delta(state, delta, tokens, None, out);
     }
 
     pub(crate) fn finish(&mut self, state: &StreamState, now: Timestamp, out: &mut BytesMut) {
         self.open(state, out);
-        let reason = finish_name(state.finish_reason());
-        write_delta(state, Delta::default(), &state.logprobs, Some(reason), out);
-        if state.meta.include_usage {
+        if !state.finish_sent {
+            let reason = finish_name(state.finish_reason());
+            write_delta(state, Delta::default(), &state.logprobs, Some(reason), out);
+        }
+        if state.meta.include_usage && !state.usage_sent {
             let usage = UsageBody::of(&state.final_usage(now));
             write_chunk::<ChunkChoice<'_>>(state, CHAT_CHUNK, &[], Some(usage), out);
         }
@@ -350,14 +378,16 @@ pub(crate) fn write_completion_event(state: &mut StreamState, event: &Event, out
 
 /// Writes the end of a stream of completions.
 pub(crate) fn write_completion_end(state: &StreamState, now: Timestamp, out: &mut BytesMut) {
-    let choice = CompletionChoice {
-        text: "",
-        index: 0,
-        logprobs: completion_logprobs(&state.logprobs),
-        finish_reason: Some(finish_name(state.finish.unwrap_or(FinishReason::Stop))),
-    };
-    write_chunk(state, COMPLETION, &[choice], None, out);
-    if state.meta.include_usage {
+    if !state.finish_sent {
+        let choice = CompletionChoice {
+            text: "",
+            index: 0,
+            logprobs: completion_logprobs(&state.logprobs),
+            finish_reason: Some(finish_name(state.finish.unwrap_or(FinishReason::Stop))),
+        };
+        write_chunk(state, COMPLETION, &[choice], None, out);
+    }
+    if state.meta.include_usage && !state.usage_sent {
         let usage = UsageBody::of(&state.final_usage(now));
         write_chunk::<CompletionChoice<'_>>(state, COMPLETION, &[], Some(usage), out);
     }
@@ -385,14 +415,21 @@ fn write_body<C: Serialize>(
 
 /// Writes a whole chat completion.
 pub(crate) fn write_chat(meta: &ResponseMeta, answer: &Answer, out: &mut BytesMut) {
-    let calls = answer.calls.iter().enumerate().map(|(position, call)| WholeCall {
-        id: call.id.clone().unwrap_or_else(|| call_id(&meta.id, position)),
-        r#type: "function",
-        function: FunctionPiece {
-            name: Some(&call.name),
-            arguments: &call.arguments,
-        },
-    });
+    let calls = answer
+        .calls
+        .iter()
+        .enumerate()
+        .map(|(position, call)| WholeCall {
+            id: call
+                .id
+                .clone()
+                .unwrap_or_else(|| call_id(&meta.id, position)),
+            r#type: "function",
+            function: FunctionPiece {
+                name: Some(&call.name),
+                arguments: &call.arguments,
+            },
+        });
     let thinking = Some(answer.thinking.as_str()).filter(|thinking| !thinking.is_empty());
     let only_calls = answer.text.is_empty() && !answer.calls.is_empty();
     let choice = ChatChoice {
@@ -451,17 +488,24 @@ struct EmbeddingUsage {
 
 /// Writes the body of `/v1/embeddings`.
 pub(crate) fn write_embeddings(meta: &ResponseMeta, answer: &Answer, out: &mut BytesMut) {
-    let data = answer.embeddings.iter().enumerate().map(|(index, vector)| EmbeddingItem {
-        object: "embedding",
-        embedding: match meta.encoding {
-            Encoding::Float => Vector::Numbers(vector),
-            Encoding::Base64 => {
-                let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
-                Vector::Base64(STANDARD.encode(bytes))
-            }
-        },
-        index,
-    });
+    let data = answer
+        .embeddings
+        .iter()
+        .enumerate()
+        .map(|(index, vector)| EmbeddingItem {
+            object: "embedding",
+            embedding: match meta.encoding {
+                Encoding::Float => Vector::Numbers(vector),
+                Encoding::Base64 => {
+                    let bytes: Vec<u8> = vector
+                        .iter()
+                        .flat_map(|number| number.to_le_bytes())
+                        .collect();
+                    Vector::Base64(STANDARD.encode(bytes))
+                }
+            },
+            index,
+        });
     let body = EmbeddingsBody {
         object: "list",
         data: data.collect(),
@@ -480,14 +524,17 @@ mod tests {
     use primitives::Timestamp;
 
     use crate::{
-        Encoding, Event, FinishReason, Observer, Operation, ResponseEncoder, ResponseMeta, ToolCallDelta, Usage,
-        encode_whole,
+        Encoding, Event, FinishReason, Observer, Operation, ResponseEncoder, ResponseMeta,
+        ToolCallDelta, Usage, encode_whole,
     };
 
     const NOW: Timestamp = Timestamp::from_micros(5_000_000);
 
     fn meta() -> ResponseMeta {
-        ResponseMeta { include_usage: true, ..ResponseMeta::plain("m", "chatcmpl-1", NOW) }
+        ResponseMeta {
+            include_usage: true,
+            ..ResponseMeta::plain("m", "chatcmpl-1", NOW)
+        }
     }
 
     fn run(mut encoder: ResponseEncoder, events: &[Event]) -> String {
@@ -501,14 +548,22 @@ mod tests {
     }
 
     fn usage(prompt_tokens: u64, completion_tokens: u64) -> Event {
-        Event::Usage(Usage { prompt_tokens, completion_tokens, ..Usage::default() })
+        Event::Usage(Usage {
+            prompt_tokens,
+            completion_tokens,
+            ..Usage::default()
+        })
     }
 
     const HEAD: &str = r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":5,"model":"m","system_fingerprint":"fp_remuda","choices":"#;
 
     #[test]
     fn a_chat_stream_has_the_exact_chunks() {
-        let events = [Event::Text("a".into()), Event::Finish(FinishReason::Stop), usage(2, 1)];
+        let events = [
+            Event::Text("a".into()),
+            Event::Finish(FinishReason::Stop),
+            usage(2, 1),
+        ];
         let text = run(ResponseEncoder::new(Operation::OpenAiChat, meta()), &events);
         let expected = [
             r#"[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
@@ -516,14 +571,17 @@ mod tests {
             r#"[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
             r#"[],"usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3}}"#,
         ];
-        let expected: String = expected.iter().map(|choices| format!("{HEAD}{choices}\n\n")).collect();
-        assert_eq!(text, expected + "data: [DONE]\n\n");
+        let expected = expected.map(|choices| format!("{HEAD}{choices}\n\n"));
+        assert_eq!(text, expected.concat() + "data: [DONE]\n\n");
     }
 
     #[test]
     fn usage_is_kept_back_unless_asked_for() {
         let meta = ResponseMeta::plain("m", "chatcmpl-1", NOW);
-        let text = run(ResponseEncoder::new(Operation::OpenAiChat, meta), &[usage(1, 1)]);
+        let text = run(
+            ResponseEncoder::new(Operation::OpenAiChat, meta),
+            &[usage(1, 1)],
+        );
         assert!(!text.contains("usage"));
     }
 
@@ -537,12 +595,18 @@ mod tests {
                 arguments: arguments.into(),
             })
         };
-        let events = [call(Some("c"), Some("f"), ""), call(None, None, "{}"), Event::Finish(FinishReason::Stop)];
+        let events = [
+            call(Some("c"), Some("f"), ""),
+            call(None, None, "{}"),
+            Event::Finish(FinishReason::Stop),
+        ];
         let text = run(ResponseEncoder::new(Operation::OpenAiChat, meta()), &events);
         assert!(text.contains(
             r#""delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":""}}]}"#
         ));
-        assert!(text.contains(r#""delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}"#));
+        assert!(
+            text.contains(r#""delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}"#)
+        );
         assert!(text.contains(r#""finish_reason":"tool_calls""#));
     }
 
@@ -557,40 +621,80 @@ mod tests {
         }
         let encoder = ResponseEncoder::resume(Operation::OpenAiChat, meta(), observer.state());
         let text = run(encoder, &[Event::Text("z".into()), usage(9, 1)]);
-        assert!(text.starts_with(r#"data: {"id":"other","object":"chat.completion.chunk","created":3,"model":"n""#));
+        assert!(text.starts_with(
+            r#"data: {"id":"other","object":"chat.completion.chunk","created":3,"model":"n""#
+        ));
         assert!(!text.contains("role"));
-        assert!(text.contains(r#""usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}"#));
+        assert!(
+            text.contains(r#""usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}"#)
+        );
+    }
+
+    #[test]
+    fn a_lost_end_mark_is_all_that_is_added() {
+        let mut observer = Observer::new(Operation::OpenAiChat);
+        for choices in [
+            r#"[{"index":0,"delta":{"content":"x"}}]"#,
+            r#"[{"index":0,"delta":{},"finish_reason":"stop"}]"#,
+        ] {
+            let frame = format!("data: {{\"id\":\"other\",\"choices\":{choices}}}\n\n");
+            observer.frame(frame.as_bytes());
+        }
+        let plain = ResponseMeta::plain("m", "chatcmpl-1", NOW);
+        let encoder = ResponseEncoder::resume(Operation::OpenAiChat, plain, observer.state());
+        assert_eq!(run(encoder, &[]), "data: [DONE]\n\n");
     }
 
     #[test]
     fn an_error_ends_the_stream_without_an_end_mark() {
         let error = Event::Error(crate::ApiError::truncated());
-        let text = run(ResponseEncoder::new(Operation::OpenAiChat, meta()), &[Event::Text("a".into()), error]);
+        let text = run(
+            ResponseEncoder::new(Operation::OpenAiChat, meta()),
+            &[Event::Text("a".into()), error],
+        );
         assert!(text.contains("data: {\"error\":{") && !text.contains("[DONE]"));
     }
 
     #[test]
     fn whole_bodies_are_exact() {
-        let events = [Event::Thinking("hm".into()), Event::Text("a".into()), usage(1, 2)];
+        let events = [
+            Event::Thinking("hm".into()),
+            Event::Text("a".into()),
+            usage(1, 2),
+        ];
         let body = encode_whole(Operation::OpenAiChat, &meta(), &events, NOW).unwrap();
         assert_eq!(
             body,
             r#"{"id":"chatcmpl-1","object":"chat.completion","created":5,"model":"m","system_fingerprint":"fp_remuda","choices":[{"index":0,"message":{"role":"assistant","content":"a","reasoning":"hm","reasoning_content":"hm"},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}"#
         );
-        let body = encode_whole(Operation::OpenAiCompletions, &meta(), &[Event::Text("a".into())], NOW).unwrap();
-        assert!(body.windows(20).any(|window| window == br#""text":"a","index":0"#));
+        let body = encode_whole(
+            Operation::OpenAiCompletions,
+            &meta(),
+            &[Event::Text("a".into())],
+            NOW,
+        )
+        .unwrap();
+        assert!(
+            body.windows(20)
+                .any(|window| window == br#""text":"a","index":0"#)
+        );
     }
 
     #[test]
     fn vectors_are_written_as_asked() {
         let events = [Event::Embeddings(vec![vec![1.0, 2.0]]), usage(3, 0)];
-        let base64 = ResponseMeta { encoding: Encoding::Base64, ..meta() };
+        let base64 = ResponseMeta {
+            encoding: Encoding::Base64,
+            ..meta()
+        };
         let body = encode_whole(Operation::OpenAiEmbeddings, &base64, &events, NOW).unwrap();
         assert_eq!(
             body,
             r#"{"object":"list","data":[{"object":"embedding","embedding":"AACAPwAAAEA=","index":0}],"model":"m","usage":{"prompt_tokens":3,"total_tokens":3}}"#
         );
         let body = encode_whole(Operation::OpenAiEmbeddings, &meta(), &events, NOW).unwrap();
-        assert!(body.starts_with(br#"{"object":"list","data":[{"object":"embedding","embedding":[1.0,2.0],"index":0}]"#));
+        assert!(body.starts_with(
+            br#"{"object":"list","data":[{"object":"embedding","embedding":[1.0,2.0],"index":0}]"#
+        ));
     }
 }

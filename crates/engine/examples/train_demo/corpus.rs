@@ -22,13 +22,25 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Block>> {
     let mut questions: Vec<String> = Vec::new();
     for line in text.lines().map(str::trim) {
         if let Some(question) = line.strip_prefix("Q: ") {
-            ensure!(question.matches('[').count() == question.matches(']').count(), "unbalanced brackets: {question}");
+            ensure!(
+                question.matches('[').count() == question.matches(']').count(),
+                "unbalanced brackets: {question}"
+            );
             questions.push(question.to_owned());
         } else if let Some(answer) = line.strip_prefix("A: ") {
-            ensure!(!questions.is_empty(), "an answer without a question: {answer}");
-            blocks.push(Block { questions: std::mem::take(&mut questions), answer: answer.to_owned() });
+            ensure!(
+                !questions.is_empty(),
+                "an answer without a question: {answer}"
+            );
+            blocks.push(Block {
+                questions: std::mem::take(&mut questions),
+                answer: answer.to_owned(),
+            });
         } else {
-            ensure!(line.is_empty() || line.starts_with('#'), "unknown line: {line}");
+            ensure!(
+                line.is_empty() || line.starts_with('#'),
+                "unknown line: {line}"
+            );
         }
     }
     ensure!(questions.is_empty(), "a question without an answer");
@@ -65,7 +77,10 @@ pub(crate) fn draw(blocks: &[Block], rng: &mut Rng) -> Result<Turn> {
         place -= weight(candidate);
     }
     let question = expand(rng.pick::<String>(&block.questions), rng)?;
-    Ok(Turn { question: spell(&question, rng), answer: block.answer.clone() })
+    Ok(Turn {
+        question: spell(&question, rng),
+        answer: block.answer.clone(),
+    })
 }
 
 /// Draws a system prompt, most often none: the model learns to answer the same with any.
@@ -101,9 +116,19 @@ fn expand(question: &str, rng: &mut Rng) -> Result<String> {
 }
 
 fn invent_word(rng: &mut Rng) -> String {
-    const ONSETS: [&str; 16] = ["b", "c", "d", "f", "g", "h", "l", "m", "n", "p", "r", "s", "t", "v", "w", "st"];
-    const RIMES: [&str; 16] = ["a", "e", "i", "o", "u", "an", "er", "in", "on", "ar", "el", "ing", "at", "ism", "ia", "ock"];
-    (0..1 + rng.below(3)).map(|_| format!("{}{}", rng.pick(&ONSETS), rng.pick(&RIMES))).collect()
+    const ONSETS: [&str; 16] = [
+        "b", "c", "d", "f", "g", "h", "l", "m", "n", "p", "r", "s", "t", "v", "w", "st",
+    ];
+    const RIMES: [&str; 16] = [
+        "a", "e", "i", "o", "u", "an", "er", "in", "on", "ar", "el", "ing", "at", "ism", "ia",
+        "ock",
+    ];
+    let mut word = String::new();
+    for _ in 0..=rng.below(3) {
+        word.push_str(rng.pick::<&str>(&ONSETS));
+        word.push_str(rng.pick::<&str>(&RIMES));
+    }
+    word
 }
 
 /// Varies the capital at the start, the case of names, and the final punctuation, as people do.
@@ -148,5 +173,7 @@ fn capitalise_names(text: &str) -> String {
 
 fn capitalise_first(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
 }

@@ -34,15 +34,32 @@ impl Decoder {
         let mut weights = BTreeMap::new();
         let mut add = |name: String, dims: &[usize], deviation: Option<f64>| -> Result<()> {
             let count = dims.iter().product();
-            let values: Vec<f32> = (0..count).map(|_| deviation.map_or(1.0, |d| rng.normal(d))).collect();
+            let values: Vec<f32> = (0..count)
+                .map(|_| deviation.map_or(1.0, |d| rng.normal(d)))
+                .collect();
             weights.insert(name, Var::from_vec(values, dims, &Device::Cpu)?);
             Ok(())
         };
-        let Shape { vocabulary, width, layers, feed_forward, .. } = shape;
-        let (base, residual) = (0.02 * (576.0 / width as f64).sqrt(), 0.02 / (2.0 * layers as f64).sqrt());
-        add("token_embd.weight".to_owned(), &[vocabulary, width], Some(0.04))?;
+        let Shape {
+            vocabulary,
+            width,
+            layers,
+            feed_forward,
+            ..
+        } = shape;
+        let (base, residual) = (
+            0.02 * (576.0 / width as f64).sqrt(),
+            0.02 / (2.0 * layers as f64).sqrt(),
+        );
+        add(
+            "token_embd.weight".to_owned(),
+            &[vocabulary, width],
+            Some(0.04),
+        )?;
         for layer in 0..layers {
-            let mut add = |name: &str, dims: &[usize], deviation| add(format!("blk.{layer}.{name}.weight"), dims, deviation);
+            let mut add = |name: &str, dims: &[usize], deviation| {
+                add(format!("blk.{layer}.{name}.weight"), dims, deviation)
+            };
             add("attn_norm", &[width], None)?;
             add("attn_q", &[width, width], Some(base))?;
             add("attn_k", &[width, width], Some(base))?;
@@ -58,12 +75,15 @@ impl Decoder {
         let half = width / shape.heads / 2;
         let angles: Vec<f32> = (0..row)
             .flat_map(|position| {
-                (0..half).map(move |i| (position as f64 * ROPE_BASE.powf(-(i as f64) / half as f64)) as f32)
+                (0..half).map(move |i| {
+                    (position as f64 * ROPE_BASE.powf(-(i as f64) / half as f64)) as f32
+                })
             })
             .collect();
         let angles = Tensor::from_vec(angles, (row, half, 1), &Device::Cpu)?;
-        let mask: Vec<f32> =
-            (0..row).flat_map(|i| (0..row).map(move |j| if j > i { -1e9 } else { 0.0 })).collect();
+        let mask: Vec<f32> = (0..row)
+            .flat_map(|i| (0..row).map(move |j| if j > i { -1e9 } else { 0.0 }))
+            .collect();
         Ok(Self {
             shape,
             weights,
@@ -88,7 +108,10 @@ impl Decoder {
             let up = normed.matmul(&weight("ffn_up")?.t()?)?;
             x = (x + (gate * up)?.matmul(&weight("ffn_down")?.t()?)?)?;
         }
-        let x = norm(&x.index_select(places, 0)?, self.weight("output_norm.weight")?)?;
+        let x = norm(
+            &x.index_select(places, 0)?,
+            self.weight("output_norm.weight")?,
+        )?;
         Ok(x.matmul(&embedding.t()?)?)
     }
 
@@ -102,7 +125,10 @@ impl Decoder {
         let (heads, width) = (self.shape.heads, self.shape.width);
         let head = width / heads;
         let split = |name: &str| -> Result<Tensor> {
-            Ok(x.matmul(&weight(name)?.t()?)?.reshape((rows, length, heads, head))?.transpose(1, 2)?.contiguous()?)
+            Ok(x.matmul(&weight(name)?.t()?)?
+                .reshape((rows, length, heads, head))?
+                .transpose(1, 2)?
+                .contiguous()?)
         };
         let q = (self.rotate(&split("attn_q")?)? * (1.0 / (head as f64).sqrt()))?;
         let k = self.rotate(&split("attn_k")?)?;
@@ -110,7 +136,11 @@ impl Decoder {
         // No maximum is subtracted: the scores of so small a model stay far from overflow, and it saves two passes each way.
         let shares = q.matmul(&k.t()?)?.broadcast_add(&self.mask)?.exp()?;
         let shares = shares.broadcast_div(&shares.sum_keepdim(D::Minus1)?)?;
-        let mixed = shares.matmul(&v)?.transpose(1, 2)?.contiguous()?.reshape((rows * length, width))?;
+        let mixed = shares
+            .matmul(&v)?
+            .transpose(1, 2)?
+            .contiguous()?
+            .reshape((rows * length, width))?;
         Ok(mixed.matmul(&weight("attn_output")?.t()?)?)
     }
 
@@ -125,7 +155,9 @@ impl Decoder {
     }
 
     fn weight(&self, name: &str) -> Result<&Var> {
-        self.weights.get(name).with_context(|| format!("no weight named {name}"))
+        self.weights
+            .get(name)
+            .with_context(|| format!("no weight named {name}"))
     }
 }
 

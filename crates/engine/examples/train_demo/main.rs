@@ -36,28 +36,54 @@ struct Options {
 }
 
 fn main() -> Result<()> {
+    remuda_engine::reserve_compute_threads(None);
     let demo = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/demo"));
     let options = options(&demo)?;
-    let text = std::fs::read_to_string(demo.join("corpus.txt")).context("cannot read the corpus")?;
+    let text =
+        std::fs::read_to_string(demo.join("corpus.txt")).context("cannot read the corpus")?;
     let blocks = corpus::parse(&text)?;
     let mut rng = Rng::new(options.seed);
     let tokenizer = Tokenizer::train(&corpus::tokenizer_texts(&blocks, &mut rng)?, VOCABULARY)?;
-    let shape = Shape { vocabulary: tokenizer.tokens.len(), width: 192, layers: 4, heads: 4, feed_forward: 512 };
+    let shape = Shape {
+        vocabulary: tokenizer.tokens.len(),
+        width: 192,
+        layers: 4,
+        heads: 4,
+        feed_forward: 512,
+    };
     let decoder = Decoder::new(shape, ROW, &mut rng)?;
-    let parameters: usize = decoder.weights.values().map(|weight| weight.elem_count()).sum();
-    eprintln!("{} blocks, {} tokens in the vocabulary, {parameters} parameters", blocks.len(), shape.vocabulary);
+    let parameters: usize = decoder
+        .weights
+        .values()
+        .map(|weight| weight.elem_count())
+        .sum();
+    eprintln!(
+        "{} blocks, {} tokens in the vocabulary, {parameters} parameters",
+        blocks.len(),
+        shape.vocabulary
+    );
 
     train(&options, &blocks, &tokenizer, &decoder, &mut rng)?;
     export::write(&options.out, &decoder, &tokenizer)?;
-    eprintln!("wrote {} ({} bytes)", options.out.display(), std::fs::metadata(&options.out)?.len());
+    eprintln!(
+        "wrote {} ({} bytes)",
+        options.out.display(),
+        std::fs::metadata(&options.out)?.len()
+    );
     Ok(())
 }
 
 fn options(demo: &std::path::Path) -> Result<Options> {
-    let mut options = Options { steps: 600, seed: 11, out: demo.join("remuda-demo.gguf") };
+    let mut options = Options {
+        steps: 600,
+        seed: 11,
+        out: demo.join("remuda-demo.gguf"),
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
+        let value = arguments
+            .next()
+            .with_context(|| format!("{name} needs a value"))?;
         match name.as_str() {
             "--steps" => options.steps = value.parse()?,
             "--seed" => options.seed = value.parse()?,
@@ -68,19 +94,37 @@ fn options(demo: &std::path::Path) -> Result<Options> {
     Ok(options)
 }
 
-fn train(options: &Options, blocks: &[Block], tokenizer: &Tokenizer, decoder: &Decoder, rng: &mut Rng) -> Result<()> {
-    let parameters = ParamsAdamW { lr: 0.0, beta1: 0.9, beta2: 0.98, eps: 1e-8, weight_decay: 0.02 };
+fn train(
+    options: &Options,
+    blocks: &[Block],
+    tokenizer: &Tokenizer,
+    decoder: &Decoder,
+    rng: &mut Rng,
+) -> Result<()> {
+    let parameters = ParamsAdamW {
+        lr: 0.0,
+        beta1: 0.9,
+        beta2: 0.98,
+        eps: 1e-8,
+        weight_decay: 0.02,
+    };
     let mut optimizer = AdamW::new(decoder.weights.values().cloned().collect(), parameters)?;
     let started = Instant::now();
     let mut recent = 0.0;
     for step in 1..=options.steps {
         let batch = Batch::draw(blocks, tokenizer, rng)?;
-        let loss = loss::cross_entropy(&decoder.scores(&batch.ids, &batch.places)?, &batch.targets)?;
+        let loss =
+            loss::cross_entropy(&decoder.scores(&batch.ids, &batch.places)?, &batch.targets)?;
         optimizer.set_learning_rate(rate(step, options.steps));
         optimizer.backward_step(&loss)?;
         recent += f64::from(loss.to_scalar::<f32>()?);
         if step % REPORT_EVERY == 0 {
-            eprintln!("step {step}/{}: loss {:.4}, {:.0?}", options.steps, recent / REPORT_EVERY as f64, started.elapsed());
+            eprintln!(
+                "step {step}/{}: loss {:.4}, {:.0?}",
+                options.steps,
+                recent / REPORT_EVERY as f64,
+                started.elapsed()
+            );
             recent = 0.0;
         }
         if step % SAVE_EVERY == 0 {
@@ -95,7 +139,8 @@ fn rate(step: usize, steps: usize) -> f64 {
     if step < WARM_UP_STEPS {
         return PEAK_RATE * step as f64 / WARM_UP_STEPS as f64;
     }
-    let progress = (step - WARM_UP_STEPS) as f64 / (steps.saturating_sub(WARM_UP_STEPS)).max(1) as f64;
+    let progress =
+        (step - WARM_UP_STEPS) as f64 / (steps.saturating_sub(WARM_UP_STEPS)).max(1) as f64;
     PEAK_RATE * (0.05 + 0.95 * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()))
 }
 

@@ -6,8 +6,8 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
-    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerBuilder,
-    TokenizerImpl,
+    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+    SplitDelimiterBehavior, TokenizerBuilder, TokenizerImpl,
 };
 
 use crate::corpus::Turn;
@@ -18,7 +18,13 @@ const SPLIT_RULE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+
 /// Special tokens, appended after the learned vocabulary in this order.
 pub(crate) const SPECIALS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 
-type Bpe = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+type Bpe = TokenizerImpl<
+    BPE,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
 
 pub(crate) struct Tokenizer {
     inner: Bpe,
@@ -36,8 +42,12 @@ pub(crate) struct Encoded {
 
 impl Tokenizer {
     pub(crate) fn train(texts: &[String], vocabulary: usize) -> Result<Self> {
-        let split = Split::new(SplitPattern::Regex(SPLIT_RULE.to_owned()), SplitDelimiterBehavior::Isolated, false)
-            .map_err(|error| anyhow!(error))?;
+        let split = Split::new(
+            SplitPattern::Regex(SPLIT_RULE.to_owned()),
+            SplitDelimiterBehavior::Isolated,
+            false,
+        )
+        .map_err(|error| anyhow!(error))?;
         let mut inner: Bpe = TokenizerBuilder::new()
             .with_model(BPE::default())
             .with_normalizer(None)
@@ -55,7 +65,9 @@ impl Tokenizer {
             .min_frequency(2)
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
-        inner.train(&mut trainer, texts.iter()).map_err(|error| anyhow!(error))?;
+        inner
+            .train(&mut trainer, texts.iter())
+            .map_err(|error| anyhow!(error))?;
 
         let model = serde_json::to_value(inner.get_model())?;
         let vocabulary = model["vocab"].as_object().context("no vocabulary")?;
@@ -67,21 +79,37 @@ impl Tokenizer {
             .as_array()
             .context("no merges")?
             .iter()
-            .map(|pair| Some(format!("{} {}", pair.get(0)?.as_str()?, pair.get(1)?.as_str()?)))
+            .map(|pair| {
+                Some(format!(
+                    "{} {}",
+                    pair.get(0)?.as_str()?,
+                    pair.get(1)?.as_str()?
+                ))
+            })
             .collect::<Option<Vec<_>>>()
             .context("merges are not pairs")?;
         tokens.extend(SPECIALS.map(str::to_owned));
-        Ok(Self { inner, tokens, merges })
+        Ok(Self {
+            inner,
+            tokens,
+            merges,
+        })
     }
 
     pub(crate) fn special(&self, text: &str) -> u32 {
-        let place = SPECIALS.iter().position(|special| *special == text).unwrap_or_default();
+        let place = SPECIALS
+            .iter()
+            .position(|special| *special == text)
+            .unwrap_or_default();
         (self.tokens.len() - SPECIALS.len() + place) as u32
     }
 
     /// Encodes a conversation as the chat template renders it.
     pub(crate) fn conversation(&self, system: Option<&str>, turns: &[Turn]) -> Result<Encoded> {
-        let mut out = Encoded { ids: Vec::new(), learned: Vec::new() };
+        let mut out = Encoded {
+            ids: Vec::new(),
+            learned: Vec::new(),
+        };
         if let Some(system) = system {
             self.turn(&mut out, "system", system, false)?;
         }
@@ -108,7 +136,12 @@ impl Tokenizer {
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.inner.encode(text, false).map_err(|error| anyhow!(error))?.get_ids().to_vec())
+        Ok(self
+            .inner
+            .encode(text, false)
+            .map_err(|error| anyhow!(error))?
+            .get_ids()
+            .to_vec())
     }
 }
 

@@ -23,27 +23,30 @@ pub(crate) struct GgufFile {
     reader: Box<dyn ReadSeek>,
 }
 
-/// What the header says about a tensor.
-#[derive(Clone, Debug)]
-pub(crate) struct TensorPlace {
-    pub(crate) dims: Vec<usize>,
-    pub(crate) kind: GgmlDType,
-}
-
 impl GgufFile {
     /// Opens and checks a file.
     pub(crate) fn open(source: &Source) -> Result<Self, Refusal> {
         let mut reader = source.open()?;
-        let size_bytes = reader.seek(SeekFrom::End(0)).map_err(unreadable)?;
-        reader.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+        let size_bytes = reader
+            .seek(SeekFrom::End(0))
+            .map_err(|error| unreadable(&error))?;
+        reader
+            .seek(SeekFrom::Start(0))
+            .map_err(|error| unreadable(&error))?;
         let mut magic = [0u8; 4];
         if size_bytes < 24 || reader.read_exact(&mut magic).is_err() {
-            return Err(Refusal(format!("the file is truncated: {size_bytes} bytes cannot hold a GGUF header")));
+            return Err(Refusal(format!(
+                "the file is truncated: {size_bytes} bytes cannot hold a GGUF header"
+            )));
         }
         if &magic != b"GGUF" {
-            return Err(Refusal::new("this is not a GGUF file: it does not begin with 'GGUF'"));
+            return Err(Refusal::new(
+                "this is not a GGUF file: it does not begin with 'GGUF'",
+            ));
         }
-        reader.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+        reader
+            .seek(SeekFrom::Start(0))
+            .map_err(|error| unreadable(&error))?;
         // A hostile header (an alignment of zero, say) can make the parser panic; the file is refused and the rest goes on.
         let content = catch_unwind(AssertUnwindSafe(|| Content::read(&mut reader)))
             .map_err(|_| Refusal::new("the header is malformed"))?
@@ -56,18 +59,21 @@ impl GgufFile {
             reader,
         };
         file.check_tensors()?;
-        if file.metadata.find_number("split.count").is_some_and(|count| count > 1) {
-            return Err(Refusal::new("the model is split over several files: merge them into one first"));
+        if file
+            .metadata
+            .find_number("split.count")
+            .is_some_and(|count| count > 1)
+        {
+            return Err(Refusal::new(
+                "the model is split over several files: merge them into one first",
+            ));
         }
         Ok(file)
     }
 
-    /// Finds a tensor's shape and type.
-    pub(crate) fn find(&self, name: &str) -> Option<TensorPlace> {
-        self.tensors.get(name).map(|info| TensorPlace {
-            dims: info.shape.dims().to_vec(),
-            kind: info.ggml_dtype,
-        })
+    /// Finds a tensor's shape.
+    pub(crate) fn find(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|info| info.shape.dims())
     }
 
     /// Reads a tensor's data.
@@ -81,7 +87,10 @@ impl GgufFile {
 
     /// Counts the weights.
     pub(crate) fn parameter_count(&self) -> u64 {
-        self.tensors.values().map(|info| info.shape.elem_count() as u64).sum()
+        self.tensors
+            .values()
+            .map(|info| info.shape.elem_count() as u64)
+            .sum()
     }
 
     /// Names the type that holds most weights.
@@ -90,7 +99,9 @@ impl GgufFile {
         for info in self.tensors.values() {
             *counts.entry(kind_name(info.ggml_dtype)).or_default() += info.shape.elem_count();
         }
-        let most = counts.into_iter().max_by(|a, b| a.1.cmp(&b.1).then_with(|| b.0.cmp(&a.0)));
+        let most = counts
+            .into_iter()
+            .max_by(|a, b| a.1.cmp(&b.1).then_with(|| b.0.cmp(&a.0)));
         most.map_or_else(|| "unknown".to_owned(), |(name, _)| name)
     }
 
@@ -99,8 +110,12 @@ impl GgufFile {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.size_bytes.to_le_bytes());
         let mut hash = |from: u64, count: u64| -> Result<(), Refusal> {
-            self.reader.seek(SeekFrom::Start(from)).map_err(unreadable)?;
-            hasher.update_reader(Read::take(&mut self.reader, count)).map_err(unreadable)?;
+            self.reader
+                .seek(SeekFrom::Start(from))
+                .map_err(|error| unreadable(&error))?;
+            hasher
+                .update_reader(Read::take(&mut self.reader, count))
+                .map_err(|error| unreadable(&error))?;
             Ok(())
         };
         hash(0, self.data_offset)?;
@@ -148,7 +163,7 @@ impl GgufFile {
 }
 
 /// Names a tensor type as people write it.
-pub(crate) fn kind_name(kind: GgmlDType) -> String {
+fn kind_name(kind: GgmlDType) -> String {
     match kind {
         GgmlDType::Q2K => "Q2_K".to_owned(),
         GgmlDType::Q3K => "Q3_K".to_owned(),
@@ -160,7 +175,7 @@ pub(crate) fn kind_name(kind: GgmlDType) -> String {
     }
 }
 
-fn unreadable(error: std::io::Error) -> Refusal {
+fn unreadable(error: &std::io::Error) -> Refusal {
     Refusal(format!("cannot read the file: {error}"))
 }
 
@@ -168,10 +183,15 @@ fn describe(error: &candle_core::Error) -> Refusal {
     let text = error.to_string();
     let text = text.lines().next().unwrap_or_default();
     if let Some((_, number)) = text.split_once("unknown dtype for tensor ") {
-        return Refusal(format!("the file has a tensor of type {}, which is not supported", type_name(number)));
+        return Refusal(format!(
+            "the file has a tensor of type {}, which is not supported",
+            type_name(number)
+        ));
     }
     if text.contains("failed to fill whole buffer") || text.contains("remaining") {
-        return Refusal(format!("the file is truncated or its header is corrupt: {text}"));
+        return Refusal(format!(
+            "the file is truncated or its header is corrupt: {text}"
+        ));
     }
     Refusal(format!("the header is corrupt: {text}"))
 }

@@ -28,7 +28,10 @@ impl Metadata {
         match self.0.get(key)? {
             Value::Array(values) => {
                 let first = whole(values.first()?)?;
-                values.iter().all(|value| whole(value) == Some(first)).then_some(first)
+                values
+                    .iter()
+                    .all(|value| whole(value) == Some(first))
+                    .then_some(first)
             }
             value => whole(value),
         }
@@ -83,7 +86,9 @@ impl Metadata {
             .ok_or_else(|| Refusal(format!("the file's metadata has no number '{key}'")))?;
         match usize::try_from(value) {
             Ok(count) if (1..=most).contains(&count) => Ok(count),
-            _ => Err(Refusal(format!("'{key}' is {value}, which is not between 1 and {most}"))),
+            _ => Err(Refusal(format!(
+                "'{key}' is {value}, which is not between 1 and {most}"
+            ))),
         }
     }
 }

@@ -15,12 +15,20 @@ pub(crate) struct Limits {
 ///
 /// Queries have the shape (heads, new, width); keys and values (key heads, all, width). The new tokens are the last of all.
 /// Returns (new, heads times width).
-pub(crate) fn attend(queries: &Tensor, keys: &Tensor, values: &Tensor, limits: Limits) -> Result<Tensor> {
+pub(crate) fn attend(
+    queries: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    limits: Limits,
+) -> Result<Tensor> {
     let (heads, new, width) = queries.dims3()?;
     let (kv_heads, all, _) = keys.dims3()?;
     let group = heads / kv_heads;
     // Heads that share keys become rows of one product, so that keys need not be repeated.
-    let queries = (queries.contiguous()?.reshape((kv_heads, group * new, width))? * limits.scale)?;
+    let queries = (queries
+        .contiguous()?
+        .reshape((kv_heads, group * new, width))?
+        * limits.scale)?;
     let mut scores = queries.matmul(&keys.t()?)?;
     if let Some(cap) = limits.cap {
         scores = ((scores / cap)?.tanh()? * cap)?;
@@ -41,10 +49,19 @@ pub(crate) fn attend(queries: &Tensor, keys: &Tensor, values: &Tensor, limits: L
 }
 
 /// Attention in which every token sees every other, for encoders. Shapes as in [`attend`].
-pub(crate) fn attend_freely(queries: &Tensor, keys: &Tensor, values: &Tensor, scale: f64) -> Result<Tensor> {
+pub(crate) fn attend_freely(
+    queries: &Tensor,
+    keys: &Tensor,
+    values: &Tensor,
+    scale: f64,
+) -> Result<Tensor> {
     let scores = (queries.contiguous()?.matmul(&keys.t()?)? * scale)?;
     let shares = candle_nn::ops::softmax(&scores, D::Minus1)?;
-    shares.matmul(&values.contiguous()?)?.transpose(0, 1)?.contiguous()?.flatten_from(1)
+    shares
+        .matmul(&values.contiguous()?)?
+        .transpose(0, 1)?
+        .contiguous()?
+        .flatten_from(1)
 }
 
 /// Makes the additive mask (new, all), or `None` when nothing is hidden.
@@ -59,7 +76,15 @@ fn mask(new: usize, all: usize, window: Option<usize>) -> Result<Option<Tensor>>
         column > place || window.is_some_and(|window| column + window <= place)
     };
     let values: Vec<f32> = (0..new)
-        .flat_map(|row| (0..all).map(move |column| if hidden(row, column) { f32::NEG_INFINITY } else { 0.0 }))
+        .flat_map(|row| {
+            (0..all).map(move |column| {
+                if hidden(row, column) {
+                    f32::NEG_INFINITY
+                } else {
+                    0.0
+                }
+            })
+        })
         .collect();
     Tensor::from_vec(values, (new, all), &Device::Cpu).map(Some)
 }

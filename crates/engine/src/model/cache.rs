@@ -57,9 +57,19 @@ impl KvCache {
         let layers = self
             .layers
             .iter()
-            .map(|layer| Ok(Layer { keys: copy(&layer.keys)?, values: copy(&layer.values)? }))
+            .map(|layer| {
+                Ok(Layer {
+                    keys: copy(&layer.keys)?,
+                    values: copy(&layer.values)?,
+                })
+            })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { layers, capacity: length, length, ..*self })
+        Ok(Self {
+            layers,
+            capacity: length,
+            length,
+            ..*self
+        })
     }
 
     /// Makes room for `more` tokens in every one of `layers` layers.
@@ -93,15 +103,25 @@ impl KvCache {
 
     /// Writes one layer's keys and values of the next tokens and returns those of all tokens so far.
     /// Room must have been reserved; [`KvCache::advance`] follows after the last layer.
-    pub(crate) fn write(&self, layer: usize, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
+    pub(crate) fn write(
+        &self,
+        layer: usize,
+        keys: &Tensor,
+        values: &Tensor,
+    ) -> Result<(Tensor, Tensor)> {
         let place = self
             .layers
             .get(layer)
             .ok_or_else(|| candle_core::Error::msg("no room was reserved in the cache"))?;
         let total = self.length + keys.dim(1)?;
         place.keys.slice_set(&keys.contiguous()?, 1, self.length)?;
-        place.values.slice_set(&values.contiguous()?, 1, self.length)?;
-        Ok((place.keys.narrow(1, 0, total)?, place.values.narrow(1, 0, total)?))
+        place
+            .values
+            .slice_set(&values.contiguous()?, 1, self.length)?;
+        Ok((
+            place.keys.narrow(1, 0, total)?,
+            place.values.narrow(1, 0, total)?,
+        ))
     }
 
     /// Counts `tokens` more as read.

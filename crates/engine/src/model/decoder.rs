@@ -15,7 +15,11 @@ use crate::file::{GgufFile, Refusal};
 /// Queries, keys and values: three matrices, or one that makes all of them.
 #[derive(Debug)]
 enum Projection {
-    Apart { query: Linear, key: Linear, value: Linear },
+    Apart {
+        query: Linear,
+        key: Linear,
+        value: Linear,
+    },
     Fused(Linear),
 }
 
@@ -53,7 +57,11 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     /// Loads the weights; `context` is the largest context that will be asked for.
-    pub(crate) fn load(spec: DecoderSpec, file: &mut GgufFile, context: usize) -> std::result::Result<Self, Refusal> {
+    pub(crate) fn load(
+        spec: DecoderSpec,
+        file: &mut GgufFile,
+        context: usize,
+    ) -> std::result::Result<Self, Refusal> {
         let embedding = Arc::new(file.load("token_embd.weight")?);
         let layers = (0..spec.layers)
             .map(|layer| Layer::load(&spec, file, &format!("blk.{layer}")))
@@ -114,7 +122,11 @@ impl Decoder {
 }
 
 impl Layer {
-    fn load(spec: &DecoderSpec, file: &mut GgufFile, at: &str) -> std::result::Result<Self, Refusal> {
+    fn load(
+        spec: &DecoderSpec,
+        file: &mut GgufFile,
+        at: &str,
+    ) -> std::result::Result<Self, Refusal> {
         let epsilon = spec.norm_epsilon;
         let name = |part: &str| format!("{at}.{part}");
         let projection = match file.find(&name("attn_qkv.weight")) {
@@ -146,17 +158,37 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, index: usize, spec: &DecoderSpec, rope: &Rope, cache: &KvCache) -> Result<Tensor> {
-        let attended = self.attention(&self.attention_norm.forward(x)?, index, spec, rope, cache)?;
+    fn forward(
+        &self,
+        x: &Tensor,
+        index: usize,
+        spec: &DecoderSpec,
+        rope: &Rope,
+        cache: &KvCache,
+    ) -> Result<Tensor> {
+        let attended =
+            self.attention(&self.attention_norm.forward(x)?, index, spec, rope, cache)?;
         let x = (x + optional(self.after_attention_norm.as_ref(), attended)?)?;
         let fed = self.feed_forward(&self.feed_forward_norm.forward(&x)?, spec)?;
         &x + optional(self.after_feed_forward_norm.as_ref(), fed)?
     }
 
-    fn attention(&self, x: &Tensor, index: usize, spec: &DecoderSpec, rope: &Rope, cache: &KvCache) -> Result<Tensor> {
-        let (query_width, key_width) = (spec.heads * spec.head_width, spec.kv_heads * spec.head_width);
+    fn attention(
+        &self,
+        x: &Tensor,
+        index: usize,
+        spec: &DecoderSpec,
+        rope: &Rope,
+        cache: &KvCache,
+    ) -> Result<Tensor> {
+        let (query_width, key_width) = (
+            spec.heads * spec.head_width,
+            spec.kv_heads * spec.head_width,
+        );
         let (query, key, value) = match &self.projection {
-            Projection::Apart { query, key, value } => (query.forward(x)?, key.forward(x)?, value.forward(x)?),
+            Projection::Apart { query, key, value } => {
+                (query.forward(x)?, key.forward(x)?, value.forward(x)?)
+            }
             Projection::Fused(all) => {
                 let all = all.forward(x)?;
                 (
@@ -167,7 +199,11 @@ impl Layer {
             }
         };
         let tokens = x.dim(0)?;
-        let split = |x: Tensor, heads: usize| x.contiguous()?.reshape((tokens, heads, spec.head_width))?.transpose(0, 1);
+        let split = |x: Tensor, heads: usize| {
+            x.contiguous()?
+                .reshape((tokens, heads, spec.head_width))?
+                .transpose(0, 1)
+        };
         let query = optional(self.query_norm.as_ref(), split(query, spec.heads)?)?;
         let key = optional(self.key_norm.as_ref(), split(key, spec.kv_heads)?)?;
         let value = split(value, spec.kv_heads)?;
@@ -176,8 +212,13 @@ impl Layer {
         let query = rope.rotate(&query, position, window.is_some())?;
         let key = rope.rotate(&key, position, window.is_some())?;
         let (keys, values) = cache.write(index, &key, &value)?;
-        let limits = Limits { scale: spec.attention_scale, cap: spec.attention_cap, window };
-        self.attention_output.forward(&attend(&query, &keys, &values, limits)?)
+        let limits = Limits {
+            scale: spec.attention_scale,
+            cap: spec.attention_cap,
+            window,
+        };
+        self.attention_output
+            .forward(&attend(&query, &keys, &values, limits)?)
     }
 
     fn feed_forward(&self, x: &Tensor, spec: &DecoderSpec) -> Result<Tensor> {
@@ -186,7 +227,10 @@ impl Layer {
             Gate::Fused(both) => {
                 let both = both.forward(x)?;
                 let inner = spec.feed_forward;
-                (both.narrow(1, 0, inner)?.contiguous()?, both.narrow(1, inner, inner)?.contiguous()?)
+                (
+                    both.narrow(1, 0, inner)?.contiguous()?,
+                    both.narrow(1, inner, inner)?.contiguous()?,
+                )
             }
         };
         let gate = match spec.activation {

@@ -50,7 +50,10 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     /// Loads the weights from a GGUF file.
-    pub(crate) fn load(spec: EncoderSpec, file: &mut GgufFile) -> std::result::Result<Self, Refusal> {
+    pub(crate) fn load(
+        spec: EncoderSpec,
+        file: &mut GgufFile,
+    ) -> std::result::Result<Self, Refusal> {
         let epsilon = spec.norm_epsilon;
         let norm = |file: &mut GgufFile, name: &str| -> std::result::Result<Norm, Refusal> {
             Ok(Norm {
@@ -88,7 +91,10 @@ impl Encoder {
     }
 
     /// Loads the weights from `model.safetensors` in a directory.
-    pub(crate) fn load_directory(spec: EncoderSpec, directory: &Path) -> std::result::Result<Self, Refusal> {
+    pub(crate) fn load_directory(
+        spec: EncoderSpec,
+        directory: &Path,
+    ) -> std::result::Result<Self, Refusal> {
         let bytes = std::fs::read(directory.join("model.safetensors"))
             .map_err(|error| Refusal(format!("cannot read model.safetensors: {error}")))?;
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
@@ -99,7 +105,9 @@ impl Encoder {
         let mut layers = Vec::with_capacity(spec.layers);
         for layer in 0..spec.layers {
             let name = |part: &str| format!("encoder.layer.{layer}.{part}");
-            let linear = |part: &str, rows: usize, columns: usize| tensors.linear(&name(part), rows, columns);
+            let linear = |part: &str, rows: usize, columns: usize| {
+                tensors.linear(&name(part), rows, columns)
+            };
             layers.push(Layer {
                 query: linear("attention.self.query", width, width)?,
                 key: linear("attention.self.key", width, width)?,
@@ -113,8 +121,14 @@ impl Encoder {
         }
         let segments = tensors.plain("embeddings.token_type_embeddings.weight", None)?;
         Ok(Self {
-            tokens: tensors.plain("embeddings.word_embeddings.weight", Some(&[spec.vocabulary, width]))?,
-            positions: tensors.plain("embeddings.position_embeddings.weight", Some(&[spec.context, width]))?,
+            tokens: tensors.plain(
+                "embeddings.word_embeddings.weight",
+                Some(&[spec.vocabulary, width]),
+            )?,
+            positions: tensors.plain(
+                "embeddings.position_embeddings.weight",
+                Some(&[spec.context, width]),
+            )?,
             segment: Some(segments.narrow(0, 0, 1)?),
             norm: tensors.norm("embeddings.LayerNorm", &spec)?,
             layers,
@@ -130,8 +144,15 @@ impl Encoder {
     /// Embeds one text given as tokens, which must fit the context. The vector is not yet normalised.
     pub(crate) fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>> {
         let count = tokens.len();
-        if count == 0 || tokens.iter().any(|token| *token as usize >= self.spec.vocabulary) {
-            candle_core::bail!("tokens must be given and lie in the vocabulary of {}", self.spec.vocabulary);
+        if count == 0
+            || tokens
+                .iter()
+                .any(|token| *token as usize >= self.spec.vocabulary)
+        {
+            candle_core::bail!(
+                "tokens must be given and lie in the vocabulary of {}",
+                self.spec.vocabulary
+            );
         }
         let ids = Tensor::new(tokens, &Device::Cpu)?;
         let mut x = (self.tokens.index_select(&ids, 0)? + self.positions.narrow(0, 0, count)?)?;
@@ -154,14 +175,20 @@ impl Layer {
     fn forward(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
         let (tokens, width) = x.dims2()?;
         let head = width / heads;
-        let split = |x: Tensor| x.reshape((tokens, heads, head))?.transpose(0, 1)?.contiguous();
+        let split = |x: Tensor| {
+            x.reshape((tokens, heads, head))?
+                .transpose(0, 1)?
+                .contiguous()
+        };
         let mixed = attend_freely(
             &split(self.query.forward(x)?)?,
             &split(self.key.forward(x)?)?,
             &split(self.value.forward(x)?)?,
             1.0 / (head as f64).sqrt(),
         )?;
-        let x = self.attention_norm.forward(&(x + self.attention_output.forward(&mixed)?)?)?;
+        let x = self
+            .attention_norm
+            .forward(&(x + self.attention_output.forward(&mixed)?)?)?;
         let fed = self.down.forward(&self.up.forward(&x)?.gelu_erf()?)?;
         self.output_norm.forward(&(x + fed)?)
     }
@@ -178,12 +205,20 @@ impl NamedTensors {
             .or_else(|| self.0.get(&format!("bert.{name}")))
             .ok_or_else(|| Refusal(format!("the tensor '{name}' is missing")))?;
         if dims.is_some_and(|dims| dims != tensor.dims()) {
-            return Err(Refusal(format!("the tensor '{name}' has the shape {:?}", tensor.dims())));
+            return Err(Refusal(format!(
+                "the tensor '{name}' has the shape {:?}",
+                tensor.dims()
+            )));
         }
         Ok(tensor.to_dtype(DType::F32)?)
     }
 
-    fn linear(&self, name: &str, rows: usize, columns: usize) -> std::result::Result<Linear, Refusal> {
+    fn linear(
+        &self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> std::result::Result<Linear, Refusal> {
         let weight = self.plain(&format!("{name}.weight"), Some(&[rows, columns]))?;
         let bias = self.plain(&format!("{name}.bias"), Some(&[rows]))?;
         Ok(Linear::from_plain(weight, Some(bias)))
@@ -195,6 +230,10 @@ impl NamedTensors {
             self.plain(&format!("{name}.{new}"), Some(&[spec.width]))
                 .or_else(|_| self.plain(&format!("{name}.{old}"), Some(&[spec.width])))
         };
-        Ok(Norm { weight: either("weight", "gamma")?, bias: either("bias", "beta")?, epsilon: spec.norm_epsilon })
+        Ok(Norm {
+            weight: either("weight", "gamma")?,
+            bias: either("bias", "beta")?,
+            epsilon: spec.norm_epsilon,
+        })
     }
 }

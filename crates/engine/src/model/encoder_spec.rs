@@ -36,16 +36,25 @@ impl EncoderSpec {
     /// Reads a GGUF header of the architecture `bert` and checks the tensors.
     pub(crate) fn read(file: &GgufFile) -> Result<Self, Refusal> {
         let metadata = &file.metadata;
-        let vocabulary = file.find("token_embd.weight").and_then(|place| place.dims.first().copied());
+        let vocabulary = file
+            .find("token_embd.weight")
+            .and_then(|dims| dims.first().copied());
         let spec = Self {
             layers: metadata.count("bert.block_count", MOST_LAYERS)?,
             width: metadata.count("bert.embedding_length", MOST_WIDTH)?,
             heads: metadata.count("bert.attention.head_count", MOST_WIDTH)?,
             feed_forward: metadata.count("bert.feed_forward_length", MOST_WIDTH * 8)?,
-            vocabulary: vocabulary.ok_or_else(|| Refusal::new("the tensor 'token_embd.weight' is missing"))?,
+            vocabulary: vocabulary
+                .ok_or_else(|| Refusal::new("the tensor 'token_embd.weight' is missing"))?,
             context: metadata.count("bert.context_length", 1 << 20)?,
-            norm_epsilon: metadata.find_real("bert.attention.layer_norm_epsilon").unwrap_or(1e-12) as f32,
-            pooling: if metadata.find_number("bert.pooling_type") == Some(2) { Pooling::First } else { Pooling::Mean },
+            norm_epsilon: metadata
+                .find_real("bert.attention.layer_norm_epsilon")
+                .unwrap_or(1e-12) as f32,
+            pooling: if metadata.find_number("bert.pooling_type") == Some(2) {
+                Pooling::First
+            } else {
+                Pooling::Mean
+            },
         };
         spec.check()?;
         let (width, inner) = (spec.width, spec.feed_forward);
@@ -77,10 +86,14 @@ impl EncoderSpec {
             )));
         }
         if !matches!(config.hidden_act.as_str(), "gelu") {
-            return Err(Refusal(format!("the activation '{}' is not supported", config.hidden_act)));
+            return Err(Refusal(format!(
+                "the activation '{}' is not supported",
+                config.hidden_act
+            )));
         }
         let pooling_file = directory.join("1_Pooling").join("config.json");
-        let first = pooling_file.exists() && read_json::<PoolingConfig>(&pooling_file)?.pooling_mode_cls_token;
+        let first = pooling_file.exists()
+            && read_json::<PoolingConfig>(&pooling_file)?.pooling_mode_cls_token;
         let spec = Self {
             layers: config.num_hidden_layers,
             width: config.hidden_size,
@@ -99,9 +112,13 @@ impl EncoderSpec {
         let sound = (1..=MOST_LAYERS).contains(&self.layers)
             && (1..=MOST_WIDTH).contains(&self.width)
             && (1..=self.width).contains(&self.heads)
-            && self.width % self.heads == 0
+            && self.width.is_multiple_of(self.heads)
             && self.context > 2;
-        if sound { Ok(()) } else { Err(Refusal::new("the encoder's sizes are not a possible shape")) }
+        if sound {
+            Ok(())
+        } else {
+            Err(Refusal::new("the encoder's sizes are not a possible shape"))
+        }
     }
 }
 
@@ -132,7 +149,13 @@ struct PoolingConfig {
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, Refusal> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let text = std::fs::read_to_string(path).map_err(|error| Refusal(format!("cannot read {name}: {error}")))?;
-    serde_json::from_str(&text).map_err(|error| Refusal(format!("{name} is not as expected: {error}")))
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Refusal(format!("cannot read {name}: {error}")))?;
+    serde_json::from_str(&text)
+        .map_err(|error| Refusal(format!("{name} is not as expected: {error}")))
 }

@@ -27,7 +27,13 @@ impl Table {
         let empty = Tensor::zeros((0, steps.len()), candle_core::DType::F32, &Device::Cpu);
         // Zero-sized tensors are fine as placeholders: `grow` replaces them before the first use.
         let empty = empty?;
-        Ok(Self { steps, magnitude, rows: 0, cos: empty.clone(), sin: empty })
+        Ok(Self {
+            steps,
+            magnitude,
+            rows: 0,
+            cos: empty.clone(),
+            sin: empty,
+        })
     }
 
     fn grow(&mut self, rows: usize) -> Result<()> {
@@ -61,7 +67,11 @@ pub(crate) struct Rope {
 
 impl Rope {
     /// Makes the tables for a model that will be used with contexts up to `context`.
-    pub(crate) fn load(spec: &DecoderSpec, file: &mut GgufFile, context: usize) -> std::result::Result<Self, Refusal> {
+    pub(crate) fn load(
+        spec: &DecoderSpec,
+        file: &mut GgufFile,
+        context: usize,
+    ) -> std::result::Result<Self, Refusal> {
         let rope = &spec.rope;
         let factors = match rope.original_context {
             Some(original) if context > original => "rope_factors_long.weight",
@@ -72,7 +82,9 @@ impl Rope {
             if file.find(name).is_some() {
                 let values = load_plain(file, name)?.flatten_all()?.to_vec1::<f32>()?;
                 if values.len() != divisors.len() || values.iter().any(|value| *value <= 0.0) {
-                    return Err(Refusal(format!("the tensor '{name}' does not fit the position encoding")));
+                    return Err(Refusal(format!(
+                        "the tensor '{name}' does not fit the position encoding"
+                    )));
                 }
                 divisors = values.into_iter().map(f64::from).collect();
             }
@@ -86,7 +98,10 @@ impl Rope {
                 .collect()
         };
         let local = match spec.window {
-            Some(_) => Some(Table::new(frequencies(rope.local_base, 1.0), rope.magnitude)?),
+            Some(_) => Some(Table::new(
+                frequencies(rope.local_base, 1.0),
+                rope.magnitude,
+            )?),
             None => None,
         };
         Ok(Self {
@@ -104,7 +119,11 @@ impl Rope {
 
     /// Rotates `x` of shape (heads, tokens, head width), whose first token stands at `position`.
     pub(crate) fn rotate(&self, x: &Tensor, position: usize, windowed: bool) -> Result<Tensor> {
-        let table = if windowed { self.local.as_ref().unwrap_or(&self.global) } else { &self.global };
+        let table = if windowed {
+            self.local.as_ref().unwrap_or(&self.global)
+        } else {
+            &self.global
+        };
         let (_, tokens, head_width) = x.dims3()?;
         let cos = table.cos.narrow(0, position, tokens)?;
         let sin = table.sin.narrow(0, position, tokens)?;

@@ -109,11 +109,13 @@ impl DecoderSpec {
     pub(crate) fn read(file: &GgufFile) -> Result<Self, Refusal> {
         let name = file.metadata.text("general.architecture")?;
         let architecture = Architecture::from_name(name).ok_or_else(|| {
-            Refusal(format!("the architecture '{name}' is not supported; supported are {SUPPORTED}"))
+            Refusal(format!(
+                "the architecture '{name}' is not supported; supported are {SUPPORTED}"
+            ))
         })?;
         let vocabulary = file
             .find("token_embd.weight")
-            .and_then(|place| place.dims.first().copied())
+            .and_then(|dims| dims.first().copied())
             .ok_or_else(|| Refusal::new("the tensor 'token_embd.weight' is missing"))?;
         let spec = Self::from_metadata(&file.metadata, name, architecture, vocabulary)?;
         super::weights::check(&spec, file)?;
@@ -127,7 +129,10 @@ impl DecoderSpec {
         vocabulary: usize,
     ) -> Result<Self, Refusal> {
         let key = |key: &str| format!("{name}.{key}");
-        if metadata.find_number(&key("expert_count")).is_some_and(|count| count > 0) {
+        if metadata
+            .find_number(&key("expert_count"))
+            .is_some_and(|count| count > 0)
+        {
             return Err(Refusal::new("mixture-of-experts models are not supported"));
         }
         let layers = metadata.count(&key("block_count"), MOST_LAYERS)?;
@@ -141,7 +146,7 @@ impl DecoderSpec {
             Some(_) => metadata.count(&key("attention.key_length"), MOST_WIDTH)?,
             None => width / heads,
         };
-        if heads % kv_heads != 0 || head_width == 0 || head_width % 2 != 0 {
+        if !heads.is_multiple_of(kv_heads) || head_width == 0 || !head_width.is_multiple_of(2) {
             return Err(Refusal(format!(
                 "{heads} heads over {kv_heads} key heads of width {head_width} is not a possible shape"
             )));
@@ -150,7 +155,9 @@ impl DecoderSpec {
             Some(_) => metadata.count(&key("rope.dimension_count"), head_width)?,
             None => head_width,
         };
-        let epsilon = metadata.find_real(&key("attention.layer_norm_rms_epsilon")).unwrap_or(1e-6);
+        let epsilon = metadata
+            .find_real(&key("attention.layer_norm_rms_epsilon"))
+            .unwrap_or(1e-6);
         // The largest Gemmas scale by the width that a head would have without the explicit one.
         let attention_width = match (architecture, layers) {
             (Architecture::Gemma2, 46) | (Architecture::Gemma3, 62) => width / heads,
@@ -169,7 +176,11 @@ impl DecoderSpec {
             context: metadata.count(&key("context_length"), MOST_CONTEXT)?,
             norm_epsilon: epsilon as f32,
             rope: rope(metadata, name, architecture, rope_width)?,
-            activation: if architecture.is_gemma() { Activation::Gelu } else { Activation::Silu },
+            activation: if architecture.is_gemma() {
+                Activation::Gelu
+            } else {
+                Activation::Silu
+            },
             embedding_scale: architecture.is_gemma().then(|| (width as f64).sqrt()),
             attention_scale: 1.0 / (attention_width as f64).sqrt(),
             attention_cap: cap(key("attn_logit_softcapping")),
@@ -181,26 +192,46 @@ impl DecoderSpec {
     /// Tells whether a layer sees only the recent tokens, and how many.
     pub(crate) fn layer_window(&self, layer: usize) -> Option<usize> {
         let window = self.window?;
-        ((layer + 1) % window.pattern != 0).then_some(window.tokens)
+        (!(layer + 1).is_multiple_of(window.pattern)).then_some(window.tokens)
     }
 }
 
-fn rope(metadata: &Metadata, name: &str, architecture: Architecture, width: usize) -> Result<RopeSpec, Refusal> {
+fn rope(
+    metadata: &Metadata,
+    name: &str,
+    architecture: Architecture,
+    width: usize,
+) -> Result<RopeSpec, Refusal> {
     let real = |key: &str| metadata.find_real(&format!("{name}.{key}"));
     let stretch = match metadata.find_text(&format!("{name}.rope.scaling.type")) {
         None | Some("none" | "longrope") => 1.0,
         Some("linear") => real("rope.scaling.factor").unwrap_or(1.0),
-        Some(other) => return Err(Refusal(format!("position scaling of type '{other}' is not supported"))),
+        Some(other) => {
+            return Err(Refusal(format!(
+                "position scaling of type '{other}' is not supported"
+            )));
+        }
     };
     let base = real("rope.freq_base").unwrap_or(10_000.0);
-    if !(base.is_finite() && base > 1.0 && stretch.is_finite() && stretch > 0.0) || width % 2 != 0 {
-        return Err(Refusal::new("the file's position encoding has impossible values"));
+    let possible = base.is_finite() && base > 1.0 && stretch.is_finite() && stretch > 0.0;
+    if !possible || !width.is_multiple_of(2) {
+        return Err(Refusal::new(
+            "the file's position encoding has impossible values",
+        ));
     }
     Ok(RopeSpec {
-        style: if architecture == Architecture::Llama { RopeStyle::Neighbours } else { RopeStyle::Halves },
+        style: if architecture == Architecture::Llama {
+            RopeStyle::Neighbours
+        } else {
+            RopeStyle::Halves
+        },
         width,
         base,
-        local_base: if architecture == Architecture::Gemma3 { 10_000.0 } else { base },
+        local_base: if architecture == Architecture::Gemma3 {
+            10_000.0
+        } else {
+            base
+        },
         stretch,
         magnitude: real("rope.scaling.attn_factor").unwrap_or(1.0),
         original_context: metadata

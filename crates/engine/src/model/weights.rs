@@ -24,18 +24,29 @@ pub(crate) fn check(spec: &DecoderSpec, file: &GgufFile) -> std::result::Result<
 }
 
 /// Checks one tensor's shape.
-pub(crate) fn check_shape(file: &GgufFile, name: &str, dims: &[usize]) -> std::result::Result<(), Refusal> {
-    let place = file.find(name).ok_or_else(|| Refusal(format!("the tensor '{name}' is missing")))?;
-    if place.dims == dims {
+pub(crate) fn check_shape(
+    file: &GgufFile,
+    name: &str,
+    dims: &[usize],
+) -> std::result::Result<(), Refusal> {
+    let found = file
+        .find(name)
+        .ok_or_else(|| Refusal(format!("the tensor '{name}' is missing")))?;
+    if found == dims {
         Ok(())
     } else {
-        Err(Refusal(format!("the tensor '{name}' has the shape {:?} where {dims:?} is needed", place.dims)))
+        Err(Refusal(format!(
+            "the tensor '{name}' has the shape {found:?} where {dims:?} is needed"
+        )))
     }
 }
 
 fn layer_tensors(spec: &DecoderSpec) -> Vec<(&'static str, Vec<usize>)> {
     let (width, inner) = (spec.width, spec.feed_forward);
-    let (queries, keys) = (spec.heads * spec.head_width, spec.kv_heads * spec.head_width);
+    let (queries, keys) = (
+        spec.heads * spec.head_width,
+        spec.kv_heads * spec.head_width,
+    );
     let mut tensors = vec![
         ("attn_norm", vec![width]),
         ("attn_output", vec![width, queries]),
@@ -52,11 +63,17 @@ fn layer_tensors(spec: &DecoderSpec) -> Vec<(&'static str, Vec<usize>)> {
         tensors.push(("ffn_gate", vec![inner, width]));
         tensors.push(("ffn_up", vec![inner, width]));
     }
-    if matches!(spec.architecture, Architecture::Qwen3 | Architecture::Gemma3) {
+    if matches!(
+        spec.architecture,
+        Architecture::Qwen3 | Architecture::Gemma3
+    ) {
         tensors.push(("attn_q_norm", vec![spec.head_width]));
         tensors.push(("attn_k_norm", vec![spec.head_width]));
     }
-    if matches!(spec.architecture, Architecture::Gemma2 | Architecture::Gemma3) {
+    if matches!(
+        spec.architecture,
+        Architecture::Gemma2 | Architecture::Gemma3
+    ) {
         tensors.push(("post_attention_norm", vec![width]));
         tensors.push(("post_ffw_norm", vec![width]));
     }
@@ -82,11 +99,17 @@ impl Linear {
     }
 
     pub(crate) fn from_plain(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight: QMatMul::Tensor(weight), bias }
+        Self {
+            weight: QMatMul::Tensor(weight),
+            bias,
+        }
     }
 
     pub(crate) fn shared(weight: Arc<QTensor>) -> Result<Self> {
-        Ok(Self { weight: QMatMul::from_arc(weight)?, bias: None })
+        Ok(Self {
+            weight: QMatMul::from_arc(weight)?,
+            bias: None,
+        })
     }
 
     /// Multiplies rows of `x`.
@@ -107,8 +130,15 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
-    pub(crate) fn load(file: &mut GgufFile, name: &str, epsilon: f32) -> std::result::Result<Self, Refusal> {
-        Ok(Self { weight: load_plain(file, &format!("{name}.weight"))?, epsilon })
+    pub(crate) fn load(
+        file: &mut GgufFile,
+        name: &str,
+        epsilon: f32,
+    ) -> std::result::Result<Self, Refusal> {
+        Ok(Self {
+            weight: load_plain(file, &format!("{name}.weight"))?,
+            epsilon,
+        })
     }
 
     /// Loads the norm if the file has it.

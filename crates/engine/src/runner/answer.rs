@@ -46,7 +46,8 @@ impl Answer {
                 text.remove(0);
             }
         }
-        self.pending.extend(logprob.map(|logprob| (self.decoded_bytes, logprob)));
+        self.pending
+            .extend(logprob.map(|logprob| (self.decoded_bytes, logprob)));
         self.decoded_bytes += text.len();
         let Filtered { text, stopped } = self.stop.push(&text);
         self.show(text, stopped)
@@ -61,16 +62,28 @@ impl Answer {
         }
         let mut shown = self.show(text, stopped);
         if !stopped {
-            shown.logprobs.extend(self.pending.drain(..).map(|(_, logprob)| logprob));
+            shown
+                .logprobs
+                .extend(self.pending.drain(..).map(|(_, logprob)| logprob));
         }
         shown
     }
 
     fn show(&mut self, text: String, stopped: bool) -> Shown {
         self.shown_bytes += text.len();
-        let ready = self.pending.partition_point(|(start, _)| *start < self.shown_bytes);
-        let logprobs = self.pending.drain(..ready).map(|(_, logprob)| logprob).collect();
-        Shown { text, logprobs, stopped }
+        let ready = self
+            .pending
+            .partition_point(|(start, _)| *start < self.shown_bytes);
+        let logprobs = self
+            .pending
+            .drain(..ready)
+            .map(|(_, logprob)| logprob)
+            .collect();
+        Shown {
+            text,
+            logprobs,
+            stopped,
+        }
     }
 }
 
@@ -79,11 +92,20 @@ mod tests {
     use super::*;
 
     fn logprob(token: &str) -> TokenLogprob {
-        TokenLogprob { token: token.to_owned(), bytes: token.as_bytes().to_vec(), logprob: -1.0, top: Vec::new() }
+        TokenLogprob {
+            token: token.to_owned(),
+            bytes: token.as_bytes().to_vec(),
+            logprob: -1.0,
+            top: Vec::new(),
+        }
     }
 
     fn tokens(shown: &Shown) -> Vec<&str> {
-        shown.logprobs.iter().map(|logprob| logprob.token.as_str()).collect()
+        shown
+            .logprobs
+            .iter()
+            .map(|logprob| logprob.token.as_str())
+            .collect()
     }
 
     #[test]
@@ -93,9 +115,15 @@ mod tests {
         let held = answer.push(b"ST", Some(logprob("ST")));
         assert_eq!((held.text.as_str(), tokens(&held)), ("", vec![]));
         let freed = answer.push(b"x", Some(logprob("x")));
-        assert_eq!((freed.text.as_str(), tokens(&freed)), ("STx", vec!["ST", "x"]));
+        assert_eq!(
+            (freed.text.as_str(), tokens(&freed)),
+            ("STx", vec!["ST", "x"])
+        );
         let stopped = answer.push(b"STOP", Some(logprob("STOP")));
-        assert_eq!((stopped.text.as_str(), tokens(&stopped), stopped.stopped), ("", vec![], true));
+        assert_eq!(
+            (stopped.text.as_str(), tokens(&stopped), stopped.stopped),
+            ("", vec![], true)
+        );
     }
 
     #[test]

@@ -25,16 +25,29 @@ pub(crate) struct CachePool {
 impl CachePool {
     /// Makes an empty pool for at most `most` caches.
     pub(crate) fn new(most: usize) -> Self {
-        Self { idle: Vec::new(), most }
+        Self {
+            idle: Vec::new(),
+            most,
+        }
     }
 
     /// Returns a cache that has read as much of the prompt's beginning as any here, but never its last token.
     pub(crate) fn take(&mut self, prompt: &[u32], spec: &DecoderSpec) -> KvCache {
         let usable = prompt.len().saturating_sub(1);
         let shared = |remembered: &Remembered| {
-            remembered.tokens.iter().zip(&prompt[..usable]).take_while(|(a, b)| a == b).count()
+            remembered
+                .tokens
+                .iter()
+                .zip(&prompt[..usable])
+                .take_while(|(a, b)| a == b)
+                .count()
         };
-        let best = self.idle.iter().map(shared).enumerate().max_by_key(|(_, shared)| *shared);
+        let best = self
+            .idle
+            .iter()
+            .map(shared)
+            .enumerate()
+            .max_by_key(|(_, shared)| *shared);
         let Some((place, shared)) = best.filter(|(_, shared)| *shared > 0) else {
             return KvCache::new(spec);
         };
@@ -50,8 +63,13 @@ impl CachePool {
 
     /// Keeps the cache of a finished sequence.
     pub(crate) fn put(&mut self, remembered: Option<Remembered>) {
-        self.idle.extend(remembered.filter(|remembered| !remembered.tokens.is_empty()));
-        let mut bytes: usize = self.idle.iter().map(|remembered| remembered.cache.size_bytes()).sum();
+        self.idle
+            .extend(remembered.filter(|remembered| !remembered.tokens.is_empty()));
+        let mut bytes: usize = self
+            .idle
+            .iter()
+            .map(|remembered| remembered.cache.size_bytes())
+            .sum();
         while self.idle.len() > self.most || bytes > MOST_BYTES {
             bytes -= self.idle.remove(0).cache.size_bytes();
         }

@@ -27,7 +27,7 @@ pub(crate) struct Embedding {
 impl Embedding {
     /// Splits the texts into tokens and checks that they fit.
     pub(crate) fn prepare(
-        request: EmbedRequest,
+        request: &EmbedRequest,
         tokenizer: &Tokenizer,
         context: usize,
         load: Duration,
@@ -39,11 +39,16 @@ impl Embedding {
             .map(|text| {
                 let mut tokens = tokenizer.encode(text)?;
                 if tokens.is_empty() {
-                    return Err(EngineError::Invalid("an empty text has no embedding with this model".to_owned()));
+                    return Err(EngineError::Invalid(
+                        "an empty text has no embedding with this model".to_owned(),
+                    ));
                 }
                 if tokens.len() > context {
                     if !request.truncate {
-                        return Err(EngineError::ContextOverflow { prompt: tokens.len(), context });
+                        return Err(EngineError::ContextOverflow {
+                            prompt: tokens.len(),
+                            context,
+                        });
                     }
                     // The last token marks the end for models that want one.
                     let last = tokens.pop();
@@ -53,11 +58,20 @@ impl Embedding {
                 Ok(tokens)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { vectors: Vec::with_capacity(texts.len()), texts, load, began: now, reply: None })
+        Ok(Self {
+            vectors: Vec::with_capacity(texts.len()),
+            texts,
+            load,
+            began: now,
+            reply: None,
+        })
     }
 
     /// Names the caller.
-    pub(crate) fn replying_to(mut self, reply: oneshot::Sender<Result<Embeddings, EngineError>>) -> Self {
+    pub(crate) fn replying_to(
+        mut self,
+        reply: oneshot::Sender<Result<Embeddings, EngineError>>,
+    ) -> Self {
         self.reply = Some(reply);
         self
     }

@@ -37,20 +37,26 @@ pub(crate) struct Limits {
 }
 
 /// Starts the thread that serves `queue` with the model at `source`.
-pub(crate) fn start(name: &str, source: Source, queue: Arc<Queue>, limits: Limits) {
+pub(crate) fn start(name: &str, source: Source, queue: &Arc<Queue>, limits: Limits) {
     let model = name.to_owned();
     let jobs = queue.clone();
-    let spawned = std::thread::Builder::new().name("remuda-model".to_owned()).spawn(move || {
-        // A panic in here must not leave callers waiting for a thread that is gone.
-        let served = catch_unwind(AssertUnwindSafe(|| serve(&model, &source, &jobs, &limits)));
-        if served.is_err() {
-            tracing::error!(%model, "the model's thread panicked");
-            jobs.fail_all(&EngineError::Failed("the model's thread panicked".to_owned()));
-        }
-    });
+    let spawned = std::thread::Builder::new()
+        .name("remuda-model".to_owned())
+        .spawn(move || {
+            // A panic in here must not leave callers waiting for a thread that is gone.
+            let served = catch_unwind(AssertUnwindSafe(|| serve(&model, &source, &jobs, &limits)));
+            if served.is_err() {
+                tracing::error!(%model, "the model's thread panicked");
+                jobs.fail_all(&EngineError::Failed(
+                    "the model's thread panicked".to_owned(),
+                ));
+            }
+        });
     if let Err(error) = spawned {
         tracing::error!(model = name, %error, "cannot start a thread for the model");
-        queue.fail_all(&EngineError::Failed("cannot start a thread for the model".to_owned()));
+        queue.fail_all(&EngineError::Failed(
+            "cannot start a thread for the model".to_owned(),
+        ));
     }
 }
 
@@ -60,12 +66,18 @@ fn serve(name: &str, source: &Source, queue: &Queue, limits: &Limits) {
         Ok(loaded) => loaded,
         Err(Refusal(reason)) => {
             tracing::error!(model = name, %reason, "cannot load the model");
-            queue.fail_all(&EngineError::Failed(format!("cannot load the model: {reason}")));
+            queue.fail_all(&EngineError::Failed(format!(
+                "cannot load the model: {reason}"
+            )));
             return;
         }
     };
     let ready = limits.clock.monotonic();
-    tracing::info!(model = name, took_ms = ready.since(began).as_millis() as u64, "model loaded");
+    tracing::info!(
+        model = name,
+        took_ms = ready.since(began).as_millis() as u64,
+        "model loaded"
+    );
     queue.set_loaded();
     let mut runner = Runner {
         loaded,
@@ -100,7 +112,12 @@ impl Runner<'_> {
     fn patience(&self) -> Patience {
         if self.active.is_empty() && self.waiting.is_empty() && self.embeddings.is_empty() {
             Patience::Idle(self.limits.idle_unload)
-        } else if self.embeddings.is_empty() && self.active.iter().all(|(_, progress)| *progress == Progress::Stalled) {
+        } else if self.embeddings.is_empty()
+            && self
+                .active
+                .iter()
+                .all(|(_, progress)| *progress == Progress::Stalled)
+        {
             Patience::Stalled
         } else {
             Patience::None
@@ -111,13 +128,21 @@ impl Runner<'_> {
         match job {
             Job::Generate(job) => self.accept_generation(*job),
             Job::Embed(job) => self.accept_embedding(job),
-            Job::Tokenize { text, reply } => answer(reply, self.loaded.tokenizer.encode(&text).map(|ids| ids.len())),
+            Job::Tokenize { text, reply } => answer(
+                reply,
+                self.loaded.tokenizer.encode(&text).map(|ids| ids.len()),
+            ),
             Job::Load { reply } => answer(reply, Ok(())),
         }
     }
 
     fn accept_generation(&mut self, job: GenerateJob) {
-        let GenerateJob { request, events, accepted, submitted } = job;
+        let GenerateJob {
+            request,
+            events,
+            accepted,
+            submitted,
+        } = job;
         match self.prepare(&request, events, submitted) {
             Ok(start) => {
                 if accepted.send(Ok(())).is_ok() {
@@ -135,7 +160,9 @@ impl Runner<'_> {
         submitted: MonotonicTime,
     ) -> Result<Start, EngineError> {
         let Body::Decoder { model, template } = &self.loaded.body else {
-            return Err(EngineError::Unsupported("this model makes embeddings and cannot generate text".to_owned()));
+            return Err(EngineError::Unsupported(
+                "this model makes embeddings and cannot generate text".to_owned(),
+            ));
         };
         let tokenizer = &self.loaded.tokenizer;
         let (text, opens) = match &request.prompt {
@@ -147,9 +174,14 @@ impl Runner<'_> {
             return Err(EngineError::Invalid("the prompt is empty".to_owned()));
         }
         let most = model.spec().context.min(self.limits.max_context);
-        let context = request.num_ctx.map_or(most, |context| context.clamp(1, most));
+        let context = request
+            .num_ctx
+            .map_or(most, |context| context.clamp(1, most));
         if prompt.len() >= context {
-            return Err(EngineError::ContextOverflow { prompt: prompt.len(), context });
+            return Err(EngineError::ContextOverflow {
+                prompt: prompt.len(),
+                context,
+            });
         }
         Ok(Start {
             prompt,
@@ -170,7 +202,7 @@ impl Runner<'_> {
         let context = most.min(self.limits.max_context);
         let load = self.ready.since(job.submitted);
         let now = self.limits.clock.monotonic();
-        match Embedding::prepare(job.request, &self.loaded.tokenizer, context, load, now) {
+        match Embedding::prepare(&job.request, &self.loaded.tokenizer, context, load, now) {
             Ok(work) => self.embeddings.push_back(work.replying_to(job.reply)),
             Err(error) => answer(job.reply, Err(error)),
         }
@@ -182,7 +214,9 @@ impl Runner<'_> {
         let clock = self.limits.clock.as_ref();
         if let Body::Decoder { model, .. } = &mut self.loaded.body {
             for (sequence, progress) in &mut self.active {
-                let step = catch_unwind(AssertUnwindSafe(|| sequence.step(model, &self.loaded.tokenizer, clock)));
+                let step = catch_unwind(AssertUnwindSafe(|| {
+                    sequence.step(model, &self.loaded.tokenizer, clock)
+                }));
                 *progress = step.unwrap_or_else(|_| sequence.fail("the computation panicked"));
             }
         }
@@ -226,5 +260,7 @@ fn answer<T>(reply: tokio::sync::oneshot::Sender<T>, value: T) {
 }
 
 fn fresh_seed() -> u64 {
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
 }

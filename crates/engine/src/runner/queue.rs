@@ -18,8 +18,13 @@ const STALLED_NAP: Duration = Duration::from_millis(2);
 pub(crate) enum Job {
     Generate(Box<GenerateJob>),
     Embed(EmbedJob),
-    Tokenize { text: String, reply: oneshot::Sender<Result<usize, EngineError>> },
-    Load { reply: oneshot::Sender<Result<(), EngineError>> },
+    Tokenize {
+        text: String,
+        reply: oneshot::Sender<Result<usize, EngineError>>,
+    },
+    Load {
+        reply: oneshot::Sender<Result<(), EngineError>>,
+    },
 }
 
 /// A text to generate, with where its events go.
@@ -50,6 +55,7 @@ impl Job {
 }
 
 /// How long a thread is willing to wait for jobs.
+#[derive(Clone, Copy)]
 pub(crate) enum Patience {
     /// It has other work.
     None,
@@ -69,13 +75,40 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Whether a thread serves the queue.
-    served: bool,
-    loaded: bool,
-    /// The thread shall leave as soon as it has nothing to do.
-    unload: bool,
-    /// The engine is gone: the thread shall leave at once.
-    closed: bool,
+    service: Service,
+    wish: Wish,
+}
+
+/// What the model's thread is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Service {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It reads the model into memory.
+    Loading,
+    /// It serves the queue.
+    Ready,
+}
+
+/// What the engine wants of the model's thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wish {
+    #[default]
+    Stay,
+    /// Leave as soon as there is nothing to do.
+    Unload,
+    /// The engine is gone: leave at once.
+    Close,
+}
+
+impl State {
+    fn leave(&mut self) {
+        self.service = Service::Absent;
+        if self.wish == Wish::Unload {
+            self.wish = Wish::Stay;
+        }
+    }
 }
 
 impl Queue {
@@ -85,13 +118,17 @@ impl Queue {
         let mut state = self.lock();
         state.jobs.push_back(job);
         self.changed.notify_one();
-        !std::mem::replace(&mut state.served, true)
+        let absent = state.service == Service::Absent;
+        if absent {
+            state.service = Service::Loading;
+        }
+        absent
     }
 
     /// Takes all jobs, waiting as long as the thread has patience. `None` means that the thread must leave.
     pub(crate) fn take(&self, patience: Patience) -> Option<VecDeque<Job>> {
         let mut state = self.lock();
-        let nothing = |state: &mut State| state.jobs.is_empty() && !state.closed && !state.unload;
+        let nothing = |state: &mut State| state.jobs.is_empty() && state.wish == Wish::Stay;
         let mut expired = false;
         let idle = matches!(patience, Patience::Idle(_));
         match patience {
@@ -99,25 +136,30 @@ impl Queue {
             Patience::Stalled => {
                 state = self
                     .changed
-                    .wait_timeout_while(state, STALLED_NAP, |state| state.jobs.is_empty() && !state.closed)
+                    .wait_timeout_while(state, STALLED_NAP, |state| {
+                        state.jobs.is_empty() && state.wish != Wish::Close
+                    })
                     .unwrap_or_else(PoisonError::into_inner)
                     .0;
             }
             Patience::Idle(Some(limit)) => {
-                let (after, timeout) =
-                    self.changed.wait_timeout_while(state, limit, nothing).unwrap_or_else(PoisonError::into_inner);
+                let (after, timeout) = self
+                    .changed
+                    .wait_timeout_while(state, limit, nothing)
+                    .unwrap_or_else(PoisonError::into_inner);
                 state = after;
                 expired = timeout.timed_out();
             }
             Patience::Idle(None) => {
-                state = self.changed.wait_while(state, nothing).unwrap_or_else(PoisonError::into_inner);
+                state = self
+                    .changed
+                    .wait_while(state, nothing)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
         }
-        let leaves = state.closed || (idle && state.jobs.is_empty() && (state.unload || expired));
-        if leaves {
-            state.served = false;
-            state.loaded = false;
-            state.unload = false;
+        let unwanted = state.jobs.is_empty() && (state.wish == Wish::Unload || expired);
+        if state.wish == Wish::Close || (idle && unwanted) {
+            state.leave();
             return None;
         }
         Some(std::mem::take(&mut state.jobs))
@@ -125,24 +167,26 @@ impl Queue {
 
     /// Notes that the model is in memory.
     pub(crate) fn set_loaded(&self) {
-        self.lock().loaded = true;
+        self.lock().service = Service::Ready;
     }
 
     /// Tells whether the model is in memory.
     pub(crate) fn is_loaded(&self) -> bool {
-        self.lock().loaded
+        self.lock().service == Service::Ready
     }
 
     /// Asks the thread to leave once it has nothing to do.
     pub(crate) fn unload(&self) {
         let mut state = self.lock();
-        state.unload = state.served;
+        if state.service != Service::Absent && state.wish == Wish::Stay {
+            state.wish = Wish::Unload;
+        }
         self.changed.notify_one();
     }
 
     /// Makes the thread leave at once and fails what waits.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
+        self.lock().wish = Wish::Close;
         self.changed.notify_one();
     }
 
@@ -150,9 +194,7 @@ impl Queue {
     pub(crate) fn fail_all(&self, error: &EngineError) {
         let jobs = {
             let mut state = self.lock();
-            state.served = false;
-            state.loaded = false;
-            state.unload = false;
+            state.leave();
             std::mem::take(&mut state.jobs)
         };
         for job in jobs {

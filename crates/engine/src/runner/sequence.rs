@@ -62,7 +62,15 @@ pub(crate) struct Sequence {
 impl Sequence {
     /// Starts with a cache that may already hold the prompt's beginning.
     pub(crate) fn start(start: Start, cache: KvCache, now: MonotonicTime) -> Self {
-        let Start { prompt, events, context, sampling, fresh_seed, strip_space, load } = start;
+        let Start {
+            prompt,
+            events,
+            context,
+            sampling,
+            fresh_seed,
+            strip_space,
+            load,
+        } = start;
         Self {
             events,
             prompt_length: prompt.len(),
@@ -70,7 +78,9 @@ impl Sequence {
             cached: cache.len(),
             cache: Some(cache),
             context,
-            most_new: sampling.num_predict.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+            most_new: sampling.num_predict.map_or(usize::MAX, |most| {
+                usize::try_from(most).unwrap_or(usize::MAX)
+            }),
             sampler: Sampler::new(&sampling, fresh_seed),
             logprobs: sampling.logprobs.map(usize::from),
             answer: Answer::new(&sampling.stop, strip_space),
@@ -81,23 +91,31 @@ impl Sequence {
     }
 
     /// Reads one piece of the prompt or generates one token.
-    pub(crate) fn step(&mut self, model: &mut Decoder, tokenizer: &Tokenizer, clock: &dyn Clock) -> Progress {
+    pub(crate) fn step(
+        &mut self,
+        model: &mut Decoder,
+        tokenizer: &Tokenizer,
+        clock: &dyn Clock,
+    ) -> Progress {
         if self.events.is_closed() {
             return Progress::Over;
         }
         if self.events.capacity() < EVENTS_PER_STEP {
             return Progress::Stalled;
         }
-        self.compute(model, tokenizer, clock).unwrap_or_else(|error| {
-            tracing::error!(%error, "generating failed");
-            self.fail(&error.to_string())
-        })
+        self.compute(model, tokenizer, clock)
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "generating failed");
+                self.fail(&error.to_string())
+            })
     }
 
     /// Ends the answer with an error.
     pub(crate) fn fail(&mut self, reason: &str) -> Progress {
         self.cache = None;
-        self.send(GenerationEvent::Failed(EngineError::Failed(reason.to_owned())));
+        self.send(GenerationEvent::Failed(EngineError::Failed(
+            reason.to_owned(),
+        )));
         Progress::Over
     }
 
@@ -109,7 +127,12 @@ impl Sequence {
         Some(Remembered { tokens, cache })
     }
 
-    fn compute(&mut self, model: &mut Decoder, tokenizer: &Tokenizer, clock: &dyn Clock) -> candle_core::Result<Progress> {
+    fn compute(
+        &mut self,
+        model: &mut Decoder,
+        tokenizer: &Tokenizer,
+        clock: &dyn Clock,
+    ) -> candle_core::Result<Progress> {
         let Some(cache) = self.cache.as_mut() else {
             return Ok(Progress::Over);
         };
@@ -131,7 +154,8 @@ impl Sequence {
         if tokenizer.is_end(token) {
             return Ok(self.finish(StopReason::Stop, clock));
         }
-        let logprob = untouched.map(|scores| token_logprob(&scores, token, self.logprobs.unwrap_or(0), tokenizer));
+        let logprob = untouched
+            .map(|scores| token_logprob(&scores, token, self.logprobs.unwrap_or(0), tokenizer));
         self.tokens.push(token);
         let shown = self.answer.push(tokenizer.pieces().get(token), logprob);
         let stopped = shown.stopped;
@@ -139,7 +163,9 @@ impl Sequence {
         if stopped {
             return Ok(self.end(StopReason::Stop, clock));
         }
-        if self.tokens.len() - self.prompt_length >= self.most_new || self.tokens.len() >= self.context {
+        if self.tokens.len() - self.prompt_length >= self.most_new
+            || self.tokens.len() >= self.context
+        {
             return Ok(self.finish(StopReason::Length, clock));
         }
         Ok(Progress::Working)
@@ -148,7 +174,11 @@ impl Sequence {
     /// Shows what was held back and ends the answer.
     fn finish(&mut self, reason: StopReason, clock: &dyn Clock) -> Progress {
         let rest = self.answer.finish();
-        let reason = if rest.stopped { StopReason::Stop } else { reason };
+        let reason = if rest.stopped {
+            StopReason::Stop
+        } else {
+            reason
+        };
         self.show(rest);
         self.end(reason, clock)
     }
@@ -170,7 +200,10 @@ impl Sequence {
 
     fn show(&mut self, shown: Shown) {
         if !shown.text.is_empty() || !shown.logprobs.is_empty() {
-            self.send(GenerationEvent::Text { text: shown.text, logprobs: shown.logprobs });
+            self.send(GenerationEvent::Text {
+                text: shown.text,
+                logprobs: shown.logprobs,
+            });
         }
     }
 
@@ -190,9 +223,18 @@ fn token_logprob(scores: &[f32], token: u32, top: usize, tokenizer: &Tokenizer) 
         .into_iter()
         .map(|(token, logprob)| {
             let (token, bytes) = text(token);
-            Alternative { token, bytes, logprob }
+            Alternative {
+                token,
+                bytes,
+                logprob,
+            }
         })
         .collect();
     let (token, bytes) = text(token);
-    TokenLogprob { token, bytes, logprob, top }
+    TokenLogprob {
+        token,
+        bytes,
+        logprob,
+        top,
+    }
 }

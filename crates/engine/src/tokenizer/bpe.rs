@@ -5,8 +5,8 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
-    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerBuilder,
-    TokenizerImpl,
+    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+    SplitDelimiterBehavior, TokenizerBuilder, TokenizerImpl,
 };
 
 use crate::error::EngineError;
@@ -22,7 +22,13 @@ const O200K: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DIGIT: &str = r"\p{N}";
 
-type Inner = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+type Inner = TokenizerImpl<
+    BPE,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
 
 /// How one family splits text before merging.
 struct Rule {
@@ -36,17 +42,30 @@ struct Rule {
 
 impl Rule {
     fn find(name: &str) -> Option<Self> {
-        let rule = |patterns| Self { patterns, whole_words: false, begins: false };
+        let rule = |patterns| Self {
+            patterns,
+            whole_words: false,
+            begins: false,
+        };
         Some(match name {
-            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" => {
-                Self { patterns: &[LLAMA3], whole_words: true, begins: true }
-            }
+            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" => Self {
+                patterns: &[LLAMA3],
+                whole_words: true,
+                begins: true,
+            },
             "dbrx" | "smaug-bpe" | "chatglm-bpe" | "gpt-4" => rule(&[LLAMA3]),
             "qwen2" | "deepseek-r1-qwen" | "megrez" | "stablelm2" | "hunyuan" => rule(&[QWEN2]),
             "gpt-4o" | "llama4" => rule(&[O200K]),
-            "tekken" => Self { patterns: &[TEKKEN], whole_words: true, begins: true },
-            "default" | "gpt-2" | "phi-2" | "mpt" | "olmo" | "jina-es" | "jina-de" | "roberta-bpe" => rule(&[GPT2]),
-            "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" => rule(&[DIGIT, GPT2]),
+            "tekken" => Self {
+                patterns: &[TEKKEN],
+                whole_words: true,
+                begins: true,
+            },
+            "default" | "gpt-2" | "phi-2" | "mpt" | "olmo" | "jina-es" | "jina-de"
+            | "roberta-bpe" => rule(&[GPT2]),
+            "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" => {
+                rule(&[DIGIT, GPT2])
+            }
             _ => return None,
         })
     }
@@ -58,8 +77,14 @@ pub(crate) fn check(metadata: &Metadata) -> Result<(), Refusal> {
 }
 
 fn rule(metadata: &Metadata) -> Result<Rule, Refusal> {
-    let name = metadata.find_text("tokenizer.ggml.pre").unwrap_or("default");
-    Rule::find(name).ok_or_else(|| Refusal(format!("the tokenizer's splitting rule '{name}' is not supported")))
+    let name = metadata
+        .find_text("tokenizer.ggml.pre")
+        .unwrap_or("default");
+    Rule::find(name).ok_or_else(|| {
+        Refusal(format!(
+            "the tokenizer's splitting rule '{name}' is not supported"
+        ))
+    })
 }
 
 /// A byte-level BPE splitter.
@@ -75,7 +100,11 @@ impl Bpe {
             .find_texts("tokenizer.ggml.merges")
             .ok_or_else(|| Refusal::new("the file has no merges (tokenizer.ggml.merges)"))?
             .into_iter()
-            .map(|merge| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())))
+            .map(|merge| {
+                merge
+                    .split_once(' ')
+                    .map(|(left, right)| (left.to_owned(), right.to_owned()))
+            })
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| Refusal::new("a merge in the file is not a pair"))?;
         // Where a text appears twice, the first id is the one that counts.
@@ -84,18 +113,30 @@ impl Bpe {
             vocabulary.entry((*token).to_owned()).or_insert(id);
         }
         let model = BPE::builder()
-            .vocab_and_merges(vocabulary.into_iter().collect::<tokenizers::models::bpe::Vocab>(), merges)
+            .vocab_and_merges(
+                vocabulary
+                    .into_iter()
+                    .collect::<tokenizers::models::bpe::Vocab>(),
+                merges,
+            )
             .ignore_merges(rule.whole_words)
             .cache_capacity(CACHED_WORDS)
             .build()
-            .map_err(|error| Refusal(format!("the file's merges do not fit its vocabulary: {error}")))?;
+            .map_err(|error| {
+                Refusal(format!(
+                    "the file's merges do not fit its vocabulary: {error}"
+                ))
+            })?;
         let mut steps = Vec::new();
         for pattern in rule.patterns {
             let pattern = SplitPattern::Regex((*pattern).to_owned());
-            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(|error| Refusal(error.to_string()))?;
+            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
+                .map_err(|error| Refusal(error.to_string()))?;
             steps.push(PreTokenizerWrapper::Split(split));
         }
-        steps.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, false)));
+        steps.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(
+            false, false, false,
+        )));
         let inner = TokenizerBuilder::new()
             .with_model(model)
             .with_normalizer(None)
@@ -104,7 +145,10 @@ impl Bpe {
             .with_decoder(None)
             .build()
             .map_err(|error| Refusal(error.to_string()))?;
-        Ok(Self { inner, begins: rule.begins })
+        Ok(Self {
+            inner,
+            begins: rule.begins,
+        })
     }
 
     pub(crate) fn begins_by_default(&self) -> bool {
@@ -112,7 +156,10 @@ impl Bpe {
     }
 
     pub(crate) fn split(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), EngineError> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|error| EngineError::Failed(error.to_string()))?;
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|error| EngineError::Failed(error.to_string()))?;
         ids.extend_from_slice(encoding.get_ids());
         Ok(())
     }

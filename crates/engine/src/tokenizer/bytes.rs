@@ -5,7 +5,10 @@ use std::sync::LazyLock;
 
 static BYTES: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
     let visible = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let mut map: HashMap<char, u8> = (0..=255u8).filter(visible).map(|byte| (char::from(byte), byte)).collect();
+    let mut map: HashMap<char, u8> = (0..=255u8)
+        .filter(visible)
+        .map(|byte| (char::from(byte), byte))
+        .collect();
     let hidden = (0..=255u8).filter(|byte| !visible(byte));
     map.extend((0x100u32..).filter_map(char::from_u32).zip(hidden));
     map

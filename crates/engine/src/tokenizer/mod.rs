@@ -54,13 +54,20 @@ const END_TEXTS: [&str; 8] = [
 impl Tokenizer {
     /// Checks cheaply that [`Tokenizer::from_gguf`] will understand the file.
     pub(crate) fn check(metadata: &Metadata) -> Result<(), Refusal> {
-        if metadata.find_array("tokenizer.ggml.tokens").is_none_or(<[_]>::is_empty) {
-            return Err(Refusal::new("the file has no vocabulary (tokenizer.ggml.tokens)"));
+        if metadata
+            .find_array("tokenizer.ggml.tokens")
+            .is_none_or(<[_]>::is_empty)
+        {
+            return Err(Refusal::new(
+                "the file has no vocabulary (tokenizer.ggml.tokens)",
+            ));
         }
         match metadata.text("tokenizer.ggml.model")? {
             "gpt2" => bpe::check(metadata),
             "llama" | "bert" => Ok(()),
-            other => Err(Refusal(format!("the tokenizer model '{other}' is not supported"))),
+            other => Err(Refusal(format!(
+                "the tokenizer model '{other}' is not supported"
+            ))),
         }
     }
 
@@ -77,32 +84,59 @@ impl Tokenizer {
             "gpt2" => {
                 let bpe = Bpe::from_metadata(metadata, &tokens)?;
                 let begin = bpe.begins_by_default();
-                (Splitter::Bpe(Box::new(bpe)), Pieces::byte_level(&tokens, &kinds), begin)
+                (
+                    Splitter::Bpe(Box::new(bpe)),
+                    Pieces::byte_level(&tokens, &kinds),
+                    begin,
+                )
             }
             "llama" => {
                 let splitter = SentencePiece::from_metadata(metadata, &tokens)?;
-                (Splitter::SentencePiece(splitter), Pieces::sentence_piece(&tokens, &kinds), true)
+                (
+                    Splitter::SentencePiece(splitter),
+                    Pieces::sentence_piece(&tokens, &kinds),
+                    true,
+                )
             }
             "bert" => {
                 let splitter = WordPiece::from_metadata(metadata, &tokens)?;
-                (Splitter::WordPiece(Box::new(splitter)), Pieces::plain(&tokens), false)
+                (
+                    Splitter::WordPiece(Box::new(splitter)),
+                    Pieces::plain(&tokens),
+                    false,
+                )
             }
-            other => return Err(Refusal(format!("the tokenizer model '{other}' is not supported"))),
+            other => {
+                return Err(Refusal(format!(
+                    "the tokenizer model '{other}' is not supported"
+                )));
+            }
         };
         let specials = Specials::new(&tokens, &kinds);
         let id = |key: &str| {
             let id = metadata.find_number(&format!("tokenizer.ggml.{key}"))?;
-            u32::try_from(id).ok().filter(|id| (*id as usize) < tokens.len())
+            u32::try_from(id)
+                .ok()
+                .filter(|id| (*id as usize) < tokens.len())
         };
         let end = id("eos_token_id");
-        let mut ends: Vec<u32> = END_TEXTS.iter().filter_map(|text| specials.find(text)).collect();
+        let mut ends: Vec<u32> = END_TEXTS
+            .iter()
+            .filter_map(|text| specials.find(text))
+            .collect();
         ends.extend(end);
-        ends.extend(["eot_token_id", "eom_token_id"].iter().filter_map(|key| id(key)));
+        ends.extend(
+            ["eot_token_id", "eom_token_id"]
+                .iter()
+                .filter_map(|key| id(key)),
+        );
         ends.sort_unstable();
         ends.dedup();
         Ok(Self {
             begin: id("bos_token_id"),
-            add_begin: metadata.find_flag("tokenizer.ggml.add_bos_token").unwrap_or(begin_by_default),
+            add_begin: metadata
+                .find_flag("tokenizer.ggml.add_bos_token")
+                .unwrap_or(begin_by_default),
             splitter,
             specials,
             pieces,
@@ -198,7 +232,10 @@ fn token_kinds(metadata: &Metadata, count: usize) -> Result<Vec<TokenKind>, Refu
         return Ok(vec![TokenKind::Normal; count]);
     };
     if values.len() != count {
-        return Err(Refusal(format!("the vocabulary has {count} tokens but {} token types", values.len())));
+        return Err(Refusal(format!(
+            "the vocabulary has {count} tokens but {} token types",
+            values.len()
+        )));
     }
     Ok(values
         .iter()

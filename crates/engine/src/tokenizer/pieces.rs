@@ -38,7 +38,8 @@ impl Pieces {
         let mut all = Self::default();
         for piece in pieces {
             all.bytes.extend_from_slice(&piece);
-            all.ends.push(u32::try_from(all.bytes.len()).unwrap_or(u32::MAX));
+            all.ends
+                .push(u32::try_from(all.bytes.len()).unwrap_or(u32::MAX));
         }
         all
     }
@@ -46,9 +47,14 @@ impl Pieces {
     /// Returns a token's bytes; none for ids outside the vocabulary.
     pub(crate) fn get(&self, id: u32) -> &[u8] {
         let place = id as usize;
-        let start = place.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
+        let start = place
+            .checked_sub(1)
+            .map_or(Some(0), |before| self.ends.get(before).copied());
         match (start, self.ends.get(place)) {
-            (Some(start), Some(end)) => self.bytes.get(start as usize..*end as usize).unwrap_or_default(),
+            (Some(start), Some(end)) => self
+                .bytes
+                .get(start as usize..*end as usize)
+                .unwrap_or_default(),
             _ => &[],
         }
     }

@@ -37,7 +37,9 @@ struct Pair {
 impl Ord for Pair {
     fn cmp(&self, other: &Self) -> Ordering {
         // Best score first, then leftmost.
-        self.score.total_cmp(&other.score).then_with(|| other.left.cmp(&self.left))
+        self.score
+            .total_cmp(&other.score)
+            .then_with(|| other.left.cmp(&self.left))
     }
 }
 
@@ -67,7 +69,11 @@ impl SentencePiece {
             })
             .collect::<Vec<f32>>();
         if scores.len() != tokens.len() {
-            return Err(Refusal(format!("the vocabulary has {} tokens but {} scores", tokens.len(), scores.len())));
+            return Err(Refusal(format!(
+                "the vocabulary has {} tokens but {} scores",
+                tokens.len(),
+                scores.len()
+            )));
         }
         let mut ids = HashMap::with_capacity(tokens.len());
         let mut bytes = vec![None; 256];
@@ -77,13 +83,17 @@ impl SentencePiece {
                 bytes[usize::from(byte)] = Some(id);
             }
         }
-        let unknown = metadata.find_number("tokenizer.ggml.unknown_token_id").unwrap_or(0);
+        let unknown = metadata
+            .find_number("tokenizer.ggml.unknown_token_id")
+            .unwrap_or(0);
         Ok(Self {
             ids,
             scores,
             bytes,
             unknown: u32::try_from(unknown).unwrap_or(0),
-            adds_space: metadata.find_flag("tokenizer.ggml.add_space_prefix").unwrap_or(true),
+            adds_space: metadata
+                .find_flag("tokenizer.ggml.add_space_prefix")
+                .unwrap_or(true),
         })
     }
 
@@ -97,7 +107,10 @@ impl SentencePiece {
         if self.adds_space {
             spelled.push('▁');
         }
-        spelled.extend(text.chars().map(|character| if character == ' ' { '▁' } else { character }));
+        spelled.extend(
+            text.chars()
+                .map(|character| if character == ' ' { '▁' } else { character }),
+        );
         for symbol in self.merge(&spelled) {
             self.emit(&spelled[symbol.start..symbol.start + symbol.length], out);
         }
@@ -123,7 +136,8 @@ impl SentencePiece {
         }
         while let Some(pair) = queue.pop() {
             let (left, right) = (symbols[pair.left], symbols[pair.right]);
-            let stale = left.length == 0 || right.length == 0 || left.length + right.length != pair.length;
+            let stale =
+                left.length == 0 || right.length == 0 || left.length + right.length != pair.length;
             if stale {
                 continue;
             }
@@ -142,11 +156,23 @@ impl SentencePiece {
         symbols
     }
 
-    fn propose(&self, text: &str, symbols: &[Symbol], left: usize, right: usize, queue: &mut BinaryHeap<Pair>) {
+    fn propose(
+        &self,
+        text: &str,
+        symbols: &[Symbol],
+        left: usize,
+        right: usize,
+        queue: &mut BinaryHeap<Pair>,
+    ) {
         let start = symbols[left].start;
         let length = symbols[left].length + symbols[right].length;
         if let Some(id) = self.ids.get(&text[start..start + length]) {
-            queue.push(Pair { score: self.scores[*id as usize], left, right, length });
+            queue.push(Pair {
+                score: self.scores[*id as usize],
+                left,
+                right,
+                length,
+            });
         }
     }
 
@@ -155,7 +181,11 @@ impl SentencePiece {
             out.push(*id);
             return;
         }
-        out.extend(piece.bytes().map(|byte| self.bytes[usize::from(byte)].unwrap_or(self.unknown)));
+        out.extend(
+            piece
+                .bytes()
+                .map(|byte| self.bytes[usize::from(byte)].unwrap_or(self.unknown)),
+        );
     }
 }
 
@@ -164,12 +194,17 @@ mod tests {
     use super::*;
 
     fn splitter() -> SentencePiece {
-        let tokens = ["<unk>", "<0xC3>", "<0xA9>", "▁", "a", "b", "ab", "▁ab", "ba", "▁b"];
+        let tokens = [
+            "<unk>", "<0xC3>", "<0xA9>", "▁", "a", "b", "ab", "▁ab", "ba", "▁b",
+        ];
         let scores = [0.0, 0.0, 0.0, -9.0, -9.0, -9.0, -1.0, -2.0, -3.0, -4.0];
         let array = |values: Vec<Value>| Value::Array(values);
         let metadata = Metadata::new(
             [
-                ("tokenizer.ggml.scores".to_owned(), array(scores.map(Value::F32).to_vec())),
+                (
+                    "tokenizer.ggml.scores".to_owned(),
+                    array(scores.map(Value::F32).to_vec()),
+                ),
                 ("tokenizer.ggml.unknown_token_id".to_owned(), Value::U32(0)),
             ]
             .into(),

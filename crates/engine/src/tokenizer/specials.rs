@@ -28,7 +28,11 @@ impl Specials {
             }
             if let Some(first) = token.bytes().next() {
                 specials.texts.insert(id, (*token).to_owned());
-                specials.by_first.entry(first).or_default().push(((*token).to_owned(), id));
+                specials
+                    .by_first
+                    .entry(first)
+                    .or_default()
+                    .push(((*token).to_owned(), id));
             }
         }
         for list in specials.by_first.values_mut() {
@@ -40,7 +44,9 @@ impl Specials {
     /// Finds a special token by its text.
     pub(crate) fn find(&self, text: &str) -> Option<u32> {
         let list = self.by_first.get(&text.bytes().next()?)?;
-        list.iter().find(|(token, _)| token == text).map(|(_, id)| *id)
+        list.iter()
+            .find(|(token, _)| token == text)
+            .map(|(_, id)| *id)
     }
 
     /// Returns a special token's text; empty for ordinary tokens.
@@ -55,10 +61,10 @@ impl Specials {
         let bytes = text.as_bytes();
         while let Some(byte) = bytes.get(place) {
             let rest = &bytes[place..];
-            let found = self
-                .by_first
-                .get(byte)
-                .and_then(|list| list.iter().find(|(token, _)| rest.starts_with(token.as_bytes())));
+            let found = self.by_first.get(byte).and_then(|list| {
+                list.iter()
+                    .find(|(token, _)| rest.starts_with(token.as_bytes()))
+            });
             let Some((token, id)) = found else {
                 place += 1;
                 continue;
@@ -86,10 +92,26 @@ mod tests {
     #[test]
     fn the_longest_special_token_wins() {
         let tokens = ["a", "<|x|>", "<|x|><|y|>", "é<"];
-        let kinds = [TokenKind::Normal, TokenKind::Control, TokenKind::Control, TokenKind::UserDefined];
+        let kinds = [
+            TokenKind::Normal,
+            TokenKind::Control,
+            TokenKind::Control,
+            TokenKind::UserDefined,
+        ];
         let specials = Specials::new(&tokens, &kinds);
-        assert_eq!(specials.split("a<|x|><|y|>b<|x|>"), [Part::Text("a"), Part::Special(2), Part::Text("b"), Part::Special(1)]);
-        assert_eq!(specials.split("éé<é"), [Part::Text("é"), Part::Special(3), Part::Text("é")]);
+        assert_eq!(
+            specials.split("a<|x|><|y|>b<|x|>"),
+            [
+                Part::Text("a"),
+                Part::Special(2),
+                Part::Text("b"),
+                Part::Special(1)
+            ]
+        );
+        assert_eq!(
+            specials.split("éé<é"),
+            [Part::Text("é"), Part::Special(3), Part::Text("é")]
+        );
         assert_eq!(specials.find("<|x|>"), Some(1));
         assert_eq!(specials.find("a"), None);
     }

@@ -25,14 +25,29 @@ impl WordPiece {
             None => format!("##{token}"),
         };
         // A file that kept the original spelling has pieces that begin with `##`.
-        let kept = tokens.iter().any(|token| token.len() > 2 && token.starts_with("##"));
-        let texts: Vec<String> =
-            tokens.iter().map(|token| if kept { (*token).to_owned() } else { original(token) }).collect();
+        let kept = tokens
+            .iter()
+            .any(|token| token.len() > 2 && token.starts_with("##"));
+        let texts: Vec<String> = tokens
+            .iter()
+            .map(|token| {
+                if kept {
+                    (*token).to_owned()
+                } else {
+                    original(token)
+                }
+            })
+            .collect();
         let mark = |key: &str, usual: &str| -> Result<(String, u32), Refusal> {
             let id = metadata
                 .find_number(&format!("tokenizer.ggml.{key}"))
                 .and_then(|id| u32::try_from(id).ok())
-                .or_else(|| texts.iter().position(|text| text == usual).map(|id| id as u32));
+                .or_else(|| {
+                    texts
+                        .iter()
+                        .position(|text| text == usual)
+                        .map(|id| id as u32)
+                });
             id.and_then(|id| Some((texts.get(id as usize)?.clone(), id)))
                 .ok_or_else(|| Refusal(format!("the vocabulary has no token {usual}")))
         };
@@ -40,13 +55,19 @@ impl WordPiece {
         let separator = mark("seperator_token_id", "[SEP]")?;
         let class = mark("cls_token_id", "[CLS]")?;
         let unknown = mark("unknown_token_id", "[UNK]")?;
-        let lower_case = metadata.find_flag("tokenizer.ggml.lowercase").unwrap_or(true);
+        let lower_case = metadata
+            .find_flag("tokenizer.ggml.lowercase")
+            .unwrap_or(true);
         let mut vocabulary = std::collections::HashMap::with_capacity(texts.len());
         for (id, text) in (0u32..).zip(texts) {
             vocabulary.entry(text).or_insert(id);
         }
         let model = Model::builder()
-            .vocab(vocabulary.into_iter().collect::<tokenizers::models::bpe::Vocab>())
+            .vocab(
+                vocabulary
+                    .into_iter()
+                    .collect::<tokenizers::models::bpe::Vocab>(),
+            )
             .unk_token(unknown.0)
             .build()
             .map_err(|error| Refusal(format!("the vocabulary is not usable: {error}")))?;
@@ -55,8 +76,12 @@ impl WordPiece {
         inner
             .with_normalizer(Some(NormalizerWrapper::BertNormalizer(normalizer)))
             .map_err(|error| Refusal(error.to_string()))?
-            .with_pre_tokenizer(Some(PreTokenizerWrapper::BertPreTokenizer(BertPreTokenizer)))
-            .with_post_processor(Some(PostProcessorWrapper::Bert(BertProcessing::new(separator, class))));
+            .with_pre_tokenizer(Some(PreTokenizerWrapper::BertPreTokenizer(
+                BertPreTokenizer,
+            )))
+            .with_post_processor(Some(PostProcessorWrapper::Bert(BertProcessing::new(
+                separator, class,
+            ))));
         Ok(Self { inner })
     }
 
@@ -65,12 +90,17 @@ impl WordPiece {
         let mut inner = Tokenizer::from_file(directory.join("tokenizer.json"))
             .map_err(|error| Refusal(format!("cannot read tokenizer.json: {error}")))?;
         inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| Refusal(error.to_string()))?;
+        inner
+            .with_truncation(None)
+            .map_err(|error| Refusal(error.to_string()))?;
         Ok(Self { inner })
     }
 
     pub(crate) fn split(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), EngineError> {
-        let encoding = self.inner.encode_fast(text, true).map_err(|error| EngineError::Failed(error.to_string()))?;
+        let encoding = self
+            .inner
+            .encode_fast(text, true)
+            .map_err(|error| EngineError::Failed(error.to_string()))?;
         ids.extend_from_slice(encoding.get_ids());
         Ok(())
     }

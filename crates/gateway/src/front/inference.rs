@@ -107,6 +107,10 @@ async fn enter(worker: &Arc<Worker>, operation: Operation, request: Request<Inco
     let Some(model) = head.model.as_deref().filter(|m| !m.trim().is_empty()) else {
         return Err(ApiError::model_missing(operation));
     };
+    if head.has_empty_prompt && operation.dialect() != Dialect::Ollama {
+        // Some servers answer to nothing at all; the dialect says that it is a mistake.
+        dialects::decode_request(operation, &body)?;
+    }
     let table = shared.routes.load();
     let mut refused = Ok(());
     let route = match table.find(model) {

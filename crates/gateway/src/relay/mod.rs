@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dialects::{
-    ApiError, Continuation, Framing, Observer, ResponseEncoder, ResponseMeta, Usage, continuation, response_id,
+    ApiError, Continuation, Event, Framing, Observer, ResponseEncoder, ResponseMeta, Usage, continuation, response_id,
 };
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
@@ -305,14 +305,17 @@ impl Relay {
                 self.base_tokens = self.observer.state().content_frames;
                 exchange.begin_continuation(self.base_tokens);
                 // From here on we write: the next node's frames cannot join those of the first.
-                self.encoder = None;
+                if let Some(encoder) = self.encoder.as_mut() {
+                    encoder.continued(self.base_tokens);
+                }
                 self.phase = Phase::Opening(opening(exchange, Wanted::Continuation(Box::new(request))));
             }
-            Continuation::Finished(_) => {
+            Continuation::Finished(reason) => {
                 let mut out = BytesMut::new();
                 let written = write_ourselves(&mut exchange, &mut self.encoder, &self.observer, true);
                 let now = exchange.shared().clock.now();
                 if let (Ok(()), Some(encoder)) = (written, self.encoder.as_mut()) {
+                    encoder.event(&Event::Finish(reason), now, &mut out);
                     encoder.finish(now, &mut out);
                 }
                 self.append(out);

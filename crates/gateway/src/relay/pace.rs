@@ -34,7 +34,9 @@ impl Pace {
     /// Starts watching at `now`. Without `keep_alive` no keep-alives are due.
     pub(super) fn new(now: MonotonicTime, keep_alive: Option<Duration>, first_token: Duration, stall: Duration) -> Self {
         let origin = (Instant::now(), now);
-        let first = keep_alive.map_or(first_token, |k| k.min(first_token));
+        // The shortest of the waits: which of them counts is decided when the timer fires.
+        let shortest = first_token.min(stall);
+        let first = keep_alive.map_or(shortest, |k| k.min(shortest));
         Self {
             timer: Box::pin(tokio::time::sleep_until(origin.0 + first)),
             origin,

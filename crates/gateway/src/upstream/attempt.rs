@@ -21,6 +21,9 @@ use crate::routing::{self, Chosen};
 /// Largest error body read from a node.
 const ERROR_BODY: usize = 64 << 10;
 
+/// The pause before all nodes are tried again.
+const ROUND_PAUSE: Duration = Duration::from_millis(250);
+
 /// Where an answer comes from.
 pub(crate) enum Source {
     /// A server: the body of a 2xx answer.
@@ -93,26 +96,38 @@ impl Failure {
 
 /// Tries nodes until one answers, the error is final, or attempts and retry budget are used up.
 ///
-/// `limit` bounds the wait for the head of each answer.
+/// `limit` bounds the wait for the head of each answer. When the nodes that could serve the request were lost one after
+/// the other, they are tried again after a pause, a few times: nodes come back, and a client that has half of an answer
+/// should not lose it for a restart.
 pub(crate) async fn open(exchange: &mut Exchange, wanted: &Wanted, limit: Duration) -> Result<Opened, ApiError> {
     let shared = exchange.shared().clone();
-    let mut last: Option<ApiError> = None;
     loop {
-        let chosen = match routing::choose(exchange) {
-            Ok(chosen) => chosen,
+        let error = match routing::choose(exchange) {
+            Ok(chosen) => match call(exchange, chosen, wanted, limit).await {
+                Ok(opened) => return Ok(opened),
+                Err(failure) if failure.retry == Retry::Never => return Err(failure.error),
+                Err(failure) => {
+                    if !may_retry(exchange, failure.reason) {
+                        return Err(failure.error);
+                    }
+                    shared.metrics.retried(failure.reason);
+                    exchange.last_failure = Some(failure.error);
+                    continue;
+                }
+            },
             // What the tried nodes said tells more than that none is left.
-            Err(error) => return Err(last.unwrap_or(error)),
+            Err(error) => exchange.last_failure.take().unwrap_or(error),
         };
-        let failure = match call(exchange, chosen, wanted, limit).await {
-            Ok(opened) => return Ok(opened),
-            Err(failure) => failure,
-        };
-        if failure.retry == Retry::Never || !may_retry(exchange, failure.reason) {
-            return Err(failure.error);
+        if !exchange.next_round() {
+            return Err(error);
         }
-        shared.metrics.retried(failure.reason);
-        last = Some(failure.error);
+        tokio::time::sleep(ROUND_PAUSE).await;
     }
+}
+
+/// Tells whether a failure is a lost connection, which says nothing against asking elsewhere.
+fn is_lost_connection(reason: &str) -> bool {
+    matches!(reason, "connect" | "reset" | "broke_off")
 }
 
 /// Takes one more try out of the attempts of this request and the budget of all.
@@ -121,10 +136,15 @@ pub(crate) async fn open(exchange: &mut Exchange, wanted: &Wanted, limit: Durati
 /// it is there to keep errors under load from doubling the load.
 pub(crate) fn may_retry(exchange: &mut Exchange, reason: &'static str) -> bool {
     let shared = exchange.shared().clone();
+    if is_lost_connection(reason) {
+        exchange.lost_connections = true;
+        exchange.retries += 1;
+        return true;
+    }
     if exchange.tries >= shared.config.max_attempts {
         return false;
     }
-    let budgeted = !matches!(reason, "connect" | "reset" | "broke_off" | "not_found" | "unsupported");
+    let budgeted = !matches!(reason, "not_found" | "unsupported");
     if budgeted && !shared.live.retries.lock().withdraw(shared.clock.monotonic()) {
         shared.metrics.retry_budget_exhausted.inc();
         tracing::debug!(reason, "no retry: the budget is spent");

@@ -118,9 +118,13 @@ pub(crate) async fn list_keys(
     query: QueryParams<PageQuery>,
 ) -> Result<JsonBody<PageBody<KeyBody>>, Problem> {
     let QueryParams(PageQuery { limit, cursor }) = query;
-    let page = identity.list_keys(&admin, &PageRequest { limit, cursor }).await?;
+    let page = identity
+        .list_keys(&admin, &PageRequest { limit, cursor })
+        .await?;
     let now = identity.inner.clock.now();
-    Ok(JsonBody(PageBody::from(page).map(|key| KeyBody::new(key, now))))
+    Ok(JsonBody(
+        PageBody::from(page).map(|key| KeyBody::new(key, now)),
+    ))
 }
 
 /// Makes an API key

@@ -37,7 +37,6 @@ pub(crate) struct MeBody {
         (status = 401, description = "No valid credential was presented.", body = Problem),
     )
 )]
-#[expect(clippy::unused_async, reason = "axum handlers are async functions")]
 pub(crate) async fn show_me(caller: Caller) -> JsonBody<MeBody> {
     let principal = caller.principal();
     JsonBody(MeBody {

@@ -1,2 +1,15 @@
 //! Identity through its real router, on every engine.
-fn main() {}
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod app;
+mod keys;
+mod lasting;
+mod outage;
+mod refusals;
+mod setup;
+mod sign_in;

@@ -43,7 +43,9 @@ impl FromStr for ServerAddress {
     /// Reads a URL, `HOST:PORT` or `HOST`. An address that means "all interfaces" becomes loopback.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("{text:?} is not an address of a server: write it as http://127.0.0.1:{DEFAULT_PORT}")
+            format!(
+                "{text:?} is not an address of a server: write it as http://127.0.0.1:{DEFAULT_PORT}"
+            )
         };
         let has_scheme = text.contains("://");
         let mut url = if has_scheme {

@@ -17,7 +17,7 @@ use super::lines::Lines;
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 
 /// How long the first byte of a model's answer may take: a cold load of a large model lies in it.
-const MODEL_PATIENCE: Duration = Duration::from_secs(900);
+const MODEL_PATIENCE: Duration = Duration::from_mins(15);
 
 /// A server and the caller's credential.
 pub(crate) struct Api {

@@ -139,11 +139,16 @@ mod tests {
     #[test]
     fn sign_ins_are_kept_per_server_and_for_the_owner_only() {
         let home = tempfile::tempdir().unwrap();
-        let environment: Environment =
-            [("HOME".to_owned(), home.path().display().to_string())].into_iter().collect();
+        let environment: Environment = [("HOME".to_owned(), home.path().display().to_string())]
+            .into_iter()
+            .collect();
         let store = CredentialStore::of_user(&environment).unwrap();
         assert!(store.find("http://a").unwrap().is_none());
-        for (server, username) in [("http://a", "ana"), ("http://b", "ben"), ("http://a", "amy")] {
+        for (server, username) in [
+            ("http://a", "ana"),
+            ("http://b", "ben"),
+            ("http://a", "amy"),
+        ] {
             store
                 .insert(
                     server,
@@ -156,7 +161,10 @@ mod tests {
                 .unwrap();
         }
         let found = store.find("http://a").unwrap().unwrap();
-        assert_eq!((found.username.as_str(), found.token.expose().as_str()), ("amy", "rms_amy"));
+        assert_eq!(
+            (found.username.as_str(), found.token.expose().as_str()),
+            ("amy", "rms_amy")
+        );
         let mode = fs::metadata(store.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(store.remove("http://a").unwrap());

@@ -8,7 +8,9 @@ use web::outbound::OutboundError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// Nobody answers.
-    #[error("cannot reach Remuda at {server} ({reason}): start it with `remuda up`, or name another one with --server")]
+    #[error(
+        "cannot reach Remuda at {server} ({reason}): start it with `remuda up`, or name another one with --server"
+    )]
     Unreachable {
         /// The address that was tried.
         server: String,
@@ -33,7 +35,9 @@ pub(crate) enum ClientError {
         server: String,
     },
     /// The answer is not what Remuda's API says.
-    #[error("{server} gave an answer that this version does not understand ({reason}): is it Remuda?")]
+    #[error(
+        "{server} gave an answer that this version does not understand ({reason}): is it Remuda?"
+    )]
     Unexpected {
         /// The server.
         server: String,
@@ -118,7 +122,7 @@ pub(super) fn message_of(body: &[u8]) -> Option<String> {
 /// Says what to do where the server did not.
 fn advice(status: StatusCode, message: &str) -> &'static str {
     match status {
-        _ if message.contains("`remuda ") => "",
+        _ if message.contains("remuda login") => "",
         StatusCode::UNAUTHORIZED => " (sign in with `remuda login`, or set REMUDA_API_KEY)",
         StatusCode::FORBIDDEN => " (`remuda whoami` shows who you are)",
         _ => "",

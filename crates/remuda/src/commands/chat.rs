@@ -80,7 +80,9 @@ impl Chat {
         conversation.start_over(&model)?;
         let is_terminal = io::stdin().is_terminal();
         if is_terminal {
-            remark(&format!("Talking to {model}. /help lists commands, /bye leaves."));
+            remark(&format!(
+                "Talking to {model}. /help lists commands, /bye leaves."
+            ));
         }
         let mut lines = read_lines();
         loop {

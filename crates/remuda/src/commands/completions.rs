@@ -20,7 +20,12 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut super::command_line(), "remuda", &mut script);
+        clap_complete::generate(
+            self.shell,
+            &mut super::command_line(),
+            "remuda",
+            &mut script,
+        );
         Ok(context.out.raw(&script)?)
     }
 }

@@ -9,11 +9,13 @@ use crate::client::query;
 
 /// Copies a model under another name.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Without --node it is copied on every node that has it.
+#[command(
+    after_long_help = "Without --node it is copied on every node that has it.
 
 Examples:
   remuda cp llama3.2 assistant
-  remuda cp llama3.2 assistant --node gpu1")]
+  remuda cp llama3.2 assistant --node gpu1"
+)]
 pub(super) struct Cp {
     /// The model.
     source: String,

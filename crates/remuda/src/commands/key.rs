@@ -100,7 +100,9 @@ impl Create {
             .and_then(Value::as_str)
             .unwrap_or_default();
         context.out.line(secret)?;
-        remark("This is the only time that the key is shown. Use it as REMUDA_API_KEY, or as the API key of any client.");
+        remark(
+            "This is the only time that the key is shown. Use it as REMUDA_API_KEY, or as the API key of any client.",
+        );
         Ok(())
     }
 }
@@ -134,9 +136,12 @@ impl Revoke {
                 )));
             }
         };
-        api.delete(&format!("/api/v1/keys/{}", key.id), None).await?;
+        api.delete(&format!("/api/v1/keys/{}", key.id), None)
+            .await?;
         if context.out.is_json() {
-            context.out.json(&json!({"revoked": key.id, "name": key.name}))?;
+            context
+                .out
+                .json(&json!({"revoked": key.id, "name": key.name}))?;
         } else {
             context.out.line(format!("Revoked {}.", key.name))?;
         }
@@ -146,12 +151,25 @@ impl Revoke {
 
 async fn list(context: &Context) -> Result<(), Failure> {
     if context.out.is_json() {
-        let keys = context.api()?.get(&query("/api/v1/keys", &[("limit", Some("500"))])).await?;
+        let keys = context
+            .api()?
+            .get(&query("/api/v1/keys", &[("limit", Some("500"))]))
+            .await?;
         return Ok(context.out.json(&keys)?);
     }
     let now = context.now();
     let mut table = Columns::new(
-        ["NAME", "PREFIX", "ROLE", "MODELS", "STATUS", "MADE", "ENDS", "LAST USED", "ID"],
+        [
+            "NAME",
+            "PREFIX",
+            "ROLE",
+            "MODELS",
+            "STATUS",
+            "MADE",
+            "ENDS",
+            "LAST USED",
+            "ID",
+        ],
         "No keys yet: make one with `remuda key create NAME`.",
     );
     for key in load(context).await? {
@@ -160,19 +178,25 @@ async fn list(context: &Context) -> Result<(), Failure> {
         } else {
             Tone::Faint
         };
-        table.row_marked(4, tone, [
-            key.name,
-            key.prefix,
-            key.role,
-            key.models.map_or("all".to_owned(), |models| models.join(", ")),
-            key.status,
-            ago(key.created_at, now),
-            key.expires_at.map_or(String::new(), |end| end.to_rfc3339()),
-            key.last_used_at.map_or("never".to_owned(), |time| ago(time, now)),
-            key.id,
-        ]);
+        table.row_marked(
+            4,
+            tone,
+            [
+                key.name,
+                key.prefix,
+                key.role,
+                key.models
+                    .map_or("all".to_owned(), |models| models.join(", ")),
+                key.status,
+                ago(key.created_at, now),
+                key.expires_at.map_or(String::new(), Timestamp::to_rfc3339),
+                key.last_used_at
+                    .map_or("never".to_owned(), |time| ago(time, now)),
+                key.id,
+            ],
+        );
     }
-    Ok(table.print(&context.out)?)
+    Ok(table.print(context.out)?)
 }
 
 async fn load(context: &Context) -> Result<Vec<KeyRow>, Failure> {
@@ -181,7 +205,9 @@ async fn load(context: &Context) -> Result<Vec<KeyRow>, Failure> {
         items: Vec<KeyRow>,
     }
     let api = context.api()?;
-    let page = api.get(&query("/api/v1/keys", &[("limit", Some("500"))])).await?;
+    let page = api
+        .get(&query("/api/v1/keys", &[("limit", Some("500"))]))
+        .await?;
     Ok(api.decode::<Page>(page)?.items)
 }
 

@@ -13,14 +13,16 @@ use crate::client::Credential;
 
 /// Signs in and keeps the session for later commands.
 #[derive(Debug, Args)]
-#[command(after_long_help = "The session is kept in ~/.config/remuda/credentials.toml, readable by you only.
+#[command(
+    after_long_help = "The session is kept in ~/.config/remuda/credentials.toml, readable by you only.
 Where a session cannot be kept, set REMUDA_API_KEY to a key from `remuda key create`.
 
 Examples:
   remuda login
   remuda login --setup-token rmt_...      the first time: makes the administrator too
   remuda --server https://llm.example login --username ana
-  echo \"$PASSWORD\" | remuda login --password-stdin")]
+  echo \"$PASSWORD\" | remuda login --password-stdin"
+)]
 pub(super) struct Login {
     /// Your name.
     #[arg(long, default_value = "admin", value_name = "NAME")]
@@ -58,7 +60,10 @@ async fn sign_in(
     password: &Secret<String>,
 ) -> Result<(), Failure> {
     let body = json!({"username": username, "password": password.expose()});
-    let session = context.anonymous_api()?.post("/api/v1/login", &body).await?;
+    let session = context
+        .anonymous_api()?
+        .post("/api/v1/login", &body)
+        .await?;
     keep_session(context, username, session)
 }
 
@@ -85,9 +90,9 @@ pub(super) fn keep_session(
             &json!({"server": server, "username": username, "expires_at": expires_at, "stored_in": store.path()}),
         )?;
     } else {
-        context
-            .out
-            .line(format!("Signed in to {server} as {username} until {expires_at}."))?;
+        context.out.line(format!(
+            "Signed in to {server} as {username} until {expires_at}."
+        ))?;
     }
     Ok(())
 }

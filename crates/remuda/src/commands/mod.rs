@@ -31,10 +31,12 @@ mod why;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::client::ServerAddress;
 use crate::config::Environment;
+use crate::output::remark;
 use context::Context;
 use failure::Failure;
 
@@ -145,15 +147,28 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are errors to clap too; when the stream is gone there is nobody to tell.
-            drop(error.print());
+            tell_usage(&error);
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let context = Context::new(Environment::of_process(), cli.global.server, cli.global.json);
+    let context = Context::new(
+        Environment::of_process(),
+        cli.global.server,
+        cli.global.json,
+    );
     match cli.command.run(&context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+/// Shows help, or what is wrong with the arguments; a wrong value is one line.
+fn tell_usage(error: &clap::Error) {
+    let text = error.render();
+    match (error.kind(), text.to_string().lines().next()) {
+        (ErrorKind::ValueValidation, Some(line)) => remark(line),
+        // Help and version are errors to clap too; when the stream is gone there is nobody to tell.
+        _ => drop(error.print()),
     }
 }
 

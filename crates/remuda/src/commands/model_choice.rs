@@ -12,7 +12,10 @@ pub(super) async fn choose_model(api: &Api, named: Option<String>) -> Result<Str
     }
     let loaded = api.get("/api/ps").await?;
     let known = api.get("/api/tags").await?;
-    let chatty: Vec<&str> = entries(&known).filter(can_chat).filter_map(name).collect();
+    let chatty: Vec<&str> = entries(&known)
+        .filter(|entry| can_chat(entry))
+        .filter_map(name)
+        .collect();
     entries(&loaded)
         .filter_map(name)
         .find(|name| chatty.contains(name))
@@ -38,7 +41,7 @@ fn name(entry: &Value) -> Option<&str> {
 }
 
 /// An entry without capabilities is taken to be able to: older servers do not tell.
-fn can_chat(entry: &&Value) -> bool {
+fn can_chat(entry: &Value) -> bool {
     entry
         .get("capabilities")
         .and_then(Value::as_array)

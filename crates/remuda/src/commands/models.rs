@@ -71,7 +71,15 @@ impl Models {
         let places = places(&api).await;
         let tags: Tags = api.decode(listed)?;
         let mut table = Columns::new(
-            ["NAME", "FAMILY", "PARAMETERS", "QUANTISATION", "SIZE", "CHANGED", "NODES"],
+            [
+                "NAME",
+                "FAMILY",
+                "PARAMETERS",
+                "QUANTISATION",
+                "SIZE",
+                "CHANGED",
+                "NODES",
+            ],
             "No models yet: fetch one with `remuda pull NAME`, or add a server with `remuda node add`.",
         );
         for tag in tags.models {
@@ -83,13 +91,17 @@ impl Models {
                 tag.details.family,
                 tag.details.parameter_size,
                 tag.details.quantization_level,
-                if tag.size > 0 { bytes(tag.size) } else { String::new() },
+                if tag.size > 0 {
+                    bytes(tag.size)
+                } else {
+                    String::new()
+                },
                 tag.modified_at
                     .map_or(String::new(), |time| ago(time, context.now())),
                 nodes.unwrap_or_default(),
             ]);
         }
-        Ok(table.print(&context.out)?)
+        Ok(table.print(context.out)?)
     }
 }
 
@@ -98,7 +110,10 @@ async fn places(api: &Api) -> BTreeMap<String, Vec<String>> {
     if !api.is_signed_in() {
         return BTreeMap::new();
     }
-    let Ok(fleet) = api.get(&query("/api/v1/models", &[("limit", Some("500"))])).await else {
+    let Ok(fleet) = api
+        .get(&query("/api/v1/models", &[("limit", Some("500"))]))
+        .await
+    else {
         return BTreeMap::new();
     };
     let Ok(page) = api.decode::<Fleet>(fleet) else {
@@ -107,7 +122,11 @@ async fn places(api: &Api) -> BTreeMap<String, Vec<String>> {
     page.items
         .into_iter()
         .map(|model| {
-            let nodes = model.replicas.into_iter().map(|replica| replica.node).collect();
+            let nodes = model
+                .replicas
+                .into_iter()
+                .map(|replica| replica.node)
+                .collect();
             (model.key, nodes)
         })
         .collect()

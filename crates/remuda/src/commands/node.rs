@@ -54,12 +54,12 @@ struct Named {
 struct Add {
     /// Its name, unique in the fleet.
     name: String,
-    /// Its base address, as http://gpu1:11434.
+    /// Its base address, as `http://gpu1:11434`.
     url: String,
     /// Which API it speaks. Without it: detected.
     #[arg(long)]
     kind: Option<Kind>,
-    /// Read the key that the server wants from standard input (or set REMUDA_NODE_API_KEY).
+    /// Read the key that the server wants from standard input (or set `REMUDA_NODE_API_KEY`).
     #[arg(long)]
     api_key_stdin: bool,
     /// A label that calls can require. Repeatable.
@@ -80,7 +80,7 @@ struct Add {
 enum Kind {
     /// Ollama.
     Ollama,
-    /// vLLM, llama.cpp, SGLang, LM Studio and others with the OpenAI routes.
+    /// vLLM, llama.cpp, `SGLang`, LM Studio and others with the OpenAI routes.
     Openai,
 }
 
@@ -91,7 +91,13 @@ impl Node {
             Action::List => list(context).await,
             Action::Show(named) => show(context, &named.node).await,
             Action::Drain(named) => {
-                change(context, &named.node, "drain", "gets nothing new; what runs there goes on to its end").await
+                change(
+                    context,
+                    &named.node,
+                    "drain",
+                    "gets nothing new; what runs there goes on to its end",
+                )
+                .await
             }
             Action::Undrain(named) => {
                 change(context, &named.node, "undrain", "gets requests again").await
@@ -137,7 +143,7 @@ impl Add {
         }
         let row: Row = api.decode(made)?;
         context.out.line(format!("Added {}.", row.name))?;
-        tell(&context.out, context.now(), &row)?;
+        tell(context.out, context.now(), &row)?;
         if let Some(warning) = &row.warning {
             remark(&format!("warning: {warning}"));
         }
@@ -184,30 +190,48 @@ async fn list(context: &Context) -> Result<(), Failure> {
         items: Vec<Row>,
     }
     let api = context.api()?;
-    let page = api.get(&query("/api/v1/nodes", &[("limit", Some("500"))])).await?;
+    let page = api
+        .get(&query("/api/v1/nodes", &[("limit", Some("500"))]))
+        .await?;
     if context.out.is_json() {
         return Ok(context.out.json(&page)?);
     }
     let page: Page = api.decode(page)?;
     let mut table = Columns::new(
-        ["NAME", "STATE", "SERVER", "URL", "MODELS", "IN FLIGHT", "SEEN", "TAGS", "FROM"],
+        [
+            "NAME",
+            "STATE",
+            "SERVER",
+            "URL",
+            "MODELS",
+            "IN FLIGHT",
+            "SEEN",
+            "TAGS",
+            "FROM",
+        ],
         "No nodes yet: add one with `remuda node add NAME URL`.",
     );
     for row in page.items {
         let now = context.now();
-        table.row_marked(1, state_tone(&row.state), [
-            row.name.clone(),
-            row.state.clone(),
-            server(&row),
-            row.url.clone().unwrap_or_else(|| "in this process".to_owned()),
-            row.model_count.to_string(),
-            row.in_flight.to_string(),
-            row.last_seen.map_or(String::new(), |time| ago(time, now)),
-            row.tags.join(", "),
-            row.source,
-        ]);
+        table.row_marked(
+            1,
+            state_tone(&row.state),
+            [
+                row.name.clone(),
+                row.state.clone(),
+                server(&row),
+                row.url
+                    .clone()
+                    .unwrap_or_else(|| "in this process".to_owned()),
+                row.model_count.to_string(),
+                row.in_flight.to_string(),
+                row.last_seen.map_or(String::new(), |time| ago(time, now)),
+                row.tags.join(", "),
+                row.source,
+            ],
+        );
     }
-    Ok(table.print(&context.out)?)
+    Ok(table.print(context.out)?)
 }
 
 async fn show(context: &Context, node: &str) -> Result<(), Failure> {
@@ -217,12 +241,17 @@ async fn show(context: &Context, node: &str) -> Result<(), Failure> {
         return Ok(context.out.json(&value)?);
     }
     let row: Row = api.decode(value)?;
-    context.out.line(context.out.paint(Tone::Strong, &row.name))?;
-    tell(&context.out, context.now(), &row)
+    context
+        .out
+        .line(context.out.paint(Tone::Strong, &row.name))?;
+    tell(context.out, context.now(), &row)
 }
 
 async fn change(context: &Context, node: &str, verb: &str, effect: &str) -> Result<(), Failure> {
-    let value = context.api()?.poke(&path_of(node, &format!("/{verb}"))).await?;
+    let value = context
+        .api()?
+        .poke(&path_of(node, &format!("/{verb}")))
+        .await?;
     if context.out.is_json() {
         return Ok(context.out.json(&value)?);
     }
@@ -237,7 +266,7 @@ async fn remove(context: &Context, node: &str) -> Result<(), Failure> {
     Ok(context.out.line(format!("Removed {node}."))?)
 }
 
-fn tell(out: &Output, now: Timestamp, row: &Row) -> Result<(), Failure> {
+fn tell(out: Output, now: Timestamp, row: &Row) -> Result<(), Failure> {
     let reason = row
         .reason
         .as_deref()
@@ -256,12 +285,22 @@ fn tell(out: &Output, now: Timestamp, row: &Row) -> Result<(), Failure> {
     for (label, value) in [
         ("id", Some(row.id.clone())),
         ("url", row.url.clone()),
-        ("state", Some(format!("{}{reason}", out.paint(state_tone(&row.state), &row.state)))),
+        (
+            "state",
+            Some(format!(
+                "{}{reason}",
+                out.paint(state_tone(&row.state), &row.state)
+            )),
+        ),
         ("server", Some(server(row))),
         ("region", row.region.clone()),
         ("tags", Some(row.tags.join(", "))),
         ("weight", Some(row.weight.to_string())),
-        ("at most", row.max_in_flight.map(|most| format!("{most} requests at once"))),
+        (
+            "at most",
+            row.max_in_flight
+                .map(|most| format!("{most} requests at once")),
+        ),
         ("seen", row.last_seen.map(|time| ago(time, now))),
         ("last error", row.last_error.clone()),
         ("from", Some(row.source.clone())),

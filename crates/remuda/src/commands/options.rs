@@ -24,7 +24,7 @@ pub(super) struct ModelOptions {
     /// The context length to ask for.
     #[arg(long, value_name = "TOKENS", help_heading = "Model options")]
     num_ctx: Option<u64>,
-    /// Any other option in Ollama's names, as in -o top_k=40. Repeatable.
+    /// Any other option in Ollama's names, as in `-o top_k=40`. Repeatable.
     #[arg(
         short = 'o',
         long = "option",
@@ -93,7 +93,5 @@ fn read_format(text: &str) -> Result<Value, Failure> {
     serde_json::from_str(text)
         .ok()
         .filter(Value::is_object)
-        .ok_or_else(|| {
-            Failure::Usage("--format takes `json` or a JSON schema object".to_owned())
-        })
+        .ok_or_else(|| Failure::Usage("--format takes `json` or a JSON schema object".to_owned()))
 }

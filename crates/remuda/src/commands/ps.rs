@@ -55,7 +55,11 @@ impl Ps {
             });
             table.row([
                 model.name,
-                if model.size > 0 { bytes(model.size) } else { String::new() },
+                if model.size > 0 {
+                    bytes(model.size)
+                } else {
+                    String::new()
+                },
                 processor(model.size, model.size_vram),
                 if model.context_length > 0 {
                     model.context_length.to_string()
@@ -66,7 +70,7 @@ impl Ps {
                 until,
             ]);
         }
-        Ok(table.print(&context.out)?)
+        Ok(table.print(context.out)?)
     }
 }
 

@@ -44,7 +44,10 @@ impl Pull {
             let mut lines = api.stream(&path, &body).await?;
             let mut succeeded = false;
             while let Some(line) = lines.next().await? {
-                let status = line.get("status").and_then(Value::as_str).unwrap_or_default();
+                let status = line
+                    .get("status")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
                 succeeded = status == "success";
                 if context.out.is_json() {
                     context.out.json(&line)?;

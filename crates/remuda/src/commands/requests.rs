@@ -113,29 +113,44 @@ impl Requests {
         }
         let page: Page = api.decode(page)?;
         let mut table = Columns::new(
-            ["WHEN", "OPERATION", "MODEL", "NODE", "OUTCOME", "FIRST", "TOTAL", "TOKENS", "NOTES", "ID"],
+            [
+                "WHEN",
+                "OPERATION",
+                "MODEL",
+                "NODE",
+                "OUTCOME",
+                "FIRST",
+                "TOTAL",
+                "TOKENS",
+                "NOTES",
+                "ID",
+            ],
             "No such requests.",
         );
         for row in page.items {
             let notes = notes(&row);
-            table.row_marked(4, outcome_tone(&row.outcome), [
-                ago(row.received_at, context.now()),
-                row.operation,
-                row.model.or(row.requested_model).unwrap_or_default(),
-                row.node.unwrap_or_default(),
-                row.outcome,
-                row.first_token_us.map_or(String::new(), millis_from_micros),
-                millis_from_micros(row.total_us),
-                format!(
-                    "{}+{}",
-                    row.prompt_tokens.unwrap_or(0),
-                    row.completion_tokens.unwrap_or(0)
-                ),
-                notes,
-                row.id,
-            ]);
+            table.row_marked(
+                4,
+                outcome_tone(&row.outcome),
+                [
+                    ago(row.received_at, context.now()),
+                    row.operation,
+                    row.model.or(row.requested_model).unwrap_or_default(),
+                    row.node.unwrap_or_default(),
+                    row.outcome,
+                    row.first_token_us.map_or(String::new(), millis_from_micros),
+                    millis_from_micros(row.total_us),
+                    format!(
+                        "{}+{}",
+                        row.prompt_tokens.unwrap_or(0),
+                        row.completion_tokens.unwrap_or(0)
+                    ),
+                    notes,
+                    row.id,
+                ],
+            );
         }
-        Ok(table.print(&context.out)?)
+        Ok(table.print(context.out)?)
     }
 }
 

@@ -9,11 +9,13 @@ use crate::client::query;
 
 /// Removes a model from nodes.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Without --node the model goes from every node that has it.
+#[command(
+    after_long_help = "Without --node the model goes from every node that has it.
 
 Examples:
   remuda rm llama3.2
-  remuda rm qwen3:8b --node gpu2")]
+  remuda rm qwen3:8b --node gpu2"
+)]
 pub(super) struct Rm {
     /// The models.
     #[arg(required = true)]

@@ -20,13 +20,15 @@ const PIPE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks a model one question and streams the answer.
 #[derive(Debug, Args)]
-#[command(after_long_help = "What is piped in is the question, or stands below the one on the command line.
+#[command(
+    after_long_help = "What is piped in is the question, or stands below the one on the command line.
 
 Examples:
   remuda run remuda-demo \"What is Remuda?\"
   remuda run llama3.2 --temperature 0 \"Name three horses\"
   git diff | remuda run qwen3 \"Write a commit message for this change\"
-  remuda run llama3.2 --format json --json \"List two colours as JSON\"")]
+  remuda run llama3.2 --format json --json \"List two colours as JSON\""
+)]
 pub(super) struct Run {
     /// The model.
     model: String,
@@ -74,7 +76,7 @@ pub(super) struct Shown {
 impl Shown {
     /// Shows a piece at once; for a program the pieces are only gathered.
     pub(super) fn piece(&mut self, context: &Context, piece: Piece) -> Result<(), Failure> {
-        let out = &context.out;
+        let out = context.out;
         match piece {
             Piece::Text(text) => {
                 if self.is_thinking && !out.is_json() {
@@ -99,7 +101,7 @@ impl Shown {
 
     /// Ends the line, and shows the numbers when they are wanted.
     pub(super) fn finish(&self, context: &Context, with_stats: bool) -> Result<(), Failure> {
-        let out = &context.out;
+        let out = context.out;
         let mut end = self.end.clone().unwrap_or_default();
         if out.is_json() {
             if let Some(message) = end.get_mut("message") {
@@ -132,7 +134,9 @@ fn stats(end: &Value) -> String {
         speed(read, number("prompt_eval_duration")),
         speed(written, number("eval_duration")),
         rounded(number("total_duration") / 1e9),
-        end.get("done_reason").and_then(Value::as_str).unwrap_or("stop"),
+        end.get("done_reason")
+            .and_then(Value::as_str)
+            .unwrap_or("stop"),
     )
 }
 
@@ -145,7 +149,8 @@ async fn prompt(words: &[String]) -> Result<String, Failure> {
     };
     match (asked.is_empty(), piped.trim().is_empty()) {
         (true, true) => Err(Failure::Usage(
-            "no question: write it after the model's name or pipe it in (`remuda chat` talks)".to_owned(),
+            "no question: write it after the model's name or pipe it in (`remuda chat` talks)"
+                .to_owned(),
         )),
         (true, false) => Ok(piped),
         (false, true) => Ok(asked),
@@ -162,18 +167,21 @@ async fn read_piped(is_question_complete: bool) -> Result<String, Failure> {
             .read_to_string(&mut text)
             .map(|_| text)
     });
-    let result = match tokio::time::timeout(PIPE_PATIENCE, &mut reading).await {
-        Ok(result) => result,
-        Err(_) => {
-            if is_question_complete {
-                remark("waiting for the end of standard input, which belongs to the question too (`< /dev/null` gives none)");
-            }
-            reading.await
+    let result = if let Ok(result) = tokio::time::timeout(PIPE_PATIENCE, &mut reading).await {
+        result
+    } else {
+        if is_question_complete {
+            remark(
+                "waiting for the end of standard input, which belongs to the question too (`< /dev/null` gives none)",
+            );
         }
+        reading.await
     };
     match result {
         Ok(Ok(text)) => Ok(text),
-        Ok(Err(error)) => Err(Failure::Usage(format!("cannot read standard input: {error}"))),
+        Ok(Err(error)) => Err(Failure::Usage(format!(
+            "cannot read standard input: {error}"
+        ))),
         Err(_) => Err(Failure::Interrupted),
     }
 }

@@ -11,15 +11,22 @@ use super::password::PasswordSource;
 
 /// Makes the first administrator and signs in.
 #[derive(Debug, Args)]
-#[command(after_long_help = "The set-up token is printed by the first start of `remuda up` and works once.
+#[command(
+    after_long_help = "The set-up token is printed by the first start of `remuda up` and works once.
 
 Examples:
   remuda setup --token rmt_...
   remuda setup --token rmt_... --username ana
-  echo \"$PASSWORD\" | remuda setup --token rmt_... --password-stdin")]
+  echo \"$PASSWORD\" | remuda setup --token rmt_... --password-stdin"
+)]
 pub(super) struct Setup {
     /// The set-up token.
-    #[arg(long, value_name = "TOKEN", env = "REMUDA_SETUP_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "REMUDA_SETUP_TOKEN",
+        hide_env_values = true
+    )]
     token: String,
     /// The administrator's name.
     #[arg(long, default_value = "admin", value_name = "NAME")]
@@ -44,6 +51,9 @@ pub(super) async fn make_administrator(
     password: &Secret<String>,
 ) -> Result<(), Failure> {
     let body = json!({"token": token, "username": username, "password": password.expose()});
-    let session = context.anonymous_api()?.post("/api/v1/setup", &body).await?;
+    let session = context
+        .anonymous_api()?
+        .post("/api/v1/setup", &body)
+        .await?;
     login::keep_session(context, username, session)
 }

@@ -28,7 +28,7 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let out = &context.out;
+        let out = context.out;
         let model = context
             .api()?
             .post("/api/show", &json!({"model": self.model}))
@@ -59,7 +59,7 @@ impl Show {
     }
 }
 
-fn facts(out: &Output, model: &Value) -> Result<(), Failure> {
+fn facts(out: Output, model: &Value) -> Result<(), Failure> {
     let architecture = model
         .pointer("/model_info/general.architecture")
         .and_then(Value::as_str);
@@ -84,7 +84,10 @@ fn facts(out: &Output, model: &Value) -> Result<(), Failure> {
                 .join(", ")
         });
     for (label, value) in [
-        ("architecture", architecture.map(str::to_owned).or_else(|| detail("family"))),
+        (
+            "architecture",
+            architecture.map(str::to_owned).or_else(|| detail("family")),
+        ),
         ("parameters", detail("parameter_size")),
         ("quantisation", detail("quantization_level")),
         ("format", detail("format")),

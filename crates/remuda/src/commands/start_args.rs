@@ -10,7 +10,7 @@ use crate::config::{Overrides, parse_address};
 /// Where the configuration is and what overrides it.
 #[derive(Clone, Debug, Args)]
 pub(super) struct StartArgs {
-    /// The configuration file (TOML). Without it: REMUDA_CONFIG, or remuda/remuda.toml in your configuration directory.
+    /// The configuration file (TOML). Without it: `REMUDA_CONFIG`, or remuda/remuda.toml in your configuration directory.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to listen, as 127.0.0.1:11440 or 0.0.0.0:11440.

@@ -28,7 +28,7 @@ impl Status {
             context.out.json(&health)?;
         } else {
             let health: Health = api.decode(health)?;
-            tell(&context.out, &api.server().to_string(), &health)?;
+            tell(context.out, &api.server().to_string(), &health)?;
         }
         if code == 200 {
             Ok(())
@@ -38,7 +38,7 @@ impl Status {
     }
 }
 
-fn tell(out: &Output, server: &str, health: &Health) -> Result<(), Failure> {
+fn tell(out: Output, server: &str, health: &Health) -> Result<(), Failure> {
     out.line(format!(
         "Remuda {} at {server}: {}",
         health.version.as_deref().unwrap_or_default(),
@@ -55,7 +55,11 @@ fn tell(out: &Output, server: &str, health: &Health) -> Result<(), Failure> {
             .unwrap_or_default();
         let padding = " ".repeat(10_usize.saturating_sub(status.len()));
         out.line(
-            format!("  {name:<12}{}{padding}{detail}", out.paint(tone(status), status)).trim_end(),
+            format!(
+                "  {name:<12}{}{padding}{detail}",
+                out.paint(tone(status), status)
+            )
+            .trim_end(),
         )?;
     }
     Ok(())

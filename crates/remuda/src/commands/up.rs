@@ -69,7 +69,10 @@ impl Up {
             running.found.warnings.extend(loaded.warnings);
             announce(context, &running)?;
             signals.next().await;
-            tracing::info!(limit_s = drain.as_secs(), "stopping: open streams may finish");
+            tracing::info!(
+                limit_s = drain.as_secs(),
+                "stopping: open streams may finish"
+            );
             if !context.out.is_json() {
                 remark("Stopping; open streams may finish. Ctrl-C again ends them at once.");
             }
@@ -107,7 +110,10 @@ impl StopSignals {
 }
 
 fn announce(context: &Context, running: &Running) -> Result<(), Failure> {
-    let token = running.setup_token.as_ref().map(|token| token.expose().as_str());
+    let token = running
+        .setup_token
+        .as_ref()
+        .map(|token| token.expose().as_str());
     if context.out.is_json() {
         return Ok(context.out.json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -125,7 +131,9 @@ fn announce(context: &Context, running: &Running) -> Result<(), Failure> {
         setup_token: token,
         program: &program,
     };
-    Ok(context.out.text(&banner::text(&running.found, &invitation))?)
+    Ok(context
+        .out
+        .text(&banner::text(&running.found, &invitation))?)
 }
 
 /// Returns what a person has to type to run this program again: its name when it is on the path, else where it is.
@@ -137,8 +145,7 @@ fn program_name(environment: &Environment) -> String {
         .get("PATH")
         .into_iter()
         .flat_map(std::env::split_paths)
-        .filter_map(|directory| directory.join("remuda").canonicalize().ok())
-        .next()
+        .find_map(|directory| directory.join("remuda").canonicalize().ok())
         .is_some_and(|found| Some(found) == this.canonicalize().ok());
     if is_on_path {
         return "remuda".to_owned();

@@ -27,7 +27,9 @@ impl Whoami {
         };
         context.out.line(format!(
             "{} at {} ({}, role {}, may use {models})",
-            text("name").or_else(|| text("username")).unwrap_or("somebody"),
+            text("name")
+                .or_else(|| text("username"))
+                .unwrap_or("somebody"),
             context.server,
             text("kind").unwrap_or("signed in"),
             text("role").unwrap_or("unknown"),

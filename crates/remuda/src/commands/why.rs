@@ -12,11 +12,13 @@ use crate::output::{Output, Tone, millis_from_micros, rounded};
 
 /// Explains one request: the candidates with their scores and reasons, every attempt, and where the time went.
 #[derive(Debug, Args)]
-#[command(after_long_help = "The id is in the answer's `x-request-id` header and in `remuda requests`.
+#[command(
+    after_long_help = "The id is in the answer's `x-request-id` header and in `remuda requests`.
 
 Examples:
   remuda why 01990b2e-7c1a-7d3e-9f00-2b7c6a1d4e5f
-  remuda why last")]
+  remuda why last"
+)]
 pub(super) struct Why {
     /// The request's id, or `last` for the latest one.
     id: String,
@@ -90,11 +92,11 @@ impl Why {
             return Ok(context.out.json(&record)?);
         }
         let record: Record = api.decode(record)?;
-        tell(&context.out, &record)
+        tell(context.out, &record)
     }
 }
 
-fn tell(out: &Output, record: &Record) -> Result<(), Failure> {
+fn tell(out: Output, record: &Record) -> Result<(), Failure> {
     out.line(out.paint(Tone::Strong, &format!("Request {}", record.id)))?;
     let who = match record.caller_kind.as_str() {
         "key" => format!("The key {}", record.caller),
@@ -118,7 +120,9 @@ fn tell(out: &Output, record: &Record) -> Result<(), Failure> {
         .as_deref()
         .filter(|model| cluster::model_key(model) != cluster::model_key(asked))
     {
-        out.line(format!("  It was served by {model}: an alias or a fallback."))?;
+        out.line(format!(
+            "  It was served by {model}: an alias or a fallback."
+        ))?;
     }
     for (index, attempt) in record.attempts.iter().flatten().enumerate() {
         tell_attempt(out, record, index, attempt)?;
@@ -127,7 +131,7 @@ fn tell(out: &Output, record: &Record) -> Result<(), Failure> {
 }
 
 fn tell_attempt(
-    out: &Output,
+    out: Output,
     record: &Record,
     index: usize,
     attempt: &Attempt,
@@ -180,15 +184,15 @@ fn tell_attempt(
         })?;
     }
     if let Some(failure) = &attempt.failure {
-        let after = attempt
-            .took_us
-            .map_or(String::new(), |took| format!(" after {}", millis_from_micros(took)));
+        let after = attempt.took_us.map_or(String::new(), |took| {
+            format!(" after {}", millis_from_micros(took))
+        });
         out.line(out.paint(Tone::Bad, &format!("   failed{after}: {failure}")))?;
     }
     Ok(())
 }
 
-fn tell_end(out: &Output, record: &Record) -> Result<(), Failure> {
+fn tell_end(out: Output, record: &Record) -> Result<(), Failure> {
     let times = [
         Some(format!("waited {}", millis_from_micros(record.queue_us))),
         record

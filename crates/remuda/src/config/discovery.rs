@@ -68,9 +68,18 @@ mod tests {
 
     #[test]
     fn ollama_host_is_understood_in_its_usual_forms() {
-        assert_eq!(ollama_host_url("0.0.0.0").as_deref(), Some("http://127.0.0.1:11434"));
-        assert_eq!(ollama_host_url("gpu1:9000").as_deref(), Some("http://gpu1:9000"));
-        assert_eq!(ollama_host_url("https://o.example").as_deref(), Some("https://o.example"));
+        assert_eq!(
+            ollama_host_url("0.0.0.0").as_deref(),
+            Some("http://127.0.0.1:11434")
+        );
+        assert_eq!(
+            ollama_host_url("gpu1:9000").as_deref(),
+            Some("http://gpu1:9000")
+        );
+        assert_eq!(
+            ollama_host_url("https://o.example").as_deref(),
+            Some("https://o.example")
+        );
         assert_eq!(ollama_host_url("ftp://x"), None);
     }
 }

@@ -40,9 +40,8 @@ pub(super) fn build(
             overlay(&mut merged, name, rest, value, &mut origins)?;
         }
     }
-    let config = Config::deserialize(Value::Table(merged)).map_err(|error| {
-        origins.bad(["configuration"], one_line(&error.to_string()))
-    })?;
+    let config = Config::deserialize(Value::Table(merged))
+        .map_err(|error| origins.bad(["configuration"], one_line(&error.to_string())))?;
     Ok((config, origins))
 }
 
@@ -94,7 +93,11 @@ fn record_lines(
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .map_or(0, |last| last.chars().count())
+        + 1;
     (line, column)
 }
 
@@ -193,7 +196,10 @@ fn read_alone(path: &KeyPath, value: &Value) -> Result<(), String> {
     while let Some(part) = parts.next() {
         let is_entry_of_list = part.parse::<usize>().is_ok()
             && path.parts().len() == 3
-            && matches!(path.parts().first().and_then(|s| schema::shape(s)), Some(Shape::List(_)))
+            && matches!(
+                path.parts().first().and_then(|s| schema::shape(s)),
+                Some(Shape::List(_))
+            )
             && parts.len() == 1;
         nested = if is_entry_of_list {
             Value::Array(vec![nested])
@@ -244,8 +250,9 @@ fn overlay(
         _ => {
             return Err(ConfigError::UnknownKey {
                 place: named.place(KeyPath::new(parts.iter().copied())),
-                hint: "write REMUDA_SECTION__KEY, or REMUDA_SECTION__NAME__KEY for models and nodes"
-                    .to_owned(),
+                hint:
+                    "write REMUDA_SECTION__KEY, or REMUDA_SECTION__NAME__KEY for models and nodes"
+                        .to_owned(),
             });
         }
     };
@@ -261,9 +268,12 @@ fn overlay(
 /// Finds the entry of a list whose `name` is `name` but for case and `-` against `_`; adds one when there is none.
 fn entry_named(merged: &mut Table, section: &str, name: &str) -> usize {
     let same = |entry: &Value| {
-        entry.get("name").and_then(Value::as_str).is_some_and(|found| {
-            found.to_ascii_lowercase().replace('-', "_") == name.replace('-', "_")
-        })
+        entry
+            .get("name")
+            .and_then(Value::as_str)
+            .is_some_and(|found| {
+                found.to_ascii_lowercase().replace('-', "_") == name.replace('-', "_")
+            })
     };
     let list = merged
         .entry(section)

@@ -31,6 +31,7 @@ use serde::Deserialize;
 
 pub use auth::AuthSection;
 pub use discovery::DiscoverySection;
+pub(crate) use discovery::LOCAL_OLLAMA;
 pub use engine::EngineSection;
 pub use environment::Environment;
 pub use error::ConfigError;
@@ -43,7 +44,6 @@ pub use redis::RedisSection;
 pub use requests::RequestsSection;
 pub use routing::{ModelSection, RoutingSection};
 pub use server::ServerSection;
-pub(crate) use discovery::LOCAL_OLLAMA;
 pub(crate) use server::{DEFAULT_PORT, parse_address};
 pub use store::StoreSection;
 

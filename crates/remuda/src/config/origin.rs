@@ -33,7 +33,10 @@ impl fmt::Display for KeyPath {
         };
         write!(f, "[{first}")?;
         for part in inner {
-            if part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+            if part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+            {
                 write!(f, ".{part}")?;
             } else {
                 write!(f, ".{part:?}")?;
@@ -120,12 +123,18 @@ mod tests {
 
     #[test]
     fn paths_read_like_the_file() {
-        assert_eq!(KeyPath::new(["server", "listen"]).to_string(), "[server] listen");
+        assert_eq!(
+            KeyPath::new(["server", "listen"]).to_string(),
+            "[server] listen"
+        );
         assert_eq!(
             KeyPath::new(["models", "a:b", "policy"]).to_string(),
             "[models.\"a:b\"] policy"
         );
-        assert_eq!(KeyPath::new(["nodes", "2", "url"]).to_string(), "[nodes.2] url");
+        assert_eq!(
+            KeyPath::new(["nodes", "2", "url"]).to_string(),
+            "[nodes.2] url"
+        );
         assert_eq!(KeyPath::new(["bogus"]).to_string(), "bogus");
     }
 }

@@ -132,7 +132,10 @@ mod tests {
         assert_eq!(ByteSize::parse("5 MB"), Some(ByteSize(5_000_000)));
         assert_eq!(ByteSize::parse("lots"), None);
         assert_eq!(Period::parse("30d"), Some(Period::days(30)));
-        assert_eq!(Period::parse("250ms"), Some(Period(Duration::from_millis(250))));
+        assert_eq!(
+            Period::parse("250ms"),
+            Some(Period(Duration::from_millis(250)))
+        );
         assert_eq!(Period::parse("-1s"), None);
         assert_eq!(Period::parse("99999999999999999999d"), None);
     }

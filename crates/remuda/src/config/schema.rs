@@ -50,9 +50,10 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
 
 /// Returns the section that has `key`, for a key written outside of any section.
 pub(super) fn section_with(key: &str) -> Option<&'static str> {
-    sections().iter().copied().find(
-        |section| matches!(shape(section), Some(Shape::Table(keys)) if keys.contains(&key)),
-    )
+    sections()
+        .iter()
+        .copied()
+        .find(|section| matches!(shape(section), Some(Shape::Table(keys)) if keys.contains(&key)))
 }
 
 /// Asks a struct for its field names by starting to deserialise it.

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use serde::de::{self, Deserializer};
 use serde::Deserialize;
+use serde::de::{self, Deserializer};
 
 use super::error::ConfigError;
 use super::origin::Origins;
@@ -87,8 +87,9 @@ impl ServerSection {
 
 /// Reads `ADDRESS:PORT`; `localhost` and an empty address (all interfaces) are understood too.
 pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let wrong =
-        || format!("{text:?} is not an address: write ADDRESS:PORT, as in 127.0.0.1:{DEFAULT_PORT}");
+    let wrong = || {
+        format!("{text:?} is not an address: write ADDRESS:PORT, as in 127.0.0.1:{DEFAULT_PORT}")
+    };
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     match host {
         "localhost" => format!("127.0.0.1:{port}"),
@@ -110,7 +111,10 @@ mod tests {
 
     #[test]
     fn addresses_are_read_as_people_write_them() {
-        assert_eq!(parse_address("localhost:80"), Ok(([127, 0, 0, 1], 80).into()));
+        assert_eq!(
+            parse_address("localhost:80"),
+            Ok(([127, 0, 0, 1], 80).into())
+        );
         assert_eq!(parse_address(":80"), Ok(([0, 0, 0, 0], 80).into()));
         assert!(parse_address("[::1]:80").is_ok());
         assert!(parse_address("11440").is_err());

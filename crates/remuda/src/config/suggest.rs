@@ -7,7 +7,9 @@ pub(super) fn hint(wrong: &str, known: &[&str]) -> String {
         .map(|name| (distance(wrong, name), *name))
         .min();
     match nearest {
-        Some((edits, name)) if edits <= (wrong.len().max(name.len()) / 2).max(1) => {
+        Some((edits, name))
+            if edits <= (wrong.len().max(name.len()) / 2).max(1) || wrong.starts_with(name) =>
+        {
             format!("did you mean \"{name}\"?")
         }
         Some((_, name)) => format!(
@@ -41,7 +43,10 @@ mod tests {
     #[test]
     fn typos_find_their_key() {
         assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(hint("lisen", &["workers", "listen"]), "did you mean \"listen\"?");
+        assert_eq!(
+            hint("lisen", &["workers", "listen"]),
+            "did you mean \"listen\"?"
+        );
         assert!(hint("zzzzzzzz", &["a", "url"]).contains("known here: a, url"));
     }
 }

@@ -88,20 +88,56 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_key() {
 #[test]
 fn a_bad_value_is_named_with_its_key_and_what_would_be_right() {
     for (text, key, advice) in [
-        ("[server]\nlisten = \"here\"", "[server] listen", "127.0.0.1:11440"),
+        (
+            "[server]\nlisten = \"here\"",
+            "[server] listen",
+            "127.0.0.1:11440",
+        ),
         ("[server]\nworkers = \"two\"", "[server] workers", "usize"),
         ("[server]\nworkers = 0", "[server] workers", "1 to 256"),
-        ("[server]\nbody_limit = \"big\"", "[server] body_limit", "32MiB"),
+        (
+            "[server]\nbody_limit = \"big\"",
+            "[server] body_limit",
+            "32MiB",
+        ),
         ("[store]\nurl = \"mysql://x\"", "[store] url", "postgres://"),
         ("[redis]\nurl = \"x\"", "[redis] url", "redis://"),
-        ("[routing]\npolicy = \"best\"", "[routing] policy", "round_robin"),
-        ("[requests]\nretention = \"1 month\"", "[requests] retention", "30d"),
-        ("[log]\nlevel = \"a=b=c\"", "[log] level", "debug"),
-        ("[[nodes]]\nname = \"a\"\nurl = \"gpu1\"", "[nodes.0] url", "http://gpu1:11434"),
-        ("[[nodes]]\nurl = \"http://a\"", "[nodes.0] name", "needs a name"),
-        ("[aliases]\na = \"b\"\nb = \"c\"", "[aliases] a", "itself an alias"),
-        ("[models.m]\nfallbacks = [\"M:latest\"]", "[models.m] fallbacks", "itself"),
-        ("[engine]\nmodels_dir = \"/nowhere\"", "[engine] models_dir", "not a directory"),
+        (
+            "[routing]\npolicy = \"best\"",
+            "[routing] policy",
+            "round_robin",
+        ),
+        (
+            "[requests]\nretention = \"1 month\"",
+            "[requests] retention",
+            "30d",
+        ),
+        ("[log]\nlevel = \"loud\"", "[log] level", "debug"),
+        (
+            "[[nodes]]\nname = \"a\"\nurl = \"gpu1\"",
+            "[nodes.0] url",
+            "http://gpu1:11434",
+        ),
+        (
+            "[[nodes]]\nurl = \"http://a\"",
+            "[nodes.0] name",
+            "needs a name",
+        ),
+        (
+            "[aliases]\na = \"b\"\nb = \"c\"",
+            "[aliases] a",
+            "itself an alias",
+        ),
+        (
+            "[models.m]\nfallbacks = [\"M:latest\"]",
+            "[models.m] fallbacks",
+            "itself",
+        ),
+        (
+            "[engine]\nmodels_dir = \"/nowhere\"",
+            "[engine] models_dir",
+            "not a directory",
+        ),
         ("server = 1", "server", "[server]"),
         ("nodes = 1", "nodes", "[[nodes]]"),
     ] {
@@ -122,7 +158,10 @@ fn two_nodes_may_not_share_a_name() {
     let message = refusal(
         "[[nodes]]\nname = \"a\"\nurl = \"http://a\"\n[[nodes]]\nname = \"A\"\nurl = \"http://b\"",
     );
-    assert_eq!(message, "configuration:5: [nodes.1] name: two nodes are called \"A\"");
+    assert_eq!(
+        message,
+        "configuration:5: [nodes.1] name: two nodes are called \"A\""
+    );
 }
 
 #[test]
@@ -160,7 +199,10 @@ fn the_environment_wins_over_the_file_and_flags_over_both() {
     assert_eq!(loaded.file, Some(file));
     assert_eq!(config.server.listen.port(), 3);
     assert_eq!(config.server.workers, Some(3));
-    assert_eq!(config.server.data_dir, Some("/home/ana/.local/share/remuda".into()));
+    assert_eq!(
+        config.server.data_dir,
+        Some("/home/ana/.local/share/remuda".into())
+    );
     assert_eq!(config.store.url.unwrap().expose(), "postgres://db/remuda");
     assert_eq!(config.auth.required, Some(true));
     assert_eq!(
@@ -200,7 +242,10 @@ fn a_wrong_variable_is_named() {
     )
     .unwrap_err()
     .to_string();
-    assert!(error.starts_with("environment variable REMUDA_SERVER__WORKERS: "), "{error}");
+    assert!(
+        error.starts_with("environment variable REMUDA_SERVER__WORKERS: "),
+        "{error}"
+    );
     assert_eq!(error.lines().count(), 1);
 }
 
@@ -215,7 +260,10 @@ fn a_file_that_cannot_be_read_is_named() {
     )
     .unwrap_err()
     .to_string();
-    assert!(error.starts_with("cannot read the configuration /nowhere/r.toml: "), "{error}");
+    assert!(
+        error.starts_with("cannot read the configuration /nowhere/r.toml: "),
+        "{error}"
+    );
 }
 
 #[test]

@@ -61,7 +61,10 @@ mod tests {
         assert_eq!(millis_from_micros(12_345), "12.3 ms");
         assert_eq!(millis_from_micros(4_560_000), "4.56 s");
         let now = Timestamp::from_micros(1_000_000_000_000);
-        assert_eq!(ago(Timestamp::from_micros(999_700_000_000), now), "5 min ago");
+        assert_eq!(
+            ago(Timestamp::from_micros(999_700_000_000), now),
+            "5 min ago"
+        );
         assert_eq!(ago(now, now), "now");
     }
 }

@@ -58,17 +58,21 @@ impl Output {
     }
 
     /// Returns true when a program reads the output.
-    pub(crate) fn is_json(&self) -> bool {
+    pub(crate) fn is_json(self) -> bool {
         self.audience == Audience::Program
     }
 
     /// Returns true when colours are used.
-    pub(crate) fn is_coloured(&self) -> bool {
+    pub(crate) fn is_coloured(self) -> bool {
         self.coloured
     }
 
     /// Writes one JSON value on a line of its own.
-    pub(crate) fn json<T: Serialize + ?Sized>(&self, value: &T) -> io::Result<()> {
+    #[expect(
+        clippy::unused_self,
+        reason = "only who holds an output may write to it"
+    )]
+    pub(crate) fn json<T: Serialize + ?Sized>(self, value: &T) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         serde_json::to_writer(&mut stdout, value)?;
         writeln!(stdout)?;
@@ -76,28 +80,40 @@ impl Output {
     }
 
     /// Writes a line.
-    pub(crate) fn line(&self, text: impl AsRef<str>) -> io::Result<()> {
+    #[expect(
+        clippy::unused_self,
+        reason = "only who holds an output may write to it"
+    )]
+    pub(crate) fn line(self, text: impl AsRef<str>) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{}", text.as_ref())?;
         stdout.flush()
     }
 
     /// Writes text without a line end, at once.
-    pub(crate) fn text(&self, text: &str) -> io::Result<()> {
+    #[expect(
+        clippy::unused_self,
+        reason = "only who holds an output may write to it"
+    )]
+    pub(crate) fn text(self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()
     }
 
     /// Writes bytes as they are.
-    pub(crate) fn raw(&self, bytes: &[u8]) -> io::Result<()> {
+    #[expect(
+        clippy::unused_self,
+        reason = "only who holds an output may write to it"
+    )]
+    pub(crate) fn raw(self, bytes: &[u8]) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(bytes)?;
         stdout.flush()
     }
 
     /// Returns `text` in a tone, or unchanged where colours do not belong.
-    pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
+    pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         if !self.coloured {
             return text.to_owned();
         }

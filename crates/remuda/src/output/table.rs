@@ -38,7 +38,12 @@ impl Columns {
     }
 
     /// Adds a row whose cell at `marked` stands out.
-    pub(crate) fn row_marked<const N: usize>(&mut self, marked: usize, tone: Tone, cells: [String; N]) {
+    pub(crate) fn row_marked<const N: usize>(
+        &mut self,
+        marked: usize,
+        tone: Tone,
+        cells: [String; N],
+    ) {
         let mut position = 0;
         self.table.add_row(cells.map(|text| {
             let cell = Cell::new(text);
@@ -53,7 +58,7 @@ impl Columns {
     }
 
     /// Writes the table.
-    pub(crate) fn print(mut self, out: &Output) -> io::Result<()> {
+    pub(crate) fn print(mut self, out: Output) -> io::Result<()> {
         if self.rows == 0 {
             return out.line(out.paint(Tone::Faint, self.empty));
         }
@@ -61,8 +66,8 @@ impl Columns {
             self.table.force_no_tty();
         }
         for line in self.table.lines() {
-            // Without a right border the padding of the last column is only noise.
-            out.line(line.trim_end())?;
+            // Without borders the padding at both ends is only noise.
+            out.line(line.strip_prefix(' ').unwrap_or(&line).trim_end())?;
         }
         Ok(())
     }

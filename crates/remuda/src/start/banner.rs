@@ -106,17 +106,25 @@ fn write(
     writeln!(
         banner,
         "  keys      {}",
-        match (invitation.auth_required, invitation.address.ip().is_loopback()) {
+        match (
+            invitation.auth_required,
+            invitation.address.ip().is_loopback()
+        ) {
             (false, _) => "not needed: only this machine can reach it",
             (true, true) => "needed for every call ([auth] required = true)",
             (true, false) => "needed for every call: other machines can reach it",
         }
     )?;
+    let in_data_dir = format!("SQLite, {}/", found.data_dir.display());
+    let database = if found.database.starts_with(&in_data_dir) {
+        "SQLite"
+    } else {
+        &found.database
+    };
     writeln!(
         banner,
-        "  data      {} ({})",
-        found.data_dir.display(),
-        found.database
+        "  data      {} ({database})",
+        found.data_dir.display()
     )?;
     if let Some(file) = &found.config_file {
         writeln!(banner, "  config    {}", file.display())?;
@@ -140,7 +148,11 @@ fn write_models(banner: &mut String, found: &Found) -> Result<(), std::fmt::Erro
         label = "";
     }
     for model in &found.refused {
-        writeln!(banner, "  {label:<9} not served: {}: {}", model.name, model.reason)?;
+        writeln!(
+            banner,
+            "  {label:<9} not served: {}: {}",
+            model.name, model.reason
+        )?;
         label = "";
     }
     if found.models.is_empty() && found.refused.is_empty() {
@@ -157,7 +169,11 @@ fn write_nodes(banner: &mut String, found: &Found) -> Result<(), std::fmt::Error
             "config" => "from the configuration",
             _ => "registered",
         };
-        writeln!(banner, "  {label:<9} {} at {} ({from})", node.name, node.url)?;
+        writeln!(
+            banner,
+            "  {label:<9} {} at {} ({from})",
+            node.name, node.url
+        )?;
         label = "";
     }
     if found.nodes.is_empty() {
@@ -242,9 +258,15 @@ mod tests {
                 program: "remuda",
             },
         );
-        assert!(banner.contains("curl http://127.0.0.1:11440/v1/chat/completions -H"), "{banner}");
+        assert!(
+            banner.contains("curl http://127.0.0.1:11440/v1/chat/completions -H"),
+            "{banner}"
+        );
         assert!(banner.contains("\"model\":\"remuda-demo\""), "{banner}");
-        assert!(banner.contains("remuda login --setup-token rmt_x"), "{banner}");
+        assert!(
+            banner.contains("remuda login --setup-token rmt_x"),
+            "{banner}"
+        );
     }
 
     #[test]
@@ -258,9 +280,15 @@ mod tests {
                 program: "target/release/remuda",
             },
         );
-        assert!(banner.contains("all interfaces; here: http://127.0.0.1:8080"), "{banner}");
+        assert!(
+            banner.contains("all interfaces; here: http://127.0.0.1:8080"),
+            "{banner}"
+        );
         assert!(banner.contains("Bearer $REMUDA_API_KEY"), "{banner}");
-        assert!(banner.contains("target/release/remuda chat --server http://127.0.0.1:8080"), "{banner}");
+        assert!(
+            banner.contains("target/release/remuda chat --server http://127.0.0.1:8080"),
+            "{banner}"
+        );
         assert!(!banner.contains("set-up token"), "{banner}");
     }
 }

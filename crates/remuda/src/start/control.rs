@@ -83,7 +83,6 @@ async fn with_client_address(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-#[expect(clippy::unused_async, reason = "axum handlers are async functions")]
 async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Response {
     ([(CONTENT_TYPE, OPEN_METRICS)], state.metrics.render()).into_response()
 }

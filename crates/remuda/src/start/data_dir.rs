@@ -17,6 +17,15 @@ pub(crate) struct DataDir {
     _lock: File,
 }
 
+/// Who holds a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// It is free, or not there.
+    Nobody,
+    /// A process, with its number as far as it is known.
+    Process(Option<u32>),
+}
+
 impl DataDir {
     /// Makes the directory where it is missing and takes its lock. Waits for nobody.
     pub(crate) fn acquire(path: &Path) -> Result<Self, StartError> {
@@ -56,16 +65,17 @@ impl DataDir {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Tells which process holds the directory, without taking it: `None` when nobody does.
-    pub(crate) fn holder(path: &Path) -> Option<Option<u32>> {
-        let mut lock = OpenOptions::new()
+    /// Tells who holds the directory, without taking it.
+    pub(crate) fn holder(path: &Path) -> Holder {
+        let lock = OpenOptions::new()
             .read(true)
             .write(true)
-            .open(path.join(LOCK))
-            .ok()?;
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => Some(read_pid(&mut lock)),
-            _ => None,
+            .open(path.join(LOCK));
+        match lock {
+            Ok(mut lock) if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) => {
+                Holder::Process(read_pid(&mut lock))
+            }
+            _ => Holder::Nobody,
         }
     }
 
@@ -92,12 +102,21 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("a/b");
         let held = DataDir::acquire(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         let refused = DataDir::acquire(&path).unwrap_err().to_string();
-        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
-        assert_eq!(DataDir::holder(&path), Some(Some(std::process::id())));
+        assert!(
+            refused.contains(&std::process::id().to_string()),
+            "{refused}"
+        );
+        assert_eq!(
+            DataDir::holder(&path),
+            Holder::Process(Some(std::process::id()))
+        );
         drop(held);
-        assert_eq!(DataDir::holder(&path), None);
+        assert_eq!(DataDir::holder(&path), Holder::Nobody);
         DataDir::acquire(&path).unwrap();
     }
 
@@ -106,7 +125,10 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("file");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(DataDir::acquire(&path), Err(StartError::DataDir { .. })));
+        assert!(matches!(
+            DataDir::acquire(&path),
+            Err(StartError::DataDir { .. })
+        ));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 }

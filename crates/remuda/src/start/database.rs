@@ -45,9 +45,10 @@ pub(super) fn sealer(section: &StoreSection, data_dir: &Path) -> Result<Sealer, 
 /// Turns the section into what the store wants.
 pub(crate) fn store_config(section: &StoreSection, data_dir: &Path) -> StoreConfig {
     StoreConfig {
-        url: section.url.clone().unwrap_or_else(|| {
-            Secret::new(format!("sqlite:{}", data_dir.join(FILE).display()))
-        }),
+        url: section
+            .url
+            .clone()
+            .unwrap_or_else(|| Secret::new(format!("sqlite:{}", data_dir.join(FILE).display()))),
         direct_url: section.direct_url.clone(),
         max_connections: section.max_connections,
     }
@@ -98,10 +99,15 @@ mod tests {
     #[test]
     fn a_database_is_named_without_its_password() {
         let section = StoreSection {
-            url: Some(Secret::new("postgres://u:hunter2@db:6432/remuda".to_owned())),
+            url: Some(Secret::new(
+                "postgres://u:hunter2@db:6432/remuda".to_owned(),
+            )),
             ..StoreSection::default()
         };
-        assert_eq!(describe(&section, Path::new("/d")), "PostgreSQL, db:6432/remuda");
+        assert_eq!(
+            describe(&section, Path::new("/d")),
+            "PostgreSQL, db:6432/remuda"
+        );
         assert_eq!(
             describe(&StoreSection::default(), Path::new("/d")),
             "SQLite, /d/remuda.db"

@@ -40,6 +40,7 @@ pub(super) async fn adopt_local_ollama(
         stop.run_until_cancelled(look(registry, candidate, looked))
             .await;
     });
+    // The sender is dropped after the first look, which is an answer too.
     if tokio::time::timeout(FIRST_LOOK, first_look).await.is_err() {
         tracing::debug!("the local Ollama takes its time");
     }
@@ -58,10 +59,8 @@ async fn look(registry: Registry, candidate: NodeUrl, looked: oneshot::Sender<()
             }
             Err(error) => tracing::debug!(%error, "looking for a local Ollama failed"),
         }
-        if let Some(looked) = looked.take() {
-            // The start may have gone on without waiting.
-            drop(looked.send(()));
-        }
+        // Dropping the sender ends the start's wait.
+        drop(looked.take());
     }
 }
 

@@ -2,12 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use cluster::{EmbeddedNode, Loaded, ModelDetails, ModelView};
+use cluster::{EmbeddedNode, Loaded, ModelDetails, ModelView, Registry};
 use engine::{Engine, EngineConfig, ModelCard};
+use tokio_util::sync::CancellationToken;
 
 use super::banner::FoundModel;
 use crate::config::Config;
+
+/// How often the engine is asked what is in memory.
+const LOADING_CHECK: Duration = Duration::from_secs(1);
 
 /// Where model files may lie in the data directory.
 const MODELS_DIR: &str = "models";
@@ -30,6 +35,14 @@ pub(crate) fn engine_config(config: &Config, data_dir: &Path) -> EngineConfig {
         max_context: section.max_context,
         idle_unload: Some(section.idle_unload.0).filter(|idle| !idle.is_zero()),
         ..EngineConfig::default()
+    }
+}
+
+/// Tells the registry within a second when a model enters or leaves memory, until `stop`.
+pub(super) async fn follow_loading(registry: Registry, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(LOADING_CHECK);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        registry.refresh_embedded();
     }
 }
 

@@ -14,7 +14,9 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Another program listens there.
-    #[error("{address} is taken by another program: stop that one or choose another address with --listen (`remuda status` tells whether it is Remuda)")]
+    #[error(
+        "{address} is taken by another program: stop that one or choose another address with --listen (`remuda status` tells whether it is Remuda)"
+    )]
     PortTaken {
         /// The address.
         address: SocketAddr,

@@ -112,7 +112,9 @@ impl HealthProbe {
         } else {
             Component {
                 status: Wellness::Down,
-                detail: format!("{engine} does not answer; inference goes on, records wait in memory"),
+                detail: format!(
+                    "{engine} does not answer; inference goes on, records wait in memory"
+                ),
             }
         }
     }
@@ -127,7 +129,7 @@ impl HealthProbe {
                 Wellness::Degraded
             },
             detail: format!(
-                "{} keys and sessions, confirmed {} s ago",
+                "keys and sessions: {}, confirmed {} s ago",
                 snapshot.len(),
                 age.as_secs()
             ),
@@ -137,7 +139,11 @@ impl HealthProbe {
     fn fleet(&self) -> Component {
         let snapshot = self.registry.snapshot();
         let total = snapshot.nodes.len();
-        let routable = snapshot.nodes.iter().filter(|node| node.is_routable()).count();
+        let routable = snapshot
+            .nodes
+            .iter()
+            .filter(|node| node.is_routable())
+            .count();
         let ready = snapshot
             .nodes
             .iter()
@@ -150,7 +156,7 @@ impl HealthProbe {
                 _ => Wellness::Degraded,
             },
             detail: format!(
-                "{ready} of {total} nodes ready, {} models",
+                "{ready} of {total} nodes ready, models: {}",
                 snapshot.by_model.len()
             ),
         }
@@ -178,7 +184,6 @@ async fn show_health(State(probe): State<HealthProbe>) -> JsonBody<HealthBody> {
 /// Answers as long as the process lives.
 #[utoipa::path(get, path = "/health/live", operation_id = "show_live", tag = "operations",
     responses((status = 200, body = AliveBody)))]
-#[expect(clippy::unused_async, reason = "axum handlers are async functions")]
 async fn show_live() -> JsonBody<AliveBody> {
     JsonBody(AliveBody {
         status: Wellness::Ok,

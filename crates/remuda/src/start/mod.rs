@@ -31,7 +31,7 @@ use crate::config::{Config, NodeSection, Origins};
 
 pub(crate) use banner::Invitation;
 pub use banner::{Found, FoundModel, FoundNode, RefusedModel};
-pub(crate) use data_dir::DataDir;
+pub(crate) use data_dir::{DataDir, Holder};
 pub(crate) use embedded::engine_config;
 pub use error::StartError;
 pub use running::Running;
@@ -70,6 +70,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     tasks.spawn(identity.clone().reconcile(stop.clone()));
+    tasks.spawn(embedded::follow_loading(registry.clone(), stop.clone()));
     registry.start_probes(stop.clone());
     discovery::adopt_local_ollama(&config.discovery, addr, &registry, &tasks, &stop).await;
 
@@ -222,7 +223,10 @@ fn found(
             .filter(|node| node.source != NodeSource::Embedded)
             .map(|node| FoundNode {
                 name: node.name.to_string(),
-                url: node.url.as_ref().map_or(String::new(), |url| url.as_str().to_owned()),
+                url: node
+                    .url
+                    .as_ref()
+                    .map_or(String::new(), |url| url.as_str().to_owned()),
                 source: node.source.as_str().to_owned(),
             })
             .collect(),

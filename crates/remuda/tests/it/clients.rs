@@ -11,7 +11,7 @@ fn signed_in() -> (Home, Server) {
     let home = Home::new();
     let mut up = home.up();
     up.env("REMUDA_ADMIN_PASSWORD", "correct horse battery");
-    let server = home.start_with(up);
+    let server = Server::start(up);
     let password = home.write("password", "correct horse battery\n");
     succeed(
         home.remuda(["login", "--password-stdin", "--server", server.url()])
@@ -24,21 +24,44 @@ fn signed_in() -> (Home, Server) {
 fn keys_are_made_shown_once_and_revoked() {
     let (home, server) = signed_in();
     let url = server.url();
-    let made = succeed(&mut home.remuda(["--server", url, "key", "create", "ci", "--model", "phi*", "--expires", "90d"]));
-    assert!(made.starts_with("rmd_") && made.lines().count() == 1, "{made}");
-    let me = json(home.remuda(["--server", url, "whoami"]).env("REMUDA_API_KEY", made.trim()));
+    let made = succeed(&mut home.remuda([
+        "--server",
+        url,
+        "key",
+        "create",
+        "ci",
+        "--model",
+        "phi*",
+        "--expires",
+        "90d",
+    ]));
+    assert!(
+        made.starts_with("rmd_") && made.lines().count() == 1,
+        "{made}"
+    );
+    let me = json(
+        home.remuda(["--server", url, "whoami"])
+            .env("REMUDA_API_KEY", made.trim()),
+    );
     assert_eq!(me["name"], "ci");
     assert_eq!(me["models"], serde_json::json!(["phi*"]));
     let table = succeed(&mut home.remuda(["--server", url, "key", "list"]));
-    assert!(table.contains("active") && table.contains("phi*"), "{table}");
+    assert!(
+        table.contains("active") && table.contains("phi*"),
+        "{table}"
+    );
     assert!(!table.contains(made.trim()), "{table}");
     succeed(&mut home.remuda(["--server", url, "key", "revoke", "ci"]));
     let line = one_line_refusal(
-        home.remuda(["--server", url, "whoami"]).env("REMUDA_API_KEY", made.trim()),
+        home.remuda(["--server", url, "whoami"])
+            .env("REMUDA_API_KEY", made.trim()),
         1,
     );
     assert!(line.contains("not valid"), "{line}");
-    let line = one_line_refusal(&mut home.remuda(["--server", url, "key", "revoke", "ci"]), 1);
+    let line = one_line_refusal(
+        &mut home.remuda(["--server", url, "key", "revoke", "ci"]),
+        1,
+    );
     assert!(line.contains("there is no key \"ci\""), "{line}");
 }
 
@@ -46,7 +69,16 @@ fn keys_are_made_shown_once_and_revoked() {
 fn nodes_are_added_drained_and_removed() {
     let (home, server) = signed_in();
     let url = server.url();
-    let added = succeed(&mut home.remuda(["--server", url, "node", "add", "gpu1", "http://127.0.0.1:9", "--tag", "fast"]));
+    let added = succeed(&mut home.remuda([
+        "--server",
+        url,
+        "node",
+        "add",
+        "gpu1",
+        "http://127.0.0.1:9",
+        "--tag",
+        "fast",
+    ]));
     assert!(added.contains("Added gpu1."), "{added}");
     let listed = json(&mut home.remuda(["--server", url, "node", "list"]));
     let gpu1 = find(&listed, "gpu1");
@@ -56,7 +88,10 @@ fn nodes_are_added_drained_and_removed() {
     assert!(shown.contains("draining"), "{shown}");
     succeed(&mut home.remuda(["--server", url, "node", "undrain", "gpu1"]));
     succeed(&mut home.remuda(["--server", url, "node", "remove", "gpu1"]));
-    let line = one_line_refusal(&mut home.remuda(["--server", url, "node", "show", "gpu1"]), 1);
+    let line = one_line_refusal(
+        &mut home.remuda(["--server", url, "node", "show", "gpu1"]),
+        1,
+    );
     assert!(line.contains("gpu1"), "{line}");
 }
 
@@ -65,10 +100,7 @@ fn managing_needs_an_administrator_and_says_how_to_become_one() {
     let home = Home::new();
     let server = home.start();
     for arguments in [["node", "list"], ["key", "list"]] {
-        let line = one_line_refusal(
-            home.remuda(arguments).args(["--server", server.url()]),
-            1,
-        );
+        let line = one_line_refusal(home.remuda(arguments).args(["--server", server.url()]), 1);
         assert!(line.contains("remuda login"), "{line}");
     }
 }
@@ -80,7 +112,15 @@ fn a_question_is_answered_listed_and_explained() {
     let models = json(&mut home.remuda(["--server", url, "models"]));
     let model = models["models"][0]["name"].as_str().unwrap().to_owned();
     let answer = succeed(&mut home.remuda([
-        "--server", url, "run", &model, "What is Remuda?", "--temperature", "0", "--max-tokens", "16",
+        "--server",
+        url,
+        "run",
+        &model,
+        "What is Remuda?",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "16",
     ]));
     assert!(!answer.trim().is_empty());
     let record = wait_for_record(&home, url);
@@ -89,7 +129,15 @@ fn a_question_is_answered_listed_and_explained() {
     let story = succeed(&mut home.remuda(["--server", url, "why", record["id"].as_str().unwrap()]));
     assert!(story.contains("Sent to embedded"), "{story}");
     assert!(story.contains("Ended ok with status 200"), "{story}");
-    let table = succeed(&mut home.remuda(["--server", url, "requests", "--outcome", "ok", "--since", "1h"]));
+    let table = succeed(&mut home.remuda([
+        "--server",
+        url,
+        "requests",
+        "--outcome",
+        "ok",
+        "--since",
+        "1h",
+    ]));
     assert!(table.contains(record["id"].as_str().unwrap()), "{table}");
 }
 
@@ -97,7 +145,10 @@ fn a_question_is_answered_listed_and_explained() {
 fn an_unknown_model_is_one_clear_line() {
     let home = Home::new();
     let server = home.start();
-    let line = one_line_refusal(&mut home.remuda(["--server", server.url(), "run", "no-such-model", "hello"]), 1);
+    let line = one_line_refusal(
+        &mut home.remuda(["--server", server.url(), "run", "no-such-model", "hello"]),
+        1,
+    );
     assert!(line.contains("no-such-model"), "{line}");
 }
 
@@ -126,7 +177,10 @@ fn a_conversation_goes_on_over_several_turns() {
     );
     assert!(output.status.success(), "{remarks}");
     assert!(said.lines().count() >= 2, "{said}{remarks}");
-    assert!(remarks.contains("There is no command /nonsense"), "{remarks}");
+    assert!(
+        remarks.contains("There is no command /nonsense"),
+        "{remarks}"
+    );
 }
 
 #[test]
@@ -161,7 +215,11 @@ fn doctor_names_what_is_broken_and_exits_with_1() {
     let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(verdict(&findings, "data directory"), "broken");
     assert!(
-        findings.as_array().unwrap().iter().any(|one| one["check"] == "model" && one["verdict"] == "broken"),
+        findings
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["check"] == "model" && one["verdict"] == "broken"),
         "{findings}"
     );
 }

@@ -3,8 +3,28 @@
 use crate::harness::{Home, one_line_refusal, succeed};
 
 const COMMANDS: [&str; 22] = [
-    "up", "setup", "login", "logout", "whoami", "key", "node", "models", "show", "ps", "pull", "rm", "cp", "run",
-    "chat", "requests", "why", "status", "doctor", "completions", "man", "help",
+    "up",
+    "setup",
+    "login",
+    "logout",
+    "whoami",
+    "key",
+    "node",
+    "models",
+    "show",
+    "ps",
+    "pull",
+    "rm",
+    "cp",
+    "run",
+    "chat",
+    "requests",
+    "why",
+    "status",
+    "doctor",
+    "completions",
+    "man",
+    "help",
 ];
 
 #[test]
@@ -12,7 +32,8 @@ fn help_lists_every_command_with_examples() {
     let help = succeed(&mut Home::new().remuda(["--help"]));
     for command in COMMANDS {
         assert!(
-            help.lines().any(|line| line.trim_start().starts_with(command)),
+            help.lines()
+                .any(|line| line.trim_start().starts_with(command)),
             "{command} is missing:\n{help}"
         );
     }
@@ -50,6 +71,11 @@ fn wrong_usage_exits_with_2() {
         let output = home.remuda(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
     }
+    let line = one_line_refusal(&mut home.remuda(["up", "--listen", "here"]), 2);
+    assert!(
+        line.contains("--listen") && line.contains("127.0.0.1:11440"),
+        "{line}"
+    );
     let line = one_line_refusal(&mut home.remuda(["run", "some-model"]), 2);
     assert!(line.contains("no question"), "{line}");
     let line = one_line_refusal(&mut home.remuda(["requests", "--since", "yesterday"]), 2);
@@ -67,7 +93,10 @@ fn without_a_server_every_client_command_says_how_to_start_one() {
         ["requests", "--server", "127.0.0.1:1"],
     ] {
         let line = one_line_refusal(&mut home.remuda(arguments), 1);
-        assert!(line.contains("cannot reach Remuda at http://127.0.0.1:1"), "{line}");
+        assert!(
+            line.contains("cannot reach Remuda at http://127.0.0.1:1"),
+            "{line}"
+        );
         assert!(line.contains("remuda up"), "{line}");
     }
 }

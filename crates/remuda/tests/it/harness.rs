@@ -65,11 +65,13 @@ impl Home {
 
     /// Starts a server and waits until it is ready.
     pub(crate) fn start(&self) -> Server {
-        self.start_with(self.up())
+        Server::start(self.up())
     }
+}
 
+impl Server {
     /// Starts a server with a changed command and waits until it is ready.
-    pub(crate) fn start_with(&self, mut command: Command) -> Server {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .arg("--json")
             .stdout(Stdio::piped())
@@ -79,15 +81,14 @@ impl Home {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        Server {
-            announcement: serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line:?}")),
+        Self {
+            announcement: serde_json::from_str(&line)
+                .unwrap_or_else(|_| panic!("not ready: {line:?}")),
             child,
             stdout,
         }
     }
-}
 
-impl Server {
     pub(crate) fn url(&self) -> &str {
         self.announcement["url"].as_str().unwrap()
     }

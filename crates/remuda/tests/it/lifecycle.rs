@@ -4,12 +4,17 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Home, json, send_signal, succeed};
+use crate::harness::{Home, Server, json, send_signal, succeed};
 
 #[test]
 fn the_banner_says_what_was_found_and_its_curl_line_works() {
     let home = Home::new();
-    let mut child = home.up().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = home
+        .up()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let lines: Vec<String> = BufReader::new(child.stdout.take().unwrap())
         .lines()
         .map(Result::unwrap)
@@ -17,11 +22,20 @@ fn the_banner_says_what_was_found_and_its_curl_line_works() {
         .collect();
     let banner = lines.join("\n");
     assert!(banner.contains("listens on http://127.0.0.1:"), "{banner}");
-    assert!(banner.contains(&home.data().display().to_string()), "{banner}");
+    assert!(
+        banner.contains(&home.data().display().to_string()),
+        "{banner}"
+    );
     assert!(banner.contains("keys      not needed"), "{banner}");
-    assert!(banner.contains("login --server http://127.0.0.1:"), "{banner}");
+    assert!(
+        banner.contains("login --server http://127.0.0.1:"),
+        "{banner}"
+    );
     assert!(banner.contains("--setup-token rmt_"), "{banner}");
-    let curl = lines.iter().find(|line| line.trim_start().starts_with("curl ")).unwrap();
+    let curl = lines
+        .iter()
+        .find(|line| line.trim_start().starts_with("curl "))
+        .unwrap();
     let answer = succeed(Command::new("sh").args(["-c", &curl.replace("curl ", "curl -sS ")]));
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     assert!(answer.get("error").is_none(), "{answer}");
@@ -36,8 +50,15 @@ fn a_second_start_finds_everything_again() {
     let token = first.setup_token().unwrap().to_owned();
     let url = first.url().to_owned();
     succeed(
-        home.remuda(["--server", &url, "setup", "--token", &token, "--password-stdin"])
-            .stdin(password_file(&home)),
+        home.remuda([
+            "--server",
+            &url,
+            "setup",
+            "--token",
+            &token,
+            "--password-stdin",
+        ])
+        .stdin(password_file(&home)),
     );
     let key = json(&mut home.remuda(["--server", &url, "key", "create", "laptop", "--admin"]));
     assert_eq!(first.stop("TERM"), Some(0));
@@ -70,7 +91,7 @@ fn an_administrator_can_be_given_by_the_environment() {
     let home = Home::new();
     let mut up = home.up();
     up.env("REMUDA_ADMIN_PASSWORD", "correct horse battery");
-    let server = home.start_with(up);
+    let server = Server::start(up);
     assert_eq!(server.setup_token(), None);
     succeed(
         home.remuda(["--server", server.url(), "login", "--password-stdin"])
@@ -87,7 +108,7 @@ fn a_refused_model_file_is_told_with_its_reason_and_the_rest_goes_on() {
     let broken = home.write("broken.gguf", "not a model");
     let mut up = home.up();
     up.arg("--model").arg(&broken);
-    let server = home.start_with(up);
+    let server = Server::start(up);
     let refused = &server.announcement["found"]["refused"];
     assert_eq!(refused.as_array().unwrap().len(), 1, "{refused}");
     assert!(!refused[0]["reason"].as_str().unwrap().is_empty());

@@ -23,7 +23,10 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_one() {
 fn a_file_that_cannot_be_read_or_parsed_is_named() {
     let home = Home::new();
     let line = one_line_refusal(home.up().args(["--config", "/nowhere/remuda.toml"]), 2);
-    assert!(line.contains("/nowhere/remuda.toml") && line.contains("--config"), "{line}");
+    assert!(
+        line.contains("/nowhere/remuda.toml") && line.contains("--config"),
+        "{line}"
+    );
     let file = home.write("broken.toml", "[server\n");
     let line = one_line_refusal(home.up().arg("--config").arg(&file), 2);
     assert!(line.contains("broken.toml:1:8: not valid TOML"), "{line}");
@@ -36,7 +39,10 @@ fn a_bad_value_in_the_environment_is_named() {
     let line = one_line_refusal(home.up().env("REMUDA_SERVER__WORKERS", "several"), 2);
     assert!(line.contains("REMUDA_SERVER__WORKERS"), "{line}");
     let line = one_line_refusal(home.up().env("REMUDA_STORE__URL", "mysql://x"), 2);
-    assert!(line.contains("REMUDA_STORE__URL") && line.contains("postgres://"), "{line}");
+    assert!(
+        line.contains("REMUDA_STORE__URL") && line.contains("postgres://"),
+        "{line}"
+    );
     assert_absent(&home.data());
 }
 
@@ -46,10 +52,14 @@ fn a_taken_port_is_refused_before_anything_is_written() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let line = one_line_refusal(
-        home.remuda(["up", "--listen", &address, "--data"]).arg(home.data()),
+        home.remuda(["up", "--listen", &address, "--data"])
+            .arg(home.data()),
         2,
     );
-    assert!(line.contains(&address) && line.contains("--listen"), "{line}");
+    assert!(
+        line.contains(&address) && line.contains("--listen"),
+        "{line}"
+    );
     assert_absent(&home.data());
 }
 
@@ -59,7 +69,10 @@ fn a_data_directory_in_use_is_refused_and_its_holder_named() {
     let server = home.start();
     let line = one_line_refusal(&mut home.up(), 2);
     assert!(line.contains(&home.data().display().to_string()), "{line}");
-    assert!(line.contains(&format!("process {}", server.pid())), "{line}");
+    assert!(
+        line.contains(&format!("process {}", server.pid())),
+        "{line}"
+    );
     assert!(line.contains("--data"), "{line}");
     assert_eq!(server.stop("TERM"), Some(0));
 }
@@ -77,7 +90,10 @@ fn a_data_directory_that_is_a_file_is_refused_and_kept() {
 fn a_database_out_of_reach_is_refused() {
     let home = Home::new();
     let line = one_line_refusal(
-        home.up().env("REMUDA_STORE__URL", "postgres://remuda:hunter2@127.0.0.1:1/remuda"),
+        home.up().env(
+            "REMUDA_STORE__URL",
+            "postgres://remuda:hunter2@127.0.0.1:1/remuda",
+        ),
         2,
     );
     assert!(line.contains("PostgreSQL, 127.0.0.1:1/remuda"), "{line}");
@@ -99,7 +115,10 @@ fn a_file_that_is_no_database_is_refused_and_kept() {
 fn a_database_of_a_newer_version_is_refused() {
     let home = Home::new();
     assert_eq!(home.start().stop("TERM"), Some(0));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let config = store::StoreConfig::new(format!("sqlite:{}", home.path("data/remuda.db").display()));
         let db = store::Db::open(&config).await.unwrap();
@@ -114,5 +133,8 @@ fn a_database_of_a_newer_version_is_refused() {
         db.close().await;
     });
     let line = one_line_refusal(&mut home.up(), 2);
-    assert!(line.contains("version 9999") && line.contains("newer build"), "{line}");
+    assert!(
+        line.contains("version 9999") && line.contains("newer build"),
+        "{line}"
+    );
 }

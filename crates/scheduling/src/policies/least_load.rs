@@ -34,11 +34,22 @@ impl RoutingPolicy for LeastLoad {
         let Some((first, second)) = draw_two(call.random, eligible) else {
             return decision;
         };
-        let (Some(first), Some(second)) = (decision.nth_eligible(first), decision.nth_eligible(second)) else {
+        let (Some(first), Some(second)) =
+            (decision.nth_eligible(first), decision.nth_eligible(second))
+        else {
             return decision;
         };
-        let score = |index: usize| decision.scored.get(index).map_or(f32::NEG_INFINITY, |s| s.score);
-        let better = if score(second) > score(first) { second } else { first };
+        let score = |index: usize| {
+            decision
+                .scored
+                .get(index)
+                .map_or(f32::NEG_INFINITY, |s| s.score)
+        };
+        let better = if score(second) > score(first) {
+            second
+        } else {
+            first
+        };
         let why = (eligible > 1).then_some(Reason::BetterOfTwo);
         decision.choose(better, why);
         decision

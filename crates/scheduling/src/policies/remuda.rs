@@ -23,7 +23,7 @@ impl RoutingPolicy for Remuda {
     fn choose(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Decision {
         let assumed = Assumed::best_of(candidates);
         let mut decision = Decision::scoring(call, candidates, |candidate, reasons| {
-            score(call, candidate, &assumed, reasons)
+            score(call, candidate, assumed, reasons)
         });
         let best = decision
             .scored
@@ -35,8 +35,14 @@ impl RoutingPolicy for Remuda {
         }
         if (call.random >> 32).is_multiple_of(EXPLORE_EVERY) {
             let reasonable = |decision: &Decision, index: usize| {
-                let loaded = candidates.get(index).is_some_and(|c| c.residency != Residency::OnDisk);
-                loaded && decision.scored.get(index).is_some_and(|s| s.score >= best * EXPLORE_WITHIN)
+                let loaded = candidates
+                    .get(index)
+                    .is_some_and(|c| c.residency != Residency::OnDisk);
+                loaded
+                    && decision
+                        .scored
+                        .get(index)
+                        .is_some_and(|s| s.score >= best * EXPLORE_WITHIN)
             };
             if let Some((index, equals)) = draw(&decision, call.random, reasonable)
                 && equals > 1
@@ -63,7 +69,12 @@ impl RoutingPolicy for Remuda {
     }
 }
 
-fn score(call: &Call<'_>, candidate: &Candidate<'_>, assumed: &Assumed, reasons: &mut Reasons) -> f32 {
+fn score(
+    call: &Call<'_>,
+    candidate: &Candidate<'_>,
+    assumed: Assumed,
+    reasons: &mut Reasons,
+) -> f32 {
     if matches!(candidate.breaker, crate::BreakerVerdict::Probe) {
         reasons.push(Reason::BreakerProbe);
     }
@@ -80,7 +91,11 @@ fn score(call: &Call<'_>, candidate: &Candidate<'_>, assumed: &Assumed, reasons:
 }
 
 /// Draws one of the candidates that satisfy `fits`; returns it with how many there were.
-fn draw(decision: &Decision, random: u64, fits: impl Fn(&Decision, usize) -> bool) -> Option<(usize, u32)> {
+fn draw(
+    decision: &Decision,
+    random: u64,
+    fits: impl Fn(&Decision, usize) -> bool,
+) -> Option<(usize, u32)> {
     let fitting = || {
         decision
             .scored

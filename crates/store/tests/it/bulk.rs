@@ -80,7 +80,10 @@ async fn many_rows_of_every_type_arrive(store: TestStore) {
     assert_eq!(insert(&db, &ROWS, &rows).await.unwrap(), 1201);
 
     let mut tx = db.read().await.unwrap();
-    let rows = tx.fetch_all("SELECT i, f, t, b, j, y FROM b ORDER BY i", ()).await.unwrap();
+    let rows = tx
+        .fetch_all("SELECT i, f, t, b, j, y FROM b ORDER BY i", ())
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(rows.len(), 1201);
     assert_eq!(rows[1200].get::<Option<f64>>("f").unwrap(), None);
@@ -89,7 +92,10 @@ async fn many_rows_of_every_type_arrive(store: TestStore) {
     assert_eq!(rows[1200].get::<Option<Vec<u8>>>("y").unwrap(), None);
     let odd = &rows[1199];
     assert!((odd.get::<f64>("f").unwrap() - 2.0).abs() < f64::EPSILON);
-    assert_eq!(odd.get::<String>("t").unwrap(), "it's \"quoted\" \\ {1,2}\nü\u{fffd}");
+    assert_eq!(
+        odd.get::<String>("t").unwrap(),
+        "it's \"quoted\" \\ {1,2}\nü\u{fffd}"
+    );
     assert!(odd.get::<bool>("b").unwrap());
     assert_eq!(
         odd.get::<Json<serde_json::Value>>("j").unwrap().0,
@@ -101,7 +107,10 @@ async fn many_rows_of_every_type_arrive(store: TestStore) {
 async fn a_batch_can_be_sent_again(store: TestStore) {
     let db = table(&store).await;
     assert_eq!(insert(&db, &ROWS, &[row(1), row(2)]).await.unwrap(), 2);
-    assert_eq!(insert(&db, &ROWS, &[row(1), row(2), row(3)]).await.unwrap(), 1);
+    assert_eq!(
+        insert(&db, &ROWS, &[row(1), row(2), row(3)]).await.unwrap(),
+        1
+    );
 }
 
 async fn a_repeated_row_fails_the_whole_insert_unless_allowed(store: TestStore) {
@@ -112,7 +121,10 @@ async fn a_repeated_row_fails_the_whole_insert_unless_allowed(store: TestStore) 
     };
     insert(&db, &strict, &[row(1)]).await.unwrap();
     let error = insert(&db, &strict, &[row(2), row(1)]).await.unwrap_err();
-    assert!(matches!(error, store::StoreError::Conflict { .. }), "{error:?}");
+    assert!(
+        matches!(error, store::StoreError::Conflict { .. }),
+        "{error:?}"
+    );
     assert_eq!(insert(&db, &strict, &[row(2)]).await.unwrap(), 1);
 }
 

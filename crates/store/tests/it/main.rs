@@ -1,5 +1,11 @@
 //! Conformance: what holds on one engine holds on the other, and through a pooler. One module per promise.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod bulk;
 mod concurrency;
 mod migrations;

@@ -14,7 +14,10 @@ store::on_every_engine! {
 async fn a_second_run_changes_nothing(store: TestStore) {
     let db = store.open().await;
     let first = db.migrate().await.unwrap();
-    assert_eq!(first.steps, ["0001_identity", "0002_nodes", "0003_requests"]);
+    assert_eq!(
+        first.steps,
+        ["0001_identity", "0002_nodes", "0003_requests"]
+    );
     let second = db.migrate().await.unwrap();
     assert_eq!(second.version, first.version);
     assert!(second.steps.is_empty());
@@ -44,7 +47,16 @@ async fn a_newer_database_is_refused_and_says_what_to_do(store: TestStore) {
     .unwrap();
     tx.commit().await.unwrap();
     let error = db.migrate().await.unwrap_err();
-    assert!(matches!(error, MigrateError::Newer { database: 9000, build: 3 }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            MigrateError::Newer {
+                database: 9000,
+                build: 3
+            }
+        ),
+        "{error:?}"
+    );
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.public_message().contains("start the newer build"));
 }
@@ -52,10 +64,16 @@ async fn a_newer_database_is_refused_and_says_what_to_do(store: TestStore) {
 async fn a_changed_step_is_refused(store: TestStore) {
     let db = store.migrated().await;
     let mut tx = db.write().await.unwrap();
-    tx.execute("UPDATE _migrations SET checksum = 'x' WHERE version = 2", ())
-        .await
-        .unwrap();
+    tx.execute(
+        "UPDATE _migrations SET checksum = 'x' WHERE version = 2",
+        (),
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     let error = db.migrate().await.unwrap_err();
-    assert!(matches!(error, MigrateError::Changed { name: "0002_nodes" }), "{error:?}");
+    assert!(
+        matches!(error, MigrateError::Changed { name: "0002_nodes" }),
+        "{error:?}"
+    );
 }

@@ -44,7 +44,10 @@ async fn a_server_that_is_not_there_is_unavailable() {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let config = StoreConfig::new(format!("postgres://nobody@127.0.0.1:{port}/none"));
-    assert!(matches!(Db::open(&config).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(
+        Db::open(&config).await,
+        Err(StoreError::Unavailable(_))
+    ));
 }
 
 #[tokio::test]

@@ -57,7 +57,10 @@ const POSTGRES_INDEXES: &str = "
     WHERE s.nspname = 'public' AND NOT x.indisprimary";
 
 fn text(row: &Row, columns: &[&str]) -> String {
-    let values: Vec<String> = columns.iter().map(|column| row.get(column).unwrap()).collect();
+    let values: Vec<String> = columns
+        .iter()
+        .map(|column| row.get(column).unwrap())
+        .collect();
     values.join(" ")
 }
 

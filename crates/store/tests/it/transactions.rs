@@ -16,8 +16,11 @@ store::on_every_engine! {
 
 async fn set(db: &Db, key: &str, value: &str) -> Result<(), StoreError> {
     let mut tx = db.write().await?;
-    tx.execute("INSERT INTO settings (key, value) VALUES ($1, $2)", params![key, value])
-        .await?;
+    tx.execute(
+        "INSERT INTO settings (key, value) VALUES ($1, $2)",
+        params![key, value],
+    )
+    .await?;
     tx.commit().await
 }
 
@@ -59,7 +62,10 @@ async fn a_failed_statement_undoes_the_transaction_and_spares_the_pool(store: Te
         tx.execute("INSERT INTO settings (key, value) VALUES ('k', 'v')", ())
             .await
             .unwrap();
-        let error = tx.execute("INSERT INTO nowhere (x) VALUES (1)", ()).await.unwrap_err();
+        let error = tx
+            .execute("INSERT INTO nowhere (x) VALUES (1)", ())
+            .await
+            .unwrap_err();
         assert!(matches!(error, StoreError::Backend(_)), "{error:?}");
     }
     assert_eq!(count(&db).await, 0);
@@ -95,9 +101,21 @@ async fn a_reader_sees_one_state_throughout(store: TestStore) {
     let db = store.migrated().await;
     let mut reader = db.read().await.unwrap();
     let select = "SELECT CAST(count(*) AS BIGINT) AS n FROM settings";
-    let before: i64 = reader.fetch_optional(select, ()).await.unwrap().unwrap().get("n").unwrap();
+    let before: i64 = reader
+        .fetch_optional(select, ())
+        .await
+        .unwrap()
+        .unwrap()
+        .get("n")
+        .unwrap();
     set(&db, "k", "v").await.unwrap();
-    let after: i64 = reader.fetch_optional(select, ()).await.unwrap().unwrap().get("n").unwrap();
+    let after: i64 = reader
+        .fetch_optional(select, ())
+        .await
+        .unwrap()
+        .unwrap()
+        .get("n")
+        .unwrap();
     assert_eq!((before, after), (0, 0));
     reader.commit().await.unwrap();
     assert_eq!(count(&db).await, 1);

@@ -31,12 +31,19 @@ async fn table(store: &TestStore) -> Db {
 
 async fn stored(db: &Db, values: store::Params) -> Row {
     let mut tx = db.write().await.unwrap();
-    tx.execute("INSERT INTO v (i, f, t, b, j, y) VALUES ($1, $2, $3, $4, $5, $6)", values)
-        .await
-        .unwrap();
+    tx.execute(
+        "INSERT INTO v (i, f, t, b, j, y) VALUES ($1, $2, $3, $4, $5, $6)",
+        values,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     let mut tx = db.read().await.unwrap();
-    let row = tx.fetch_optional("SELECT i, f, t, b, j, y FROM v", ()).await.unwrap().unwrap();
+    let row = tx
+        .fetch_optional("SELECT i, f, t, b, j, y FROM v", ())
+        .await
+        .unwrap()
+        .unwrap();
     tx.commit().await.unwrap();
     row
 }
@@ -47,7 +54,14 @@ async fn every_type_survives(store: TestStore) {
     let id = NodeId::generate(Timestamp::from_micros(1_000_000));
     let row = stored(
         &db,
-        params![Timestamp::from_micros(i64::MAX), 0.1, id, true, document.clone(), vec![0_u8, 255]],
+        params![
+            Timestamp::from_micros(i64::MAX),
+            0.1,
+            id,
+            true,
+            document.clone(),
+            vec![0_u8, 255]
+        ],
     )
     .await;
     assert_eq!(row.get::<Timestamp>("i").unwrap().as_micros(), i64::MAX);
@@ -96,7 +110,11 @@ async fn text_with_nul_is_stored_with_a_replacement(store: TestStore) {
 
 async fn a_value_of_another_type_is_corrupt(store: TestStore) {
     let db = table(&store).await;
-    let row = stored(&db, params![-1, 1.0, "no id", false, json!([1]), vec![0_u8]]).await;
+    let row = stored(
+        &db,
+        params![-1, 1.0, "no id", false, json!([1]), vec![0_u8]],
+    )
+    .await;
     let column = |result: Result<(), StoreError>| match result {
         Err(StoreError::Corrupt { column, .. }) => column,
         other => panic!("expected a corrupt value, got {other:?}"),
@@ -109,7 +127,18 @@ async fn a_value_of_another_type_is_corrupt(store: TestStore) {
 
 async fn json_is_reachable_by_one_sql_text(store: TestStore) {
     let db = table(&store).await;
-    stored(&db, params![1, 1.0, "x", false, json!({"n": 7, "s": "seven"}), vec![0_u8]]).await;
+    stored(
+        &db,
+        params![
+            1,
+            1.0,
+            "x",
+            false,
+            json!({"n": 7, "s": "seven"}),
+            vec![0_u8]
+        ],
+    )
+    .await;
     let mut tx = db.read().await.unwrap();
     let row = tx
         .fetch_optional(

@@ -163,7 +163,7 @@ impl ScriptedUpstream {
         edit(&mut self.node.script.lock());
     }
 
-    /// Lets the next inference request that has no fault of its own go wrong; repeated calls queue up.
+    /// Lets the next inference request go wrong, whoever sends it: a one-token health check counts. Repeated calls queue up.
     pub fn fail_next(&self, fault: Fault) {
         self.node.next_faults.lock().push_back(fault);
     }

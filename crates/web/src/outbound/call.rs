@@ -52,7 +52,7 @@ impl Call {
             invalid: None,
             head_timeout: Duration::from_secs(30),
             idle_timeout: None,
-            total_timeout: Some(Duration::from_secs(60)),
+            total_timeout: Some(Duration::from_mins(1)),
         }
     }
 

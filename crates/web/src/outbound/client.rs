@@ -69,7 +69,7 @@ impl Client {
                 connect_timeout: config.connect_timeout,
             });
         let pool = legacy::Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_mins(1))
             .pool_max_idle_per_host(config.max_idle_per_host)
             .pool_timer(TokioTimer::new())
             .http1_max_buf_size(64 * 1024)

@@ -80,7 +80,9 @@ impl OutboundError {
     /// Tells whether no byte of the request can have reached the server, so that repeating it is always safe.
     pub fn is_before_send(&self) -> bool {
         match self {
-            Self::Request { .. } | Self::Refused { .. } | Self::Connect { .. } | Self::Tls(_) => true,
+            Self::Request { .. } | Self::Refused { .. } | Self::Connect { .. } | Self::Tls(_) => {
+                true
+            }
             Self::Timeout { wait, .. } => *wait == "connect",
             Self::Broken { .. } | Self::TooLarge { .. } | Self::Json { .. } => false,
         }
@@ -115,9 +117,15 @@ impl OutboundError {
         }
         let target = target.to_owned();
         if error.is_connect() {
-            Self::Connect { target, reason: deepest }
+            Self::Connect {
+                target,
+                reason: deepest,
+            }
         } else {
-            Self::Broken { target, reason: deepest }
+            Self::Broken {
+                target,
+                reason: deepest,
+            }
         }
     }
 }

@@ -51,15 +51,16 @@ fn unwrapped(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else {
         return address;
     };
-    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let segments = v6.segments();
     let embedded = |high: u16, low: u16| {
-        let ([p, q], [r, s]) = (high.to_be_bytes(), low.to_be_bytes());
-        IpAddr::V4(Ipv4Addr::new(p, q, r, s))
+        IpAddr::V4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
     };
-    match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => embedded(g, h),
-        [0, 0, 0, 0, 0, 0] if g != 0 => embedded(g, h),
-        [0x2002, high, low, ..] => embedded(high, low),
+    match segments {
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => embedded(high, low),
+        // The deprecated "compatible" form; `::` and `::1` are addresses of their own.
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => embedded(high, low),
         _ => address,
     }
 }
@@ -130,8 +131,16 @@ mod tests {
             "fd00:ec2::254",
             "100.100.100.200",
         ] {
-            assert_eq!(check(Reach::Nodes, address), Err(Refusal::Metadata), "{address}");
-            assert_eq!(check(Reach::Public, address), Err(Refusal::Metadata), "{address}");
+            assert_eq!(
+                check(Reach::Nodes, address),
+                Err(Refusal::Metadata),
+                "{address}"
+            );
+            assert_eq!(
+                check(Reach::Public, address),
+                Err(Refusal::Metadata),
+                "{address}"
+            );
         }
     }
 
@@ -148,7 +157,11 @@ mod tests {
             "::ffff:10.0.0.1",
         ] {
             assert_eq!(check(Reach::Nodes, address), Ok(()), "{address}");
-            assert_eq!(check(Reach::Public, address), Err(Refusal::Private), "{address}");
+            assert_eq!(
+                check(Reach::Public, address),
+                Err(Refusal::Private),
+                "{address}"
+            );
         }
     }
 
@@ -157,8 +170,19 @@ mod tests {
         for address in ["1.1.1.1", "2606:4700::1111"] {
             assert_eq!(check(Reach::Public, address), Ok(()), "{address}");
         }
-        for address in ["0.0.0.0", "::", "224.0.0.1", "255.255.255.255", "ff02::1", "0.1.2.3"] {
-            assert_eq!(check(Reach::Nodes, address), Err(Refusal::NotUnicast), "{address}");
+        for address in [
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "255.255.255.255",
+            "ff02::1",
+            "0.1.2.3",
+        ] {
+            assert_eq!(
+                check(Reach::Nodes, address),
+                Err(Refusal::NotUnicast),
+                "{address}"
+            );
         }
     }
 }

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::canonical::{ChatRequest, Generation, Message, Part, Request, Role, Tool, ToolCall, ToolChoice};
+use crate::canonical::{
+    ChatRequest, Generation, Message, Part, Request, Role, Tool, ToolCall, ToolChoice,
+};
 use crate::error::ApiError;
 use crate::json::{Json, body_object, field};
 use crate::openai::read_request::{WireSchema, choice_word, image_part, named_format, read_shared};
@@ -33,7 +35,9 @@ pub(crate) fn read_request(body: &[u8]) -> Result<Request, ApiError> {
                 chat.tools = wire.into_iter().map(tool).collect::<Result<_, _>>()?;
             }
             "tool_choice" => chat.tool_choice = Some(tool_choice(raw)?),
-            "parallel_tool_calls" => chat.parallel_tool_calls = Some(field("parallel_tool_calls", raw)?),
+            "parallel_tool_calls" => {
+                chat.parallel_tool_calls = Some(field("parallel_tool_calls", raw)?);
+            }
             "text" => text_settings(raw, &mut chat.generation)?,
             "top_logprobs" if raw.get() == "0" => {}
             name => read_shared(name, raw, &mut chat.generation)?,
@@ -43,10 +47,14 @@ pub(crate) fn read_request(body: &[u8]) -> Result<Request, ApiError> {
         return Err(ApiError::model_missing(OPERATION));
     }
     if chat.messages.is_empty() {
-        return Err(ApiError::invalid_field("input", "you must provide an input"));
+        return Err(ApiError::invalid_field(
+            "input",
+            "you must provide an input",
+        ));
     }
     if let Some(instructions) = instructions.filter(|text| !text.is_empty()) {
-        chat.messages.insert(0, Message::text(Role::System, instructions));
+        chat.messages
+            .insert(0, Message::text(Role::System, instructions));
     }
     Ok(Request::Chat(Box::new(chat)))
 }
@@ -71,8 +79,20 @@ fn text_settings(raw: &RawValue, generation: &mut Generation) -> Result<(), ApiE
     if let Some(verbosity) = text.verbosity {
         generation.extensions.push("verbosity", verbosity);
     }
-    if let Some(TextFormat { r#type, name, description, schema, strict }) = text.format {
-        let wire = WireSchema { name, description, schema, strict };
+    if let Some(TextFormat {
+        r#type,
+        name,
+        description,
+        schema,
+        strict,
+    }) = text.format
+    {
+        let wire = WireSchema {
+            name,
+            description,
+            schema,
+            strict,
+        };
         generation.format = named_format(&r#type, Some(wire), "text.format")?;
     }
     Ok(())
@@ -96,7 +116,10 @@ fn tool(wire: WireTool) -> Result<Tool, ApiError> {
             strict: wire.strict,
         }),
         _ => {
-            let why = format!("tools of type '{}' need a server that runs them; only functions can be translated", wire.r#type);
+            let why = format!(
+                "tools of type '{}' need a server that runs them; only functions can be translated",
+                wire.r#type
+            );
             Err(ApiError::unsupported("tools", &why))
         }
     }
@@ -147,7 +170,11 @@ struct WirePart {
 fn input(raw: &RawValue) -> Result<Vec<Message>, ApiError> {
     if raw.get().starts_with('"') {
         let text: String = field("input", raw)?;
-        return Ok(if text.is_empty() { vec![] } else { vec![Message::text(Role::User, text)] });
+        return Ok(if text.is_empty() {
+            vec![]
+        } else {
+            vec![Message::text(Role::User, text)]
+        });
     }
     let mut messages = Vec::new();
     let mut thinking: Option<String> = None;
@@ -155,8 +182,9 @@ fn input(raw: &RawValue) -> Result<Vec<Message>, ApiError> {
         match item.r#type.as_deref().unwrap_or("message") {
             "message" => {
                 let name = item.role.unwrap_or_default();
-                let role = Role::from_name(&name)
-                    .ok_or_else(|| ApiError::invalid_field("input", format!("unknown role '{name}'")))?;
+                let role = Role::from_name(&name).ok_or_else(|| {
+                    ApiError::invalid_field("input", format!("unknown role '{name}'"))
+                })?;
                 let mut message = Message::new(role);
                 message.parts = item.content.map(parts).transpose()?.unwrap_or_default();
                 if role == Role::Assistant {
@@ -170,7 +198,9 @@ fn input(raw: &RawValue) -> Result<Vec<Message>, ApiError> {
                     name: item.name.unwrap_or_default(),
                     arguments: item.arguments.unwrap_or_default(),
                 };
-                assistant(&mut messages, thinking.take()).tool_calls.push(call);
+                assistant(&mut messages, thinking.take())
+                    .tool_calls
+                    .push(call);
             }
             "function_call_output" => {
                 let mut message = Message::new(Role::Tool);
@@ -179,7 +209,12 @@ fn input(raw: &RawValue) -> Result<Vec<Message>, ApiError> {
                 messages.push(message);
             }
             "reasoning" => {
-                let text: String = item.summary.into_iter().flatten().filter_map(|part| part.text).collect();
+                let text: String = item
+                    .summary
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|part| part.text)
+                    .collect();
                 thinking = Some(text).filter(|text| !text.is_empty());
             }
             other => {
@@ -193,7 +228,10 @@ fn input(raw: &RawValue) -> Result<Vec<Message>, ApiError> {
 
 /// Returns the assistant message to which a call belongs: the last message, or a new one.
 fn assistant(messages: &mut Vec<Message>, thinking: Option<String>) -> &mut Message {
-    let goes_on = thinking.is_none() && messages.last().is_some_and(|last| last.role == Role::Assistant);
+    let goes_on = thinking.is_none()
+        && messages
+            .last()
+            .is_some_and(|last| last.role == Role::Assistant);
     if !goes_on {
         let mut message = Message::new(Role::Assistant);
         message.thinking = thinking;
@@ -210,18 +248,32 @@ fn parts(content: Content) -> Result<Vec<Part>, ApiError> {
     };
     wire.into_iter()
         .map(|part| match part {
-            WirePart { text: Some(text), .. } | WirePart { refusal: Some(text), .. } => Ok(Part::Text(text)),
-            WirePart { image_url: Some(url), detail, .. } => Ok(image_part(url, detail)),
-            WirePart { r#type, .. } => {
-                Err(ApiError::unsupported("input", &format!("content of type '{type}' cannot be translated")))
+            WirePart {
+                text: Some(text), ..
             }
+            | WirePart {
+                refusal: Some(text),
+                ..
+            } => Ok(Part::Text(text)),
+            WirePart {
+                image_url: Some(url),
+                detail,
+                ..
+            } => Ok(image_part(url, detail)),
+            WirePart { r#type, .. } => Err(ApiError::unsupported(
+                "input",
+                &format!("content of type '{type}' cannot be translated"),
+            )),
         })
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::{ErrorKind, Format, Operation, Request, Role, Target, ServerKind, decode_request, encode_request};
+    use crate::{
+        ErrorKind, Format, Operation, Request, Role, ServerKind, Target, decode_request,
+        encode_request,
+    };
 
     fn decode(body: &str) -> Request {
         decode_request(Operation::OpenAiResponses, body.as_bytes()).unwrap()
@@ -240,18 +292,30 @@ mod tests {
             panic!()
         };
         let roles: Vec<Role> = chat.messages.iter().map(|message| message.role).collect();
-        assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::Tool]);
+        assert_eq!(
+            roles,
+            [Role::System, Role::User, Role::Assistant, Role::Tool]
+        );
         assert_eq!(chat.messages[2].thinking.as_deref(), Some("hm"));
         assert_eq!(chat.messages[2].tool_calls[0].name, "f");
-        assert!(matches!(chat.generation.format, Some(Format::Schema { .. })));
+        assert!(matches!(
+            chat.generation.format,
+            Some(Format::Schema { .. })
+        ));
         assert_eq!(chat.generation.sampling.max_tokens, Some(4));
     }
 
     #[test]
     fn state_between_calls_is_refused() {
         let request = decode(r#"{"model":"m","input":"a","previous_response_id":"resp_1"}"#);
-        let target = Target { operation: Operation::OpenAiChat, server: ServerKind::Vllm };
+        let target = Target {
+            operation: Operation::OpenAiChat,
+            server: ServerKind::Vllm,
+        };
         let error = encode_request(&target, &request).unwrap_err();
-        assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Unsupported, Some("previous_response_id")));
+        assert_eq!(
+            (error.kind, error.param.as_deref()),
+            (ErrorKind::Unsupported, Some("previous_response_id"))
+        );
     }
 }

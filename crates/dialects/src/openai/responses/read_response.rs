@@ -78,7 +78,11 @@ struct OutputDetails {
 }
 
 /// Reads one event of a stream.
-pub(crate) fn read_frame(json: &[u8], progress: &mut Progress, events: &mut Vec<Event>) -> Result<(), ApiError> {
+pub(crate) fn read_frame(
+    json: &[u8],
+    progress: &mut Progress,
+    events: &mut Vec<Event>,
+) -> Result<(), ApiError> {
     if json.starts_with(b"[DONE]") {
         return Ok(());
     }
@@ -102,11 +106,20 @@ pub(crate) fn read_frame(json: &[u8], progress: &mut Progress, events: &mut Vec<
             events.extend(frame.delta.filter(|text| !text.is_empty()).map(Event::Text));
         }
         "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-            events.extend(frame.delta.filter(|text| !text.is_empty()).map(Event::Thinking));
+            events.extend(
+                frame
+                    .delta
+                    .filter(|text| !text.is_empty())
+                    .map(Event::Thinking),
+            );
         }
         "response.function_call_arguments.delta" => {
             let block = frame.output_index.unwrap_or(0);
-            let index = progress.tool_blocks.iter().position(|known| *known == block).unwrap_or(0);
+            let index = progress
+                .tool_blocks
+                .iter()
+                .position(|known| *known == block)
+                .unwrap_or(0);
             events.push(Event::ToolCall(ToolCallDelta {
                 index: u32::try_from(index).unwrap_or(u32::MAX),
                 arguments: frame.delta.unwrap_or_default(),
@@ -114,11 +127,17 @@ pub(crate) fn read_frame(json: &[u8], progress: &mut Progress, events: &mut Vec<
             }));
         }
         "response.completed" | "response.incomplete" | "response.failed" => {
-            let body = frame.response.ok_or_else(|| ApiError::upstream("the node's last event has no response"))?;
+            let body = frame
+                .response
+                .ok_or_else(|| ApiError::upstream("the node's last event has no response"))?;
             finish(&body, progress, events)?;
         }
         "error" => {
-            let mut error = ApiError::upstream(frame.message.unwrap_or_else(|| "the node failed".to_owned()));
+            let mut error = ApiError::upstream(
+                frame
+                    .message
+                    .unwrap_or_else(|| "the node failed".to_owned()),
+            );
             error.code = frame.code;
             return Err(error);
         }
@@ -163,7 +182,10 @@ fn finish(body: &Body, progress: &mut Progress, events: &mut Vec<Event>) -> Resu
         return Err(error);
     }
     progress.complete = true;
-    let incomplete = body.incomplete_details.as_ref().and_then(|details| details.reason.as_deref());
+    let incomplete = body
+        .incomplete_details
+        .as_ref()
+        .and_then(|details| details.reason.as_deref());
     events.push(Event::Finish(match incomplete {
         Some("content_filter") => FinishReason::ContentFilter,
         Some(_) => FinishReason::Length,
@@ -174,8 +196,14 @@ fn finish(body: &Body, progress: &mut Progress, events: &mut Vec<Event>) -> Resu
         events.push(Event::Usage(Usage {
             prompt_tokens: usage.input_tokens,
             completion_tokens: usage.output_tokens,
-            cached_tokens: usage.input_tokens_details.as_ref().and_then(|details| details.cached_tokens),
-            reasoning_tokens: usage.output_tokens_details.as_ref().and_then(|details| details.reasoning_tokens),
+            cached_tokens: usage
+                .input_tokens_details
+                .as_ref()
+                .and_then(|details| details.cached_tokens),
+            reasoning_tokens: usage
+                .output_tokens_details
+                .as_ref()
+                .and_then(|details| details.reasoning_tokens),
             ..Usage::default()
         }));
     }
@@ -183,7 +211,11 @@ fn finish(body: &Body, progress: &mut Progress, events: &mut Vec<Event>) -> Resu
 }
 
 /// Reads a whole body.
-pub(crate) fn read_whole(body: &[u8], progress: &mut Progress, events: &mut Vec<Event>) -> Result<(), ApiError> {
+pub(crate) fn read_whole(
+    body: &[u8],
+    progress: &mut Progress,
+    events: &mut Vec<Event>,
+) -> Result<(), ApiError> {
     let body: Body = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     remember(&body, progress);
     for (block, item) in (0..).zip(&body.output) {
@@ -193,7 +225,13 @@ pub(crate) fn read_whole(body: &[u8], progress: &mut Progress, events: &mut Vec<
         match item.r#type.as_str() {
             "message" => {
                 for content in item.content.iter().flatten() {
-                    events.extend(content.text.clone().or_else(|| content.refusal.clone()).map(Event::Text));
+                    events.extend(
+                        content
+                            .text
+                            .clone()
+                            .or_else(|| content.refusal.clone())
+                            .map(Event::Text),
+                    );
                 }
             }
             "function_call" => {
@@ -228,7 +266,10 @@ mod tests {
             r#"{"type":"response.function_call_arguments.delta","output_index":1,"delta":"{}"}"#,
             r#"{"type":"response.completed","response":{"status":"completed","usage":{"input_tokens":1,"output_tokens":2}}}"#,
         ] {
-            decoder.push(format!("event: x\ndata: {frame}\n\n").as_bytes(), &mut events);
+            decoder.push(
+                format!("event: x\ndata: {frame}\n\n").as_bytes(),
+                &mut events,
+            );
         }
         assert!(decoder.is_complete());
         assert_eq!(events[0], Event::Text("hi".into()));
@@ -244,9 +285,18 @@ mod tests {
         let events = decode_whole(Operation::OpenAiResponses, 200, body).unwrap();
         assert_eq!(
             events,
-            [Event::Thinking("hm".into()), Event::Text("a".into()), Event::Finish(FinishReason::Length)]
+            [
+                Event::Thinking("hm".into()),
+                Event::Text("a".into()),
+                Event::Finish(FinishReason::Length)
+            ]
         );
         let failed = br#"{"status":"failed","error":{"code":"server_error","message":"no"}}"#;
-        assert_eq!(decode_whole(Operation::OpenAiResponses, 200, failed).unwrap_err().message, "no");
+        assert_eq!(
+            decode_whole(Operation::OpenAiResponses, 200, failed)
+                .unwrap_err()
+                .message,
+            "no"
+        );
     }
 }

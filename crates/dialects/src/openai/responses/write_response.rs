@@ -39,7 +39,12 @@ pub(crate) fn echo(chat: &ChatRequest) -> Fields {
     let format = match &chat.generation.format {
         None => json!({ "type": "text" }),
         Some(Format::Json) => json!({ "type": "json_object" }),
-        Some(Format::Schema { schema, name, strict, .. }) => json!({
+        Some(Format::Schema {
+            schema,
+            name,
+            strict,
+            ..
+        }) => json!({
             "type": "json_schema",
             "name": name,
             "strict": strict,
@@ -54,7 +59,10 @@ pub(crate) fn echo(chat: &ChatRequest) -> Fields {
     let mut fields = Fields::default();
     for (name, value) in [
         ("max_output_tokens", json!(sampling.max_tokens)),
-        ("parallel_tool_calls", json!(chat.parallel_tool_calls.unwrap_or(true))),
+        (
+            "parallel_tool_calls",
+            json!(chat.parallel_tool_calls.unwrap_or(true)),
+        ),
         ("reasoning", json!({ "effort": effort, "summary": null })),
         ("temperature", json!(sampling.temperature.unwrap_or(1.0))),
         ("text", json!({ "format": format })),
@@ -77,19 +85,35 @@ enum Status<'a> {
 }
 
 /// Builds the object that the whole body is, and that the first and last events carry.
-fn response_object(meta: &ResponseMeta, created_secs: i64, output: Vec<Value>, status: &Status<'_>) -> Value {
+fn response_object(
+    meta: &ResponseMeta,
+    created_secs: i64,
+    output: Vec<Value>,
+    status: &Status<'_>,
+) -> Value {
     let (name, error, incomplete, usage) = match status {
         Status::InProgress => ("in_progress", Value::Null, Value::Null, Value::Null),
-        Status::Ended(FinishReason::Length, usage) => {
-            ("incomplete", Value::Null, json!({ "reason": "max_output_tokens" }), usage_object(usage))
-        }
-        Status::Ended(FinishReason::ContentFilter, usage) => {
-            ("incomplete", Value::Null, json!({ "reason": "content_filter" }), usage_object(usage))
-        }
+        Status::Ended(FinishReason::Length, usage) => (
+            "incomplete",
+            Value::Null,
+            json!({ "reason": "max_output_tokens" }),
+            usage_object(usage),
+        ),
+        Status::Ended(FinishReason::ContentFilter, usage) => (
+            "incomplete",
+            Value::Null,
+            json!({ "reason": "content_filter" }),
+            usage_object(usage),
+        ),
         Status::Ended(_, usage) => ("completed", Value::Null, Value::Null, usage_object(usage)),
         Status::Failed(error) => {
             let code = error.code.as_deref().unwrap_or("server_error");
-            ("failed", json!({ "code": code, "message": error.message }), Value::Null, Value::Null)
+            (
+                "failed",
+                json!({ "code": code, "message": error.message }),
+                Value::Null,
+                Value::Null,
+            )
         }
     };
     let mut object = Map::new();
@@ -128,9 +152,21 @@ fn usage_object(usage: &Usage) -> Value {
 /// One item of the output, while it grows and when it is done.
 #[derive(Clone, Debug)]
 enum Item {
-    Message { id: String, text: String },
-    Reasoning { id: String, text: String },
-    Call { id: String, call_id: String, name: String, arguments: String, index: u32 },
+    Message {
+        id: String,
+        text: String,
+    },
+    Reasoning {
+        id: String,
+        text: String,
+    },
+    Call {
+        id: String,
+        call_id: String,
+        name: String,
+        arguments: String,
+        index: u32,
+    },
 }
 
 impl Item {
@@ -138,14 +174,28 @@ impl Item {
         let done = status == "completed";
         match self {
             Self::Message { id, text } => {
-                let content = if done { vec![text_part(text)] } else { Vec::new() };
+                let content = if done {
+                    vec![text_part(text)]
+                } else {
+                    Vec::new()
+                };
                 json!({ "id": id, "type": "message", "status": status, "role": "assistant", "content": content })
             }
             Self::Reasoning { id, text } => {
-                let summary = if done { vec![summary_part(text)] } else { Vec::new() };
+                let summary = if done {
+                    vec![summary_part(text)]
+                } else {
+                    Vec::new()
+                };
                 json!({ "id": id, "type": "reasoning", "summary": summary })
             }
-            Self::Call { id, call_id, name, arguments, .. } => json!({
+            Self::Call {
+                id,
+                call_id,
+                name,
+                arguments,
+                ..
+            } => json!({
                 "id": id,
                 "type": "function_call",
                 "status": status,
@@ -165,7 +215,8 @@ impl Item {
     /// Tells whether a piece of this event belongs to the item.
     const fn takes(&self, event: &Event) -> bool {
         match (self, event) {
-            (Self::Message { .. }, Event::Text(_)) | (Self::Reasoning { .. }, Event::Thinking(_)) => true,
+            (Self::Message { .. }, Event::Text(_))
+            | (Self::Reasoning { .. }, Event::Thinking(_)) => true,
             (Self::Call { index, .. }, Event::ToolCall(delta)) => *index == delta.index,
             _ => false,
         }
@@ -207,7 +258,11 @@ impl StreamWriter {
     }
 
     pub(crate) fn event(&mut self, state: &mut StreamState, event: &Event, out: &mut BytesMut) {
-        let (Event::Text(piece) | Event::Thinking(piece) | Event::ToolCall(ToolCallDelta { arguments: piece, .. })) = event
+        let (Event::Text(piece)
+        | Event::Thinking(piece)
+        | Event::ToolCall(ToolCallDelta {
+            arguments: piece, ..
+        })) = event
         else {
             return;
         };
@@ -245,7 +300,12 @@ impl StreamWriter {
             return;
         }
         for name in ["response.created", "response.in_progress"] {
-            let response = response_object(&state.meta, state.created_secs, Vec::new(), &Status::InProgress);
+            let response = response_object(
+                &state.meta,
+                state.created_secs,
+                Vec::new(),
+                &Status::InProgress,
+            );
             self.write_response(name, response, out);
         }
     }
@@ -255,15 +315,24 @@ impl StreamWriter {
         let unique = id.strip_prefix("resp_").unwrap_or(id);
         let number = self.items;
         let item = match event {
-            Event::Thinking(_) => Item::Reasoning { id: format!("rs_{unique}{number}"), text: String::new() },
+            Event::Thinking(_) => Item::Reasoning {
+                id: format!("rs_{unique}{number}"),
+                text: String::new(),
+            },
             Event::ToolCall(call) => Item::Call {
                 id: format!("fc_{unique}{number}"),
-                call_id: call.id.clone().unwrap_or_else(|| call_id(id, call.index as usize)),
+                call_id: call
+                    .id
+                    .clone()
+                    .unwrap_or_else(|| call_id(id, call.index as usize)),
                 name: call.name.clone().unwrap_or_default(),
                 arguments: String::new(),
                 index: call.index,
             },
-            _ => Item::Message { id: format!("msg_{unique}{number}"), text: String::new() },
+            _ => Item::Message {
+                id: format!("msg_{unique}{number}"),
+                text: String::new(),
+            },
         };
         self.items = self.items.saturating_add(1);
         let mut fields = Map::new();
@@ -272,7 +341,9 @@ impl StreamWriter {
         self.write("response.output_item.added", fields, out);
         let part = match &item {
             Item::Message { .. } => Some(("response.content_part.added", text_part(""))),
-            Item::Reasoning { .. } => Some(("response.reasoning_summary_part.added", summary_part(""))),
+            Item::Reasoning { .. } => {
+                Some(("response.reasoning_summary_part.added", summary_part("")))
+            }
             Item::Call { .. } => None,
         };
         self.open = Some(item);
@@ -286,8 +357,14 @@ impl StreamWriter {
     /// Returns the fields that say where a piece belongs.
     fn place(&self) -> Map<String, Value> {
         let mut fields = Map::new();
-        fields.insert("item_id".to_owned(), json!(self.open.as_ref().map(Item::id)));
-        fields.insert("output_index".to_owned(), json!(self.items.saturating_sub(1)));
+        fields.insert(
+            "item_id".to_owned(),
+            json!(self.open.as_ref().map(Item::id)),
+        );
+        fields.insert(
+            "output_index".to_owned(),
+            json!(self.items.saturating_sub(1)),
+        );
         match &self.open {
             Some(Item::Message { .. }) => fields.insert("content_index".to_owned(), json!(0)),
             Some(Item::Reasoning { .. }) => fields.insert("summary_index".to_owned(), json!(0)),
@@ -310,16 +387,34 @@ impl StreamWriter {
                 done(self, "response.content_part.done", "part", text_part(text));
             }
             Item::Reasoning { text, .. } => {
-                done(self, "response.reasoning_summary_text.done", "text", json!(text));
-                done(self, "response.reasoning_summary_part.done", "part", summary_part(text));
+                done(
+                    self,
+                    "response.reasoning_summary_text.done",
+                    "text",
+                    json!(text),
+                );
+                done(
+                    self,
+                    "response.reasoning_summary_part.done",
+                    "part",
+                    summary_part(text),
+                );
             }
             Item::Call { arguments, .. } => {
-                done(self, "response.function_call_arguments.done", "arguments", json!(arguments));
+                done(
+                    self,
+                    "response.function_call_arguments.done",
+                    "arguments",
+                    json!(arguments),
+                );
             }
         }
         let object = item.object("completed");
         let mut fields = Map::new();
-        fields.insert("output_index".to_owned(), json!(self.items.saturating_sub(1)));
+        fields.insert(
+            "output_index".to_owned(),
+            json!(self.items.saturating_sub(1)),
+        );
         fields.insert("item".to_owned(), object.clone());
         self.write("response.output_item.done", fields, out);
         self.done.push(object);
@@ -345,11 +440,19 @@ impl StreamWriter {
                 Ok(Value::Object(fields)) => fields,
                 _ => Map::new(),
             };
-            let fields = fields.into_iter().filter(|(name, _)| name != "type").collect();
+            let fields = fields
+                .into_iter()
+                .filter(|(name, _)| name != "type")
+                .collect();
             return self.write("error", fields, out);
         }
         let output = std::mem::take(&mut self.done);
-        let response = response_object(&state.meta, state.created_secs, output, &Status::Failed(error));
+        let response = response_object(
+            &state.meta,
+            state.created_secs,
+            output,
+            &Status::Failed(error),
+        );
         self.write_response("response.failed", response, out);
     }
 
@@ -374,15 +477,24 @@ pub(crate) fn write_whole(meta: &ResponseMeta, answer: &Answer, out: &mut BytesM
     let unique = meta.id.strip_prefix("resp_").unwrap_or(&meta.id);
     let mut items = Vec::new();
     if !answer.thinking.is_empty() {
-        items.push(Item::Reasoning { id: format!("rs_{unique}0"), text: answer.thinking.clone() });
+        items.push(Item::Reasoning {
+            id: format!("rs_{unique}0"),
+            text: answer.thinking.clone(),
+        });
     }
     if !answer.text.is_empty() || answer.calls.is_empty() {
-        items.push(Item::Message { id: format!("msg_{unique}{}", items.len()), text: answer.text.clone() });
+        items.push(Item::Message {
+            id: format!("msg_{unique}{}", items.len()),
+            text: answer.text.clone(),
+        });
     }
     for (index, call) in (0..).zip(answer.calls.iter()) {
         items.push(Item::Call {
             id: format!("fc_{unique}{}", items.len()),
-            call_id: call.id.clone().unwrap_or_else(|| call_id(&meta.id, index as usize)),
+            call_id: call
+                .id
+                .clone()
+                .unwrap_or_else(|| call_id(&meta.id, index as usize)),
             name: call.name.clone(),
             arguments: call.arguments.clone(),
             index,
@@ -390,7 +502,10 @@ pub(crate) fn write_whole(meta: &ResponseMeta, answer: &Answer, out: &mut BytesM
     }
     let output = items.iter().map(|item| item.object("completed")).collect();
     let status = Status::Ended(whole_finish(answer), answer.usage);
-    wire::json(out, &response_object(meta, meta.created.as_secs(), output, &status));
+    wire::json(
+        out,
+        &response_object(meta, meta.created.as_secs(), output, &status),
+    );
 }
 
 #[cfg(test)]
@@ -400,7 +515,8 @@ mod tests {
     use serde_json::Value;
 
     use crate::{
-        ApiError, Event, FinishReason, Observer, Operation, ResponseEncoder, ResponseMeta, ToolCallDelta, encode_whole,
+        ApiError, Event, FinishReason, Observer, Operation, ResponseEncoder, ResponseMeta,
+        ToolCallDelta, encode_whole,
     };
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000);
@@ -418,15 +534,27 @@ mod tests {
     }
 
     fn names(frames: &[Value]) -> Vec<&str> {
-        frames.iter().map(|frame| frame["type"].as_str().unwrap()).collect()
+        frames
+            .iter()
+            .map(|frame| frame["type"].as_str().unwrap())
+            .collect()
     }
 
     #[test]
     fn a_stream_has_every_event_in_order() {
         let mut encoder = ResponseEncoder::new(RESPONSES, ResponseMeta::plain("m", "resp_1", NOW));
         let mut out = BytesMut::new();
-        let call = ToolCallDelta { id: Some("c".into()), name: Some("f".into()), arguments: "{}".into(), index: 0 };
-        for event in [Event::Text("a".into()), Event::Text("b".into()), Event::ToolCall(call)] {
+        let call = ToolCallDelta {
+            id: Some("c".into()),
+            name: Some("f".into()),
+            arguments: "{}".into(),
+            index: 0,
+        };
+        for event in [
+            Event::Text("a".into()),
+            Event::Text("b".into()),
+            Event::ToolCall(call),
+        ] {
             encoder.event(&event, NOW, &mut out);
         }
         encoder.finish(NOW, &mut out);
@@ -450,7 +578,10 @@ mod tests {
                 "response.completed",
             ]
         );
-        let numbers: Vec<u64> = frames.iter().map(|frame| frame["sequence_number"].as_u64().unwrap()).collect();
+        let numbers: Vec<u64> = frames
+            .iter()
+            .map(|frame| frame["sequence_number"].as_u64().unwrap())
+            .collect();
         assert_eq!(numbers, (0..14).collect::<Vec<u64>>());
         let output = &frames[13]["response"]["output"];
         assert_eq!(output[0]["content"][0]["text"], "ab");
@@ -465,7 +596,13 @@ mod tests {
         encoder.error(&ApiError::truncated(), &mut out);
         assert_eq!(names(&frames(&out)).last(), Some(&"response.failed"));
         let meta = ResponseMeta::plain("m", "resp_1", NOW);
-        let body = encode_whole(RESPONSES, &meta, &[Event::Finish(FinishReason::Length)], NOW).unwrap();
+        let body = encode_whole(
+            RESPONSES,
+            &meta,
+            &[Event::Finish(FinishReason::Length)],
+            NOW,
+        )
+        .unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["status"], "incomplete");
         assert_eq!(body["incomplete_details"]["reason"], "max_output_tokens");
@@ -485,9 +622,15 @@ mod tests {
         second.event(&Event::Text("b".into()), NOW, &mut sent);
         second.finish(NOW, &mut sent);
         let frames = frames(&sent);
-        let numbers: Vec<u64> = frames.iter().map(|frame| frame["sequence_number"].as_u64().unwrap()).collect();
+        let numbers: Vec<u64> = frames
+            .iter()
+            .map(|frame| frame["sequence_number"].as_u64().unwrap())
+            .collect();
         assert_eq!(numbers, (0..10).collect::<Vec<u64>>());
         assert_eq!(frames[9]["response"]["id"], "resp_1");
-        assert_eq!(frames[9]["response"]["output"][0]["content"][0]["text"], "ab");
+        assert_eq!(
+            frames[9]["response"]["output"][0]["content"][0]["text"],
+            "ab"
+        );
     }
 }

@@ -7,8 +7,8 @@ use url::Url;
 use web::outbound::{Client, ClientConfig, Reach};
 
 use super::super::failure::Failure;
-use super::server::Server;
 use super::Finding;
+use super::server::Server;
 use crate::client::{ClientError, query};
 use crate::config::{Config, LOCAL_OLLAMA};
 
@@ -22,19 +22,27 @@ pub(super) async fn check(
     findings: &mut Vec<Finding>,
 ) -> Result<(), Failure> {
     if let Server::Up(api) = server
-        && let Ok(nodes) = api.get(&query("/api/v1/nodes", &[("limit", Some("500"))])).await
+        && let Ok(nodes) = api
+            .get(&query("/api/v1/nodes", &[("limit", Some("500"))]))
+            .await
     {
         as_the_server_sees_them(&nodes, findings);
         return Ok(());
     }
-    let client = Client::new(ClientConfig::new(Reach::Nodes)).map_err(|error| {
-        ClientError::Unexpected {
+    let client =
+        Client::new(ClientConfig::new(Reach::Nodes)).map_err(|error| ClientError::Unexpected {
             server: "this machine".to_owned(),
             reason: error.to_string(),
-        }
-    })?;
+        })?;
     for node in &config.nodes {
-        ask(&client, &node.name, &node.url, node.api_key.as_ref(), findings).await;
+        ask(
+            &client,
+            &node.name,
+            &node.url,
+            node.api_key.as_ref(),
+            findings,
+        )
+        .await;
     }
     if config.discovery.ollama {
         local_ollama(&client, config, findings).await;
@@ -44,9 +52,17 @@ pub(super) async fn check(
 
 fn as_the_server_sees_them(nodes: &Value, findings: &mut Vec<Finding>) {
     let text = |node: &Value, key: &str| {
-        node.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+        node.get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     };
-    for node in nodes.get("items").and_then(Value::as_array).into_iter().flatten() {
+    for node in nodes
+        .get("items")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let (name, state) = (text(node, "name"), text(node, "state"));
         findings.push(match state.as_str() {
             "ready" | "busy" => Finding::good("node", format!("{name} is {state}")),
@@ -100,13 +116,20 @@ async fn ask(
     }
     findings.push(Finding::broken(
         "node",
-        format!("{name} at {base} does not answer as a model server: {}", answers.join(", ")),
+        format!(
+            "{name} at {base} does not answer as a model server: {}",
+            answers.join(", ")
+        ),
         "start the server there, or correct its url and api_key in the configuration",
     ));
 }
 
 async fn local_ollama(client: &Client, config: &Config, findings: &mut Vec<Finding>) {
-    let base = config.discovery.ollama_url.as_deref().unwrap_or(LOCAL_OLLAMA);
+    let base = config
+        .discovery
+        .ollama_url
+        .as_deref()
+        .unwrap_or(LOCAL_OLLAMA);
     let Ok(url) = Url::parse(&format!("{}/api/version", base.trim_end_matches('/'))) else {
         return;
     };

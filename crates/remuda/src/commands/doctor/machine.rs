@@ -7,10 +7,10 @@ use std::path::Path;
 use engine::{Engine, LoadOutcome};
 use store::Db;
 
-use super::server::Server;
 use super::Finding;
+use super::server::Server;
 use crate::config::Config;
-use crate::start::{DataDir, database, engine_config};
+use crate::start::{DataDir, Holder, database, engine_config};
 
 /// Fewer open files than this are too few for a gateway.
 const FEW_FILES: u64 = 4096;
@@ -27,14 +27,20 @@ pub(super) async fn check(config: &Config, server: &Server, findings: &mut Vec<F
 }
 
 fn open_files(findings: &mut Vec<Finding>) {
-    let limit = fs::read_to_string("/proc/self/limits").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("Max open files"))?;
-        line.split_whitespace().nth(3)?.parse::<u64>().ok()
-    });
+    let limit = fs::read_to_string("/proc/self/limits")
+        .ok()
+        .and_then(|text| {
+            let line = text
+                .lines()
+                .find(|line| line.starts_with("Max open files"))?;
+            line.split_whitespace().nth(3)?.parse::<u64>().ok()
+        });
     match limit {
         Some(limit) if limit < FEW_FILES => findings.push(Finding::warning(
             "open files",
-            format!("this shell allows {limit} open files; each client and each stream takes one or two"),
+            format!(
+                "this shell allows {limit} open files; each client and each stream takes one or two"
+            ),
             "raise it with `ulimit -n 65536`, or LimitNOFILE= in the service file",
         )),
         Some(limit) => {
@@ -88,11 +94,11 @@ fn directory(path: &Path, server: &Server, findings: &mut Vec<Finding>) {
     }
     let process = |pid: Option<u32>| pid.map_or(String::new(), |pid| format!(" (process {pid})"));
     findings.push(match (DataDir::holder(path), server) {
-        (Some(pid), Server::Up(_)) => Finding::good(
+        (Holder::Process(pid), Server::Up(_)) => Finding::good(
             "data directory",
             format!("{shown} is held by the running server{}", process(pid)),
         ),
-        (Some(pid), Server::Down) => Finding::warning(
+        (Holder::Process(pid), Server::Down) => Finding::warning(
             "data directory",
             format!(
                 "{shown} is held by another process{}, which does not answer at the configured address",
@@ -100,7 +106,7 @@ fn directory(path: &Path, server: &Server, findings: &mut Vec<Finding>) {
             ),
             "stop that process, or look where it listens",
         ),
-        (None, _) => Finding::good("data directory", format!("{shown} is there and free")),
+        (Holder::Nobody, _) => Finding::good("data directory", format!("{shown} is there and free")),
     });
 }
 

@@ -55,11 +55,7 @@ impl Finding {
         }
     }
 
-    fn warning(
-        check: &'static str,
-        message: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> Self {
+    fn warning(check: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             check,
             verdict: Verdict::Warning,
@@ -121,7 +117,7 @@ impl Doctor {
 }
 
 fn show(context: &Context, findings: &[Finding]) -> Result<(), Failure> {
-    let out = &context.out;
+    let out = context.out;
     if out.is_json() {
         return Ok(out.json(findings)?);
     }

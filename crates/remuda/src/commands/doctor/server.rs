@@ -54,10 +54,16 @@ pub(super) async fn check(
 }
 
 fn components(api: &Api, code: u16, health: &Value, findings: &mut Vec<Finding>) {
-    let version = health.get("version").and_then(Value::as_str).unwrap_or("of unknown version");
+    let version = health
+        .get("version")
+        .and_then(Value::as_str)
+        .unwrap_or("of unknown version");
     findings.push(Finding::good(
         "server",
-        format!("Remuda {version} answers at {} (status {code})", api.server()),
+        format!(
+            "Remuda {version} answers at {} (status {code})",
+            api.server()
+        ),
     ));
     if version != env!("CARGO_PKG_VERSION") {
         findings.push(Finding::warning(
@@ -72,15 +78,28 @@ fn components(api: &Api, code: u16, health: &Value, findings: &mut Vec<Finding>)
         .into_iter()
         .flatten()
     {
-        let status = component.get("status").and_then(Value::as_str).unwrap_or("unknown");
-        let detail = component.get("detail").and_then(Value::as_str).unwrap_or_default();
-        if status != "ok" {
-            findings.push(Finding::broken(
-                "server",
-                format!("its {name} is {status}: {detail}"),
-                "look at the server's log for the reason",
-            ));
+        let status = component
+            .get("status")
+            .and_then(Value::as_str)
+            .unwrap_or("unknown");
+        let detail = component
+            .get("detail")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let message = format!("its {name} is {status}: {detail}");
+        match status {
+            "ok" => {}
+            "degraded" => findings.push(Finding::warning("server", message, remedy(name))),
+            _ => findings.push(Finding::broken("server", message, remedy(name))),
         }
+    }
+}
+
+fn remedy(component: &str) -> &'static str {
+    match component {
+        "fleet" => "`remuda node list` shows which node is missing, `remuda node show NAME` why",
+        "database" => "start the database again; what happens meanwhile is recorded afterwards",
+        _ => "the server's log has the reason",
     }
 }
 

@@ -1,0 +1,16 @@
+//! The engine through its public interface: real threads, real files, the shipped demo model.
+
+#[cfg(test)]
+mod architectures;
+#[cfg(test)]
+mod bad_files;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod embeddings;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod queueing;
+#[cfg(test)]
+mod streams;

@@ -1,0 +1,9 @@
+//! The data plane against scripted upstreams, over real sockets.
+
+mod answers;
+mod bad_input;
+mod cancellation;
+mod continuation;
+mod failover;
+mod fleet;
+mod rig;

@@ -1,0 +1,111 @@
+//! The first administrator.
+
+use identity::{AuthConfig, SetupState};
+use primitives::Secret;
+use serde_json::json;
+use store::testing::TestStore;
+
+use crate::app::{PASSWORD, REQUIRED, TestApp};
+
+store::on_every_engine! {
+    the_token_makes_one_administrator_and_then_nothing,
+    a_wrong_token_makes_nobody,
+    a_refused_password_does_not_use_the_token_up,
+    the_token_survives_a_restart_but_is_told_once,
+    a_password_at_start_makes_the_administrator,
+    a_changed_password_at_start_replaces_the_old_one,
+}
+
+async fn the_token_makes_one_administrator_and_then_nothing(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let session = app.set_up().await;
+    let me = app.get("/api/v1/me", Some(&session)).await;
+    assert_eq!(me.body["name"], "admin");
+    assert_eq!(me.body["role"], "admin");
+
+    let again =
+        json!({"token": app.setup_token().expose(), "username": "eve", "password": "another pass"});
+    assert_eq!(app.post("/api/v1/setup", None, again).await.status, 409);
+}
+
+async fn a_wrong_token_makes_nobody(store: TestStore) {
+    let app = TestApp::start(store).await;
+    for token in [
+        "",
+        "rmt_wrong",
+        "rmt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    ] {
+        let body = json!({"token": token, "username": "eve", "password": "another pass"});
+        let answer = app.post("/api/v1/setup", None, body).await;
+        assert_eq!(answer.status, 403);
+        assert!(
+            answer.body["detail"]
+                .as_str()
+                .unwrap()
+                .contains("REMUDA_ADMIN_PASSWORD")
+        );
+    }
+    assert_eq!(
+        app.log_in("eve", "another pass", "127.0.0.1").await.status,
+        401
+    );
+    app.set_up().await;
+}
+
+async fn a_refused_password_does_not_use_the_token_up(store: TestStore) {
+    let app = TestApp::start(store).await;
+    for (username, password) in [("admin", "short"), ("a b", PASSWORD), ("", PASSWORD)] {
+        let body = json!({"token": app.setup_token().expose(), "username": username, "password": password});
+        assert_eq!(app.post("/api/v1/setup", None, body).await.status, 400);
+    }
+    app.set_up().await;
+}
+
+async fn the_token_survives_a_restart_but_is_told_once(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let token = app.setup_token().expose().clone();
+    let app = app.restarted(REQUIRED).await;
+    assert!(matches!(app.setup, SetupState::TokenPending));
+    let body = json!({"token": token, "username": "admin", "password": PASSWORD});
+    assert_eq!(app.post("/api/v1/setup", None, body).await.status, 201);
+    let app = app.restarted(REQUIRED).await;
+    assert!(matches!(app.setup, SetupState::Done));
+}
+
+fn with_password(password: &str) -> AuthConfig {
+    AuthConfig {
+        admin_password: Some(Secret::new(password.to_owned())),
+        ..REQUIRED
+    }
+}
+
+async fn a_password_at_start_makes_the_administrator(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let token = app.setup_token().expose().clone();
+    let app = app.restarted(with_password("from the start")).await;
+    assert!(matches!(app.setup, SetupState::Done));
+    assert_eq!(
+        app.log_in("admin", "from the start", "127.0.0.1")
+            .await
+            .status,
+        200
+    );
+    let body = json!({"token": token, "username": "eve", "password": PASSWORD});
+    assert_eq!(app.post("/api/v1/setup", None, body).await.status, 409);
+}
+
+async fn a_changed_password_at_start_replaces_the_old_one(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let session = app.set_up().await;
+    let app = app.restarted(with_password(PASSWORD)).await;
+    assert!(app.authenticate(Some(&session)).is_ok());
+    let app = app.restarted(with_password("a new password")).await;
+    assert!(app.authenticate(Some(&session)).is_err());
+    assert_eq!(app.log_in("admin", PASSWORD, "127.0.0.1").await.status, 401);
+    assert_eq!(
+        app.log_in("admin", "a new password", "127.0.0.1")
+            .await
+            .status,
+        200
+    );
+}

@@ -1,0 +1,6 @@
+//! Promises of the policies, over generated fleets and calls.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod policies;
+mod speed_of_deciding;
