@@ -64,12 +64,12 @@ impl Default for GatewayConfig {
             body_limit: 32 << 20,
             max_connections: 20_000,
             max_in_flight: 10_000,
-            header_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_mins(1),
             body_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(3),
-            first_token_timeout: Duration::from_secs(300),
+            first_token_timeout: Duration::from_mins(5),
             stall_timeout: Duration::from_secs(30),
-            unary_timeout: Duration::from_secs(600),
+            unary_timeout: Duration::from_mins(10),
             keep_alive_interval: Duration::from_secs(10),
             max_attempts: 4,
             max_continuations: 16,
@@ -77,7 +77,7 @@ impl Default for GatewayConfig {
             models: HashMap::new(),
             aliases: HashMap::new(),
             record_buffer: 50_000,
-            record_retention: Some(Duration::from_secs(30 * 24 * 3600)),
+            record_retention: Some(Duration::from_hours(30 * 24)),
         }
     }
 }

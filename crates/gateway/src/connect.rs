@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,6 +22,8 @@ const MAX_HEAD: usize = 64 << 10;
 /// Counts an open connection until dropped.
 pub(crate) struct ConnectionGuard {
     shared: Arc<Shared>,
+    /// The connections of the worker that serves it.
+    of_worker: Option<Arc<AtomicUsize>>,
 }
 
 impl ConnectionGuard {
@@ -34,12 +36,24 @@ impl ConnectionGuard {
             return None;
         }
         shared.metrics.connections.inc();
-        Some(Self { shared: shared.clone() })
+        Some(Self {
+            shared: shared.clone(),
+            of_worker: None,
+        })
+    }
+
+    /// Counts the connection as one of a worker's, too.
+    pub(crate) fn assign(&mut self, open: &Arc<AtomicUsize>) {
+        open.fetch_add(1, Ordering::Relaxed);
+        self.of_worker = Some(open.clone());
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
+        if let Some(open) = &self.of_worker {
+            open.fetch_sub(1, Ordering::Relaxed);
+        }
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.shared.metrics.connections.dec();
     }

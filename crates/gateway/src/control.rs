@@ -24,14 +24,14 @@ impl ControlPlane {
         Self { router, runtime }
     }
 
-    /// Returns the runtime for work that must not run on a worker.
-    pub(crate) const fn runtime(&self) -> &Handle {
-        &self.runtime
-    }
-
     /// Answers a request that came over a connection.
-    pub(crate) async fn call(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<ReplyBody> {
-        self.call_with_body(peer, request.map(axum::body::Body::new)).await
+    pub(crate) async fn call(
+        &self,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> Response<ReplyBody> {
+        self.call_with_body(peer, request.map(axum::body::Body::new))
+            .await
     }
 
     /// Answers a request whose body is at hand. A client that goes away ends the work.

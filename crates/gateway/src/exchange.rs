@@ -166,9 +166,9 @@ impl Exchange {
         if self.canonical.is_none() {
             self.canonical = Some(dialects::decode_request(self.operation, &self.body)?);
         }
-        self.canonical
-            .as_ref()
-            .ok_or_else(|| ApiError::new(ErrorKind::Bug, "the request was lost: please report this"))
+        self.canonical.as_ref().ok_or_else(|| {
+            ApiError::new(ErrorKind::Bug, "the request was lost: please report this")
+        })
     }
 
     /// Returns when the request arrived.
@@ -205,8 +205,12 @@ impl Exchange {
     pub(crate) fn note_failure(&mut self, why: &str) {
         let now = self.elapsed_us();
         if let Some(attempt) = self.attempts.last_mut() {
-            attempt.failure.get_or_insert_with(|| clip(why, RECORDED_ERROR));
-            attempt.took_us.get_or_insert(now.saturating_sub(attempt.started_us));
+            attempt
+                .failure
+                .get_or_insert_with(|| clip(why, RECORDED_ERROR));
+            attempt
+                .took_us
+                .get_or_insert(now.saturating_sub(attempt.started_us));
         }
     }
 
@@ -240,24 +244,41 @@ impl Exchange {
         {
             let mut breaker = live.breaker.lock();
             breaker.record(CallOutcome::Success, now);
-            live.series.breaker_open.set(i64::from(breaker.is_open(now)));
+            live.series
+                .breaker_open
+                .set(i64::from(breaker.is_open(now)));
         }
         // A continued answer's first token came from elsewhere: it says nothing about this node.
-        let first_token = self.first_token.filter(|_| before == 0).map(|at| at.since(opened.sent_at));
+        let first_token = self
+            .first_token
+            .filter(|_| before == 0)
+            .map(|at| at.since(opened.sent_at));
         live.speed.lock().observe(&SpeedSample {
-            prefill_tokens: usage.prompt_tokens.saturating_sub(usage.cached_tokens.unwrap_or(0)),
-            prefill: usage.prompt_eval_duration.or(first_token).unwrap_or_default(),
+            prefill_tokens: usage
+                .prompt_tokens
+                .saturating_sub(usage.cached_tokens.unwrap_or(0)),
+            prefill: usage
+                .prompt_eval_duration
+                .or(first_token)
+                .unwrap_or_default(),
             first_token,
             decode_tokens: usage.completion_tokens.saturating_sub(before),
             decode: usage.eval_duration.unwrap_or_else(|| {
-                now.since(opened.sent_at).saturating_sub(first_token.unwrap_or_default())
+                now.since(opened.sent_at)
+                    .saturating_sub(first_token.unwrap_or_default())
             }),
         });
         opened.chosen.replica.node.view.activity.progressed(now);
     }
 
     /// Ends the request: books metrics, logs its line, hands the record over.
-    pub(crate) fn end(&mut self, outcome: Outcome, status: u16, usage: Usage, error: Option<&ApiError>) {
+    pub(crate) fn end(
+        &mut self,
+        outcome: Outcome,
+        status: u16,
+        usage: Usage,
+        error: Option<&ApiError>,
+    ) {
         if self.ended {
             return;
         }
@@ -265,12 +286,17 @@ impl Exchange {
         let shared = self.worker.shared.clone();
         let total_us = self.elapsed_us();
         if let Some(attempt) = self.attempts.last_mut() {
-            attempt.took_us.get_or_insert(total_us.saturating_sub(attempt.started_us));
+            attempt
+                .took_us
+                .get_or_insert(total_us.saturating_sub(attempt.started_us));
         }
         let first_token_us = self
             .first_token
             .map(|at| at.since(self.arrived).as_micros() as u64);
-        shared.metrics.operation(self.operation.as_str(), outcome).inc();
+        shared
+            .metrics
+            .operation(self.operation.as_str(), outcome)
+            .inc();
         if let Some(replica) = &self.replica {
             replica.live.series.book(
                 outcome,
@@ -317,7 +343,12 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.ended {
             self.note_failure("the client went away");
-            self.end(Outcome::Cancelled, ErrorKind::Cancelled.status(), Usage::default(), None);
+            self.end(
+                Outcome::Cancelled,
+                ErrorKind::Cancelled.status(),
+                Usage::default(),
+                None,
+            );
         }
     }
 }

@@ -50,7 +50,8 @@ impl Replica {
     /// Tells whether the node knows the model under exactly this name, and echoes it.
     pub(crate) fn answers_to(&self, name: &str) -> bool {
         name == &*self.model.name
-            || (self.node.view.server == ServerFlavour::Ollama && model_key(name) == model_key(&self.model.name))
+            || (self.node.view.server == ServerFlavour::Ollama
+                && model_key(name) == model_key(&self.model.name))
     }
 }
 
@@ -117,7 +118,11 @@ impl RouteTable {
             snapshot: snapshot.clone(),
             nodes,
             models,
-            aliases: config.aliases.iter().map(|(a, m)| (key(a), key(m))).collect(),
+            aliases: config
+                .aliases
+                .iter()
+                .map(|(a, m)| (key(a), key(m)))
+                .collect(),
             fallbacks: config
                 .models
                 .iter()
@@ -129,7 +134,10 @@ impl RouteTable {
     /// Finds the model that a client means: by name, by alias, or a fallback when no node can serve it now.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Route>> {
         let key = model_key(name);
-        let key = self.aliases.get(key.as_ref()).map_or(key.as_ref(), String::as_str);
+        let key = self
+            .aliases
+            .get(key.as_ref())
+            .map_or(key.as_ref(), String::as_str);
         let asked = self.models.get(key);
         if asked.is_some_and(|route| route.is_servable()) {
             return asked.cloned();

@@ -41,7 +41,13 @@ impl LiveFleet {
     }
 
     /// Returns the state of a model on a node, made at first use.
-    pub(crate) fn replica(&self, node: NodeId, node_name: &str, model: &str, metrics: &Metrics) -> Arc<ReplicaLive> {
+    pub(crate) fn replica(
+        &self,
+        node: NodeId,
+        node_name: &str,
+        model: &str,
+        metrics: &Metrics,
+    ) -> Arc<ReplicaLive> {
         self.replicas
             .lock()
             .entry((node, model.to_owned()))
@@ -61,7 +67,10 @@ impl LiveFleet {
     /// Returns a model's policy. It is kept over snapshots: a policy that takes turns must not start again at each.
     pub(crate) fn policy(&self, model: &str, name: PolicyName) -> Arc<dyn RoutingPolicy> {
         let mut policies = self.policies.lock();
-        if let Some(kept) = policies.get(model).filter(|kept| kept.name() == name.as_str()) {
+        if let Some(kept) = policies
+            .get(model)
+            .filter(|kept| kept.name() == name.as_str())
+        {
             return kept.clone();
         }
         let made: Arc<dyn RoutingPolicy> = policy(name).into();
@@ -77,6 +86,8 @@ impl LiveFleet {
         self.replicas
             .lock()
             .retain(|(node, model), _| table.has_replica(*node, model));
-        self.policies.lock().retain(|model, _| table.has_model(model));
+        self.policies
+            .lock()
+            .retain(|model, _| table.has_model(model));
     }
 }

@@ -122,21 +122,84 @@ impl Metrics {
 
     fn register(&mut self) {
         let r = &mut self.registry;
-        r.register("requests", "Inference requests by operation and outcome", self.requests.clone());
-        r.register("model_requests", "Inference requests by model, node and outcome", self.model_requests.clone());
-        r.register("tokens", "Tokens by model, node and direction (prompt, completion)", self.tokens.clone());
-        r.register_with_unit("time_to_first_token", "From arrival to the first token", Unit::Seconds, self.first_token.clone());
-        r.register_with_unit("request_duration", "From arrival to the end of the answer", Unit::Seconds, self.duration.clone());
-        r.register("retries", "Attempts on another node before the first byte, by reason", self.retries.clone());
-        r.register("continuations", "Streams continued on another node", self.continuations.clone());
-        r.register("retry_budget_exhausted", "Retries that were not made because the budget was spent", self.retry_budget_exhausted.clone());
-        r.register("breaker_open", "1 while the breaker of a model on a node is open", self.breakers.clone());
-        r.register("connections", "Client connections open now", self.connections.clone());
-        r.register("connections_refused", "Client connections closed at the limit", self.connections_refused.clone());
-        r.register("in_flight_requests", "Inference requests under way", self.in_flight.clone());
-        r.register("request_records_written", "Request records written to the database", self.records_written.clone());
-        r.register("request_records_dropped", "Request records dropped because the buffer was full or the database refused them", self.records_dropped.clone());
-        r.register_with_unit("process_resident_memory", "Resident memory of this process", Unit::Bytes, self.resident_bytes.clone());
+        r.register(
+            "requests",
+            "Inference requests by operation and outcome",
+            self.requests.clone(),
+        );
+        r.register(
+            "model_requests",
+            "Inference requests by model, node and outcome",
+            self.model_requests.clone(),
+        );
+        r.register(
+            "tokens",
+            "Tokens by model, node and direction (prompt, completion)",
+            self.tokens.clone(),
+        );
+        r.register_with_unit(
+            "time_to_first_token",
+            "From arrival to the first token",
+            Unit::Seconds,
+            self.first_token.clone(),
+        );
+        r.register_with_unit(
+            "request_duration",
+            "From arrival to the end of the answer",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        r.register(
+            "retries",
+            "Attempts on another node before the first byte, by reason",
+            self.retries.clone(),
+        );
+        r.register(
+            "continuations",
+            "Streams continued on another node",
+            self.continuations.clone(),
+        );
+        r.register(
+            "retry_budget_exhausted",
+            "Retries that were not made because the budget was spent",
+            self.retry_budget_exhausted.clone(),
+        );
+        r.register(
+            "breaker_open",
+            "1 while the breaker of a model on a node is open",
+            self.breakers.clone(),
+        );
+        r.register(
+            "connections",
+            "Client connections open now",
+            self.connections.clone(),
+        );
+        r.register(
+            "connections_refused",
+            "Client connections closed at the limit",
+            self.connections_refused.clone(),
+        );
+        r.register(
+            "in_flight_requests",
+            "Inference requests under way",
+            self.in_flight.clone(),
+        );
+        r.register(
+            "request_records_written",
+            "Request records written to the database",
+            self.records_written.clone(),
+        );
+        r.register(
+            "request_records_dropped",
+            "Request records dropped because the buffer was full or the database refused them",
+            self.records_dropped.clone(),
+        );
+        r.register_with_unit(
+            "process_resident_memory",
+            "Resident memory of this process",
+            Unit::Bytes,
+            self.resident_bytes.clone(),
+        );
     }
 
     /// Resolves the series of a model on a node.
@@ -197,7 +260,7 @@ impl Metrics {
         self.retries.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// Renders all metrics in the OpenMetrics text format.
+    /// Renders all metrics in the `OpenMetrics` text format.
     pub fn render(&self) -> String {
         self.resident_bytes.set(resident_bytes());
         let mut out = String::new();
@@ -216,7 +279,14 @@ impl Default for Metrics {
 
 impl PairSeries {
     /// Books an ended request.
-    pub(crate) fn book(&self, outcome: Outcome, first_token_us: Option<u64>, total_us: u64, prompt: u64, completion: u64) {
+    pub(crate) fn book(
+        &self,
+        outcome: Outcome,
+        first_token_us: Option<u64>,
+        total_us: u64,
+        prompt: u64,
+        completion: u64,
+    ) {
         if let Some(counter) = OUTCOMES
             .iter()
             .position(|o| *o == outcome)
@@ -252,11 +322,26 @@ mod tests {
     #[test]
     fn booked_requests_show_up_by_name() {
         let metrics = Metrics::new();
-        metrics.pair("m:latest", "a").book(Outcome::Ok, Some(2_000), 5_000, 7, 3);
+        metrics
+            .pair("m:latest", "a")
+            .book(Outcome::Ok, Some(2_000), 5_000, 7, 3);
         metrics.operation("openai_chat", Outcome::Ok).inc();
         let text = metrics.render();
-        assert!(text.contains(r#"remuda_model_requests_total{model="m:latest",node="a",outcome="ok"} 1"#), "{text}");
-        assert!(text.contains(r#"remuda_tokens_total{model="m:latest",node="a",direction="completion"} 3"#), "{text}");
-        assert!(text.contains(r#"remuda_requests_total{operation="openai_chat",outcome="ok"} 1"#), "{text}");
+        assert!(
+            text.contains(
+                r#"remuda_model_requests_total{model="m:latest",node="a",outcome="ok"} 1"#
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                r#"remuda_tokens_total{model="m:latest",node="a",direction="completion"} 3"#
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"remuda_requests_total{operation="openai_chat",outcome="ok"} 1"#),
+            "{text}"
+        );
     }
 }

@@ -92,7 +92,10 @@ pub struct AttemptRecord {
     pub candidates: Vec<CandidateRecord>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
 const fn is_zero(n: &u64) -> bool {
     *n == 0
 }

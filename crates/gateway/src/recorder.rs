@@ -22,19 +22,19 @@ const LINGER: Duration = Duration::from_millis(200);
 /// Pause after the database refused a batch.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often old records are deleted.
-const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
 /// The request path's end of the buffer.
 #[derive(Clone)]
 pub(crate) struct Recorder {
-    sender: mpsc::Sender<Box<RequestRecord>>,
+    sender: mpsc::Sender<RequestRecord>,
     metrics: Arc<Metrics>,
 }
 
 impl Recorder {
     /// Hands a record over. Never waits: when the buffer is full the record is dropped and counted.
     pub(crate) fn submit(&self, record: RequestRecord) {
-        if self.sender.try_send(Box::new(record)).is_err() {
+        if self.sender.try_send(record).is_err() {
             self.metrics.records_dropped.inc();
         }
     }
@@ -42,7 +42,7 @@ impl Recorder {
 
 /// The writing end.
 pub(crate) struct RecordWriter {
-    receiver: mpsc::Receiver<Box<RequestRecord>>,
+    receiver: mpsc::Receiver<RequestRecord>,
     db: Db,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -98,7 +98,7 @@ impl RecordWriter {
     }
 
     /// Waits a little for more records, so that a busy gateway writes full batches.
-    async fn fill(&mut self, batch: &mut Vec<Box<RequestRecord>>) {
+    async fn fill(&mut self, batch: &mut Vec<RequestRecord>) {
         let linger = tokio::time::sleep(LINGER);
         tokio::pin!(linger);
         while batch.len() < BATCH {
@@ -115,7 +115,7 @@ impl RecordWriter {
     }
 
     /// Writes a batch, waiting for the database as long as it takes. Returns `false` when told to give up.
-    async fn write(&self, batch: &mut Vec<Box<RequestRecord>>, give_up: &CancellationToken) -> bool {
+    async fn write(&self, batch: &mut Vec<RequestRecord>, give_up: &CancellationToken) -> bool {
         let mut reported = false;
         loop {
             match records::insert_records(&self.db, batch).await {

@@ -20,7 +20,7 @@ const EXPECTED_COMPLETION: u32 = 256;
 /// A node chosen for an attempt; its load counts from here on.
 pub(crate) struct Chosen {
     pub(crate) replica: Arc<Replica>,
-    pub(crate) lease: InFlight,
+    _lease: InFlight,
 }
 
 /// Whether nodes that look bad count as candidates.
@@ -107,7 +107,10 @@ pub(crate) fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
         exchange.tries += 1;
         *exchange.node_name.lock() = Some(replica.node.view.name.clone());
         exchange.replica = Some(replica.clone());
-        return Ok(Chosen { replica, lease });
+        return Ok(Chosen {
+            replica,
+            _lease: lease,
+        });
     }
 }
 
@@ -229,17 +232,28 @@ fn nothing_eligible(
             _ => None,
         })
         .min()
-        .unwrap_or(if full { Duration::from_secs(1) } else { RETRY_AFTER });
+        .unwrap_or(if full {
+            Duration::from_secs(1)
+        } else {
+            RETRY_AFTER
+        });
     let why = exclusions
         .iter()
         .take(8)
         .map(|(name, e)| format!("{name}: {}", Reason::Excluded(*e)))
         .collect::<Vec<_>>()
         .join("; ");
-    let kind = if full { ErrorKind::TooMany } else { ErrorKind::Unavailable };
+    let kind = if full {
+        ErrorKind::TooMany
+    } else {
+        ErrorKind::Unavailable
+    };
     ApiError::new(
         kind,
-        format!("no node can serve {} now ({why}): try again soon", exchange.route.name),
+        format!(
+            "no node can serve {} now ({why}): try again soon",
+            exchange.route.name
+        ),
     )
     .with_retry_after(wait.max(Duration::from_secs(1)))
 }

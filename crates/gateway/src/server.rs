@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use engine::Engine;
 use cluster::Registry;
+use engine::Engine;
 use identity::Identity;
 use primitives::Clock;
 use store::Db;
@@ -96,7 +96,8 @@ impl Gateway {
         listener
             .set_nonblocking(true)
             .map_err(StartGatewayError::Listener)?;
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(StartGatewayError::Listener)?;
+        let listener =
+            tokio::net::TcpListener::from_std(listener).map_err(StartGatewayError::Listener)?;
         let (recorder, writer) = recorder(
             deps.config.record_buffer,
             deps.db,
@@ -154,9 +155,9 @@ impl Gateway {
         self.address
     }
 
-    /// Stops accepting, lets requests under way finish for at most `limit`, then ends the rest and writes the last
-    /// records.
-    pub async fn shutdown(self, limit: Duration) {
+    /// Stops accepting, lets requests under way finish for at most `limit` (or until `hurry`), then ends the rest and
+    /// writes the last records.
+    pub async fn shutdown(self, limit: Duration, hurry: &CancellationToken) {
         self.drain.cancel();
         let deadline = tokio::time::sleep(limit);
         tokio::pin!(deadline);
@@ -164,6 +165,7 @@ impl Gateway {
         while self.shared.connections.load(Ordering::Relaxed) > 0 {
             tokio::select! {
                 _ = poll.tick() => {}
+                () = hurry.cancelled() => break,
                 () = &mut deadline => {
                     tracing::warn!(connections = self.shared.connections.load(Ordering::Relaxed), "time for draining is over: the remaining connections are closed");
                     break;
@@ -188,7 +190,10 @@ impl Gateway {
         drop(self.shared);
         let writer = self.writer;
         tokio::pin!(writer);
-        if tokio::time::timeout(Duration::from_secs(5), &mut writer).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(5), &mut writer)
+            .await
+            .is_err()
+        {
             self.give_up_records.cancel();
             if let Err(error) = writer.await {
                 tracing::error!(%error, "the record writer ended abnormally");
@@ -204,10 +209,9 @@ fn start_worker(
     stop: CancellationToken,
 ) -> Result<(WorkerThread, Handover), StartGatewayError> {
     let (sender, receiver) = mpsc::channel(HANDOVER);
-    let open = Arc::new(AtomicUsize::new(0));
     let handover = Handover {
         sender,
-        open: open.clone(),
+        open: Arc::new(AtomicUsize::new(0)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -215,7 +219,7 @@ fn start_worker(
         .map_err(StartGatewayError::Thread)?;
     let thread = std::thread::Builder::new()
         .name(format!("worker-{index}"))
-        .spawn(move || runtime.block_on(work(worker, receiver, open, drain, stop)))
+        .spawn(move || runtime.block_on(work(worker, receiver, drain, stop)))
         .map_err(StartGatewayError::Thread)?;
     Ok((WorkerThread { thread }, handover))
 }
@@ -224,28 +228,24 @@ fn start_worker(
 async fn work(
     worker: Arc<Worker>,
     mut receiver: mpsc::Receiver<(std::net::TcpStream, SocketAddr, ConnectionGuard)>,
-    open: Arc<AtomicUsize>,
     drain: CancellationToken,
     stop: CancellationToken,
 ) {
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
         tokio::select! {
-            received = receiver.recv() => match received {
-                Some((stream, peer, guard)) => match tokio::net::TcpStream::from_std(stream) {
-                    Ok(stream) => {
-                        let (worker, drain, open) = (worker.clone(), drain.clone(), open.clone());
-                        tokio::spawn(async move {
-                            connect::serve(worker, stream, peer, drain, guard).await;
-                            open.fetch_sub(1, Ordering::Relaxed);
-                        });
-                    }
-                    Err(error) => tracing::warn!(%error, "a connection could not be served"),
-                },
-                // The accepting task has ended; connections under way go on until `stop`.
-                None => {
+            handed = receiver.recv() => {
+                let Some((stream, peer, guard)) = handed else {
+                    // The accepting task has ended; connections under way go on until `stop`.
                     stop.cancelled().await;
                     return;
+                };
+                match tokio::net::TcpStream::from_std(stream) {
+                    Ok(stream) => {
+                        let (worker, drain) = (worker.clone(), drain.clone());
+                        tokio::spawn(connect::serve(worker, stream, peer, drain, guard));
+                    }
+                    Err(error) => tracing::warn!(%error, "a connection could not be served"),
                 }
             },
             _ = sweep.tick() => worker.pool.sweep(),
@@ -275,7 +275,7 @@ async fn accept(
                 continue;
             }
         };
-        let Some(guard) = ConnectionGuard::acquire(&shared) else {
+        let Some(mut guard) = ConnectionGuard::acquire(&shared) else {
             if let Err(error) = stream.try_write(TOO_MANY) {
                 tracing::debug!(%error, "a refused client did not wait for the answer");
             }
@@ -284,7 +284,10 @@ async fn accept(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let Some(worker) = workers.iter().min_by_key(|w| w.open.load(Ordering::Relaxed)) else {
+        let Some(worker) = workers
+            .iter()
+            .min_by_key(|w| w.open.load(Ordering::Relaxed))
+        else {
             return;
         };
         let stream = match stream.into_std() {
@@ -294,7 +297,7 @@ async fn accept(
                 continue;
             }
         };
-        worker.open.fetch_add(1, Ordering::Relaxed);
+        guard.assign(&worker.open);
         if worker.sender.send((stream, peer, guard)).await.is_err() {
             return;
         }

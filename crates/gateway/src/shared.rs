@@ -91,7 +91,12 @@ impl Shared {
 
     /// Publishes the routes of the registry's present snapshot.
     pub(crate) fn refresh_routes(&self) {
-        let table = RouteTable::build(&self.registry.snapshot(), &self.config, &self.live, &self.metrics);
+        let table = RouteTable::build(
+            &self.registry.snapshot(),
+            &self.config,
+            &self.live,
+            &self.metrics,
+        );
         self.live.retain(&table);
         self.routes.store(Arc::new(table));
     }
@@ -104,7 +109,9 @@ impl Shared {
             return None;
         }
         self.metrics.in_flight.inc();
-        Some(InFlight { shared: self.clone() })
+        Some(InFlight {
+            shared: self.clone(),
+        })
     }
 }
 

@@ -3,7 +3,9 @@
 use primitives::{RequestId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
-use store::{Bulk, BulkColumn, ColumnType, Db, Durability, Existing, Json, Params, Row, StoreError, params};
+use store::{
+    Bulk, BulkColumn, ColumnType, Db, Durability, Existing, Json, Params, Row, StoreError, params,
+};
 
 use crate::record::RequestRecord;
 
@@ -47,8 +49,8 @@ const INSERT: Bulk = Bulk {
 };
 
 /// Writes a batch of records.
-pub(crate) async fn insert_records(db: &Db, records: &[Box<RequestRecord>]) -> Result<(), StoreError> {
-    let rows: Vec<Params> = records.iter().map(|record| row(record)).collect();
+pub(crate) async fn insert_records(db: &Db, records: &[RequestRecord]) -> Result<(), StoreError> {
+    let rows: Vec<Params> = records.iter().map(row).collect();
     let mut tx = db.write_with(Durability::Relaxed).await?;
     tx.insert_many(&INSERT, &rows).await?;
     tx.commit().await
@@ -90,7 +92,10 @@ fn row(r: &RequestRecord) -> Params {
 pub(crate) async fn delete_records_before(db: &Db, before: Timestamp) -> Result<u64, StoreError> {
     let mut tx = db.write_with(Durability::Relaxed).await?;
     let deleted = tx
-        .execute("DELETE FROM requests WHERE received_at < $1", params![before])
+        .execute(
+            "DELETE FROM requests WHERE received_at < $1",
+            params![before],
+        )
         .await?;
     tx.commit().await?;
     Ok(deleted)
@@ -140,7 +145,11 @@ pub(crate) struct Filter {
 }
 
 /// Lists records, newest first. Ids begin with the time of arrival, so their order is the order of arrival.
-pub(crate) async fn list_records(db: &Db, filter: &Filter, limit: u32) -> Result<Vec<StoredRecord>, StoreError> {
+pub(crate) async fn list_records(
+    db: &Db,
+    filter: &Filter,
+    limit: u32,
+) -> Result<Vec<StoredRecord>, StoreError> {
     let mut tx = db.read().await?;
     let rows = tx
         .fetch_all(
@@ -166,7 +175,10 @@ pub(crate) async fn list_records(db: &Db, filter: &Filter, limit: u32) -> Result
 }
 
 /// Finds one record with its attempts.
-pub(crate) async fn find_record(db: &Db, id: RequestId) -> Result<Option<StoredRecord>, StoreError> {
+pub(crate) async fn find_record(
+    db: &Db,
+    id: RequestId,
+) -> Result<Option<StoredRecord>, StoreError> {
     let mut tx = db.read().await?;
     let row = tx
         .fetch_optional("SELECT * FROM requests WHERE id = $1", params![id])
@@ -177,7 +189,8 @@ pub(crate) async fn find_record(db: &Db, id: RequestId) -> Result<Option<StoredR
 
 fn record(row: &Row, full: bool) -> Result<StoredRecord, StoreError> {
     let attempts = if full {
-        row.get::<Option<Json<Value>>>("decision")?.map(|json| json.0)
+        row.get::<Option<Json<Value>>>("decision")?
+            .map(|json| json.0)
     } else {
         None
     };

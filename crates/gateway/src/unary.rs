@@ -2,7 +2,9 @@
 //! half-way costs the client nothing but time.
 
 use bytes::Bytes;
-use dialects::{ApiError, Event, Observer, ResponseMeta, Usage, decode_whole, encode_whole, response_id};
+use dialects::{
+    ApiError, Event, Observer, ResponseMeta, Usage, decode_whole, encode_whole, response_id,
+};
 use primitives::ErrorKind;
 
 use crate::exchange::Exchange;
@@ -19,10 +21,11 @@ const ANSWER_LIMIT: usize = 256 << 20;
 pub(crate) async fn answer(exchange: &mut Exchange) -> Result<Bytes, ApiError> {
     let result = loop {
         let limit = exchange.shared().config.unary_timeout;
-        let mut opened = match attempt::open(exchange, &Wanted::Original { may_pass: true }, limit).await {
-            Ok(opened) => opened,
-            Err(error) => break Err(error),
-        };
+        let mut opened =
+            match attempt::open(exchange, &Wanted::Original { may_pass: true }, limit).await {
+                Ok(opened) => opened,
+                Err(error) => break Err(error),
+            };
         let source = std::mem::replace(&mut opened.source, Source::Ready(Vec::new()));
         match tokio::time::timeout(limit, read(exchange, source)).await {
             Ok(Ok((body, usage))) => {
@@ -40,16 +43,26 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Result<Bytes, ApiError> {
                 let name = &opened.chosen.replica.node.view.name;
                 let error = ApiError::new(
                     ErrorKind::Timeout,
-                    format!("node {name} did not finish its answer within {} s", limit.as_secs()),
+                    format!(
+                        "node {name} did not finish its answer within {} s",
+                        limit.as_secs()
+                    ),
                 );
-                if let Some(error) = after_failure(exchange, &opened, Failure::node("timeout", error)) {
+                if let Some(error) =
+                    after_failure(exchange, &opened, Failure::node("timeout", error))
+                {
                     break Err(error);
                 }
             }
         }
     };
     result.inspect_err(|error| {
-        exchange.end(outcome_of(error), error.kind.status(), Usage::default(), Some(error));
+        exchange.end(
+            outcome_of(error),
+            error.kind.status(),
+            Usage::default(),
+            Some(error),
+        );
     })
 }
 
@@ -65,7 +78,12 @@ fn after_failure(exchange: &mut Exchange, opened: &Opened, failure: Failure) -> 
 
 async fn read(exchange: &mut Exchange, source: Source) -> Result<(Bytes, Usage), Failure> {
     match source {
-        Source::Http { operation, body, answer, .. } => {
+        Source::Http {
+            operation,
+            body,
+            answer,
+            ..
+        } => {
             let body = body
                 .collect(ANSWER_LIMIT)
                 .await
@@ -83,7 +101,8 @@ async fn read(exchange: &mut Exchange, source: Source) -> Result<(Bytes, Usage),
                     Ok((body, seen.usage.unwrap_or_default()))
                 }
                 Answer::Translate => {
-                    let events = decode_whole(operation, 200, &body).map_err(|e| Failure::node("malformed", e))?;
+                    let events = decode_whole(operation, 200, &body)
+                        .map_err(|e| Failure::node("malformed", e))?;
                     write(exchange, &events)
                 }
             }
@@ -109,9 +128,14 @@ fn write(exchange: &mut Exchange, events: &[Event]) -> Result<(Bytes, Usage), Fa
         })
         .unwrap_or_default();
     let operation = exchange.operation;
-    let (id, created) = (response_id(operation, &exchange.id.to_string()), exchange.received_at());
+    let (id, created) = (
+        response_id(operation, &exchange.id.to_string()),
+        exchange.received_at(),
+    );
     let now = exchange.shared().clock.now();
-    let meta = ResponseMeta::for_request(exchange.canonical().map_err(Failure::client)?, id, created);
-    let body = encode_whole(operation, &meta, events, now).map_err(|e| Failure::node("malformed", e))?;
+    let meta =
+        ResponseMeta::for_request(exchange.canonical().map_err(Failure::client)?, id, created);
+    let body =
+        encode_whole(operation, &meta, events, now).map_err(|e| Failure::node("malformed", e))?;
     Ok((body, usage))
 }

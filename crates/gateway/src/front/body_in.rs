@@ -9,7 +9,11 @@ use http_body_util::BodyExt as _;
 use primitives::ErrorKind;
 
 /// Reads a whole body of at most `limit` bytes, with pauses of at most `pause`.
-pub(crate) async fn read_body<B>(mut body: B, limit: usize, pause: Duration) -> Result<Bytes, ApiError>
+pub(crate) async fn read_body<B>(
+    mut body: B,
+    limit: usize,
+    pause: Duration,
+) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -19,16 +23,22 @@ where
     let mut first: Option<Bytes> = None;
     let mut whole: Option<BytesMut> = None;
     loop {
-        let frame = tokio::time::timeout(pause, body.frame()).await.map_err(|_| {
-            ApiError::new(
-                ErrorKind::Timeout,
-                format!("the request's body paused for more than {} s: send it again", pause.as_secs()),
-            )
-        })?;
+        let frame = tokio::time::timeout(pause, body.frame())
+            .await
+            .map_err(|_| {
+                ApiError::new(
+                    ErrorKind::Timeout,
+                    format!(
+                        "the request's body paused for more than {} s: send it again",
+                        pause.as_secs()
+                    ),
+                )
+            })?;
         let Some(frame) = frame else {
             break;
         };
-        let frame = frame.map_err(|_| ApiError::new(ErrorKind::Invalid, "the request's body broke off"))?;
+        let frame =
+            frame.map_err(|_| ApiError::new(ErrorKind::Invalid, "the request's body broke off"))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -40,7 +50,9 @@ where
                 first = Some(data);
             }
             (None, Some(before)) => {
-                let hint = usize::try_from(body.size_hint().lower()).unwrap_or(0).min(limit);
+                let hint = usize::try_from(body.size_hint().lower())
+                    .unwrap_or(0)
+                    .min(limit);
                 let mut joined = BytesMut::with_capacity(before.len() + data.len() + hint);
                 joined.extend_from_slice(&before);
                 joined.extend_from_slice(&data);
@@ -58,7 +70,9 @@ where
 fn too_large(limit: usize) -> ApiError {
     ApiError::new(
         ErrorKind::TooLarge,
-        format!("the request's body is larger than {limit} bytes: send less, or raise server.body_limit"),
+        format!(
+            "the request's body is larger than {limit} bytes: send less, or raise server.body_limit"
+        ),
     )
 }
 
@@ -68,7 +82,9 @@ mod tests {
 
     use super::*;
 
-    fn pieces(pieces: &[&'static str]) -> impl Body<Data = Bytes, Error = std::convert::Infallible> + Unpin {
+    fn pieces(
+        pieces: &[&'static str],
+    ) -> impl Body<Data = Bytes, Error = std::convert::Infallible> + Unpin {
         let frames: Vec<_> = pieces
             .iter()
             .map(|p| Ok(http_body::Frame::data(Bytes::from_static(p.as_bytes()))))
@@ -80,15 +96,26 @@ mod tests {
 
     #[tokio::test]
     async fn pieces_are_joined() {
-        assert_eq!(read_body(pieces(&["ab", "c", "de"]), 5, PAUSE).await.unwrap(), "abcde");
+        assert_eq!(
+            read_body(pieces(&["ab", "c", "de"]), 5, PAUSE)
+                .await
+                .unwrap(),
+            "abcde"
+        );
         assert_eq!(read_body(pieces(&[]), 5, PAUSE).await.unwrap(), "");
     }
 
     #[tokio::test]
     async fn the_limit_holds_with_and_without_a_length() {
-        let error = read_body(Full::new(Bytes::from_static(b"abcdef")), 5, PAUSE).await.unwrap_err();
+        let error = read_body(Full::new(Bytes::from_static(b"abcdef")), 5, PAUSE)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge);
-        for body in [&["abc", "def"][..], &["abcdef"], &["a", "b", "c", "d", "e", "f"]] {
+        for body in [
+            &["abc", "def"][..],
+            &["abcdef"],
+            &["a", "b", "c", "d", "e", "f"],
+        ] {
             let error = read_body(pieces(body), 5, PAUSE).await.unwrap_err();
             assert_eq!(error.kind, ErrorKind::TooLarge);
         }

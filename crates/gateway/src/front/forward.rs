@@ -15,7 +15,7 @@ use crate::body::ReplyBody;
 use crate::fleet_view::{NodeSpeech, Replica};
 use crate::upstream::{UpstreamRequest, attempt};
 
-/// Account, administration and debugging of a server (Ollama, vLLM, SGLang, llama.cpp), by the beginning of the path.
+/// Account, administration and debugging of a server (Ollama, vLLM, `SGLang`, llama.cpp), by the beginning of the path.
 const REFUSED: [&str; 22] = [
     "/api/me",
     "/api/signout",
@@ -51,9 +51,12 @@ pub(super) fn may_forward(path: &str) -> bool {
         && below
         && !path.contains("..")
         && !path.contains("//")
-        && !REFUSED
-            .iter()
-            .any(|refused| path == *refused || path.strip_prefix(refused).is_some_and(|rest| rest.starts_with('/')))
+        && !REFUSED.iter().any(|refused| {
+            path == *refused
+                || path
+                    .strip_prefix(refused)
+                    .is_some_and(|rest| rest.starts_with('/'))
+        })
 }
 
 /// Forwards a request of an unknown route.
@@ -65,7 +68,12 @@ pub(super) async fn answer(
     let shared = &visit.worker.shared;
     let path = request.uri().path().to_owned();
     let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-    let body = read_body(request.into_body(), shared.config.body_limit, shared.config.body_timeout).await?;
+    let body = read_body(
+        request.into_body(),
+        shared.config.body_limit,
+        shared.config.body_timeout,
+    )
+    .await?;
     let model = model_of(content_type.as_ref(), &body).ok_or_else(|| {
         ApiError::new(
             ErrorKind::NotFound,
@@ -91,7 +99,10 @@ pub(super) async fn answer(
             )
         })?;
     let Some(target) = &replica.node.target else {
-        return Err(ApiError::new(ErrorKind::Unsupported, format!("{path} is not known here")));
+        return Err(ApiError::new(
+            ErrorKind::Unsupported,
+            format!("{path} is not known here"),
+        ));
     };
     let mut headers = HeaderMap::new();
     if let Some(content_type) = content_type.filter(|v| v.as_bytes().starts_with(b"multipart/")) {
@@ -106,12 +117,20 @@ pub(super) async fn answer(
         body,
     };
     let name = &replica.node.view.name;
-    let sent = tokio::time::timeout(shared.config.unary_timeout, visit.worker.pool.send(target, &upstream)).await;
+    let sent = tokio::time::timeout(
+        shared.config.unary_timeout,
+        visit.worker.pool.send(target, &upstream),
+    )
+    .await;
     let response = match sent {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Err(attempt::broken(name, &error).error),
         Err(_) => {
-            return Err(attempt::broken(name, &crate::upstream::UpstreamError::Timeout(shared.config.unary_timeout)).error);
+            return Err(attempt::broken(
+                name,
+                &crate::upstream::UpstreamError::Timeout(shared.config.unary_timeout),
+            )
+            .error);
         }
     };
     let (head, body) = response.into_parts();
@@ -126,7 +145,9 @@ pub(super) async fn answer(
     );
     *reply.status_mut() = head.status;
     if let Some(content_type) = head.headers.get(header::CONTENT_TYPE) {
-        reply.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
+        reply
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, content_type.clone());
     }
     Ok(reply)
 }
@@ -175,7 +196,12 @@ mod tests {
         ] {
             assert!(!may_forward(path), "{path}");
         }
-        for path in ["/v1/systemone", "/v1/rerank", "/api/brandnew", "/v1/audio/transcriptions"] {
+        for path in [
+            "/v1/systemone",
+            "/v1/rerank",
+            "/api/brandnew",
+            "/v1/audio/transcriptions",
+        ] {
             assert!(may_forward(path), "{path}");
         }
     }
@@ -184,9 +210,14 @@ mod tests {
     fn the_model_is_found_in_json_and_in_forms() {
         let json = Bytes::from_static(br#"{"model":"m","x":1}"#);
         assert_eq!(model_of(None, &json).as_deref(), Some("m"));
-        let form = Bytes::from_static(b"--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper\r\n--b--");
+        let form = Bytes::from_static(
+            b"--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper\r\n--b--",
+        );
         let multipart = HeaderValue::from_static("multipart/form-data; boundary=b");
-        assert_eq!(model_of(Some(&multipart), &form).as_deref(), Some("whisper"));
+        assert_eq!(
+            model_of(Some(&multipart), &form).as_deref(),
+            Some("whisper")
+        );
         assert_eq!(model_of(None, &Bytes::from_static(b"[]")), None);
     }
 }

@@ -17,7 +17,6 @@ use super::{accepts_trailers, authenticate, count, read_body};
 use crate::body::ReplyBody;
 use crate::exchange::{Arrival, Asked, Exchange};
 use crate::fleet_view::Route;
-use crate::record::Outcome;
 use crate::relay::{Relay, outcome_of};
 use crate::shared::{InFlight, Worker};
 use crate::unary;
@@ -61,7 +60,12 @@ pub(crate) async fn infer(
         entered.route,
     ));
     if let Err(error) = entered.refused {
-        exchange.end(outcome_of(&error), error.kind.status(), Usage::default(), Some(&error));
+        exchange.end(
+            outcome_of(&error),
+            error.kind.status(),
+            Usage::default(),
+            Some(&error),
+        );
         return Reply::new(id).error(operation.dialect(), &error);
     }
     worker.shared.live.retries.lock().deposit(arrived);
@@ -88,7 +92,11 @@ struct Entered {
 
 /// Authenticates, reads and admits a request. Errors here leave a log line and a count, but no record: whoever sends
 /// noise must not fill the database.
-async fn enter(worker: &Arc<Worker>, operation: Operation, request: Request<Incoming>) -> Result<Entered, ApiError> {
+async fn enter(
+    worker: &Arc<Worker>,
+    operation: Operation,
+    request: Request<Incoming>,
+) -> Result<Entered, ApiError> {
     let shared = &worker.shared;
     let principal = authenticate(worker, request.headers())?;
     let Some(in_flight) = shared.admit() else {
@@ -102,7 +110,12 @@ async fn enter(worker: &Arc<Worker>, operation: Operation, request: Request<Inco
         .with_retry_after(Duration::from_secs(1)));
     };
     let traceparent = request.headers().get("traceparent").cloned();
-    let body = read_body(request.into_body(), shared.config.body_limit, shared.config.body_timeout).await?;
+    let body = read_body(
+        request.into_body(),
+        shared.config.body_limit,
+        shared.config.body_timeout,
+    )
+    .await?;
     let head = read_head(operation, &body)?;
     let Some(model) = head.model.as_deref().filter(|m| !m.trim().is_empty()) else {
         return Err(ApiError::model_missing(operation));
@@ -113,12 +126,11 @@ async fn enter(worker: &Arc<Worker>, operation: Operation, request: Request<Inco
     }
     let table = shared.routes.load();
     let mut refused = Ok(());
-    let route = match table.find(model) {
-        Some(route) => route,
-        None => {
-            refused = Err(ApiError::model_not_found(operation, model));
-            Arc::new(Route::unknown(model))
-        }
+    let route = if let Some(route) = table.find(model) {
+        route
+    } else {
+        refused = Err(ApiError::model_not_found(operation, model));
+        Arc::new(Route::unknown(model))
     };
     if !principal.may_use(&route.name) && !principal.may_use(model) {
         // Whether the model exists is not for this key to know.
@@ -128,25 +140,38 @@ async fn enter(worker: &Arc<Worker>, operation: Operation, request: Request<Inco
     Ok(Entered {
         principal,
         in_flight,
+        body,
         asked,
         route,
         traceparent,
         refused,
-        body,
     })
 }
 
-fn asked(worker: &Worker, operation: Operation, head: &Head<'_>, model: &str, route: &Route) -> Asked {
+fn asked(
+    worker: &Worker,
+    operation: Operation,
+    head: &Head<'_>,
+    model: &str,
+    route: &Route,
+) -> Asked {
     let mut prefix = Vec::new();
     // With one replica there is nothing to prefer.
     if route.replicas.len() > 1 {
-        block_hashes(worker.shared.prefix_seed, &route.name, head.prompt, &mut prefix);
+        block_hashes(
+            worker.shared.prefix_seed,
+            &route.name,
+            head.prompt,
+            &mut prefix,
+        );
     }
     let number = |n: Option<u64>| n.and_then(|n| u32::try_from(n).ok());
     Asked {
         model: model.to_owned(),
         model_span: head.model_span.clone(),
-        stream: head.stream.unwrap_or_else(|| operation.streams_by_default()),
+        stream: head
+            .stream
+            .unwrap_or_else(|| operation.streams_by_default()),
         include_usage: head.include_usage,
         empty_prompt: head.has_empty_prompt,
         num_ctx: number(head.num_ctx),
@@ -203,6 +228,7 @@ fn other_model(exchange: &Exchange) -> Option<Arc<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Outcome;
 
     #[test]
     fn images_do_not_count_by_their_base64() {
@@ -211,9 +237,10 @@ mod tests {
             ..Head::default()
         };
         assert_eq!(estimate_tokens(&text), 100);
+        let base64 = vec![b'x'; 4_000_000];
         let image = Head {
             has_images: true,
-            prompt: &[b'x'; 4_000_000],
+            prompt: &base64,
             ..Head::default()
         };
         assert_eq!(estimate_tokens(&image), 1_000);

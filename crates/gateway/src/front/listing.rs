@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dialects::{
-    ApiError, LoadedEntry, ModelDetails, ModelEntry, Operation, ollama_ps, ollama_tags, ollama_version, openai_model,
-    openai_models,
+    ApiError, LoadedEntry, ModelDetails, ModelEntry, Operation, ollama_ps, ollama_tags,
+    ollama_version, openai_model, openai_models,
 };
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -76,7 +76,10 @@ fn entries(table: &RouteTable, principal: &Principal) -> Vec<ModelEntry> {
             all.insert(entry.name.clone(), entry);
         }
     }
-    for (alias, route) in table.aliases().filter(|(a, r)| principal.may_use(a) || principal.may_use(&r.name)) {
+    for (alias, route) in table
+        .aliases()
+        .filter(|(a, r)| principal.may_use(a) || principal.may_use(&r.name))
+    {
         if let Some(entry) = route_entry(route) {
             all.entry(alias.to_owned()).or_insert_with(|| ModelEntry {
                 name: alias.to_owned(),
@@ -129,10 +132,13 @@ fn loaded(table: &RouteTable, principal: &Principal) -> Vec<LoadedEntry> {
 
 fn route_entry(route: &Arc<Route>) -> Option<ModelEntry> {
     // The replica that tells most: a digest first, then any.
-    let replica = route
-        .replicas
-        .iter()
-        .max_by_key(|r| (r.node.view.is_routable(), r.model.digest.is_some(), r.model.size_bytes.is_some()))?;
+    let replica = route.replicas.iter().max_by_key(|r| {
+        (
+            r.node.view.is_routable(),
+            r.model.digest.is_some(),
+            r.model.size_bytes.is_some(),
+        )
+    })?;
     Some(model_entry(replica))
 }
 
@@ -164,7 +170,8 @@ fn percent_decoded(text: &str) -> String {
         let mut ahead = bytes.clone();
         let pair = (byte == b'%').then(|| (ahead.next(), ahead.next()));
         if let Some((Some(high), Some(low))) = pair
-            && let (Some(high), Some(low)) = ((high as char).to_digit(16), (low as char).to_digit(16))
+            && let (Some(high), Some(low)) =
+                ((high as char).to_digit(16), (low as char).to_digit(16))
         {
             out.push((high * 16 + low) as u8);
             bytes = ahead;
@@ -183,8 +190,14 @@ mod tests {
     fn routes_are_recognised_with_slashes_and_escapes() {
         let model = |path| Listing::of(&Method::GET, path);
         assert_eq!(model("/v1/models"), Some(Listing::Models));
-        assert_eq!(model("/v1/models/Qwen/Q"), Some(Listing::Model("Qwen/Q".to_owned())));
-        assert_eq!(model("/v1/models/Qwen%2FQ%"), Some(Listing::Model("Qwen/Q%".to_owned())));
+        assert_eq!(
+            model("/v1/models/Qwen/Q"),
+            Some(Listing::Model("Qwen/Q".to_owned()))
+        );
+        assert_eq!(
+            model("/v1/models/Qwen%2FQ%"),
+            Some(Listing::Model("Qwen/Q%".to_owned()))
+        );
         assert_eq!(model("/v1/models/"), None);
         assert_eq!(Listing::of(&Method::POST, "/api/tags"), None);
     }

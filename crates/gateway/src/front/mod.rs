@@ -34,7 +34,11 @@ pub(crate) struct Visit<'a> {
 }
 
 /// Answers any request.
-pub(crate) async fn answer(worker: &Arc<Worker>, peer: SocketAddr, request: Request<Incoming>) -> Response<ReplyBody> {
+pub(crate) async fn answer(
+    worker: &Arc<Worker>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
     let path = request.uri().path();
     let method = request.method();
     if method == Method::POST
@@ -59,8 +63,12 @@ pub(crate) async fn answer(worker: &Arc<Worker>, peer: SocketAddr, request: Requ
         Err(error) => return visit.refuse(&error),
     };
     let answered = match Command::of(method, path) {
-        Some(Command::Listing(listing)) => listing::answer(&visit, listing, &principal, request).await,
-        Some(Command::Model(command)) => model_commands::answer(&visit, command, &principal, request).await,
+        Some(Command::Listing(listing)) => {
+            listing::answer(&visit, listing, &principal, request).await
+        }
+        Some(Command::Model(command)) => {
+            model_commands::answer(&visit, command, &principal, request).await
+        }
         Some(Command::Unknown) => forward::answer(&visit, &principal, request).await,
         None => Err(unroutable(method, path)),
     };
@@ -100,7 +108,10 @@ impl Visit<'_> {
 }
 
 /// Decides who presents these headers, from the snapshot.
-pub(crate) fn authenticate(worker: &Worker, headers: &http::HeaderMap) -> Result<Principal, ApiError> {
+pub(crate) fn authenticate(
+    worker: &Worker,
+    headers: &http::HeaderMap,
+) -> Result<Principal, ApiError> {
     let shared = &worker.shared;
     let presented = presented_credential(headers);
     shared
@@ -108,23 +119,44 @@ pub(crate) fn authenticate(worker: &Worker, headers: &http::HeaderMap) -> Result
         .snapshot()
         .authenticate(presented.as_deref(), shared.clock.now())
         .map_err(|error| {
-            ApiError::new(ErrorKind::Unauthenticated, primitives::Classify::public_message(&error))
-                .with_code("invalid_api_key")
+            ApiError::new(
+                ErrorKind::Unauthenticated,
+                primitives::Classify::public_message(&error),
+            )
+            .with_code("invalid_api_key")
         })
 }
 
 /// Counts a request that ended before it had a model to be booked on.
 pub(crate) fn count(worker: &Worker, operation: Operation, outcome: Outcome) {
-    worker.shared.metrics.operation(operation.as_str(), outcome).inc();
+    worker
+        .shared
+        .metrics
+        .operation(operation.as_str(), outcome)
+        .inc();
 }
 
 fn is_control_plane(path: &str) -> bool {
     const EXACT: [&str; 5] = ["/health", "/metrics", "/ui", "/docs", "/ws"];
-    const BELOW: [&str; 7] = ["/api/v1/", "/health/", "/ui/", "/docs/", "/rpc/", "/ws/", "/.well-known/"];
-    EXACT.contains(&path) || path == "/api/v1" || BELOW.iter().any(|prefix| path.starts_with(prefix))
+    const BELOW: [&str; 7] = [
+        "/api/v1/",
+        "/health/",
+        "/ui/",
+        "/docs/",
+        "/rpc/",
+        "/ws/",
+        "/.well-known/",
+    ];
+    EXACT.contains(&path)
+        || path == "/api/v1"
+        || BELOW.iter().any(|prefix| path.starts_with(prefix))
 }
 
-async fn control(worker: &Arc<Worker>, peer: SocketAddr, mut request: Request<Incoming>) -> Response<ReplyBody> {
+async fn control(
+    worker: &Arc<Worker>,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Response<ReplyBody> {
     let id = worker.request_id(worker.shared.clock.now());
     request.extensions_mut().insert(id);
     worker.shared.control.call(peer, request).await
@@ -137,7 +169,8 @@ fn unroutable(method: &Method, path: &str) -> ApiError {
             .iter()
             .filter(|m| *m != method)
             .any(|m| {
-                listing::Listing::of(m, path).is_some() || model_commands::ModelCommand::of(m, path).is_some()
+                listing::Listing::of(m, path).is_some()
+                    || model_commands::ModelCommand::of(m, path).is_some()
             });
     if known {
         ApiError::new(
@@ -145,8 +178,11 @@ fn unroutable(method: &Method, path: &str) -> ApiError {
             format!("{method} is not a method of this path: see the API's documentation"),
         )
     } else {
-        ApiError::new(ErrorKind::NotFound, "there is no such route here: check the path")
-            .with_code("unknown_url")
+        ApiError::new(
+            ErrorKind::NotFound,
+            "there is no such route here: check the path",
+        )
+        .with_code("unknown_url")
     }
 }
 
@@ -156,5 +192,8 @@ fn accepts_trailers(request: &Request<Incoming>) -> bool {
         .headers()
         .get(header::TE)
         .and_then(|te| te.to_str().ok())
-        .is_some_and(|te| te.split(',').any(|t| t.trim().eq_ignore_ascii_case("trailers")))
+        .is_some_and(|te| {
+            te.split(',')
+                .any(|t| t.trim().eq_ignore_ascii_case("trailers"))
+        })
 }

@@ -51,7 +51,12 @@ impl Reply {
     }
 
     /// Finishes with a stream. `trailers` announces that one may follow.
-    pub(crate) fn stream(self, content_type: &'static str, body: ReplyBody, trailers: bool) -> Response<ReplyBody> {
+    pub(crate) fn stream(
+        self,
+        content_type: &'static str,
+        body: ReplyBody,
+        trailers: bool,
+    ) -> Response<ReplyBody> {
         let mut response = Response::new(body);
         self.stamp(&mut response, content_type);
         let headers = response.headers_mut();
@@ -68,7 +73,8 @@ impl Reply {
     pub(crate) fn error(self, dialect: Dialect, error: &ApiError) -> Response<ReplyBody> {
         let (status, content_type, body) = error_response(dialect, error, &self.id.to_string());
         let mut response = Response::new(ReplyBody::whole(body));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         self.stamp(&mut response, content_type);
         let headers = response.headers_mut();
         if let Some(wait) = error.retry_after {

@@ -15,7 +15,10 @@ const OPENAPI: &str = "/api/v1/openapi.json";
 /// Answers the root path.
 pub(super) async fn answer(visit: &Visit<'_>, request: Request<Incoming>) -> Response<ReplyBody> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let error = ApiError::new(ErrorKind::MethodNotAllowed, "only GET and HEAD are methods of this path");
+        let error = ApiError::new(
+            ErrorKind::MethodNotAllowed,
+            "only GET and HEAD are methods of this path",
+        );
         return visit.refuse(&error);
     }
     let accept = request

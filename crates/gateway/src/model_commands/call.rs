@@ -17,11 +17,16 @@ use crate::front::Visit;
 /// Largest answer without progress that is read.
 const ANSWER: usize = 4 << 20;
 /// Longest wait for a node to take a blob or to begin with a command: copies within a slow disk take minutes.
-const PATIENCE: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_hours(1);
 /// Longest silence of a node while it reports progress.
-const SILENCE: Duration = Duration::from_secs(600);
+const SILENCE: Duration = Duration::from_mins(10);
 
-fn prepare(visit: &Visit<'_>, node: &RouteNode, method: Method, path: &str) -> Result<Call, ApiError> {
+fn prepare(
+    visit: &Visit<'_>,
+    node: &RouteNode,
+    method: Method,
+    path: &str,
+) -> Result<Call, ApiError> {
     let url = node.view.url.as_ref().ok_or_else(|| {
         ApiError::new(
             ErrorKind::Unsupported,
@@ -56,7 +61,10 @@ pub(super) async fn start(
     body: Bytes,
 ) -> Result<Answer, ApiError> {
     let answer = prepare(visit, node, method, path)?
-        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .header(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        )
         .bytes(body)
         .send()
         .await
@@ -102,7 +110,10 @@ pub(super) async fn put_blob(
     body: Incoming,
 ) -> Result<Response<ReplyBody>, ApiError> {
     let answer = prepare(visit, node, Method::POST, &format!("/api/blobs/{digest}"))?
-        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+        .header(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/octet-stream"),
+        )
         .stream(body)
         .send()
         .await

@@ -10,7 +10,9 @@ use crate::fleet_view::{RouteNode, RouteTable};
 
 /// Reads `?node=a,b`. `all` stands for every node that can.
 pub(super) fn wanted_nodes(query: Option<&str>) -> Option<Vec<String>> {
-    let value = url::form_urlencoded::parse(query?.as_bytes()).find(|(key, _)| key == "node")?.1;
+    let value = url::form_urlencoded::parse(query?.as_bytes())
+        .find(|(key, _)| key == "node")?
+        .1;
     let names: Vec<String> = value
         .split(',')
         .map(str::trim)
@@ -21,15 +23,22 @@ pub(super) fn wanted_nodes(query: Option<&str>) -> Option<Vec<String>> {
 }
 
 /// Returns the nodes that manage models: Ollama servers that are up, or exactly the named ones.
-fn managing(table: &RouteTable, wanted: Option<&[String]>) -> Result<Vec<Arc<RouteNode>>, ApiError> {
-    let able = |node: &&Arc<RouteNode>| matches!(node.view.kind, NodeKind::Ollama | NodeKind::Agent);
+fn managing(
+    table: &RouteTable,
+    wanted: Option<&[String]>,
+) -> Result<Vec<Arc<RouteNode>>, ApiError> {
+    let able =
+        |node: &&Arc<RouteNode>| matches!(node.view.kind, NodeKind::Ollama | NodeKind::Agent);
     match wanted {
         Some(names) if names.iter().all(|n| n != "all") => names
             .iter()
             .map(|name| {
-                let node = table
-                    .find_node(name)
-                    .ok_or_else(|| ApiError::new(ErrorKind::NotFound, format!("there is no node {name}: see `remuda node list`")))?;
+                let node = table.find_node(name).ok_or_else(|| {
+                    ApiError::new(
+                        ErrorKind::NotFound,
+                        format!("there is no node {name}: see `remuda node list`"),
+                    )
+                })?;
                 if !able(&node) {
                     return Err(ApiError::new(
                         ErrorKind::Unsupported,
@@ -64,7 +73,11 @@ pub(super) fn for_pull(
 ) -> Result<Vec<Arc<RouteNode>>, ApiError> {
     let nodes = managing(table, wanted)?;
     if wanted.is_some() {
-        return if nodes.is_empty() { Err(nobody()) } else { Ok(nodes) };
+        return if nodes.is_empty() {
+            Err(nobody())
+        } else {
+            Ok(nodes)
+        };
     }
     let key = cluster::model_key(model).into_owned();
     let holders: Vec<_> = nodes
@@ -75,7 +88,8 @@ pub(super) fn for_pull(
     if !holders.is_empty() {
         return Ok(holders);
     }
-    let stored = |node: &RouteNode| -> u64 { node.view.models.iter().filter_map(|m| m.size_bytes).sum() };
+    let stored =
+        |node: &RouteNode| -> u64 { node.view.models.iter().filter_map(|m| m.size_bytes).sum() };
     nodes
         .into_iter()
         .min_by_key(|node| stored(node))
@@ -126,7 +140,10 @@ pub(super) fn for_create(
 
 /// The node that takes blobs. A model must be made where its blobs are, so it is always the same one: the first by name
 /// among those that are up, or the one that was named.
-pub(super) fn for_blobs(table: &RouteTable, wanted: Option<&[String]>) -> Result<Arc<RouteNode>, ApiError> {
+pub(super) fn for_blobs(
+    table: &RouteTable,
+    wanted: Option<&[String]>,
+) -> Result<Arc<RouteNode>, ApiError> {
     managing(table, wanted)?
         .into_iter()
         .min_by(|a, b| a.view.name.cmp(&b.view.name))
@@ -139,7 +156,10 @@ mod tests {
 
     #[test]
     fn node_lists_are_read_from_the_query() {
-        assert_eq!(wanted_nodes(Some("x=1&node=a, b,")), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(
+            wanted_nodes(Some("x=1&node=a, b,")),
+            Some(vec!["a".to_owned(), "b".to_owned()])
+        );
         assert_eq!(wanted_nodes(Some("node=")), None);
         assert_eq!(wanted_nodes(None), None);
     }

@@ -56,7 +56,10 @@ impl ModelCommand {
             (&Method::POST, "/api/copy") => Some(Self::Copy),
             (&Method::DELETE, "/api/delete") => Some(Self::Delete),
             (method, path) => {
-                let digest = path.strip_prefix("/api/blobs/").filter(|d| is_digest(d))?.to_owned();
+                let digest = path
+                    .strip_prefix("/api/blobs/")
+                    .filter(|d| is_digest(d))?
+                    .to_owned();
                 match *method {
                     Method::HEAD => Some(Self::FindBlob(digest)),
                     Method::POST => Some(Self::PutBlob(digest)),
@@ -100,7 +103,12 @@ pub(crate) async fn answer(
             call::put_blob(visit, &node, &digest, request.into_body()).await
         }
         command => {
-            let body = read_body(request.into_body(), shared.config.body_limit, shared.config.body_timeout).await?;
+            let body = read_body(
+                request.into_body(),
+                shared.config.body_limit,
+                shared.config.body_timeout,
+            )
+            .await?;
             let subject = subject(&body)?;
             let model = subject
                 .model
@@ -121,7 +129,8 @@ pub(crate) async fn answer(
                     progress::run(visit, "/api/push", nodes, body, stream).await
                 }
                 ModelCommand::Create => {
-                    let nodes = choose::for_create(&table, wanted.as_deref(), subject.from.as_deref())?;
+                    let nodes =
+                        choose::for_create(&table, wanted.as_deref(), subject.from.as_deref())?;
                     progress::run(visit, "/api/create", nodes, body, stream).await
                 }
                 ModelCommand::Copy => {
@@ -132,7 +141,9 @@ pub(crate) async fn answer(
                     let nodes = choose::holders(&table, wanted.as_deref(), &model)?;
                     everywhere(visit, Method::DELETE, "/api/delete", nodes, body).await
                 }
-                ModelCommand::FindBlob(_) | ModelCommand::PutBlob(_) => Ok(Reply::new(visit.id).whole("text/plain", Bytes::new())),
+                ModelCommand::FindBlob(_) | ModelCommand::PutBlob(_) => {
+                    Ok(Reply::new(visit.id).whole("text/plain", Bytes::new()))
+                }
             }
         }
     }
@@ -146,7 +157,9 @@ async fn everywhere(
     nodes: Vec<Arc<RouteNode>>,
     body: Bytes,
 ) -> Result<Response<ReplyBody>, ApiError> {
-    let calls = nodes.iter().map(|node| call::once(visit, node, method.clone(), path, body.clone()));
+    let calls = nodes
+        .iter()
+        .map(|node| call::once(visit, node, method.clone(), path, body.clone()));
     let results = futures_util::future::join_all(calls).await;
     let mut failed: Option<ApiError> = None;
     let mut told = Vec::new();
@@ -162,7 +175,12 @@ async fn everywhere(
         Some(error) if nodes.len() == 1 => Err(error),
         Some(error) => Err(ApiError::new(
             error.kind,
-            format!("failed on {} of {} nodes: {}", told.len(), nodes.len(), told.join("; ")),
+            format!(
+                "failed on {} of {} nodes: {}",
+                told.len(),
+                nodes.len(),
+                told.join("; ")
+            ),
         )),
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use dialects::{ApiError, FrameSplitter, Framing};
 use futures_util::StreamExt as _;
 use futures_util::stream::SelectAll;
@@ -78,10 +78,18 @@ pub(super) async fn run(
                     match reports.next().await {
                         Some((index, line)) => {
                             if let Some(line) = merge.line(index, names.get(index), line) {
-                                return Some((Ok::<_, std::io::Error>(ndjson(&line)), (reports, merge, names, Some(finish))));
+                                return Some((
+                                    Ok::<_, std::io::Error>(ndjson(&line)),
+                                    (reports, merge, names, Some(finish)),
+                                ));
                             }
                         }
-                        None => return Some((Ok(ndjson(&merge.last())), (reports, merge, names, None))),
+                        None => {
+                            return Some((
+                                Ok(ndjson(&merge.last())),
+                                (reports, merge, names, None),
+                            ));
+                        }
                     }
                 }
             },
@@ -213,12 +221,15 @@ impl Merge {
         if let Some(part) = parts.get_mut(index) {
             *part = (total, line.completed.unwrap_or(0));
         }
-        let (total, completed) = parts
-            .iter()
-            .fold((0, 0), |(t, c), (total, completed)| (t + total, c + completed));
+        let (total, completed) = parts.iter().fold((0, 0), |(t, c), (total, completed)| {
+            (t + total, c + completed)
+        });
         Some(Line {
             total: Some(total),
-            completed: line.completed.map(|_| completed).or((completed > 0).then_some(completed)),
+            completed: line
+                .completed
+                .map(|_| completed)
+                .or((completed > 0).then_some(completed)),
             ..line
         })
     }
@@ -240,19 +251,14 @@ impl Merge {
     }
 }
 
-/// Joins lines for tests and for answers in one piece.
-#[cfg(test)]
-fn text(lines: &[Line]) -> String {
-    let mut all = BytesMut::new();
-    for line in lines {
-        all.extend_from_slice(&ndjson(line));
-    }
-    String::from_utf8_lossy(&all).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn text(lines: &[Line]) -> String {
+        let all: Vec<u8> = lines.iter().flat_map(ndjson).collect();
+        String::from_utf8(all).unwrap()
+    }
 
     fn layer(total: u64, completed: u64) -> Line {
         Line {
@@ -276,7 +282,13 @@ mod tests {
         let names: [Arc<str>; 2] = ["a".into(), "b".into()];
         let mut merge = Merge::new(2);
         let mut shown = Vec::new();
-        for (index, line) in [(0, layer(10, 4)), (1, layer(10, 1)), (0, status("success")), (1, layer(10, 10)), (1, status("success"))] {
+        for (index, line) in [
+            (0, layer(10, 4)),
+            (1, layer(10, 1)),
+            (0, status("success")),
+            (1, layer(10, 10)),
+            (1, status("success")),
+        ] {
             shown.extend(merge.line(index, names.get(index), line));
         }
         shown.push(merge.last());
@@ -295,7 +307,10 @@ mod tests {
         let mut merge = Merge::new(2);
         merge.line(0, names.first(), status("success"));
         merge.line(1, names.get(1), broken("no space left on device"));
-        assert_eq!(text(&[merge.last()]), "{\"error\":\"b: no space left on device\"}\n");
+        assert_eq!(
+            text(&[merge.last()]),
+            "{\"error\":\"b: no space left on device\"}\n"
+        );
     }
 
     #[test]

@@ -42,12 +42,16 @@ pub(super) async fn show(
         .ok_or_else(not_found)?;
     Ok(Reply::new(visit.id)
         .node(Some(&replica.node.view.name))
-        .whole("application/json; charset=utf-8", ollama_show(&description(visit, replica))))
+        .whole(
+            "application/json; charset=utf-8",
+            ollama_show(&description(visit, replica)),
+        ))
 }
 
 /// Puts the node's name for the model into the body, leaving the other fields as they are.
 fn renamed(body: &Bytes, model: &str) -> Bytes {
-    let Ok(mut fields) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(body) else {
+    let Ok(mut fields) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(body)
+    else {
         return body.clone();
     };
     fields.remove("name");
@@ -57,15 +61,25 @@ fn renamed(body: &Bytes, model: &str) -> Bytes {
 
 fn description(visit: &Visit<'_>, replica: &Replica) -> ModelDescription {
     let entry = model_entry(replica);
-    let family = if entry.details.family.is_empty() { "unknown" } else { entry.details.family.as_str() };
+    let family = if entry.details.family.is_empty() {
+        "unknown"
+    } else {
+        entry.details.family.as_str()
+    };
     let mut info = Fields::default();
     let mut push = |name: String, value: String| {
         if let Some(json) = Json::parse(&value) {
             info.push(name, json);
         }
     };
-    push("general.architecture".to_owned(), serde_json::Value::from(family).to_string());
-    push("general.basename".to_owned(), serde_json::Value::from(entry.name.as_str()).to_string());
+    push(
+        "general.architecture".to_owned(),
+        serde_json::Value::from(family).to_string(),
+    );
+    push(
+        "general.basename".to_owned(),
+        serde_json::Value::from(entry.name.as_str()).to_string(),
+    );
     if let Some(context) = entry.details.context_length {
         push(format!("{family}.context_length"), context.to_string());
     }

@@ -14,13 +14,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use dialects::{
-    ApiError, Continuation, Event, Framing, Observer, ResponseEncoder, ResponseMeta, Usage, continuation, response_id,
-};
-use http::{HeaderMap, HeaderValue};
-use http_body::Frame;
-use primitives::{ErrorKind, MonotonicTime};
 use self::pace::{Due, Pace};
 use self::stream::{Progress, Stream};
 use crate::body::BrokenBody;
@@ -28,6 +21,14 @@ use crate::exchange::{Exchange, NodeName};
 use crate::record::Outcome;
 use crate::upstream::attempt::{self, Failure, Opened, Retry};
 use crate::upstream::prepare::Wanted;
+use bytes::{Bytes, BytesMut};
+use dialects::{
+    ApiError, Continuation, Event, Framing, Observer, ResponseEncoder, ResponseMeta, Usage,
+    continuation, response_id,
+};
+use http::{HeaderMap, HeaderValue};
+use http_body::Frame;
+use primitives::{ErrorKind, MonotonicTime};
 
 /// The comment that keeps intermediaries from closing a silent event stream (WHATWG HTML, 9.2.6).
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
@@ -120,7 +121,10 @@ impl Relay {
     }
 
     /// Gives the connection the next piece.
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         loop {
             if let Some(bytes) = self.pending.take() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
@@ -161,7 +165,12 @@ impl Relay {
                     return Poll::Ready(false);
                 };
                 let clock = &exchange.shared().clock;
-                match stream.poll(cx, &mut self.observer, self.encoder.as_mut(), clock.as_ref()) {
+                match stream.poll(
+                    cx,
+                    &mut self.observer,
+                    self.encoder.as_mut(),
+                    clock.as_ref(),
+                ) {
                     Poll::Ready(progress) => {
                         let now = clock.monotonic();
                         self.on_progress(progress, now);
@@ -208,7 +217,10 @@ impl Relay {
                 ..
             }
         );
-        if translated && let Err(error) = write_ourselves(exchange, &mut self.encoder, &self.observer, self.sent) {
+        if translated
+            && let Err(error) =
+                write_ourselves(exchange, &mut self.encoder, &self.observer, self.sent)
+        {
             self.give_up(error);
             return;
         }
@@ -219,7 +231,14 @@ impl Relay {
     fn on_progress(&mut self, progress: Progress, now: MonotonicTime) {
         self.pace.progressed(now);
         if let (Some(exchange), Phase::Streaming(stream)) = (self.exchange.as_mut(), &self.phase) {
-            stream.opened.chosen.replica.node.view.activity.progressed(now);
+            stream
+                .opened
+                .chosen
+                .replica
+                .node
+                .view
+                .activity
+                .progressed(now);
             if stream.has_content {
                 exchange.note_first_token();
             }
@@ -308,11 +327,13 @@ impl Relay {
                 if let Some(encoder) = self.encoder.as_mut() {
                     encoder.continued(self.base_tokens);
                 }
-                self.phase = Phase::Opening(opening(exchange, Wanted::Continuation(Box::new(request))));
+                self.phase =
+                    Phase::Opening(opening(exchange, Wanted::Continuation(Box::new(request))));
             }
             Continuation::Finished(reason) => {
                 let mut out = BytesMut::new();
-                let written = write_ourselves(&mut exchange, &mut self.encoder, &self.observer, true);
+                let written =
+                    write_ourselves(&mut exchange, &mut self.encoder, &self.observer, true);
                 let now = exchange.shared().clock.now();
                 if let (Ok(()), Some(encoder)) = (written, self.encoder.as_mut()) {
                     encoder.event(&Event::Finish(reason), now, &mut out);
@@ -332,7 +353,10 @@ impl Relay {
                 exchange.note_failure(&error.message);
                 let error = ApiError::new(
                     error.kind,
-                    format!("{}; the answer cannot go on elsewhere: {why}", error.message),
+                    format!(
+                        "{}; the answer cannot go on elsewhere: {why}",
+                        error.message
+                    ),
                 );
                 self.exchange = Some(exchange);
                 self.give_up(error);
@@ -361,7 +385,11 @@ impl Relay {
             encoder.error(&error, &mut out);
         }
         self.append(out);
-        let outcome = if self.sent { Outcome::Truncated } else { outcome_of(&error) };
+        let outcome = if self.sent {
+            Outcome::Truncated
+        } else {
+            outcome_of(&error)
+        };
         exchange.end(outcome, 200, usage, Some(&error));
         self.exchange = Some(exchange);
         self.end();
@@ -420,7 +448,10 @@ fn write_ourselves(
         return Ok(());
     }
     let operation = exchange.operation;
-    let (id, created) = (response_id(operation, &exchange.id.to_string()), exchange.received_at());
+    let (id, created) = (
+        response_id(operation, &exchange.id.to_string()),
+        exchange.received_at(),
+    );
     let meta = ResponseMeta::for_request(exchange.canonical()?, id, created);
     *encoder = Some(if sent {
         ResponseEncoder::resume(operation, meta, observer.state())
@@ -451,6 +482,8 @@ pub(crate) fn outcome_of(error: &ApiError) -> Outcome {
         | ErrorKind::Unsupported => Outcome::ClientError,
         ErrorKind::TooMany => Outcome::Rejected,
         ErrorKind::Cancelled => Outcome::Cancelled,
-        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Upstream | ErrorKind::Bug => Outcome::Failed,
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Upstream | ErrorKind::Bug => {
+            Outcome::Failed
+        }
     }
 }

@@ -32,7 +32,12 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Starts watching at `now`. Without `keep_alive` no keep-alives are due.
-    pub(super) fn new(now: MonotonicTime, keep_alive: Option<Duration>, first_token: Duration, stall: Duration) -> Self {
+    pub(super) fn new(
+        now: MonotonicTime,
+        keep_alive: Option<Duration>,
+        first_token: Duration,
+        stall: Duration,
+    ) -> Self {
         let origin = (Instant::now(), now);
         // The shortest of the waits: which of them counts is decided when the timer fires.
         let shortest = first_token.min(stall);
@@ -96,9 +101,9 @@ impl Pace {
 
     fn set(&mut self, now: MonotonicTime, limit: Duration) {
         let stalled = self.last_progress.after(limit);
-        let next = self
-            .keep_alive
-            .map_or(stalled, |interval| stalled.min(self.last_sent.after(interval)));
+        let next = self.keep_alive.map_or(stalled, |interval| {
+            stalled.min(self.last_sent.after(interval))
+        });
         // Never in the past, or the loop would spin.
         let wait = next.since(now).max(Duration::from_millis(1));
         self.timer.as_mut().reset(Instant::now() + wait);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dialects::{
-    ApiError, Event, FrameKind, FrameSplitter, Observer, Operation, ResponseDecoder, ResponseEncoder, decode_whole,
+    ApiError, Event, FrameKind, FrameSplitter, Observer, Operation, ResponseDecoder,
+    ResponseEncoder, decode_whole,
 };
 use primitives::{Clock, Timestamp};
 
@@ -59,7 +60,7 @@ enum Reader {
     },
     Frames {
         splitter: FrameSplitter,
-        decoder: ResponseDecoder,
+        decoder: Box<ResponseDecoder>,
     },
     Whole {
         operation: Operation,
@@ -82,7 +83,11 @@ impl Stream {
             },
             Source::Http {
                 operation,
-                answer: Answer::Pass { rename, strip_usage },
+                answer:
+                    Answer::Pass {
+                        rename,
+                        strip_usage,
+                    },
                 ..
             } => Reader::Pass {
                 splitter: FrameSplitter::new(operation.framing()),
@@ -95,7 +100,7 @@ impl Stream {
                 ..
             } => Reader::Frames {
                 splitter: FrameSplitter::new(operation.framing()),
-                decoder: ResponseDecoder::new(*operation),
+                decoder: Box::new(ResponseDecoder::new(*operation)),
             },
             Source::Engine(_) | Source::Ready(_) => Reader::Events,
         };
@@ -121,7 +126,8 @@ impl Stream {
                 Some(Err(error)) => Arrived::Broken(error),
                 None => Arrived::End,
             },
-            Source::Engine(generation) => match std::task::ready!(pin!(generation.next()).poll(cx)) {
+            Source::Engine(generation) => match std::task::ready!(pin!(generation.next()).poll(cx))
+            {
                 Some(event) => {
                     let complete = matches!(event, engine::GenerationEvent::Done { .. });
                     let mut events = Vec::with_capacity(2);
@@ -137,7 +143,9 @@ impl Stream {
         };
         Poll::Ready(match arrived {
             Arrived::Chunk(chunk) => self.on_chunk(chunk, observer, encoder, clock.now()),
-            Arrived::Events { events, complete } => self.on_events(&events, complete, observer, encoder, clock.now()),
+            Arrived::Events { events, complete } => {
+                self.on_events(&events, complete, observer, encoder, clock.now())
+            }
             Arrived::End => self.on_end(observer, encoder, clock.now()),
             Arrived::Broken(error) => {
                 tracing::debug!(%error, "a node broke its answer off");
@@ -198,7 +206,9 @@ impl Stream {
             }
             Reader::Whole { buffer, .. } => {
                 if buffer.len() + chunk.len() > WHOLE_ANSWER {
-                    let error = ApiError::upstream(format!("the node's answer is larger than {WHOLE_ANSWER} bytes"));
+                    let error = ApiError::upstream(format!(
+                        "the node's answer is larger than {WHOLE_ANSWER} bytes"
+                    ));
                     return Progress::Lost(Bytes::new(), Failure::node("malformed", error));
                 }
                 buffer.extend_from_slice(&chunk);
@@ -210,7 +220,12 @@ impl Stream {
 
     /// Lets all complete frames pass, joined to one piece.
     fn pass(&mut self, observer: &mut Observer) -> Progress {
-        let Reader::Pass { splitter, rename, strip_usage } = &mut self.reader else {
+        let Reader::Pass {
+            splitter,
+            rename,
+            strip_usage,
+        } = &mut self.reader
+        else {
             return Progress::Nothing;
         };
         let mut joined = Joined::default();
@@ -218,7 +233,12 @@ impl Stream {
             let frame = match splitter.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break None,
-                Err(error) => break Some(Failure::node("malformed", ApiError::upstream(error.to_string()))),
+                Err(error) => {
+                    break Some(Failure::node(
+                        "malformed",
+                        ApiError::upstream(error.to_string()),
+                    ));
+                }
             };
             match observer.frame(&frame) {
                 FrameKind::UsageOnly if *strip_usage => continue,
@@ -248,8 +268,10 @@ impl Stream {
     fn pass_on(&mut self, bytes: Bytes, complete: bool, observer: &Observer) -> Progress {
         if !self.has_content {
             let seen = observer.state();
-            self.has_content =
-                seen.content_frames > 0 || seen.tool_calls_seen || seen.thinking_seen || seen.finish.is_some();
+            self.has_content = seen.content_frames > 0
+                || seen.tool_calls_seen
+                || seen.thinking_seen
+                || seen.finish.is_some();
             if !self.has_content && !complete {
                 self.held.extend_from_slice(&bytes);
                 return Progress::Nothing;

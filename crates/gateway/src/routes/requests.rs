@@ -59,7 +59,7 @@ pub(crate) struct RequestsQuery {
     model: Option<String>,
     /// Only this node, by name or id.
     node: Option<String>,
-    /// Only this outcome: ok, client_error, rejected, failed, cancelled or truncated.
+    /// Only this outcome: `ok`, `client_error`, `rejected`, `failed`, `cancelled` or `truncated`.
     outcome: Option<String>,
     /// Only requests received at or after this time (RFC 3339).
     since: Option<String>,

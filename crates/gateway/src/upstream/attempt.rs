@@ -99,7 +99,11 @@ impl Failure {
 /// `limit` bounds the wait for the head of each answer. When the nodes that could serve the request were lost one after
 /// the other, they are tried again after a pause, a few times: nodes come back, and a client that has half of an answer
 /// should not lose it for a restart.
-pub(crate) async fn open(exchange: &mut Exchange, wanted: &Wanted, limit: Duration) -> Result<Opened, ApiError> {
+pub(crate) async fn open(
+    exchange: &mut Exchange,
+    wanted: &Wanted,
+    limit: Duration,
+) -> Result<Opened, ApiError> {
     let shared = exchange.shared().clone();
     loop {
         let error = match routing::choose(exchange) {
@@ -145,7 +149,13 @@ pub(crate) fn may_retry(exchange: &mut Exchange, reason: &'static str) -> bool {
         return false;
     }
     let budgeted = !matches!(reason, "not_found" | "unsupported");
-    if budgeted && !shared.live.retries.lock().withdraw(shared.clock.monotonic()) {
+    if budgeted
+        && !shared
+            .live
+            .retries
+            .lock()
+            .withdraw(shared.clock.monotonic())
+    {
         shared.metrics.retry_budget_exhausted.inc();
         tracing::debug!(reason, "no retry: the budget is spent");
         return false;
@@ -177,7 +187,9 @@ pub(crate) fn note_failure(exchange: &mut Exchange, chosen: &Chosen, failure: &F
             _ => None,
         };
         if let Some(seen) = seen {
-            shared.registry.report_failure(node, &chosen.replica.model.name, seen);
+            shared
+                .registry
+                .report_failure(node, &chosen.replica.model.name, seen);
         }
     }
     exchange.note_failure(&failure.error.message);
@@ -193,13 +205,19 @@ async fn call(
     let sent = match prepare(exchange, &chosen.replica, wanted) {
         Ok(Prepared::Residency(change)) => change_residency(exchange, &chosen, change).await,
         Ok(Prepared::Engine(request)) => ask_engine(exchange, &chosen, &request).await,
-        Ok(Prepared::Http { operation, body, answer }) => {
-            ask_server(exchange, &chosen, operation, body, answer, limit).await
-        }
+        Ok(Prepared::Http {
+            operation,
+            body,
+            answer,
+        }) => ask_server(exchange, &chosen, operation, body, answer, limit).await,
         Err(error) => Err(unprepared(error)),
     };
     match sent {
-        Ok(source) => Ok(Opened { chosen, source, sent_at }),
+        Ok(source) => Ok(Opened {
+            chosen,
+            source,
+            sent_at,
+        }),
         Err(failure) => {
             note_failure(exchange, &chosen, &failure);
             Err(failure)
@@ -209,7 +227,11 @@ async fn call(
 
 /// A request that this node cannot serve may be one that another kind of node can.
 fn unprepared(error: ApiError) -> Failure {
-    let retry = if error.kind == ErrorKind::Unsupported { Retry::OtherNode } else { Retry::Never };
+    let retry = if error.kind == ErrorKind::Unsupported {
+        Retry::OtherNode
+    } else {
+        Retry::Never
+    };
     Failure {
         error,
         retry,
@@ -220,7 +242,11 @@ fn unprepared(error: ApiError) -> Failure {
 
 /// Loads or unloads a model of the engine. Servers that hold their model as long as they run have nothing to load, and
 /// cannot unload.
-async fn change_residency(exchange: &Exchange, chosen: &Chosen, change: ResidencyChange) -> Result<Source, Failure> {
+async fn change_residency(
+    exchange: &Exchange,
+    chosen: &Chosen,
+    change: ResidencyChange,
+) -> Result<Source, Failure> {
     let node = &chosen.replica.node;
     let model = &chosen.replica.model.name;
     let done = match (node.speech, exchange.shared().engine.clone(), change) {
@@ -230,7 +256,10 @@ async fn change_residency(exchange: &Exchange, chosen: &Chosen, change: Residenc
         (_, _, ResidencyChange::Unload) => {
             return Err(unprepared(ApiError::new(
                 ErrorKind::Unsupported,
-                format!("node {} keeps its model in memory as long as it runs", node.view.name),
+                format!(
+                    "node {} keeps its model in memory as long as it runs",
+                    node.view.name
+                ),
             )));
         }
     };
@@ -242,16 +271,25 @@ async fn change_residency(exchange: &Exchange, chosen: &Chosen, change: Residenc
         .map_err(|error| Failure::client(engine_call::api_error(&error)))
 }
 
-async fn ask_engine(exchange: &Exchange, chosen: &Chosen, request: &Request) -> Result<Source, Failure> {
+async fn ask_engine(
+    exchange: &Exchange,
+    chosen: &Chosen,
+    request: &Request,
+) -> Result<Source, Failure> {
     let Some(engine) = exchange.shared().engine.clone() else {
         return Err(Failure::node(
             "connect",
-            ApiError::new(ErrorKind::Unavailable, "the embedded engine is switched off"),
+            ApiError::new(
+                ErrorKind::Unavailable,
+                "the embedded engine is switched off",
+            ),
         ));
     };
     let model = &chosen.replica.model.name;
     let answer = match request {
-        Request::Embed(embed) => engine_call::embed(&engine, model, embed).await.map(Source::Ready),
+        Request::Embed(embed) => engine_call::embed(&engine, model, embed)
+            .await
+            .map(Source::Ready),
         Request::Chat(_) | Request::Completion(_) => engine_call::generate(&engine, model, request)
             .await
             .map(Source::Engine),
@@ -280,7 +318,9 @@ async fn ask_server(
     let Some(target) = &node.target else {
         return Err(Failure::node(
             "connect",
-            ApiError::upstream(format!("node {name} has no usable address: look at `remuda node show {name}`")),
+            ApiError::upstream(format!(
+                "node {name} has no usable address: look at `remuda node show {name}`"
+            )),
         ));
     };
     let request = UpstreamRequest {
@@ -298,7 +338,12 @@ async fn ask_server(
     let (head, body) = response.into_parts();
     if head.status.is_success() {
         let streamed = is_stream(&head.headers);
-        return Ok(Source::Http { operation, body, answer, streamed });
+        return Ok(Source::Http {
+            operation,
+            body,
+            answer,
+            streamed,
+        });
     }
     let retry_after = retry_after(&head.headers);
     let text = tokio::time::timeout(limit, body.collect(ERROR_BODY))
@@ -332,7 +377,9 @@ pub(crate) fn broken(node: &str, error: &UpstreamError) -> Failure {
             ErrorKind::Bug,
             "the request to the node could not be built: please report this".to_owned(),
         ),
-        UpstreamError::Connect(_) | UpstreamError::ConnectTimeout(_) | UpstreamError::Refused(_) => (
+        UpstreamError::Connect(_)
+        | UpstreamError::ConnectTimeout(_)
+        | UpstreamError::Refused(_) => (
             "connect",
             ErrorKind::Upstream,
             format!("node {node} cannot be reached"),
@@ -341,7 +388,11 @@ pub(crate) fn broken(node: &str, error: &UpstreamError) -> Failure {
     Failure {
         error: ApiError::new(kind, text),
         retry: Retry::OtherNode,
-        outcome: if error.is_connect() { CallOutcome::ConnectFailure } else { CallOutcome::Failure },
+        outcome: if error.is_connect() {
+            CallOutcome::ConnectFailure
+        } else {
+            CallOutcome::Failure
+        },
         reason,
     }
 }
@@ -381,7 +432,10 @@ fn refused(
 
 fn headers(exchange: &Exchange) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(6);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static("remuda"));
     if let Ok(id) = HeaderValue::try_from(exchange.id.to_string()) {
@@ -397,11 +451,19 @@ fn is_stream(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("text/event-stream") || value.starts_with("application/x-ndjson"))
+        .is_some_and(|value| {
+            value.starts_with("text/event-stream") || value.starts_with("application/x-ndjson")
+        })
 }
 
 /// Reads a Retry-After in seconds, at most two minutes.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let seconds: u64 = headers
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds.min(120)))
 }

@@ -4,21 +4,30 @@
 use std::time::Duration;
 
 use dialects::{
-    AlternativeLogprob, ApiError, ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Event, FinishReason,
-    Format, Generation as Wanted, Part, Request, Role, Think, TokenLogprob, Usage,
+    AlternativeLogprob, ApiError, ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Event,
+    FinishReason, Format, Generation as Wanted, Part, Request, Role, Think, TokenLogprob, Usage,
 };
 use engine::{
-    ChatPrompt, ChatTurn, Engine, EngineError, GenerateRequest, Generation, GenerationEvent, Prompt, SamplingParams,
-    StopReason,
+    ChatPrompt, ChatTurn, Engine, EngineError, GenerateRequest, Generation, GenerationEvent,
+    Prompt, SamplingParams, StopReason,
 };
 use primitives::{Classify as _, ErrorKind};
 
 /// Starts a generation for a chat or completion request.
-pub(crate) async fn generate(engine: &Engine, model: &str, request: &Request) -> Result<Generation, ApiError> {
+pub(crate) async fn generate(
+    engine: &Engine,
+    model: &str,
+    request: &Request,
+) -> Result<Generation, ApiError> {
     let (prompt, wanted) = match request {
         Request::Chat(chat) => (chat_prompt(chat)?, &chat.generation),
         Request::Completion(completion) => (completion_prompt(completion)?, &completion.generation),
-        Request::Embed(_) => return Err(ApiError::unsupported("input", "this is an embedding request")),
+        Request::Embed(_) => {
+            return Err(ApiError::unsupported(
+                "input",
+                "this is an embedding request",
+            ));
+        }
     };
     refuse_unknown(wanted)?;
     let request = GenerateRequest {
@@ -31,16 +40,26 @@ pub(crate) async fn generate(engine: &Engine, model: &str, request: &Request) ->
 }
 
 /// Computes embeddings; answers with the vectors and what they cost.
-pub(crate) async fn embed(engine: &Engine, model: &str, request: &EmbedRequest) -> Result<Vec<Event>, ApiError> {
+pub(crate) async fn embed(
+    engine: &Engine,
+    model: &str,
+    request: &EmbedRequest,
+) -> Result<Vec<Event>, ApiError> {
     if request.dimensions.is_some() {
-        return Err(ApiError::unsupported("dimensions", "the embedded engine returns vectors in full length"));
+        return Err(ApiError::unsupported(
+            "dimensions",
+            "the embedded engine returns vectors in full length",
+        ));
     }
     let inputs = request
         .inputs
         .iter()
         .map(|input| match input {
             EmbedInput::Text(text) => Ok(text.clone()),
-            EmbedInput::Tokens(_) => Err(ApiError::unsupported("input", "the embedded engine takes texts, not token ids")),
+            EmbedInput::Tokens(_) => Err(ApiError::unsupported(
+                "input",
+                "the embedded engine takes texts, not token ids",
+            )),
         })
         .collect::<Result<_, _>>()?;
     let embeddings = engine
@@ -116,7 +135,9 @@ fn some_duration(duration: Duration) -> Option<Duration> {
 fn refuse_unknown(wanted: &Wanted) -> Result<(), ApiError> {
     let why = "the embedded engine cannot do it; send the request to a model on another node";
     match &wanted.format {
-        Some(Format::Json | Format::Schema { .. }) => return Err(ApiError::unsupported("format", why)),
+        Some(Format::Json | Format::Schema { .. }) => {
+            return Err(ApiError::unsupported("format", why));
+        }
         None => {}
     }
     if wanted.sampling.n.is_some_and(|n| n > 1) {
@@ -129,7 +150,10 @@ fn refuse_unknown(wanted: &Wanted) -> Result<(), ApiError> {
         return Err(ApiError::unsupported("typical_p", why));
     }
     if matches!(&wanted.think, Some(Think::On | Think::Level(_))) {
-        return Err(ApiError::new(ErrorKind::Invalid, "the model does not support thinking: leave `think` out"));
+        return Err(ApiError::new(
+            ErrorKind::Invalid,
+            "the model does not support thinking: leave `think` out",
+        ));
     }
     Ok(())
 }
@@ -150,10 +174,16 @@ fn chat_prompt(chat: &ChatRequest) -> Result<Prompt, ApiError> {
                 match part {
                     Part::Text(piece) => text.push_str(piece),
                     Part::Image { .. } | Part::ImageUrl { .. } => {
-                        return Err(ApiError::unsupported("images", "this model only reads text"));
+                        return Err(ApiError::unsupported(
+                            "images",
+                            "this model only reads text",
+                        ));
                     }
                     Part::Audio { .. } => {
-                        return Err(ApiError::unsupported("input_audio", "this model only reads text"));
+                        return Err(ApiError::unsupported(
+                            "input_audio",
+                            "this model only reads text",
+                        ));
                     }
                 }
             }
@@ -183,10 +213,16 @@ fn completion_prompt(completion: &CompletionRequest) -> Result<Prompt, ApiError>
         return Err(ApiError::unsupported("template", why));
     }
     if completion.context.is_some() {
-        return Err(ApiError::unsupported("context", "it is deprecated: send the conversation to /api/chat"));
+        return Err(ApiError::unsupported(
+            "context",
+            "it is deprecated: send the conversation to /api/chat",
+        ));
     }
     if !completion.images.is_empty() {
-        return Err(ApiError::unsupported("images", "this model only reads text"));
+        return Err(ApiError::unsupported(
+            "images",
+            "this model only reads text",
+        ));
     }
     if completion.echo {
         return Err(ApiError::unsupported("echo", why));

@@ -8,7 +8,7 @@ mod pool;
 pub(crate) mod prepare;
 mod target;
 
-pub(crate) use body::{CollectError, UpstreamBody};
+pub(crate) use body::UpstreamBody;
 pub(crate) use dial::Dialer;
 pub(crate) use pool::{Pool, UpstreamRequest};
 pub(crate) use target::Target;

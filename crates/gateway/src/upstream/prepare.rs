@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use dialects::{
-    ApiError, Dialect, Operation, Request, ResidencyChange, Rewrite, Target as DialectTarget, check_passthrough,
-    encode_request,
+    ApiError, Dialect, Operation, Request, ResidencyChange, Rewrite, Target as DialectTarget,
+    check_passthrough, encode_request,
 };
 
 use crate::exchange::Exchange;
@@ -90,8 +90,18 @@ impl Rename {
 }
 
 /// Prepares the request for a replica.
-pub(crate) fn prepare(exchange: &mut Exchange, replica: &Replica, wanted: &Wanted) -> Result<Prepared, ApiError> {
-    let speaks_ollama = matches!(replica.node.speech, NodeSpeech::Http { dialect: Dialect::Ollama, .. });
+pub(crate) fn prepare(
+    exchange: &mut Exchange,
+    replica: &Replica,
+    wanted: &Wanted,
+) -> Result<Prepared, ApiError> {
+    let speaks_ollama = matches!(
+        replica.node.speech,
+        NodeSpeech::Http {
+            dialect: Dialect::Ollama,
+            ..
+        }
+    );
     if exchange.asked.empty_prompt
         && !speaks_ollama
         && let Some(change) = exchange.canonical()?.residency()
@@ -109,7 +119,10 @@ pub(crate) fn prepare(exchange: &mut Exchange, replica: &Replica, wanted: &Wante
     let target = match wanted {
         Wanted::Original { may_pass: true } => {
             let native = dialects::native_operation(exchange.operation, server, dialect);
-            let target = DialectTarget { operation: native, server };
+            let target = DialectTarget {
+                operation: native,
+                server,
+            };
             if native == exchange.operation {
                 match check_passthrough(&target, &exchange.body)? {
                     Rewrite::Unchanged => return pass(exchange, replica, native, None),
@@ -160,7 +173,10 @@ fn pass(
     }
     let strip_usage = asked.stream
         && !asked.include_usage
-        && matches!(operation, Operation::OpenAiChat | Operation::OpenAiCompletions)
+        && matches!(
+            operation,
+            Operation::OpenAiChat | Operation::OpenAiCompletions
+        )
         && ask_for_usage(&mut body);
     Ok(Prepared::Http {
         operation,

@@ -27,10 +27,15 @@ pub(crate) struct Target {
 
 impl Target {
     /// Takes a node's address. Returns `None` when it or the credential makes no legal header.
-    pub(crate) fn new(node: NodeId, url: &NodeUrl, credential: Option<&Arc<Secret<String>>>) -> Option<Self> {
+    pub(crate) fn new(
+        node: NodeId,
+        url: &NodeUrl,
+        credential: Option<&Arc<Secret<String>>>,
+    ) -> Option<Self> {
         let authorization = match credential {
             Some(secret) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {}", secret.expose())).ok()?;
+                let mut value =
+                    HeaderValue::try_from(format!("Bearer {}", secret.expose())).ok()?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -59,7 +64,10 @@ mod tests {
         let node = NodeId::generate(Timestamp::from_micros(1));
         let url: NodeUrl = "http://[::1]:8000/serve/".parse().unwrap();
         let target = Target::new(node, &url, None).unwrap();
-        assert_eq!((target.host.as_str(), target.port, target.tls), ("::1", 8000, false));
+        assert_eq!(
+            (target.host.as_str(), target.port, target.tls),
+            ("::1", 8000, false)
+        );
         assert_eq!(target.authority, "[::1]:8000");
         assert_eq!(target.base_path, "/serve");
         let url: NodeUrl = "https://gpu.lan".parse().unwrap();

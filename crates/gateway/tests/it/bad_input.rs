@@ -11,14 +11,32 @@ use crate::rig::Rig;
 async fn each_mistake_is_answered_in_the_clients_dialect() -> anyhow::Result<()> {
     let rig = Rig::start_with(&[Flavour::Ollama], |config| config.body_limit = 10_000).await?;
     let before = rig.nodes[0].counters().inference;
-    let big = format!("{{\"model\":\"test-model\",\"messages\":[{{\"role\":\"user\",\"content\":\"{}\"}}]}}", "x".repeat(20_000));
+    let big = format!(
+        "{{\"model\":\"test-model\",\"messages\":[{{\"role\":\"user\",\"content\":\"{}\"}}]}}",
+        "x".repeat(20_000)
+    );
     let cases: Vec<(Method, &str, Vec<u8>, u16)> = vec![
-        (Method::POST, "chat", br#"{"model":"nobody","messages":[{"role":"user","content":"x"}]}"#.to_vec(), 404),
+        (
+            Method::POST,
+            "chat",
+            br#"{"model":"nobody","messages":[{"role":"user","content":"x"}]}"#.to_vec(),
+            404,
+        ),
         (Method::POST, "chat", b"{not json".to_vec(), 400),
         (Method::POST, "chat", b"".to_vec(), 400),
         (Method::POST, "chat", b"[1,2]".to_vec(), 400),
-        (Method::POST, "chat", br#"{"model":7,"messages":[]}"#.to_vec(), 400),
-        (Method::POST, "chat", br#"{"messages":[{"role":"user","content":"x"}]}"#.to_vec(), 400),
+        (
+            Method::POST,
+            "chat",
+            br#"{"model":7,"messages":[]}"#.to_vec(),
+            400,
+        ),
+        (
+            Method::POST,
+            "chat",
+            br#"{"messages":[{"role":"user","content":"x"}]}"#.to_vec(),
+            400,
+        ),
         (Method::POST, "chat", vec![b'{', 0xff, 0xfe, b'}'], 400),
         (Method::POST, "chat", big.into_bytes(), 413),
         (Method::DELETE, "chat", b"".to_vec(), 405),
@@ -26,22 +44,45 @@ async fn each_mistake_is_answered_in_the_clients_dialect() -> anyhow::Result<()>
     ];
     for (method, _, body, status) in &cases {
         for (path, openai) in [("/v1/chat/completions", true), ("/api/chat", false)] {
-            let reply = rig.client.send(method.clone(), path, Bytes::from(body.clone())).await?;
-            let shown = format!("{method} {path} {}: {}", String::from_utf8_lossy(&body[..body.len().min(80)]), reply.text());
+            let reply = rig
+                .client
+                .send(method.clone(), path, Bytes::from(body.clone()))
+                .await?;
+            let shown = format!(
+                "{method} {path} {}: {}",
+                String::from_utf8_lossy(&body[..body.len().min(80)]),
+                reply.text()
+            );
             assert_eq!(reply.status.as_u16(), *status, "{shown}");
             let value = reply.json()?;
             if openai {
-                assert!(value["error"]["message"].is_string() && value["error"]["type"].is_string(), "{shown}");
-                assert!(value["error"].get("code").is_some() && value["error"].get("param").is_some(), "{shown}");
+                assert!(
+                    value["error"]["message"].is_string() && value["error"]["type"].is_string(),
+                    "{shown}"
+                );
+                assert!(
+                    value["error"].get("code").is_some() && value["error"].get("param").is_some(),
+                    "{shown}"
+                );
             } else {
                 assert!(value["error"].is_string(), "{shown}");
             }
             assert!(reply.headers.contains_key("x-request-id"), "{shown}");
         }
     }
-    let empty = rig.client.post("/v1/chat/completions", &json!({"model": "test-model", "messages": []})).await?;
+    let empty = rig
+        .client
+        .post(
+            "/v1/chat/completions",
+            &json!({"model": "test-model", "messages": []}),
+        )
+        .await?;
     assert_eq!(empty.status, 400, "{}", empty.text());
-    assert_eq!(rig.nodes[0].counters().inference, before, "a wrong request reached the node");
+    assert_eq!(
+        rig.nodes[0].counters().inference,
+        before,
+        "a wrong request reached the node"
+    );
     rig.shutdown().await;
     Ok(())
 }
@@ -49,12 +90,26 @@ async fn each_mistake_is_answered_in_the_clients_dialect() -> anyhow::Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_and_administrative_routes_do_not_reach_nodes() -> anyhow::Result<()> {
     let rig = Rig::start(&[Flavour::Ollama]).await?;
-    for path in ["/nothing", "/v1/nothing", "/api/nothing", "/debug/pprof", "/api/me", "/v1/load_lora_adapter"] {
+    for path in [
+        "/nothing",
+        "/v1/nothing",
+        "/api/nothing",
+        "/debug/pprof",
+        "/api/me",
+        "/v1/load_lora_adapter",
+    ] {
         let reply = rig.client.get(path).await?;
         assert_eq!(reply.status, 404, "{path} {}", reply.text());
     }
-    for path in ["/api/signout", "/v1/load_lora_adapter", "/v1/../debug/pprof"] {
-        let reply = rig.client.post(path, &json!({"model": "test-model"})).await?;
+    for path in [
+        "/api/signout",
+        "/v1/load_lora_adapter",
+        "/v1/../debug/pprof",
+    ] {
+        let reply = rig
+            .client
+            .post(path, &json!({"model": "test-model"}))
+            .await?;
         assert_eq!(reply.status, 404, "{path} {}", reply.text());
         assert!(rig.nodes[0].requests_to(path).is_empty());
     }
@@ -65,15 +120,20 @@ async fn unknown_and_administrative_routes_do_not_reach_nodes() -> anyhow::Resul
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_headers_and_broken_requests_end_in_a_4xx() -> anyhow::Result<()> {
     let rig = Rig::start(&[Flavour::Ollama]).await?;
-    let many: String = (0..500).map(|n| format!("x-{n}: y\r\n")).collect();
+    let many = (0..500)
+        .map(|n| format!("x-{n}: y"))
+        .collect::<Vec<_>>()
+        .join("\r\n")
+        + "\r\n";
     let long = "y".repeat(200_000);
     for request in [
         format!("GET /api/tags HTTP/1.1\r\nhost: x\r\n{many}\r\n"),
         format!("GET /api/tags HTTP/1.1\r\nhost: x\r\nx-long: {long}\r\n\r\n"),
         "GARBAGE\r\n\r\n".to_owned(),
-        "POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello".to_owned(),
+        "POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello"
+            .to_owned(),
     ] {
-        let answer = send_raw(rig.client.address(), request.as_bytes()).await?;
+        let answer = Box::pin(send_raw(rig.client.address(), request.as_bytes())).await?;
         let text = String::from_utf8_lossy(&answer);
         assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "{text}");
     }

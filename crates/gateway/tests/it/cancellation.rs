@@ -10,7 +10,8 @@ async fn a_client_that_leaves_cancels_the_node() -> anyhow::Result<()> {
     for flavour in [Flavour::Ollama, Flavour::Vllm] {
         for path in ["/v1/chat/completions", "/api/chat"] {
             let rig = Rig::start(&[flavour]).await?;
-            rig.nodes[0].edit_script(|script| script.token_delay = std::time::Duration::from_millis(20));
+            rig.nodes[0]
+                .edit_script(|script| script.token_delay = std::time::Duration::from_millis(20));
             let body = json!({"model": "test-model", "stream": true, "messages": [{"role": "user", "content": "[[testbed tokens=5000]] x"}]});
             let mut stream = rig.client.stream(path, &body).await?;
             let id = stream.headers["x-request-id"].to_str()?.to_owned();

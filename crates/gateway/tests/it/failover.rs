@@ -26,12 +26,21 @@ async fn faults_before_the_first_byte_are_not_seen() -> anyhow::Result<()> {
                 node.fail_next(fault.clone());
             }
             rig.nodes[1].edit_script(|script| script.fault = None);
-            let reply = rig.client.stream("/v1/chat/completions", &chat(stream)).await?.whole().await?;
+            let reply = rig
+                .client
+                .stream("/v1/chat/completions", &chat(stream))
+                .await?
+                .whole()
+                .await?;
             // Both nodes fail their next request, so at most one retry helps: a second try of the request must succeed.
             let reply = if reply.status == 200 {
                 reply
             } else {
-                rig.client.stream("/v1/chat/completions", &chat(stream)).await?.whole().await?
+                rig.client
+                    .stream("/v1/chat/completions", &chat(stream))
+                    .await?
+                    .whole()
+                    .await?
             };
             assert_eq!(reply.status, 200, "{fault:?} {stream} {}", reply.text());
             rig.shutdown().await;
@@ -45,7 +54,10 @@ async fn a_dead_node_costs_no_request() -> anyhow::Result<()> {
     let rig = Rig::start(&[Flavour::Vllm, Flavour::Vllm, Flavour::Ollama]).await?;
     rig.nodes[0].kill();
     for _ in 0..20 {
-        let reply = rig.client.post("/v1/chat/completions", &chat(false)).await?;
+        let reply = rig
+            .client
+            .post("/v1/chat/completions", &chat(false))
+            .await?;
         assert_eq!(reply.status, 200, "{}", reply.text());
         assert_ne!(reply.headers["x-remuda-node"], "node0");
     }
@@ -59,11 +71,22 @@ async fn a_request_that_the_node_calls_wrong_is_not_repeated() -> anyhow::Result
     for node in &rig.nodes {
         node.edit_script(|script| script.fault = Some(Fault::status(400)));
     }
-    let before: u64 = rig.nodes.iter().map(|n| n.requests_to("/v1/chat/completions").len() as u64).sum();
-    let reply = rig.client.post("/v1/chat/completions", &chat(false)).await?;
+    let before: u64 = rig
+        .nodes
+        .iter()
+        .map(|n| n.requests_to("/v1/chat/completions").len() as u64)
+        .sum();
+    let reply = rig
+        .client
+        .post("/v1/chat/completions", &chat(false))
+        .await?;
     assert_eq!(reply.status, 400, "{}", reply.text());
     assert!(reply.json()?["error"]["message"].is_string());
-    let after: u64 = rig.nodes.iter().map(|n| n.requests_to("/v1/chat/completions").len() as u64).sum();
+    let after: u64 = rig
+        .nodes
+        .iter()
+        .map(|n| n.requests_to("/v1/chat/completions").len() as u64)
+        .sum();
     assert_eq!(after - before, 1);
     rig.shutdown().await;
     Ok(())
@@ -74,8 +97,15 @@ async fn without_a_healthy_node_the_client_is_told_when_to_come_back() -> anyhow
     let rig = Rig::start(&[Flavour::Ollama]).await?;
     rig.registry.drain_node("node0").await.ok();
     rig.nodes[0].kill();
-    let reply = rig.client.post("/v1/chat/completions", &chat(false)).await?;
-    assert!(matches!(reply.status.as_u16(), 502 | 503), "{}", reply.text());
+    let reply = rig
+        .client
+        .post("/v1/chat/completions", &chat(false))
+        .await?;
+    assert!(
+        matches!(reply.status.as_u16(), 502 | 503),
+        "{}",
+        reply.text()
+    );
     rig.shutdown().await;
     Ok(())
 }

@@ -8,9 +8,18 @@ use crate::rig::Rig;
 #[tokio::test(flavor = "multi_thread")]
 async fn listings_show_the_union_of_the_fleet() -> anyhow::Result<()> {
     let nodes = vec![
-        ScriptedUpstream::builder(Flavour::Ollama).name("a").model(ScriptedModel::chat("one").loaded()).start()?,
-        ScriptedUpstream::builder(Flavour::Vllm).name("b").model(ScriptedModel::chat("two")).start()?,
-        ScriptedUpstream::builder(Flavour::Ollama).name("c").model(ScriptedModel::chat("one")).start()?,
+        ScriptedUpstream::builder(Flavour::Ollama)
+            .name("a")
+            .model(ScriptedModel::chat("one").loaded())
+            .start()?,
+        ScriptedUpstream::builder(Flavour::Vllm)
+            .name("b")
+            .model(ScriptedModel::chat("two"))
+            .start()?,
+        ScriptedUpstream::builder(Flavour::Ollama)
+            .name("c")
+            .model(ScriptedModel::chat("one"))
+            .start()?,
     ];
     let rig = Rig::over(nodes, |_| {}).await?;
     let root = rig.client.get("/").await?;
@@ -22,11 +31,20 @@ async fn listings_show_the_union_of_the_fleet() -> anyhow::Result<()> {
     let one = rig.client.get("/v1/models/two").await?.json()?;
     assert_eq!(one["id"], "two");
     let ps = rig.client.get("/api/ps").await?.json()?;
-    assert!(ps["models"].as_array().is_some_and(|m| !m.is_empty()), "{ps}");
-    let shown = rig.client.post("/api/show", &json!({"model": "one"})).await?;
+    assert!(
+        ps["models"].as_array().is_some_and(|m| !m.is_empty()),
+        "{ps}"
+    );
+    let shown = rig
+        .client
+        .post("/api/show", &json!({"model": "one"}))
+        .await?;
     assert_eq!(shown.status, 200, "{}", shown.text());
     assert!(shown.json()?["model_info"].is_object());
-    let shown = rig.client.post("/api/show", &json!({"model": "two"})).await?;
+    let shown = rig
+        .client
+        .post("/api/show", &json!({"model": "two"}))
+        .await?;
     assert!(shown.json()?["model_info"].is_object(), "{}", shown.text());
     rig.shutdown().await;
     Ok(())
@@ -42,13 +60,30 @@ async fn model_commands_reach_the_right_nodes() -> anyhow::Result<()> {
         .json_lines()
         .await?;
     assert_eq!(lines.last().unwrap()["status"], "success", "{lines:?}");
-    assert_eq!(lines.iter().filter(|l| l["status"] == "success").count(), 1, "{lines:?}");
+    assert_eq!(
+        lines.iter().filter(|l| l["status"] == "success").count(),
+        1,
+        "{lines:?}"
+    );
     for node in &rig.nodes {
-        assert!(node.models().iter().any(|m| m.name.starts_with("fresh")), "{:?}", node.models());
+        assert!(
+            node.models().iter().any(|m| m.name.starts_with("fresh")),
+            "{:?}",
+            node.models()
+        );
     }
-    let alone = rig.client.stream("/api/pull", &json!({"name": "other"})).await?.json_lines().await?;
+    let alone = rig
+        .client
+        .stream("/api/pull", &json!({"name": "other"}))
+        .await?
+        .json_lines()
+        .await?;
     assert_eq!(alone.last().unwrap()["status"], "success", "{alone:?}");
-    let holders = rig.nodes.iter().filter(|n| n.models().iter().any(|m| m.name.starts_with("other"))).count();
+    let holders = rig
+        .nodes
+        .iter()
+        .filter(|n| n.models().iter().any(|m| m.name.starts_with("other")))
+        .count();
     assert_eq!(holders, 1);
     testbed::wait_until("the fleet knows the model", crate::rig::PATIENCE, || {
         rig.registry.snapshot().replicas("fresh").len() == 2
@@ -56,7 +91,11 @@ async fn model_commands_reach_the_right_nodes() -> anyhow::Result<()> {
     .await?;
     let deleted = rig
         .client
-        .send(http::Method::DELETE, "/api/delete", serde_json::to_vec(&json!({"model": "fresh"}))?.into())
+        .send(
+            http::Method::DELETE,
+            "/api/delete",
+            serde_json::to_vec(&json!({"model": "fresh"}))?.into(),
+        )
         .await?;
     assert_eq!(deleted.status, 200, "{}", deleted.text());
     for node in &rig.nodes {
@@ -75,7 +114,10 @@ async fn a_draining_node_gets_nothing_new() -> anyhow::Result<()> {
     rig.registry.drain_node("node0").await?;
     let before = used(0);
     testbed::wait_until("the drain is published", crate::rig::PATIENCE, || {
-        rig.registry.snapshot().find_node_named("node0").is_some_and(|n| n.draining)
+        rig.registry
+            .snapshot()
+            .find_node_named("node0")
+            .is_some_and(|n| n.draining)
     })
     .await?;
     for _ in 0..10 {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cluster::{ClusterConfig, ClusterDeps, NodeSpec, Registry};
-use remuda_gateway::{ControlPlane, Gateway, GatewayConfig, GatewayDeps, Metrics};
 use identity::{AuthConfig, Identity};
 use primitives::{Clock, Secret, SystemClock};
+use remuda_gateway::{ControlPlane, Gateway, GatewayConfig, GatewayDeps, Metrics};
 use store::{Db, Sealer, StoreConfig};
 use testbed::{Flavour, ScriptedUpstream, TestClient, wait_until};
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,11 @@ impl Rig {
         let nodes = flavours
             .iter()
             .enumerate()
-            .map(|(index, flavour)| ScriptedUpstream::builder(*flavour).name(&format!("node{index}")).start())
+            .map(|(index, flavour)| {
+                ScriptedUpstream::builder(*flavour)
+                    .name(&format!("node{index}"))
+                    .start()
+            })
             .collect::<anyhow::Result<Vec<_>>>()?;
         Self::over(nodes, configure).await
     }
@@ -56,7 +60,11 @@ impl Rig {
         let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let data = tempfile::tempdir()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let db = Db::open(&StoreConfig::new(format!("sqlite:{}", data.path().join("remuda.db").display()))).await?;
+        let db = Db::open(&StoreConfig::new(format!(
+            "sqlite:{}",
+            data.path().join("remuda.db").display()
+        )))
+        .await?;
         db.migrate().await?;
         let auth = AuthConfig {
             required: false,
@@ -78,11 +86,17 @@ impl Rig {
             },
         )
         .await?;
-        let specs = nodes.iter().map(|n| NodeSpec::new(n.name(), n.url())).collect();
+        let specs = nodes
+            .iter()
+            .map(|n| NodeSpec::new(n.name(), n.url()))
+            .collect();
         registry.sync_config(specs).await?;
         let stop = CancellationToken::new();
         registry.start_probes(stop.clone());
-        anyhow::ensure!(registry.first_contact(PATIENCE).await, "not all nodes were met");
+        anyhow::ensure!(
+            registry.first_contact(PATIENCE).await,
+            "not all nodes were met"
+        );
         let metrics = Arc::new(Metrics::new());
         let mut config = GatewayConfig {
             workers: 2,
@@ -126,13 +140,23 @@ impl Rig {
         loop {
             let mut tx = self.db.read().await?;
             let row = tx
-                .fetch_optional("SELECT outcome, node_name, continued FROM requests WHERE id = $1", store::params![id])
+                .fetch_optional(
+                    "SELECT outcome, node_name, continued FROM requests WHERE id = $1",
+                    store::params![id],
+                )
                 .await?;
             tx.commit().await?;
             if let Some(row) = row {
-                return Ok((row.get("outcome")?, row.get("node_name")?, row.get("continued")?));
+                return Ok((
+                    row.get("outcome")?,
+                    row.get("node_name")?,
+                    row.get("continued")?,
+                ));
             }
-            anyhow::ensure!(std::time::Instant::now() < deadline, "request {id} was not recorded");
+            anyhow::ensure!(
+                std::time::Instant::now() < deadline,
+                "request {id} was not recorded"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -140,14 +164,20 @@ impl Rig {
     /// Waits until no node has a request in flight any more.
     pub(crate) async fn wait_until_idle(&self) -> anyhow::Result<()> {
         wait_until("all nodes are idle", PATIENCE, || {
-            self.registry.snapshot().nodes.iter().all(|n| n.activity.in_flight() == 0)
+            self.registry
+                .snapshot()
+                .nodes
+                .iter()
+                .all(|n| n.activity.in_flight() == 0)
         })
         .await
     }
 
     /// Ends it in order.
     pub(crate) async fn shutdown(self) {
-        self.gateway.shutdown(Duration::from_secs(5)).await;
+        self.gateway
+            .shutdown(Duration::from_secs(5), &CancellationToken::new())
+            .await;
         self.stop.cancel();
         self.registry.stopped().await;
     }

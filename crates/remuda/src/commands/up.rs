@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -54,6 +55,8 @@ pub(super) struct Up {
 impl Up {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let loaded = Config::load(&context.environment, &self.start.into_overrides())?;
+        // Before any other thread starts: the compute library takes its thread count from the environment, once.
+        engine::reserve_compute_threads(loaded.config.engine.threads);
         telemetry::install(&loaded.config.log);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
@@ -76,9 +79,17 @@ impl Up {
             if !context.out.is_json() {
                 remark("Stopping; open streams may finish. Ctrl-C again ends them at once.");
             }
+            let hurry = CancellationToken::new();
+            let mut stopping = Box::pin(running.shutdown_within(drain, &hurry));
             tokio::select! {
-                () = Box::pin(running.shutdown_within(drain)) => {}
-                () = signals.next() => tracing::warn!("stopped in a hurry: open streams were cut"),
+                () = &mut stopping => return Ok(()),
+                () = signals.next() => tracing::warn!("stopped in a hurry: open streams are cut"),
+            }
+            hurry.cancel();
+            tokio::select! {
+                () = &mut stopping => {}
+                // Whoever asks a third time does not want to wait for the database either.
+                () = signals.next() => {}
             }
             Ok(())
         }));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRef, Request, State};
 use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use gateway::Metrics;
 use http::header::CONTENT_TYPE;
@@ -70,7 +70,8 @@ pub(super) fn router(parts: Parts) -> Router {
         "/api/v1/openapi.json",
         get(async move || web::json_response(description.to_string())),
     );
-    web::api_surface(routes.merge(metrics).merge(described), parts.clock)
+    let page = Router::new().route("/ui/", get(show_page));
+    web::api_surface(routes.merge(metrics).merge(described).merge(page), parts.clock)
         .layer(from_fn(with_client_address))
 }
 
@@ -81,6 +82,12 @@ async fn with_client_address(mut request: Request, next: Next) -> Response {
         request.extensions_mut().insert(address);
     }
     next.run(request).await
+}
+
+/// What a browser sees at the root: how to use this address.
+#[expect(clippy::unused_async, reason = "axum handlers are async functions")]
+async fn show_page() -> Html<&'static str> {
+    Html(include_str!("../../assets/index.html"))
 }
 
 async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Response {

@@ -37,12 +37,13 @@ impl Running {
     /// Stops accepting, lets open streams finish for the configured time, writes what is to be written, and ends.
     pub async fn shutdown(self) {
         let limit = self.drain;
-        self.shutdown_within(limit).await;
+        self.shutdown_within(limit, &CancellationToken::new()).await;
     }
 
-    /// As [`shutdown`](Self::shutdown) with a time of the caller's choice for open streams.
-    pub async fn shutdown_within(self, limit: Duration) {
-        self.gateway.shutdown(limit).await;
+    /// As [`shutdown`](Self::shutdown) with a time of the caller's choice for open streams; `hurry` cuts it short.
+    /// Request records are written either way.
+    pub async fn shutdown_within(self, limit: Duration, hurry: &CancellationToken) {
+        self.gateway.shutdown(limit, hurry).await;
         self.stop.cancel();
         self.tasks.close();
         self.registry.stopped().await;

@@ -53,6 +53,8 @@ pub(super) struct Ask {
     /// The names of the offered tools.
     pub(super) tools: Vec<String>,
     pub(super) include_usage: bool,
+    /// Whether the answer must be JSON.
+    pub(super) constrained: bool,
     pub(super) echo: bool,
     /// Ollama's context length option, which reloads a model when it differs.
     pub(super) num_ctx: Option<u64>,
@@ -128,6 +130,7 @@ pub(super) fn read(
             .filter_map(tool_name)
             .collect(),
         include_usage: root["stream_options"]["include_usage"] == true,
+        constrained: constrained(&root),
         echo: root["echo"] == true,
         num_ctx: settings["num_ctx"].as_u64().filter(|_| ollama),
         empty,
@@ -265,6 +268,18 @@ fn thinks(flavour: Flavour, route: Route, root: &Value) -> bool {
         }
         _ => false,
     }
+}
+
+/// Returns whether a format of either dialect stands in the request.
+fn constrained(root: &Value) -> bool {
+    root["format"] == "json"
+        || root["format"].is_object()
+        || [
+            &root["response_format"]["type"],
+            &root["text"]["format"]["type"],
+        ]
+        .iter()
+        .any(|kind| matches!(kind.as_str(), Some("json_object" | "json_schema")))
 }
 
 fn tool_name(tool: &Value) -> Option<String> {

@@ -8,6 +8,7 @@
 //! | `bytes=N`, `together=N` | chunking |
 //! | `thinking=N` | thinking tokens |
 //! | `tool_call` | calls the first tool that the request offers |
+//! | `json` | answers with a JSON object, when the request constrains the answer to JSON |
 //! | `hang`, `reset`, `close`, `status=N` | faults before the first byte |
 //! | `reset_after=N`, `close_after=N`, `end_after=N`, `stall_after=N`, `malformed_after=N`, `error_after=N` | faults after N tokens |
 //! | `fresh` | the faults count only for requests that do not continue an answer |
@@ -35,6 +36,8 @@ pub(super) fn tokens_in(prompt: &str) -> Option<usize> {
 pub(super) struct Directives {
     /// Whether the first offered tool is called.
     pub(super) tool_call: bool,
+    /// Whether an answer that must be JSON is JSON.
+    pub(super) json: bool,
 }
 
 /// Applies the directives of a request to the script it will be played by.
@@ -88,6 +91,7 @@ fn apply_words(
             "together" => script.chunking = Chunking::Together(number.unwrap_or(1).max(1)),
             "thinking" => script.thinking = number.unwrap_or(0),
             "tool_call" => directives.tool_call = true,
+            "json" => directives.json = true,
             _ if faults_count => {
                 if let Some(fault) = fault(key, number.unwrap_or(0)) {
                     script.fault = Some(fault);

@@ -6,6 +6,9 @@ use super::ask::Ask;
 use super::directives::Directives;
 use super::script::{Script, ToolCall};
 
+/// What is said when JSON is demanded.
+const JSON_ANSWER: &str = r#"{"city": "Uppsala", "degrees": 7}"#;
+
 /// Why an answer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finish {
@@ -41,6 +44,20 @@ impl Plan {
                 finish: Finish::ToolCalls,
                 prompt_tokens,
                 completion_tokens,
+            };
+        }
+        if directives.json && ask.constrained {
+            let tokens: Vec<String> = JSON_ANSWER
+                .split_inclusive(' ')
+                .map(str::to_owned)
+                .collect();
+            return Self {
+                thinking: Vec::new(),
+                completion_tokens: tokens.len(),
+                tokens,
+                tool_calls,
+                finish: Finish::Stop,
+                prompt_tokens,
             };
         }
         let answer = Answer::to(&ask.prompt, script.tokens);

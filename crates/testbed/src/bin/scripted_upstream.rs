@@ -1,0 +1,56 @@
+//! A scripted upstream as a process of its own, for tests whose clients are programs. Runs until it is ended.
+
+use std::io::Write as _;
+
+use clap::{Parser, ValueEnum};
+use testbed::{Flavour, ScriptedModel, ScriptedUpstream};
+
+/// A model server under a script, on a free port of the loopback interface.
+#[derive(Parser)]
+struct Arguments {
+    /// The server it looks like.
+    #[arg(value_enum)]
+    server: Server,
+    /// A model for chat and completion, in memory. Repeatable.
+    #[arg(long = "chat", value_name = "MODEL")]
+    chat: Vec<String>,
+    /// A model for embeddings. Repeatable.
+    #[arg(long = "embedding", value_name = "MODEL")]
+    embedding: Vec<String>,
+    /// The bearer key that it demands.
+    #[arg(long)]
+    api_key: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Server {
+    Ollama,
+    Vllm,
+    LlamaServer,
+    Other,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let flavour = match arguments.server {
+        Server::Ollama => Flavour::Ollama,
+        Server::Vllm => Flavour::Vllm,
+        Server::LlamaServer => Flavour::LlamaServer,
+        Server::Other => Flavour::Other,
+    };
+    let mut builder = ScriptedUpstream::builder(flavour);
+    for name in &arguments.chat {
+        builder = builder.model(ScriptedModel::chat(name).loaded());
+    }
+    for name in &arguments.embedding {
+        builder = builder.model(ScriptedModel::embedding(name));
+    }
+    if let Some(key) = &arguments.api_key {
+        builder = builder.api_key(key);
+    }
+    let upstream = builder.start()?;
+    writeln!(std::io::stdout(), "listening on {}", upstream.address())?;
+    loop {
+        std::thread::park();
+    }
+}
