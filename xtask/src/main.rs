@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod ci;
+mod clients;
 mod databases;
 mod interrupt;
 mod test;
@@ -30,6 +31,8 @@ enum Command {
     Tidy,
     /// Formatting, lints, tidy, tests: all that must pass before a change is taken
     Ci,
+    /// Run the clients from PyPI and npm, unmodified, against a fleet of three kinds of nodes
+    Clients(clients::Options),
     /// Measure the release build
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy::run(),
         Command::Ci => ci::run(),
+        Command::Clients(options) => clients::run(&options),
         Command::Bench(bench) => bench::run(&bench),
         Command::TrainDemo => train_demo::run(),
     };

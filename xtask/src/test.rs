@@ -20,8 +20,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     interrupt::catch()?;
     let databases = Databases::start(&workspace::metadata()?.target_directory)?;
     let environment = [
-        ("TEST_POSTGRES_URL", &databases.postgres_url),
-        ("TEST_PGBOUNCER_URL", &databases.pgbouncer_url),
+        ("TEST_POSTGRES_URL", databases.postgres_url.as_str()),
+        ("TEST_PGBOUNCER_URL", databases.pgbouncer_url.as_str()),
+        // The engine's arithmetic spins while it waits for its other threads, which tests beside it keep off the cores.
+        ("CANDLE_NUM_THREADS", "1"),
+        ("RAYON_NUM_THREADS", "1"),
     ];
     let nextest = has_nextest()?;
     let everything = options.runner.is_empty();

@@ -3,12 +3,13 @@
 //! The buffer is bounded (`[requests] buffer`). While the database is away records wait in it; at the bound new ones
 //! are dropped, and the drops are counted in `remuda_request_records_dropped_total`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use primitives::Clock;
 use store::Db;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -17,24 +18,35 @@ use crate::store as records;
 
 /// Rows per insert.
 const BATCH: usize = 500;
-/// Longest wait of a record for its batch to fill.
-const LINGER: Duration = Duration::from_millis(200);
+/// Longest wait of a record for its batch to fill. The writer looks by itself: waking it for every record would cost the
+/// request path more than the record does.
+const LINGER: Duration = Duration::from_millis(100);
 /// Pause after the database refused a batch.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often old records are deleted.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
+/// The records that wait.
+struct Waiting {
+    records: Mutex<VecDeque<RequestRecord>>,
+    bound: usize,
+}
+
 /// The request path's end of the buffer.
 #[derive(Clone)]
 pub(crate) struct Recorder {
-    sender: mpsc::Sender<RequestRecord>,
+    waiting: Arc<Waiting>,
     metrics: Arc<Metrics>,
 }
 
 impl Recorder {
     /// Hands a record over. Never waits: when the buffer is full the record is dropped and counted.
     pub(crate) fn submit(&self, record: RequestRecord) {
-        if self.sender.try_send(record).is_err() {
+        let mut records = self.waiting.records.lock();
+        if records.len() < self.waiting.bound {
+            records.push_back(record);
+        } else {
+            drop(records);
             self.metrics.records_dropped.inc();
         }
     }
@@ -42,11 +54,20 @@ impl Recorder {
 
 /// The writing end.
 pub(crate) struct RecordWriter {
-    receiver: mpsc::Receiver<RequestRecord>,
+    waiting: Arc<Waiting>,
     db: Db,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     retention: Option<Duration>,
+}
+
+/// When the writer is to end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriterEnd {
+    /// No more records come: write what waits, then end.
+    pub(crate) last: CancellationToken,
+    /// Do not wait for a database that is away.
+    pub(crate) give_up: CancellationToken,
 }
 
 /// Makes both ends of a buffer of `bound` records.
@@ -57,13 +78,16 @@ pub(crate) fn recorder(
     metrics: Arc<Metrics>,
     retention: Option<Duration>,
 ) -> (Recorder, RecordWriter) {
-    let (sender, receiver) = mpsc::channel(bound.max(1));
+    let waiting = Arc::new(Waiting {
+        records: Mutex::default(),
+        bound: bound.max(1),
+    });
     let recorder = Recorder {
-        sender,
+        waiting: waiting.clone(),
         metrics: metrics.clone(),
     };
     let writer = RecordWriter {
-        receiver,
+        waiting,
         db,
         clock,
         metrics,
@@ -73,45 +97,39 @@ pub(crate) fn recorder(
 }
 
 impl RecordWriter {
-    /// Writes until every sender is gone, then writes what is left; `give_up` ends the waiting for a database that
-    /// is away.
-    pub(crate) async fn run(mut self, give_up: CancellationToken) {
-        let mut batch = Vec::with_capacity(BATCH);
+    /// Writes until told that no more records come.
+    pub(crate) async fn run(self, end: WriterEnd) {
         let mut prune = tokio::time::interval(PRUNE_EVERY);
+        let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
-                received = self.receiver.recv_many(&mut batch, BATCH) => {
-                    if received == 0 {
-                        return;
-                    }
-                }
-                _ = prune.tick() => {
-                    self.prune().await;
-                    continue;
+                () = tokio::time::sleep(LINGER) => {}
+                () = end.last.cancelled() => {}
+                _ = prune.tick() => self.prune().await,
+            }
+            // Asked before looking: whatever was submitted before the end is seen.
+            let last = end.last.is_cancelled();
+            while self.take(&mut batch) {
+                if !self.write(&mut batch, &end.give_up).await {
+                    return;
                 }
             }
-            self.fill(&mut batch).await;
-            if !self.write(&mut batch, &give_up).await {
+            if last {
                 return;
             }
         }
     }
 
-    /// Waits a little for more records, so that a busy gateway writes full batches.
-    async fn fill(&mut self, batch: &mut Vec<RequestRecord>) {
-        let linger = tokio::time::sleep(LINGER);
-        tokio::pin!(linger);
-        while batch.len() < BATCH {
-            let room = BATCH - batch.len();
-            tokio::select! {
-                received = self.receiver.recv_many(batch, room) => {
-                    if received == 0 {
-                        return;
-                    }
-                }
-                () = &mut linger => return,
-            }
+    /// Takes the next records into an empty batch; tells whether there were any.
+    fn take(&self, batch: &mut Vec<RequestRecord>) -> bool {
+        let mut records = self.waiting.records.lock();
+        let count = records.len().min(BATCH);
+        batch.extend(records.drain(..count));
+        if records.is_empty() && records.capacity() > 4 * BATCH {
+            // After a long wait for the database the room is not needed any more.
+            records.shrink_to(BATCH);
         }
+        !batch.is_empty()
     }
 
     /// Writes a batch, waiting for the database as long as it takes. Returns `false` when told to give up.
@@ -135,8 +153,9 @@ impl RecordWriter {
                     tokio::select! {
                         () = tokio::time::sleep(RETRY_AFTER) => {}
                         () = give_up.cancelled() => {
-                            self.metrics.records_dropped.inc_by(batch.len() as u64);
-                            tracing::error!(lost = batch.len() + self.receiver.len(), "the database did not come back before the end: request records are lost");
+                            let lost = batch.len() + self.waiting.records.lock().len();
+                            self.metrics.records_dropped.inc_by(lost as u64);
+                            tracing::error!(lost, "the database did not come back before the end: request records are lost");
                             return false;
                         }
                     }

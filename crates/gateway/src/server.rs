@@ -19,7 +19,7 @@ use crate::config::GatewayConfig;
 use crate::connect::{self, ConnectionGuard};
 use crate::control::ControlPlane;
 use crate::metrics::Metrics;
-use crate::recorder::recorder;
+use crate::recorder::{WriterEnd, recorder};
 use crate::shared::{Shared, Worker};
 use crate::upstream::{Dialer, Pool};
 
@@ -72,7 +72,7 @@ pub struct Gateway {
     address: SocketAddr,
     drain: CancellationToken,
     stop: CancellationToken,
-    give_up_records: CancellationToken,
+    writer_end: WriterEnd,
     workers: Vec<WorkerThread>,
     shared: Arc<Shared>,
     background: TaskTracker,
@@ -120,11 +120,8 @@ impl Gateway {
             deps.version,
             deps.seed,
         );
-        let (drain, stop, give_up_records) = (
-            CancellationToken::new(),
-            CancellationToken::new(),
-            CancellationToken::new(),
-        );
+        let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+        let writer_end = WriterEnd::default();
         let background = TaskTracker::new();
         let mut threads = Vec::with_capacity(workers);
         let mut handovers = Vec::with_capacity(workers);
@@ -137,12 +134,12 @@ impl Gateway {
         }
         background.spawn(accept(listener, shared.clone(), handovers, drain.clone()));
         background.spawn(follow_fleet(shared.clone(), stop.clone()));
-        let writer = tokio::spawn(writer.run(give_up_records.clone()));
+        let writer = tokio::spawn(writer.run(writer_end.clone()));
         Ok(Self {
             address,
             drain,
             stop,
-            give_up_records,
+            writer_end,
             workers: threads,
             shared,
             background,
@@ -186,15 +183,15 @@ impl Gateway {
         if let Err(error) = joined {
             tracing::error!(%error, "worker threads could not be joined");
         }
-        // The last sender of records goes with the shared state; a database that is away gets a moment, no more.
-        drop(self.shared);
+        // All who could submit records have ended; a database that is away gets a moment, no more.
+        self.writer_end.last.cancel();
         let writer = self.writer;
         tokio::pin!(writer);
         if tokio::time::timeout(Duration::from_secs(5), &mut writer)
             .await
             .is_err()
         {
-            self.give_up_records.cancel();
+            self.writer_end.give_up.cancel();
             if let Err(error) = writer.await {
                 tracing::error!(%error, "the record writer ended abnormally");
             }

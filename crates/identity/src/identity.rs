@@ -14,7 +14,7 @@ use crate::model::Principal;
 use crate::password::{PasswordError, Passwords};
 use crate::setup::{self, SetupState};
 use crate::sign_in::{Account, AccountFrom};
-use crate::snapshot::{Entries, Snapshot};
+use crate::snapshot::{Entries, Snapshot, UsageOwner};
 use crate::store;
 
 /// Who is let in without a credential, and who administers.
@@ -142,5 +142,15 @@ impl Identity {
                 "a committed change of keys or sessions is not in effect yet: it will be when the database answers"
             );
         }
+    }
+
+    /// Publishes the end of a credential. When this returns it is let in no more, whether the database answers or not.
+    pub(crate) async fn withdrawn(&self, owner: UsageOwner) {
+        {
+            let _turn = self.inner.renewing.lock().await;
+            let without = self.inner.snapshot.load().without(owner);
+            self.inner.snapshot.store(Arc::new(without));
+        }
+        self.published().await;
     }
 }

@@ -9,6 +9,7 @@ use crate::credential::{CredentialKind, SecretHash, generate, shown_prefix};
 use crate::extract::Admin;
 use crate::identity::Identity;
 use crate::model::{PrincipalKind, Role};
+use crate::snapshot::UsageOwner;
 use crate::store;
 
 /// The most characters of a key's name.
@@ -221,17 +222,10 @@ impl Identity {
         let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
         let size = page.size();
         let mut tx = self.inner.db.read().await?;
-        let mut items =
+        let keys =
             store::list_keys(&mut tx, after.as_deref().unwrap_or_default(), size + 1).await?;
         tx.commit().await?;
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let more = items.len() > size;
-        items.truncate(size);
-        let next_cursor = items
-            .last()
-            .filter(|_| more)
-            .map(|key| Cursor::after(&key.id.to_string()).as_str().to_owned());
-        Ok(Page { items, next_cursor })
+        Ok(Page::from_overfetched(keys, size, |key| key.id.to_string()))
     }
 
     /// Revokes a key; when this returns, the key no longer works here. Revoking again changes nothing.
@@ -242,7 +236,7 @@ impl Identity {
         }
         store::advance_generation(&mut tx).await?;
         tx.commit().await?;
-        self.published().await;
+        self.withdrawn(UsageOwner::Key(id)).await;
         Ok(())
     }
 }

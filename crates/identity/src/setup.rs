@@ -74,7 +74,13 @@ pub(crate) async fn prepare(
     admin_password: Option<Secret<String>>,
 ) -> Result<SetupState, OpenError> {
     if let Some(password) = admin_password {
-        ensure_admin(inner, password).await?;
+        match ensure_admin(inner, password.clone()).await {
+            // Another replica made the same administrator meanwhile: there is one to compare with now.
+            Err(OpenError::Store(error)) if error.is_conflict("users_username") => {
+                ensure_admin(inner, password).await?;
+            }
+            outcome => outcome?,
+        }
         return Ok(SetupState::Done);
     }
     let mut tx = inner.db.write().await?;

@@ -10,6 +10,7 @@ use crate::credential::{CredentialKind, SecretHash, generate};
 use crate::identity::Identity;
 use crate::password::PasswordError;
 use crate::setup::normalised_username;
+use crate::snapshot::UsageOwner;
 use crate::store::{self, SessionRow};
 
 /// How long a session lasts.
@@ -119,12 +120,19 @@ impl Identity {
 
     /// Ends the session that the secret belongs to. Returns `false` when there is none.
     pub async fn sign_out(&self, token: &str) -> Result<bool, StoreError> {
+        let token_hash = SecretHash::of(token);
+        // Anybody may send anything here: only a session that works may cost the database a write.
+        let Some(session) = self.snapshot().session_of(&token_hash) else {
+            return Ok(false);
+        };
         let mut tx = self.inner.db.write().await?;
-        let ended = store::delete_session(&mut tx, &SecretHash::of(token)).await?;
+        if !store::delete_session(&mut tx, &token_hash).await? {
+            return Ok(false);
+        }
         store::advance_generation(&mut tx).await?;
         tx.commit().await?;
-        self.published().await;
-        Ok(ended)
+        self.withdrawn(UsageOwner::Session(session)).await;
+        Ok(true)
     }
 }
 

@@ -163,6 +163,21 @@ impl Snapshot {
         self.entries.get(hash).map(|entry| &entry.usage)
     }
 
+    /// Returns the session that the secret belongs to.
+    pub(crate) fn session_of(&self, hash: &SecretHash) -> Option<SessionId> {
+        match self.usage_of(hash)?.owner {
+            UsageOwner::Session(id) => Some(id),
+            UsageOwner::Key(_) => None,
+        }
+    }
+
+    /// Makes this snapshot without one credential. Its generation stays, so that the next comparison with the database differs.
+    pub(crate) fn without(&self, owner: UsageOwner) -> Self {
+        let mut entries = self.entries.clone();
+        entries.retain(|_, entry| entry.usage.owner != owner);
+        self.succeed(entries, self.anonymous.clone(), self.generation)
+    }
+
     pub(crate) fn usages(&self) -> impl Iterator<Item = &Arc<Usage>> {
         self.entries.values().map(|entry| &entry.usage)
     }
@@ -237,6 +252,29 @@ mod tests {
         }
         assert_eq!(
             snapshot.authenticate(Some("rmd_bad"), NOW).unwrap_err(),
+            AuthError::Unknown
+        );
+    }
+
+    #[test]
+    fn a_withdrawn_credential_is_refused_and_others_are_not() {
+        let snapshot = snapshot(None);
+        let owner = snapshot
+            .usage_of(&SecretHash::of("rmd_good"))
+            .unwrap()
+            .owner;
+        let other = UsageOwner::Key(KeyId::generate(NOW.after(Duration::from_secs(1))));
+        assert!(
+            snapshot
+                .without(other)
+                .authenticate(Some("rmd_good"), NOW)
+                .is_ok()
+        );
+        assert_eq!(
+            snapshot
+                .without(owner)
+                .authenticate(Some("rmd_good"), NOW)
+                .unwrap_err(),
             AuthError::Unknown
         );
     }

@@ -208,7 +208,7 @@ pub(crate) async fn insert_key(
     Ok(())
 }
 
-const KEY_COLUMNS: &str =
+const LIST_KEYS: &str =
     "SELECT id, name, prefix, models, scopes, created_at, expires_at, revoked_at, last_used_at FROM api_keys
      WHERE id > $1 ORDER BY id LIMIT $2";
 
@@ -218,7 +218,7 @@ pub(crate) async fn list_keys(
     after: &str,
     limit: u32,
 ) -> Result<Vec<ApiKey>, StoreError> {
-    tx.fetch_all(KEY_COLUMNS, params![after, limit])
+    tx.fetch_all(LIST_KEYS, params![after, limit])
         .await?
         .iter()
         .map(read_key)

@@ -60,13 +60,40 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
+impl<T> Page<T> {
+    /// Makes the page of at most `size` items from a list fetched one item longer, naming the next page by its last item's `key`.
+    pub fn from_overfetched(mut items: Vec<T>, size: u32, key: impl Fn(&T) -> String) -> Self {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let more = items.len() > size;
+        items.truncate(size);
+        let next_cursor = items
+            .last()
+            .filter(|_| more)
+            .map(|last| Cursor::after(&key(last)).0);
+        Self { items, next_cursor }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn cursors_round_trip_and_reject_noise() {
-        assert_eq!(Cursor::key(Cursor::after("k/1").as_str()), Ok("k/1".to_owned()));
+        assert_eq!(
+            Cursor::key(Cursor::after("k/1").as_str()),
+            Ok("k/1".to_owned())
+        );
         assert_eq!(Cursor::key("***"), Err(InvalidCursor));
+    }
+
+    #[test]
+    fn the_cursor_names_the_last_shown_item_and_is_absent_at_the_end() {
+        let page = Page::from_overfetched(vec![1, 2, 3], 2, ToString::to_string);
+        assert_eq!(page.items, [1, 2]);
+        let cursor = page.next_cursor.unwrap();
+        assert_eq!(Cursor::key(&cursor), Ok("2".to_owned()));
+        let last = Page::from_overfetched(vec![3], 2, ToString::to_string);
+        assert_eq!(last.next_cursor, None);
     }
 }

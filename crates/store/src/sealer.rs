@@ -3,7 +3,7 @@
 //! Envelope: `version (1) | key id (4) | nonce (12) | ciphertext and tag (16)`. The caller binds each envelope to its place
 //! (table, column, row) as associated data, so that a sealed value moved to another row does not open.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -35,6 +35,12 @@ pub enum SealError {
     /// The key is not 32 bytes in base64.
     #[error("the encryption key is not 32 bytes in base64")]
     MalformedKey,
+    /// The key file does not hold 32 bytes in base64.
+    #[error("the key file {path} does not hold 32 bytes in base64")]
+    MalformedFile {
+        /// The file.
+        path: String,
+    },
     /// The value was sealed with another key.
     #[error("the value was sealed with another key")]
     OtherKey,
@@ -49,7 +55,10 @@ pub enum SealError {
 impl Classify for SealError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::KeyFile { .. } | Self::MalformedKey | Self::OtherKey => ErrorKind::Unavailable,
+            Self::KeyFile { .. }
+            | Self::MalformedKey
+            | Self::MalformedFile { .. }
+            | Self::OtherKey => ErrorKind::Unavailable,
             Self::Damaged | Self::Cipher => ErrorKind::Bug,
         }
     }
@@ -58,6 +67,9 @@ impl Classify for SealError {
         match self {
             Self::KeyFile { .. } => format!("{self}: make it readable and writable for this user"),
             Self::MalformedKey => format!("{self}: `openssl rand -base64 32` makes one"),
+            Self::MalformedFile { .. } => format!(
+                "{self}: restore it from a backup, or remove it and enter the nodes' credentials again"
+            ),
             Self::OtherKey => {
                 format!(
                     "{self}: start with the key that this database was made with, or enter the credential again"
@@ -100,34 +112,26 @@ impl Sealer {
             source,
         };
         let mut text = Zeroizing::new(String::new());
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path);
-        match file {
-            Ok(mut file) => {
-                let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-                rand::fill(&mut *bytes).map_err(|_| SealError::Cipher)?;
-                text.push_str(&STANDARD.encode(*bytes));
-                // A key that is lost with the power would make everything sealed with it unreadable.
-                file.write_all(text.as_bytes())
-                    .and_then(|()| file.sync_all())
-                    .map_err(failed)?;
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                create_key_file(path)?;
+                File::open(path)
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                std::fs::File::open(path)
-                    .and_then(|file| file.take(1024).read_to_string(&mut text))
-                    .map_err(failed)?;
-            }
-            Err(error) => return Err(failed(error)),
-        }
-        let bytes = Zeroizing::new(
-            STANDARD
-                .decode(text.trim())
-                .map_err(|_| SealError::MalformedKey)?,
-        );
-        Self::from_bytes(&bytes)
+            outcome => outcome,
+        };
+        file.and_then(|file| file.take(1024).read_to_string(&mut text))
+            .map_err(failed)?;
+        STANDARD
+            .decode(text.trim())
+            .map(Zeroizing::new)
+            .map_err(|_| SealError::MalformedKey)
+            .and_then(|bytes| Self::from_bytes(&bytes))
+            .map_err(|error| match error {
+                SealError::MalformedKey => SealError::MalformedFile {
+                    path: path.display().to_string(),
+                },
+                other => other,
+            })
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, SealError> {
@@ -178,6 +182,42 @@ impl Sealer {
             .map_err(|_| SealError::Damaged)?;
         Ok(Secret::new(plain.to_vec()))
     }
+}
+
+/// Makes a key and stores it where there is none. The file appears whole or not at all, and never replaces another's.
+fn create_key_file(path: &Path) -> Result<(), SealError> {
+    let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+    let mut noise = [0; 8];
+    rand::fill(&mut *bytes)
+        .and_then(|()| rand::fill(&mut noise))
+        .map_err(|_| SealError::Cipher)?;
+    let text = Zeroizing::new(STANDARD.encode(*bytes));
+    let draft = path.with_added_extension(hex::encode(noise));
+    let stored = write_private(&draft, text.as_bytes())
+        .and_then(|()| match std::fs::hard_link(&draft, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            outcome => outcome,
+        })
+        .and(std::fs::remove_file(&draft))
+        // A key that is lost with the power would make everything sealed with it unreadable.
+        .and_then(|()| match path.parent() {
+            Some(folder) if folder != Path::new("") => File::open(folder)?.sync_all(),
+            _ => File::open(".")?.sync_all(),
+        });
+    stored.map_err(|source| SealError::KeyFile {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -247,7 +287,24 @@ mod tests {
         std::fs::write(&path, "not a key").unwrap();
         assert!(matches!(
             Sealer::open_or_create(&path),
-            Err(SealError::MalformedKey)
+            Err(SealError::MalformedFile { .. })
         ));
+    }
+
+    #[test]
+    fn processes_that_start_together_share_one_key_and_leave_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master.key");
+        let ids: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| Sealer::open_or_create(&path).unwrap().key_id))
+                .collect();
+            starts
+                .into_iter()
+                .map(|start| start.join().unwrap())
+                .collect()
+        });
+        assert!(ids.iter().all(|id| *id == ids[0]));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -1,16 +1,14 @@
 //! Never shipped: what tests need around Remuda.
 //!
 //! - [`ScriptedUpstream`]: a model server that speaks Ollama's or OpenAI's dialect and misbehaves on request;
-//! - [`database`]: fresh PostgreSQL and SQLite databases, one per test;
 //! - [`LinkBreaker`]: a TCP link that can be cut and restored;
-//! - [`System`]: a whole Remuda in this process (feature `system`);
+//! - `System`: a whole Remuda in this process (feature `system`);
 //! - [`TestClient`]: a small HTTP client that shows what stands on the wire.
 //!
 //! Only integration tests (`tests/it`) and benchmarks use this crate. It knows nothing of Remuda's rules, so that a
 //! mistake there cannot be repeated here.
 
 mod client;
-pub mod database;
 mod link_breaker;
 #[cfg(feature = "system")]
 mod system;

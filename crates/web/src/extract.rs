@@ -10,6 +10,7 @@ use primitives::ErrorKind;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::problem::shortened;
 use crate::{Problem, read_capped};
 
 /// The most bytes of a management request's JSON body.
@@ -39,7 +40,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
                 serde_json::error::Category::Data => "the body does not have the expected fields",
                 _ => "the body is not valid JSON",
             };
-            Problem::new(ErrorKind::Invalid, format!("{problem}: {error}"))
+            Problem::new(ErrorKind::Invalid, told(problem, &error.to_string()))
         })
     }
 }
@@ -62,10 +63,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
             .await
             .map(|Path(value)| Self(value))
             .map_err(|error| {
-                Problem::new(
-                    ErrorKind::Invalid,
-                    format!("the path is not valid: {}", error.body_text()),
-                )
+                let detail = told("the path is not valid", &error.body_text());
+                Problem::new(ErrorKind::Invalid, detail)
             })
     }
 }
@@ -82,12 +81,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T>
             .await
             .map(|Query(value)| Self(value))
             .map_err(|error| {
-                Problem::new(
-                    ErrorKind::Invalid,
-                    format!("the query is not valid: {}", error.body_text()),
-                )
+                let detail = told("the query is not valid", &error.body_text());
+                Problem::new(ErrorKind::Invalid, detail)
             })
     }
+}
+
+/// Adds the parser's reason, which may repeat the client's own text and so is cut.
+fn told(problem: &str, reason: &str) -> String {
+    format!("{problem}: {}", shortened(reason))
 }
 
 fn is_json(request: &Request) -> bool {

@@ -47,15 +47,8 @@ pub struct PageBody<T> {
 
 impl<T> PageBody<T> {
     /// Makes the page of at most `size` items from a list fetched one item longer, naming the next page by its last item's `key`.
-    pub fn from_overfetched(mut items: Vec<T>, size: u32, key: impl Fn(&T) -> String) -> Self {
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let more = items.len() > size;
-        items.truncate(size);
-        let next_cursor = items
-            .last()
-            .filter(|_| more)
-            .map(|last| Cursor::after(&key(last)).as_str().to_owned());
-        Self { items, next_cursor }
+    pub fn from_overfetched(items: Vec<T>, size: u32, key: impl Fn(&T) -> String) -> Self {
+        Page::from_overfetched(items, size, key).into()
     }
 
     /// Converts each item, for example from a domain type to its wire form.
@@ -81,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cursor_names_the_last_shown_item_and_is_absent_at_the_end() {
+    fn a_page_leads_to_the_next_one() {
         let page = PageBody::from_overfetched(vec![1, 2, 3], 2, ToString::to_string);
         assert_eq!(page.items, [1, 2]);
         let query = PageQuery {

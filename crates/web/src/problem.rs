@@ -126,6 +126,13 @@ const fn title(kind: ErrorKind) -> &'static str {
     }
 }
 
+/// Returns at most the first 300 characters, so that a client cannot make us echo a huge text.
+pub(crate) fn shortened(text: &str) -> &str {
+    text.char_indices()
+        .nth(300)
+        .map_or(text, |(end, _)| &text[..end])
+}
+
 fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, Uri};
 use primitives::{Clock, ErrorKind, RequestId};
 
+use crate::problem::shortened;
 use crate::request_id::{REQUEST_ID_HEADER, with_request_id};
 use crate::{Problem, current_request_id};
 
@@ -45,7 +46,7 @@ async fn unknown_path(uri: Uri) -> Response {
         ErrorKind::NotFound,
         format!(
             "there is no {}: GET /api/v1/openapi.json lists the paths",
-            shown(uri.path())
+            shortened(uri.path())
         ),
     )
     .into_response()
@@ -56,16 +57,9 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
         ErrorKind::MethodNotAllowed,
         format!(
             "{} does not answer {}: the `allow` header lists the methods",
-            shown(uri.path()),
-            shown(method.as_str())
+            shortened(uri.path()),
+            shortened(method.as_str())
         ),
     )
     .into_response()
-}
-
-/// Returns at most the first 200 characters, so that a client cannot make us echo a huge path.
-fn shown(text: &str) -> &str {
-    text.char_indices()
-        .nth(200)
-        .map_or(text, |(end, _)| &text[..end])
 }

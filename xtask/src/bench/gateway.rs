@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use super::machine;
 use super::nginx::Nginx;
 use super::process::{LOAD_CORE, Running, pinned, resident_kib};
 use super::remuda::Remuda;
@@ -22,6 +23,9 @@ pub(crate) struct Options {
     /// Fewer and shorter windows: a look, not a result
     #[arg(long)]
     quick: bool,
+    /// Measure the release programs as they are
+    #[arg(long)]
+    no_build: bool,
 }
 
 /// One kilobyte in one piece, on many connections.
@@ -55,7 +59,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         cores >= 2,
         "the benchmark needs two cores, one of them for the gateway alone"
     );
-    let programs = build()?;
+    let load_before = machine::load_average();
+    let programs = programs(options)?;
     let directory = tempfile::tempdir()?;
     let mut upstream = Running::start(&mut pinned(LOAD_CORE, &programs.join("bench_upstream")))?;
     let upstream_address: SocketAddr = upstream
@@ -105,6 +110,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let mut results = Results {
         windows,
         seconds,
+        load_before,
         memory,
         ..Results::default()
     };
@@ -122,20 +128,22 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds what is measured and what measures; returns where the programs are.
-fn build() -> anyhow::Result<PathBuf> {
-    let programs = [
-        "--bin",
-        "remuda",
-        "--bin",
-        "bench_load",
-        "--bin",
-        "bench_upstream",
-    ];
-    let mut cargo =
-        workspace::cargo(&["build", "--release", "-p", "remuda", "-p", "remuda-testbed"])?;
-    let status = interrupt::wait(cargo.args(programs))?;
-    anyhow::ensure!(status.success(), "the release build fails");
+/// Builds what is measured and what measures, unless told not to; returns where the programs are.
+fn programs(options: &Options) -> anyhow::Result<PathBuf> {
+    if !options.no_build {
+        let names = [
+            "--bin",
+            "remuda",
+            "--bin",
+            "bench_load",
+            "--bin",
+            "bench_upstream",
+        ];
+        let mut cargo =
+            workspace::cargo(&["build", "--release", "-p", "remuda", "-p", "remuda-testbed"])?;
+        let status = interrupt::wait(cargo.args(names))?;
+        anyhow::ensure!(status.success(), "the release build fails");
+    }
     Ok(workspace::metadata()?.target_directory.join("release"))
 }
 

@@ -19,6 +19,15 @@ pub(super) fn describe() -> String {
     lines.join("\n")
 }
 
+/// Returns the machine's load average of the last minute: what else it was doing, when read before the first window.
+pub(super) fn load_average() -> f64 {
+    let text = read("/proc/loadavg");
+    text.split_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or_default()
+}
+
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }

@@ -13,6 +13,8 @@ pub(super) type Rows = [Vec<Window>; 3];
 pub(super) struct Results {
     pub(super) windows: usize,
     pub(super) seconds: f64,
+    /// The machine's load average before the start.
+    pub(super) load_before: f64,
     pub(super) whole: Rows,
     pub(super) single: Rows,
     pub(super) stream: Rows,
@@ -81,7 +83,12 @@ fn write(text: &mut String, results: &Results) -> std::fmt::Result {
         memory,
         ..
     } = results;
-    writeln!(text, "## Machine\n\n{}\n\n## Method\n", machine::describe())?;
+    writeln!(
+        text,
+        "## Machine\n\n{}\n- load average before the start: {:.2} (numbers count only near 0)\n\n## Method\n",
+        machine::describe(),
+        results.load_before
+    )?;
     writeln!(
         text,
         "`cargo xtask bench gateway`. nginx (one worker, plain proxy with keep-alive, no log) and Remuda (release build, SQLite,\n\

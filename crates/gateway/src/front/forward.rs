@@ -13,7 +13,7 @@ use super::reply::Reply;
 use super::{Visit, read_body};
 use crate::body::ReplyBody;
 use crate::fleet_view::{NodeSpeech, Replica};
-use crate::upstream::{UpstreamRequest, attempt};
+use crate::upstream::{Response as NodeResponse, UpstreamRequest, attempt};
 
 /// Account, administration and debugging of a server (Ollama, vLLM, `SGLang`, llama.cpp), by the beginning of the path.
 const REFUSED: [&str; 22] = [
@@ -133,7 +133,7 @@ pub(super) async fn answer(
             .error);
         }
     };
-    let (head, body) = response.into_parts();
+    let NodeResponse { head, body } = response;
     let stream = futures_util::stream::unfold((body, lease), |(mut body, lease)| async move {
         let next = std::future::poll_fn(|cx| body.poll_data(cx)).await?;
         Some((next, (body, lease)))
@@ -144,10 +144,10 @@ pub(super) async fn answer(
         false,
     );
     *reply.status_mut() = head.status;
-    if let Some(content_type) = head.headers.get(header::CONTENT_TYPE) {
+    if let Some(content_type) = head.content_type {
         reply
             .headers_mut()
-            .insert(header::CONTENT_TYPE, content_type.clone());
+            .insert(header::CONTENT_TYPE, content_type);
     }
     Ok(reply)
 }

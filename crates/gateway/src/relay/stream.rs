@@ -48,7 +48,7 @@ pub(super) struct Stream {
 enum Arrived {
     Chunk(Bytes),
     Events { events: Vec<Event>, complete: bool },
-    Broken(hyper::Error),
+    Broken(std::io::Error),
     End,
 }
 

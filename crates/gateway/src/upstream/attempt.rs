@@ -7,13 +7,13 @@ use bytes::Bytes;
 use cluster::CallFailure;
 use dialects::{ApiError, Event, FinishReason, Operation, Request, ResidencyChange};
 use engine::Generation;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use primitives::{ErrorKind, MonotonicTime};
 use scheduling::CallOutcome;
 
 use super::engine_call;
 use super::prepare::{Answer, Prepared, Wanted, prepare};
-use super::{UpstreamBody, UpstreamError, UpstreamRequest};
+use super::{Response, ResponseHead, UpstreamBody, UpstreamError, UpstreamRequest};
 use crate::exchange::Exchange;
 use crate::fleet_view::NodeSpeech;
 use crate::routing::{self, Chosen};
@@ -335,9 +335,9 @@ async fn ask_server(
         Ok(Err(error)) => return Err(broken(name, &error)),
         Err(_) => return Err(broken(name, &UpstreamError::Timeout(limit))),
     };
-    let (head, body) = response.into_parts();
+    let Response { head, body } = response;
     if head.status.is_success() {
-        let streamed = is_stream(&head.headers);
+        let streamed = is_stream(&head);
         return Ok(Source::Http {
             operation,
             body,
@@ -345,7 +345,6 @@ async fn ask_server(
             streamed,
         });
     }
-    let retry_after = retry_after(&head.headers);
     let text = tokio::time::timeout(limit, body.collect(ERROR_BODY))
         .await
         .ok()
@@ -355,7 +354,7 @@ async fn ask_server(
         NodeSpeech::Http { dialect, .. } => dialect,
         NodeSpeech::Engine => operation.dialect(),
     };
-    Err(refused(name, dialect, head.status, retry_after, &text))
+    Err(refused(name, dialect, &head, &text))
 }
 
 /// Says a failed connection in words for the client, without addresses.
@@ -371,11 +370,6 @@ pub(crate) fn broken(node: &str, error: &UpstreamError) -> Failure {
             "reset",
             ErrorKind::Upstream,
             format!("node {node} broke the connection before it answered"),
-        ),
-        UpstreamError::Request(_) => (
-            "request",
-            ErrorKind::Bug,
-            "the request to the node could not be built: please report this".to_owned(),
         ),
         UpstreamError::Connect(_)
         | UpstreamError::ConnectTimeout(_)
@@ -398,18 +392,12 @@ pub(crate) fn broken(node: &str, error: &UpstreamError) -> Failure {
 }
 
 /// Reads an error answer: whose fault is it, and does another node help?
-fn refused(
-    node: &str,
-    dialect: dialects::Dialect,
-    status: StatusCode,
-    retry_after: Option<Duration>,
-    body: &[u8],
-) -> Failure {
-    let mut error = dialects::decode_error(dialect, status.as_u16(), body);
+fn refused(node: &str, dialect: dialects::Dialect, head: &ResponseHead, body: &[u8]) -> Failure {
+    let mut error = dialects::decode_error(dialect, head.status.as_u16(), body);
     if error.retry_after.is_none() {
-        error.retry_after = retry_after;
+        error.retry_after = head.retry_after;
     }
-    match status.as_u16() {
+    match head.status.as_u16() {
         401 | 403 => Failure::node(
             "credentials",
             ApiError::upstream(format!(
@@ -447,23 +435,11 @@ fn headers(exchange: &Exchange) -> HeaderMap {
     headers
 }
 
-fn is_stream(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
+fn is_stream(head: &ResponseHead) -> bool {
+    head.content_type
+        .as_ref()
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| {
             value.starts_with("text/event-stream") || value.starts_with("application/x-ndjson")
         })
-}
-
-/// Reads a Retry-After in seconds, at most two minutes.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds.min(120)))
 }

@@ -1,22 +1,23 @@
 //! The body of a node's answer. Reading it to the end gives the connection back; dropping it earlier closes it,
 //! which is how a node learns that nobody listens any more.
 
+use std::io;
 use std::sync::Weak;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http_body::Body as _;
-use hyper::body::Incoming;
 use primitives::NodeId;
 
-use super::Pool;
-use super::pool::Sender;
+use super::http1::{Connection, Decoder};
+use super::{Pool, ResponseHead};
 
 /// A node's answer as it arrives.
 pub(crate) struct UpstreamBody {
-    incoming: Incoming,
+    /// Gone once the body was read to its end.
+    connection: Option<Connection>,
+    decoder: Decoder,
+    keep_alive: bool,
     node: NodeId,
-    sender: Option<Sender>,
     pool: Weak<Pool>,
 }
 
@@ -25,46 +26,67 @@ pub(crate) struct UpstreamBody {
 pub(crate) enum CollectError {
     /// The connection broke.
     #[error("the answer broke off: {0}")]
-    Broken(#[from] hyper::Error),
+    Broken(#[from] io::Error),
     /// The answer is larger than the limit.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
 }
 
 impl UpstreamBody {
-    pub(super) fn new(incoming: Incoming, node: NodeId, sender: Sender, pool: Weak<Pool>) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        head: &ResponseHead,
+        node: NodeId,
+        pool: Weak<Pool>,
+    ) -> Self {
         let mut body = Self {
-            incoming,
+            connection: Some(connection),
+            decoder: Decoder::new(head.framing),
+            keep_alive: head.keep_alive,
             node,
-            sender: Some(sender),
             pool,
         };
-        if body.incoming.is_end_stream() {
-            body.give_back();
-        }
+        body.give_back_if_done();
         body
     }
 
-    /// Returns the next piece, or `None` at the proper end.
-    pub(crate) fn poll_data(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+    /// Returns all that has arrived since the last call as one piece, or `None` at the proper end.
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {
-            match std::pin::Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => {
-                    self.give_back();
-                    return Poll::Ready(None);
+            let Some(connection) = &mut self.connection else {
+                return Poll::Ready(None);
+            };
+            let piece = match self.decoder.decode(&mut connection.buffer) {
+                Ok(piece) => piece,
+                Err(malformed) => {
+                    self.connection = None;
+                    return Poll::Ready(Some(Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        malformed,
+                    ))));
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data() {
-                        if self.incoming.is_end_stream() {
-                            self.give_back();
-                        }
-                        return Poll::Ready(Some(Ok(data)));
-                    }
+            };
+            if !piece.is_empty() {
+                self.give_back_if_done();
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            if self.decoder.is_done() {
+                self.give_back_if_done();
+                return Poll::Ready(None);
+            }
+            match ready!(connection.poll_fill(cx)) {
+                Ok(0) => {
+                    self.connection = None;
+                    return Poll::Ready(if self.decoder.ends_with_connection() {
+                        None
+                    } else {
+                        Some(Err(io::ErrorKind::UnexpectedEof.into()))
+                    });
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.connection = None;
+                    return Poll::Ready(Some(Err(error)));
                 }
             }
         }
@@ -88,9 +110,16 @@ impl UpstreamBody {
         Ok(whole.map_or(first, BytesMut::freeze))
     }
 
-    fn give_back(&mut self) {
-        if let (Some(sender), Some(pool)) = (self.sender.take(), self.pool.upgrade()) {
-            pool.checkin(self.node, sender);
+    /// Gives the connection back at the end of the body; one that has more bytes than the body is not trusted again.
+    fn give_back_if_done(&mut self) {
+        if !self.decoder.is_done() {
+            return;
+        }
+        if let (Some(connection), Some(pool), true) =
+            (self.connection.take(), self.pool.upgrade(), self.keep_alive)
+            && connection.buffer.is_empty()
+        {
+            pool.checkin(self.node, connection);
         }
     }
 }

@@ -1,20 +1,15 @@
 //! Opens connections to nodes: resolve, connect, TLS.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::http1::{Connection, Io};
 use super::{Target, UpstreamError};
-
-/// Answers up to this many bytes are read at once; it bounds the memory of a slow stream.
-const READ_BUFFER: usize = 8 << 10;
 
 /// Opens connections; one for all workers.
 pub(crate) struct Dialer {
@@ -36,30 +31,26 @@ impl Dialer {
         }
     }
 
-    /// Connects to a node and returns the sending half; the connection is driven by a task of this worker.
-    pub(super) async fn connect(
-        &self,
-        target: &Target,
-    ) -> Result<SendRequest<Full<Bytes>>, UpstreamError> {
+    /// Connects to a node.
+    pub(super) async fn connect(&self, target: &Target) -> Result<Connection, UpstreamError> {
         tokio::time::timeout(self.timeout, self.open(target))
             .await
             .map_err(|_| UpstreamError::ConnectTimeout(self.timeout))?
     }
 
-    async fn open(&self, target: &Target) -> Result<SendRequest<Full<Bytes>>, UpstreamError> {
+    async fn open(&self, target: &Target) -> Result<Connection, UpstreamError> {
         let stream = tcp(target).await?;
-        if target.tls {
-            let name = ServerName::try_from(target.host.clone())
-                .map_err(|e| UpstreamError::Connect(std::io::Error::other(e)))?;
-            let stream = self
-                .tls
-                .connect(name, stream)
-                .await
-                .map_err(UpstreamError::Connect)?;
-            handshake(stream).await
-        } else {
-            handshake(stream).await
+        if !target.tls {
+            return Ok(Connection::new(Io::Plain(stream)));
         }
+        let name = ServerName::try_from(target.host.clone())
+            .map_err(|e| UpstreamError::Connect(io::Error::other(e)))?;
+        let stream = self
+            .tls
+            .connect(name, stream)
+            .await
+            .map_err(UpstreamError::Connect)?;
+        Ok(Connection::new(Io::Tls(Box::new(stream))))
     }
 }
 
@@ -67,7 +58,7 @@ async fn tcp(target: &Target) -> Result<TcpStream, UpstreamError> {
     let addresses = tokio::net::lookup_host((target.host.as_str(), target.port))
         .await
         .map_err(UpstreamError::Connect)?;
-    let mut last = UpstreamError::Connect(std::io::Error::other("the name has no address"));
+    let mut last = UpstreamError::Connect(io::Error::other("the name has no address"));
     for address in addresses {
         if let Err(refusal) = web::outbound::Reach::Nodes.check(address.ip()) {
             last = UpstreamError::Refused(refusal.to_string());
@@ -75,7 +66,7 @@ async fn tcp(target: &Target) -> Result<TcpStream, UpstreamError> {
         }
         match TcpStream::connect(address).await {
             Ok(stream) => {
-                // Without it every token waits for the delayed acknowledgement of the one before (40 ms).
+                // Without it every request may wait for the delayed acknowledgement of the one before (40 ms).
                 stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
                 return Ok(stream);
             }
@@ -83,21 +74,4 @@ async fn tcp(target: &Target) -> Result<TcpStream, UpstreamError> {
         }
     }
     Err(last)
-}
-
-async fn handshake<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, UpstreamError>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(READ_BUFFER.max(64 << 10))
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(UpstreamError::Broken)?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection to a node ended");
-        }
-    });
-    Ok(sender)
 }

@@ -4,13 +4,15 @@ pub(crate) mod attempt;
 mod body;
 mod dial;
 pub(crate) mod engine_call;
+mod http1;
 mod pool;
 pub(crate) mod prepare;
 mod target;
 
 pub(crate) use body::UpstreamBody;
 pub(crate) use dial::Dialer;
-pub(crate) use pool::{Pool, UpstreamRequest};
+pub(crate) use http1::{ExchangeError, ResponseHead};
+pub(crate) use pool::{Pool, Response, UpstreamRequest};
 pub(crate) use target::Target;
 
 use std::time::Duration;
@@ -29,13 +31,10 @@ pub(crate) enum UpstreamError {
     ConnectTimeout(Duration),
     /// The connection broke before the answer's head.
     #[error("connection broke before the answer: {0}")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] ExchangeError),
     /// The head of the answer did not come in time.
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
-    /// The request could not be built, which is our mistake.
-    #[error("request could not be built: {0}")]
-    Request(#[from] http::Error),
 }
 
 impl UpstreamError {

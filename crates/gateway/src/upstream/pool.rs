@@ -5,23 +5,20 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
-use http_body_util::Full;
-use hyper::client::conn::http1::SendRequest;
+use http::{HeaderMap, Method};
 use parking_lot::Mutex;
 use primitives::{Clock, MonotonicTime, NodeId};
 
-use super::{Dialer, Target, UpstreamBody, UpstreamError};
+use super::http1::{Connection, ExchangeError, request_head};
+use super::{Dialer, ResponseHead, Target, UpstreamBody, UpstreamError};
 
 /// Idle connections kept per node and worker; more are closed.
 const IDLE_PER_NODE: usize = 1024;
 /// Idle connections older than this are closed.
 const IDLE_FOR: Duration = Duration::from_secs(55);
 
-pub(super) type Sender = SendRequest<Full<Bytes>>;
-
 struct Idle {
-    sender: Sender,
+    connection: Connection,
     since: MonotonicTime,
 }
 
@@ -40,6 +37,12 @@ pub(crate) struct UpstreamRequest<'a> {
     pub(crate) path: &'a str,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+/// A node's answer: its head, and its body still to be read.
+pub(crate) struct Response {
+    pub(crate) head: ResponseHead,
+    pub(crate) body: UpstreamBody,
 }
 
 impl Pool {
@@ -61,56 +64,54 @@ impl Pool {
         &self,
         target: &Target,
         request: &UpstreamRequest<'_>,
-    ) -> Result<Response<UpstreamBody>, UpstreamError> {
-        while let Some(mut sender) = self.checkout(target.node) {
-            if sender.ready().await.is_err() {
-                continue;
-            }
-            match sender.send_request(build(target, request)?).await {
-                Ok(response) => return Ok(self.wrap(target.node, sender, response)),
-                Err(error) if is_stale(&error) => {}
+    ) -> Result<Response, UpstreamError> {
+        let head = request_head(
+            &request.method,
+            &target.base_path,
+            request.path,
+            &target.authority,
+            target.authorization.as_ref(),
+            &request.headers,
+            request.body.len(),
+        );
+        while let Some(mut connection) = self.checkout(target.node) {
+            match connection.exchange(&head, &request.body).await {
+                Ok(answered) => return Ok(self.response(target.node, connection, answered)),
+                Err(ExchangeError::Closed(_)) => {}
                 Err(error) => return Err(UpstreamError::Broken(error)),
             }
         }
-        let mut sender = self.dialer.connect(target).await?;
-        sender.ready().await.map_err(UpstreamError::Broken)?;
-        let response = sender
-            .send_request(build(target, request)?)
+        let mut connection = self.dialer.connect(target).await?;
+        let answered = connection
+            .exchange(&head, &request.body)
             .await
             .map_err(UpstreamError::Broken)?;
-        Ok(self.wrap(target.node, sender, response))
+        Ok(self.response(target.node, connection, answered))
     }
 
-    fn wrap(
-        &self,
-        node: NodeId,
-        sender: Sender,
-        response: Response<hyper::body::Incoming>,
-    ) -> Response<UpstreamBody> {
-        response.map(|incoming| UpstreamBody::new(incoming, node, sender, self.me.clone()))
+    fn response(&self, node: NodeId, connection: Connection, head: ResponseHead) -> Response {
+        let body = UpstreamBody::new(connection, &head, node, self.me.clone());
+        Response { head, body }
     }
 
-    fn checkout(&self, node: NodeId) -> Option<Sender> {
+    fn checkout(&self, node: NodeId) -> Option<Connection> {
         let mut idle = self.idle.lock();
         let list = idle.get_mut(&node)?;
         while let Some(entry) = list.pop() {
-            if !entry.sender.is_closed() {
-                return Some(entry.sender);
+            if entry.connection.is_usable() {
+                return Some(entry.connection);
             }
         }
         None
     }
 
     /// Takes a connection back whose answer was read to the end.
-    pub(super) fn checkin(&self, node: NodeId, sender: Sender) {
-        if sender.is_closed() {
-            return;
-        }
+    pub(super) fn checkin(&self, node: NodeId, connection: Connection) {
         let since = self.clock.monotonic();
         let mut idle = self.idle.lock();
         let list = idle.entry(node).or_default();
         if list.len() < IDLE_PER_NODE {
-            list.push(Idle { sender, since });
+            list.push(Idle { connection, since });
         }
     }
 
@@ -118,40 +119,8 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         let now = self.clock.monotonic();
         self.idle.lock().retain(|_, list| {
-            list.retain(|entry| !entry.sender.is_closed() && now.since(entry.since) < IDLE_FOR);
+            list.retain(|entry| entry.connection.is_usable() && now.since(entry.since) < IDLE_FOR);
             !list.is_empty()
         });
     }
-}
-
-/// Tells whether a kept connection failed before the node began to answer.
-fn is_stale(error: &hyper::Error) -> bool {
-    error.is_canceled() || error.is_closed() || error.is_incomplete_message()
-}
-
-fn build(
-    target: &Target,
-    request: &UpstreamRequest<'_>,
-) -> Result<Request<Full<Bytes>>, http::Error> {
-    let uri: http::Uri = if target.base_path.is_empty() {
-        http::Uri::try_from(request.path)?
-    } else {
-        http::Uri::try_from(format!("{}{}", target.base_path, request.path))?
-    };
-    let mut built = Request::new(Full::new(request.body.clone()));
-    *built.method_mut() = request.method.clone();
-    *built.uri_mut() = uri;
-    let headers = built.headers_mut();
-    headers.clone_from(&request.headers);
-    headers.insert(header::HOST, target.authority.clone());
-    if !request.body.is_empty() && !headers.contains_key(header::CONTENT_TYPE) {
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-    }
-    if let Some(authorization) = &target.authorization {
-        headers.insert(header::AUTHORIZATION, authorization.clone());
-    }
-    Ok(built)
 }

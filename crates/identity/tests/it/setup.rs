@@ -14,6 +14,24 @@ store::on_every_engine! {
     the_token_survives_a_restart_but_is_told_once,
     a_password_at_start_makes_the_administrator,
     a_changed_password_at_start_replaces_the_old_one,
+    replicas_that_start_together_make_one_administrator,
+}
+
+async fn replicas_that_start_together_make_one_administrator(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let config = || AuthConfig {
+        admin_password: Some(Secret::new(PASSWORD.to_owned())),
+        ..REQUIRED
+    };
+    let replica = || {
+        let clock = std::sync::Arc::new(app.clock.clone());
+        identity::Identity::open(app.db.clone(), clock, config())
+    };
+    let (one, two, three) = tokio::join!(replica(), replica(), replica());
+    for outcome in [one, two, three] {
+        outcome.unwrap();
+    }
+    assert_eq!(app.log_in("admin", PASSWORD, "127.0.0.1").await.status, 200);
 }
 
 async fn the_token_makes_one_administrator_and_then_nothing(store: TestStore) {

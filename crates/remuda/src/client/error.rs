@@ -85,12 +85,17 @@ impl ClientError {
 
     /// Makes the error for an answer with an error status.
     pub(super) fn from_answer(status: StatusCode, body: &[u8]) -> Self {
-        let message = message_of(body).unwrap_or_else(|| {
-            format!(
+        let message = match message_of(body) {
+            // The server speaks to those who write HTTP; who types commands signs in.
+            Some(message) if message.starts_with("an API key is required") => {
+                "this needs a sign-in: `remuda login`, or set REMUDA_API_KEY".to_owned()
+            }
+            Some(message) => message,
+            None => format!(
                 "the server answered {}",
                 status.canonical_reason().unwrap_or(status.as_str())
-            )
-        });
+            ),
+        };
         Self::Refused { status, message }
     }
 
@@ -122,7 +127,7 @@ pub(super) fn message_of(body: &[u8]) -> Option<String> {
 /// Says what to do where the server did not.
 fn advice(status: StatusCode, message: &str) -> &'static str {
     match status {
-        _ if message.contains("remuda login") => "",
+        _ if message.contains("remuda login") || message.contains("password") => "",
         StatusCode::UNAUTHORIZED => " (sign in with `remuda login`, or set REMUDA_API_KEY)",
         StatusCode::FORBIDDEN => " (`remuda whoami` shows who you are)",
         _ => "",

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::model_choice::choose_model;
+use super::model_choice::{choose_model, ensure_known};
 use super::options::ModelOptions;
 use super::run::Shown;
 use crate::client::{AnswerStream, Api, ChatCall, Turn};
@@ -133,17 +133,37 @@ impl Conversation<'_> {
                 remark("The conversation is forgotten.");
             }
             "/model" if rest.trim().is_empty() => remark(&self.call.model),
-            "/model" => {
-                rest.trim().clone_into(&mut self.call.model);
-                remark(&format!("Talking to {}.", self.call.model));
+            "/model" => self.change_model(rest.trim()).await?,
+            "/stats" => {
+                self.shows_stats = !self.shows_stats;
+                remark(if self.shows_stats {
+                    "Token counts and speeds follow each answer."
+                } else {
+                    "No numbers any more."
+                });
             }
-            "/stats" => self.shows_stats = !self.shows_stats,
             _ if word.starts_with('/') && !word[1..].contains('/') => {
                 remark(&format!("There is no command {word}: /help lists them."));
             }
             _ => self.ask(message).await?,
         }
         Ok(Next::Listen)
+    }
+
+    /// Goes on with another model, if there is one of that name.
+    async fn change_model(&mut self, name: &str) -> Result<(), Failure> {
+        match ensure_known(&self.api, name).await {
+            Ok(()) => {
+                name.clone_into(&mut self.call.model);
+                remark(&format!("Talking to {name}."));
+                Ok(())
+            }
+            Err(Failure::Client(error)) => {
+                remark(&format!("error: {error}"));
+                Ok(())
+            }
+            Err(other) => Err(other),
+        }
     }
 
     /// Asks and shows the answer. What went wrong is told and the conversation goes on.

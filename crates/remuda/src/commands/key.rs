@@ -9,7 +9,7 @@ use super::context::Context;
 use super::failure::Failure;
 use crate::client::query;
 use crate::config::Period;
-use crate::output::{Columns, Tone, ago, remark};
+use crate::output::{Columns, Tone, ago, ahead, remark};
 
 /// Makes, lists and revokes API keys.
 #[derive(Debug, Args)]
@@ -189,7 +189,8 @@ async fn list(context: &Context) -> Result<(), Failure> {
                     .map_or("all".to_owned(), |models| models.join(", ")),
                 key.status,
                 ago(key.created_at, now),
-                key.expires_at.map_or(String::new(), Timestamp::to_rfc3339),
+                key.expires_at
+                    .map_or("never".to_owned(), |time| ahead(time, now)),
                 key.last_used_at
                     .map_or("never".to_owned(), |time| ago(time, now)),
                 key.id,

@@ -1,7 +1,7 @@
 //! `remuda login`: signs in and keeps the session.
 
 use clap::Args;
-use primitives::Secret;
+use primitives::{Secret, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::password::PasswordSource;
 use super::setup;
 use crate::client::Credential;
+use crate::output::minute;
 
 /// Signs in and keeps the session for later commands.
 #[derive(Debug, Args)]
@@ -90,8 +91,9 @@ pub(super) fn keep_session(
             &json!({"server": server, "username": username, "expires_at": expires_at, "stored_in": store.path()}),
         )?;
     } else {
+        let until = Timestamp::parse_rfc3339(&expires_at).map_or(expires_at, minute);
         context.out.line(format!(
-            "Signed in to {server} as {username} until {expires_at}."
+            "Signed in to {server} as {username} until {until}."
         ))?;
     }
     Ok(())

@@ -59,6 +59,17 @@ struct FleetModel {
 #[derive(Deserialize)]
 struct Replica {
     node: String,
+    #[serde(default)]
+    loaded: bool,
+}
+
+/// Which replicas of a model count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// All.
+    Anywhere,
+    /// Those in memory.
+    InMemory,
 }
 
 impl Models {
@@ -68,7 +79,7 @@ impl Models {
         if context.out.is_json() {
             return Ok(context.out.json(&listed)?);
         }
-        let places = places(&api).await;
+        let places = places(&api, Held::Anywhere).await;
         let tags: Tags = api.decode(listed)?;
         let mut table = Columns::new(
             [
@@ -106,7 +117,7 @@ impl Models {
 }
 
 /// Returns the nodes of each model as far as the caller may see them; without the right to, nothing.
-async fn places(api: &Api) -> BTreeMap<String, Vec<String>> {
+pub(super) async fn places(api: &Api, held: Held) -> BTreeMap<String, Vec<String>> {
     if !api.is_signed_in() {
         return BTreeMap::new();
     }
@@ -125,6 +136,7 @@ async fn places(api: &Api) -> BTreeMap<String, Vec<String>> {
             let nodes = model
                 .replicas
                 .into_iter()
+                .filter(|replica| held == Held::Anywhere || replica.loaded)
                 .map(|replica| replica.node)
                 .collect();
             (model.key, nodes)

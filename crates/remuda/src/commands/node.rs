@@ -59,8 +59,16 @@ struct Add {
     /// Which API it speaks. Without it: detected.
     #[arg(long)]
     kind: Option<Kind>,
-    /// Read the key that the server wants from standard input (or set `REMUDA_NODE_API_KEY`).
-    #[arg(long)]
+    /// The key that the server wants. Other users of this machine can see it while the command runs.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "REMUDA_NODE_API_KEY",
+        hide_env_values = true
+    )]
+    api_key: Option<String>,
+    /// Read that key from standard input.
+    #[arg(long, conflicts_with = "api_key")]
     api_key_stdin: bool,
     /// A label that calls can require. Repeatable.
     #[arg(long = "tag", value_name = "TAG")]
@@ -113,10 +121,7 @@ impl Add {
         let api_key = if self.api_key_stdin {
             Some(PasswordSource::StandardInput.ask()?)
         } else {
-            context
-                .environment
-                .get("REMUDA_NODE_API_KEY")
-                .map(|key| Secret::new(key.to_owned()))
+            self.api_key.map(Secret::new)
         };
         for (key, value) in [
             (

@@ -48,15 +48,25 @@ impl PasswordSource {
     }
 }
 
+/// Asks for the set-up token on the terminal.
+pub(super) fn ask_token() -> Result<Secret<String>, Failure> {
+    prompt_or(
+        "Set-up token (`remuda up` printed it): ",
+        "there is no terminal to ask for the set-up token on: give it with --token",
+    )
+}
+
 fn prompt(text: &str) -> Result<Secret<String>, Failure> {
+    prompt_or(
+        text,
+        "there is no terminal to ask for the password on: give it with --password-stdin",
+    )
+}
+
+fn prompt_or(text: &str, no_terminal: &str) -> Result<Secret<String>, Failure> {
     rpassword::prompt_password(text)
         .map(Secret::new)
-        .map_err(|_| {
-            Failure::Usage(
-                "there is no terminal to ask for the password on: give it with --password-stdin"
-                    .to_owned(),
-            )
-        })
+        .map_err(|_| Failure::Usage(no_terminal.to_owned()))
 }
 
 fn read_line() -> Result<Secret<String>, Failure> {

@@ -1,12 +1,19 @@
 //! `remuda ps`: what is in memory now.
 
+use std::time::Duration;
+
 use clap::Args;
+use cluster::model_key;
 use primitives::Timestamp;
 use serde::Deserialize;
 
 use super::context::Context;
 use super::failure::Failure;
-use crate::output::{Columns, bytes};
+use super::models::{Held, places};
+use crate::output::{Columns, ahead, bytes};
+
+/// Servers that never unload a model by themselves name a time that nobody will see.
+const FOR_EVER: Duration = Duration::from_secs(2 * 365 * 86_400);
 
 /// Lists the models that are in memory now.
 #[derive(Debug, Args)]
@@ -39,6 +46,7 @@ impl Ps {
         if context.out.is_json() {
             return Ok(context.out.json(&running)?);
         }
+        let places = places(&api, Held::InMemory).await;
         let running: Running = api.decode(running)?;
         let mut table = Columns::new(
             ["NAME", "SIZE", "PROCESSOR", "CONTEXT", "NODE", "UNTIL"],
@@ -46,12 +54,15 @@ impl Ps {
         );
         for model in running.models {
             let until = model.expires_at.map_or(String::new(), |time| {
-                let left = time.since(context.now()).as_secs();
-                if left > 10 * 365 * 86_400 {
-                    "for ever".to_owned()
+                if time.since(context.now()) > FOR_EVER {
+                    "it is unloaded".to_owned()
                 } else {
-                    format!("in {} min", left.div_ceil(60))
+                    ahead(time, context.now())
                 }
+            });
+            let node = model.node.or_else(|| {
+                let nodes = places.get(model_key(&model.name).as_ref())?;
+                Some(nodes.join(", "))
             });
             table.row([
                 model.name,
@@ -66,7 +77,7 @@ impl Ps {
                 } else {
                     String::new()
                 },
-                model.node.unwrap_or_default(),
+                node.unwrap_or_default(),
                 until,
             ]);
         }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::Failure;
 use super::login;
-use super::password::PasswordSource;
+use super::password::{PasswordSource, ask_token};
 
 /// Makes the first administrator and signs in.
 #[derive(Debug, Args)]
@@ -15,19 +15,20 @@ use super::password::PasswordSource;
     after_long_help = "The set-up token is printed by the first start of `remuda up` and works once.
 
 Examples:
+  remuda setup
   remuda setup --token rmt_...
   remuda setup --token rmt_... --username ana
   echo \"$PASSWORD\" | remuda setup --token rmt_... --password-stdin"
 )]
 pub(super) struct Setup {
-    /// The set-up token.
+    /// The set-up token. Without it, it is asked for.
     #[arg(
         long,
         value_name = "TOKEN",
         env = "REMUDA_SETUP_TOKEN",
         hide_env_values = true
     )]
-    token: String,
+    token: Option<String>,
     /// The administrator's name.
     #[arg(long, default_value = "admin", value_name = "NAME")]
     username: String,
@@ -38,8 +39,12 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let token = match self.token {
+            Some(token) => token,
+            None => ask_token()?.expose().trim().to_owned(),
+        };
         let password = PasswordSource::from_flag(self.password_stdin).ask_new()?;
-        make_administrator(context, &self.token, &self.username, &password).await
+        make_administrator(context, &token, &self.username, &password).await
     }
 }
 

@@ -1,11 +1,12 @@
 //! `remuda show`: one model.
 
 use clap::Args;
+use primitives::Timestamp;
 use serde_json::{Value, json};
 
 use super::context::Context;
 use super::failure::Failure;
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, minute};
 
 /// Shows one model: architecture, context, capabilities, parameters, template.
 #[derive(Debug, Args)]
@@ -86,7 +87,10 @@ fn facts(out: Output, model: &Value) -> Result<(), Failure> {
     for (label, value) in [
         (
             "architecture",
-            architecture.map(str::to_owned).or_else(|| detail("family")),
+            architecture
+                .filter(|name| *name != "unknown")
+                .map(str::to_owned)
+                .or_else(|| detail("family")),
         ),
         ("parameters", detail("parameter_size")),
         ("quantisation", detail("quantization_level")),
@@ -94,7 +98,11 @@ fn facts(out: Output, model: &Value) -> Result<(), Failure> {
         ("context length", of_architecture("context_length")),
         ("embedding length", of_architecture("embedding_length")),
         ("capabilities", capabilities),
-        ("changed", text(model, "modified_at").map(str::to_owned)),
+        (
+            "changed",
+            text(model, "modified_at")
+                .map(|time| Timestamp::parse_rfc3339(time).map_or(time.to_owned(), minute)),
+        ),
     ] {
         if let Some(value) = value {
             out.line(format!("  {label:<18}{value}"))?;

@@ -57,7 +57,7 @@ impl Up {
         let loaded = Config::load(&context.environment, &self.start.into_overrides())?;
         // Before any other thread starts: the compute library takes its thread count from the environment, once.
         engine::reserve_compute_threads(loaded.config.engine.threads);
-        telemetry::install(&loaded.config.log);
+        let _log = telemetry::install(&loaded.config.log).map_err(Failure::Runtime)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
             .thread_name("control")

@@ -25,6 +25,13 @@ impl Whoami {
                 .join(", "),
             None => "all models".to_owned(),
         };
+        if text("kind") == Some("anonymous") {
+            context.out.line(format!(
+                "Nobody at {}: you may use {models}; `remuda login` signs in.",
+                context.server
+            ))?;
+            return Ok(());
+        }
         context.out.line(format!(
             "{} at {} ({}, role {}, may use {models})",
             text("name")

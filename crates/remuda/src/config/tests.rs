@@ -1,3 +1,5 @@
+//! What a configuration file may say, and how wrong ones are told.
+
 use super::*;
 
 fn environment(variables: &[(&str, &str)]) -> Environment {

@@ -30,6 +30,27 @@ pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// Formats how far `then` lies ahead, as `in 5 min`.
+pub(crate) fn ahead(then: Timestamp, now: Timestamp) -> String {
+    let seconds = then.since(now).as_secs();
+    match seconds {
+        0 => "now".to_owned(),
+        1..120 => format!("in {seconds} s"),
+        120..7_200 => format!("in {} min", seconds / 60),
+        7_200..172_800 => format!("in {} h", seconds / 3_600),
+        _ => format!("in {} days", seconds / 86_400),
+    }
+}
+
+/// Formats a time to the minute, as `2026-01-31 12:00 UTC`.
+pub(crate) fn minute(time: Timestamp) -> String {
+    let text = time.to_rfc3339();
+    match (text.get(..10), text.get(11..16)) {
+        (Some(day), Some(clock)) => format!("{day} {clock} UTC"),
+        _ => text,
+    }
+}
+
 /// Formats microseconds as milliseconds or seconds, as `12.3 ms` or `4.56 s`.
 pub(crate) fn millis_from_micros(micros: i64) -> String {
     let millis = micros as f64 / 1000.0;
@@ -66,5 +87,10 @@ mod tests {
             "5 min ago"
         );
         assert_eq!(ago(now, now), "now");
+        assert_eq!(
+            ahead(Timestamp::from_micros(1_000_300_000_000), now),
+            "in 5 min"
+        );
+        assert_eq!(minute(now), "1970-01-12 13:46 UTC");
     }
 }

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
-pub(crate) use human::{ago, bytes, millis_from_micros, rounded};
+pub(crate) use human::{ago, ahead, bytes, millis_from_micros, minute, rounded};
 pub(crate) use progress::{Step, TransferProgress};
 pub(crate) use table::Columns;
 

@@ -84,7 +84,7 @@ impl TransferProgress {
 
 fn style() -> ProgressStyle {
     ProgressStyle::with_template(
-        "{msg:32!} {wide_bar} {bytes:>10} / {total_bytes:<10} {bytes_per_sec:>12} {eta:>5}",
+        "{msg:32!} {wide_bar} {decimal_bytes:>10} / {decimal_total_bytes:<10} {decimal_bytes_per_sec:>12} {eta:>5}",
     )
     .unwrap_or_else(|_| ProgressStyle::default_bar())
 }

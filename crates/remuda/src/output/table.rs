@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 
 use super::{Output, Tone};
 
@@ -24,6 +24,14 @@ impl Columns {
             ContentArrangement::Disabled
         });
         table.set_header(header.map(Cell::new));
+        // People copy ids and addresses: a line break in one would come along.
+        for (column, _) in table
+            .column_iter_mut()
+            .zip(header)
+            .filter(|(_, title)| matches!(*title, "ID" | "URL"))
+        {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
         Self {
             table,
             rows: 0,

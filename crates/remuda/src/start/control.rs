@@ -71,8 +71,11 @@ pub(super) fn router(parts: Parts) -> Router {
         get(async move || web::json_response(description.to_string())),
     );
     let page = Router::new().route("/ui/", get(show_page));
-    web::api_surface(routes.merge(metrics).merge(described).merge(page), parts.clock)
-        .layer(from_fn(with_client_address))
+    web::api_surface(
+        routes.merge(metrics).merge(described).merge(page),
+        parts.clock,
+    )
+    .layer(from_fn(with_client_address))
 }
 
 /// Tells the domains where a request comes from, in their own type.
@@ -85,7 +88,6 @@ async fn with_client_address(mut request: Request, next: Next) -> Response {
 }
 
 /// What a browser sees at the root: how to use this address.
-#[expect(clippy::unused_async, reason = "axum handlers are async functions")]
 async fn show_page() -> Html<&'static str> {
     Html(include_str!("../../assets/index.html"))
 }

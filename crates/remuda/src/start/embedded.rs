@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cluster::{EmbeddedNode, Loaded, ModelDetails, ModelView, Registry};
 use engine::{Engine, EngineConfig, ModelCard};
+use primitives::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::banner::FoundModel;
@@ -63,17 +64,26 @@ pub(super) fn describe(card: &ModelCard) -> FoundModel {
 /// The engine as a node of the fleet.
 pub(super) struct EmbeddedEngine {
     engine: Engine,
+    /// When the models were found; the registry would take the time of each look.
+    found_at: Timestamp,
 }
 
 impl EmbeddedEngine {
-    pub(super) fn new(engine: Engine) -> Self {
-        Self { engine }
+    pub(super) fn new(engine: Engine, found_at: Timestamp) -> Self {
+        Self { engine, found_at }
     }
 }
 
 impl EmbeddedNode for EmbeddedEngine {
     fn models(&self) -> Vec<ModelView> {
-        self.engine.models().into_iter().map(view).collect()
+        self.engine
+            .models()
+            .into_iter()
+            .map(|card| ModelView {
+                modified_at: Some(self.found_at),
+                ..view(card)
+            })
+            .collect()
     }
 }
 

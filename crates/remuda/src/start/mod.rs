@@ -65,7 +65,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let outbound = Client::new(ClientConfig::new(Reach::Nodes))
         .map_err(|error| StartError::part("outbound client", &error))?;
     let registry = open_registry(&config, &data_dir, &db, &clock, &outbound).await?;
-    registry.attach_embedded(Arc::new(embedded::EmbeddedEngine::new(engine.clone())));
+    registry.attach_embedded(Arc::new(embedded::EmbeddedEngine::new(
+        engine.clone(),
+        clock.now(),
+    )));
 
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();

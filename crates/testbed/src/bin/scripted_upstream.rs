@@ -10,7 +10,7 @@ use testbed::{Flavour, ScriptedModel, ScriptedUpstream};
 struct Arguments {
     /// The server it looks like.
     #[arg(value_enum)]
-    server: Server,
+    server: Kind,
     /// A model for chat and completion, in memory. Repeatable.
     #[arg(long = "chat", value_name = "MODEL")]
     chat: Vec<String>,
@@ -23,7 +23,7 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Server {
+enum Kind {
     Ollama,
     Vllm,
     LlamaServer,
@@ -33,10 +33,10 @@ enum Server {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let flavour = match arguments.server {
-        Server::Ollama => Flavour::Ollama,
-        Server::Vllm => Flavour::Vllm,
-        Server::LlamaServer => Flavour::LlamaServer,
-        Server::Other => Flavour::Other,
+        Kind::Ollama => Flavour::Ollama,
+        Kind::Vllm => Flavour::Vllm,
+        Kind::LlamaServer => Flavour::LlamaServer,
+        Kind::Other => Flavour::Other,
     };
     let mut builder = ScriptedUpstream::builder(flavour);
     for name in &arguments.chat {

@@ -90,6 +90,9 @@ pub(super) fn read(
     if model.is_empty() && flavour != Flavour::LlamaServer && route != Route::OllamaGenerate {
         return Err((400, "model is required".to_owned()));
     }
+    if !matches!(root["messages"], Value::Null | Value::Array(_)) {
+        return Err((400, "'messages' must be a list".to_owned()));
+    }
     let raw =
         route == Route::Completions || (route == Route::OllamaGenerate && root["raw"] == true);
     let messages = messages(route, &root);

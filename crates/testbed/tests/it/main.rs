@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod continuation;
-mod databases;
 mod faults;
 mod shapes;
 mod systems;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tower::Service;
 
 use super::{Reach, Refusal};
@@ -50,14 +50,19 @@ impl Service<Uri> for GuardedConnector {
             connect_timeout,
         } = *self;
         Box::pin(async move {
-            timeout(connect_timeout, connect(reach, uri))
+            let deadline = Instant::now() + connect_timeout;
+            timeout_at(deadline, connect(reach, uri, deadline))
                 .await
                 .map_err(|_| ConnectError::Timeout)?
         })
     }
 }
 
-async fn connect(reach: Reach, uri: Uri) -> Result<TokioIo<TcpStream>, ConnectError> {
+async fn connect(
+    reach: Reach,
+    uri: Uri,
+    deadline: Instant,
+) -> Result<TokioIo<TcpStream>, ConnectError> {
     let default_port = match uri.scheme_str() {
         Some("http") => 80,
         Some("https") => 443,
@@ -66,18 +71,24 @@ async fn connect(reach: Reach, uri: Uri) -> Result<TokioIo<TcpStream>, ConnectEr
     let host = uri.host().ok_or(ConnectError::Unresolved)?;
     let port = uri.port_u16().unwrap_or(default_port);
     let mut last = ConnectError::Unresolved;
-    for address in resolve(host, port).await? {
+    let addresses = resolve(host, port).await?;
+    let mut untried = addresses.len() as u32;
+    for address in addresses {
+        // An address that swallows packets must leave time for the ones after it.
+        let share = deadline.saturating_duration_since(Instant::now()) / untried.max(1);
+        untried = untried.saturating_sub(1);
         if let Err(refusal) = reach.check(address.ip()) {
             last = refusal.into();
             continue;
         }
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
                 // Without this, small frames wait for the other side's delayed acknowledgement.
                 stream.set_nodelay(true)?;
                 return Ok(TokioIo::new(stream));
             }
-            Err(error) => last = error.into(),
+            Ok(Err(error)) => last = error.into(),
+            Err(_) => last = ConnectError::Timeout,
         }
     }
     Err(last)

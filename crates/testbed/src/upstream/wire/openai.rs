@@ -126,7 +126,12 @@ impl Wire for ChatWire {
             let arguments = if whole { call.arguments.as_str() } else { "" };
             let function = json!({"name": call.name, "arguments": arguments});
             let first = json!({"index": index, "id": format!("call_{index:08}"), "type": "function", "function": function});
-            frames.push(data(&self.chunk(&json!({"tool_calls": [first]}), None)));
+            let mut delta = json!({"tool_calls": [first]});
+            if whole {
+                delta["role"] = json!("assistant");
+                delta["content"] = json!("");
+            }
+            frames.push(data(&self.chunk(&delta, None)));
             if whole {
                 continue;
             }

@@ -2,6 +2,8 @@
 //!
 //! Secrets cannot get here by accident: they travel as [`primitives::Secret`], which shows nothing.
 
+mod line_buffer;
+
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
@@ -9,13 +11,18 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, LogSection};
+use line_buffer::LineBuffer;
+pub use line_buffer::LogGuard;
 
 /// Starts logging for the whole process. Later calls change nothing: the first configuration counts.
-pub fn install(log: &LogSection) {
+///
+/// Lines are written by a thread of their own; the last ones when the guard is dropped.
+pub fn install(log: &LogSection) -> io::Result<LogGuard> {
+    let (lines, guard) = LineBuffer::start()?;
     let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(move || lines.clone())
         .with_ansi(io::stderr().is_terminal());
     let installed = match log.format {
         LogFormat::Text => builder.finish().try_init(),
@@ -24,4 +31,5 @@ pub fn install(log: &LogSection) {
     if installed.is_err() {
         tracing::debug!("logging was set up before");
     }
+    Ok(guard)
 }
