@@ -36,6 +36,19 @@ impl Databases {
     pub(crate) fn start(target: &Path) -> anyhow::Result<Self> {
         let bin = postgres_bin()?;
         let pgbouncer = pgbouncer_path()?;
+        let mut attempts = 1;
+        loop {
+            match Self::start_once(target, &bin, &pgbouncer) {
+                // A free port is free only until somebody else takes it.
+                Err(error) if attempts < 3 && error.to_string().contains("already in use") => {
+                    attempts += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn start_once(target: &Path, bin: &Path, pgbouncer: &Path) -> anyhow::Result<Self> {
         let owner = owner()?;
         let (directory, lock) = run_directory(target, owner)?;
         let (port, pool_port) = (free_port()?, free_port()?);
@@ -46,8 +59,8 @@ impl Databases {
             directory,
             _lock: lock,
         };
-        databases.start_postgres(&bin, owner, port)?;
-        databases.start_pgbouncer(&bin, &pgbouncer, owner, port, pool_port)?;
+        databases.start_postgres(bin, owner, port)?;
+        databases.start_pgbouncer(bin, pgbouncer, owner, port, pool_port)?;
         Ok(databases)
     }
 
@@ -72,13 +85,11 @@ impl Databases {
         );
         let log = self.directory.join("postgres.log");
         let mut server = program(&bin.join("postgres"), owner);
-        server
-            .arg("-D")
-            .arg(&data)
-            .args(["-p", &port.to_string(), "-k"])
-            .arg(&self.directory);
+        server.arg("-D").arg(&data).args(["-p", &port.to_string()]);
         for setting in [
             "listen_addresses=127.0.0.1",
+            // A socket's path has at most 107 bytes, a workspace's may have more.
+            "unix_socket_directories=",
             "fsync=off",
             "full_page_writes=off",
             "max_connections=300",
@@ -246,17 +257,35 @@ fn remove_dead_runs(beneath: &Path) -> anyhow::Result<()> {
         if lock.try_lock().is_err() {
             continue;
         }
-        // A server may have outlived its run: the first line of its pid file names it.
-        if let Ok(text) = fs::read_to_string(directory.join("data/postmaster.pid"))
-            && let Some(pid) = text.lines().next()
-        {
+        stop_servers_of(&directory)?;
+        fs::remove_dir_all(&directory).ok();
+    }
+    Ok(())
+}
+
+/// Ends servers that have outlived their run, as after a SIGKILL. They are known by their directory in the command line.
+fn stop_servers_of(directory: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir("/proc").context("listing processes")? {
+        let process = entry?;
+        let name = process.file_name();
+        let Some(pid) = name.to_str().filter(|name| name.parse::<u32>().is_ok()) else {
+            continue;
+        };
+        // A process that has just ended has no command line any more.
+        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command);
+        let (program, arguments) = command.split_once('\0').unwrap_or_default();
+        let is_server = program.ends_with("/postgres") || program.ends_with("/pgbouncer");
+        let is_of_run = arguments
+            .split('\0')
+            .any(|argument| Path::new(argument).starts_with(directory));
+        if is_server && is_of_run {
             Command::new("kill")
                 .args(["-QUIT", pid])
                 .stderr(Stdio::null())
                 .status()
                 .ok();
         }
-        fs::remove_dir_all(&directory).ok();
     }
     Ok(())
 }

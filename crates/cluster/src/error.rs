@@ -63,11 +63,12 @@ impl Classify for NodeError {
         match self {
             Self::Invalid(error) => error.kind(),
             Self::Unknown(_) => ErrorKind::NotFound,
-            Self::NameTaken(_) | Self::UrlTaken { .. } | Self::Configured(_) | Self::Embedded => {
-                ErrorKind::Conflict
-            }
+            Self::NameTaken(_)
+            | Self::UrlTaken { .. }
+            | Self::Configured(_)
+            | Self::Embedded
+            | Self::TooManyNodes(_) => ErrorKind::Conflict,
             Self::NotAModelServer { .. } | Self::Configuration { .. } => ErrorKind::Invalid,
-            Self::TooManyNodes(_) => ErrorKind::TooMany,
             Self::Seal(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }

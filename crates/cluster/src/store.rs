@@ -80,13 +80,14 @@ pub(crate) async fn insert_node(tx: &mut Tx, node: StoredNode) -> Result<(), Sto
     Ok(())
 }
 
-/// Writes everything of a node that can change. Returns whether the node exists.
+/// Writes everything of a node that can change but whether it drains, which another process may just have changed. Returns
+/// whether the node exists.
 pub(crate) async fn update_node(tx: &mut Tx, node: StoredNode) -> Result<bool, StoreError> {
     let tags = serde_json::Value::from(node.tags);
     let changed = tx
         .execute(
             "UPDATE nodes SET name = $2, url = $3, kind = $4, credential_sealed = $5, tags = $6, region = $7, \
-             weight = $8, draining = $9, source = $10, max_in_flight = $11, updated_at = $12 WHERE id = $1",
+             weight = $8, source = $9, max_in_flight = $10, updated_at = $11 WHERE id = $1",
             params![
                 node.id,
                 node.name,
@@ -96,11 +97,26 @@ pub(crate) async fn update_node(tx: &mut Tx, node: StoredNode) -> Result<bool, S
                 tags,
                 node.region,
                 node.weight,
-                node.draining,
                 node.source,
                 node.max_in_flight,
                 node.updated_at
             ],
+        )
+        .await?;
+    Ok(changed > 0)
+}
+
+/// Writes whether a node drains. Returns whether the node exists.
+pub(crate) async fn update_draining(
+    tx: &mut Tx,
+    id: NodeId,
+    draining: bool,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let changed = tx
+        .execute(
+            "UPDATE nodes SET draining = $2, updated_at = $3 WHERE id = $1",
+            params![id, draining, now],
         )
         .await?;
     Ok(changed > 0)

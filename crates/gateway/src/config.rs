@@ -72,7 +72,7 @@ impl Default for GatewayConfig {
             unary_timeout: Duration::from_mins(10),
             keep_alive_interval: Duration::from_secs(10),
             max_attempts: 4,
-            max_continuations: 16,
+            max_continuations: 8,
             policy: PolicyName::default(),
             models: HashMap::new(),
             aliases: HashMap::new(),

@@ -71,7 +71,7 @@ pub(crate) struct Exchange {
     pub(crate) node_name: NodeName,
     /// Nodes that failed for this request since its answer last made progress.
     pub(crate) tried: Vec<NodeId>,
-    /// Tries since then.
+    /// Tries since then that reached a node and failed.
     pub(crate) tries: usize,
     /// Whether a try failed because a connection was lost.
     pub(crate) lost_connections: bool,
@@ -203,6 +203,9 @@ impl Exchange {
 
     /// Notes how the last attempt went wrong.
     pub(crate) fn note_failure(&mut self, why: &str) {
+        if self.ended {
+            return;
+        }
         let now = self.elapsed_us();
         if let Some(attempt) = self.attempts.last_mut() {
             attempt
@@ -220,7 +223,8 @@ impl Exchange {
         self.continued_after = tokens;
         self.tries = 0;
         self.rounds_left = CONTINUATION_ROUNDS;
-        self.last_failure = None;
+        // Whatever happened to the node: the answer may go on there, too, once it is back.
+        self.lost_connections = true;
         if let Some(last) = self.tried.pop() {
             self.tried = vec![last];
         }
@@ -233,7 +237,6 @@ impl Exchange {
         }
         self.rounds_left -= 1;
         self.tried.clear();
-        self.tries = 0;
         true
     }
 
@@ -359,10 +362,10 @@ pub(crate) fn log_line(record: &RequestRecord) {
     tracing::info!(
         target: "remuda::request",
         id = %record.id,
-        caller = %record.caller_name,
+        caller = &*record.caller_name,
         client = %record.client_address,
         operation = record.operation,
-        model = %record.requested_model,
+        model = &*record.requested_model,
         node,
         status = record.status,
         outcome = record.outcome.as_str(),

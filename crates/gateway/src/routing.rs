@@ -104,7 +104,6 @@ pub(crate) fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
         let lease = replica.node.view.activity.begin(tokens);
         let record = attempt_record(exchange, &decision, Some(&replica));
         exchange.push_attempt(record);
-        exchange.tries += 1;
         *exchange.node_name.lock() = Some(replica.node.view.name.clone());
         exchange.replica = Some(replica.clone());
         return Ok(Chosen {

@@ -304,6 +304,8 @@ async fn accept(
 /// Rebuilds the routes whenever the registry publishes a new snapshot.
 async fn follow_fleet(shared: Arc<Shared>, stop: CancellationToken) {
     let mut generations = shared.registry.subscribe();
+    // What was published before the subscription would go unnoticed.
+    shared.refresh_routes();
     loop {
         tokio::select! {
             changed = generations.changed() => {

@@ -68,6 +68,9 @@ struct NodeBlocks {
     uses: u64,
 }
 
+/// The most blocks remembered for all nodes together: about 64 MiB. A large fleet shares them.
+const TOTAL_CAPACITY: usize = 64 * PrefixIndex::DEFAULT_CAPACITY;
+
 /// Remembers, per node, the blocks of the prompts that went there: at most `capacity` blocks, the least recently used go first.
 #[derive(Clone, Debug)]
 pub struct PrefixIndex {
@@ -92,13 +95,15 @@ impl PrefixIndex {
         if blocks.is_empty() {
             return;
         }
+        let nodes = self.nodes.len() + usize::from(!self.nodes.contains_key(&node));
+        let capacity = share(self.capacity, nodes);
         let known = self.nodes.entry(node).or_default();
         known.uses += 1;
         for block in blocks.iter().take(MAX_BLOCKS) {
             known.last_use.insert(*block, known.uses);
         }
-        if known.last_use.len() > self.capacity {
-            known.forget_oldest(self.capacity);
+        if known.last_use.len() > capacity {
+            known.forget_oldest(capacity);
         }
     }
 
@@ -138,6 +143,11 @@ impl Default for PrefixIndex {
     }
 }
 
+/// Returns how many of at most `capacity` blocks each of `nodes` nodes may have: at least one prompt's worth.
+fn share(capacity: usize, nodes: usize) -> usize {
+    (TOTAL_CAPACITY / nodes.max(1)).clamp(MAX_BLOCKS, capacity)
+}
+
 impl NodeBlocks {
     /// Drops the least recently used quarter, so that the cost of looking for them is paid once in many inserts.
     fn forget_oldest(&mut self, capacity: usize) {
@@ -149,6 +159,10 @@ impl NodeBlocks {
         // Blocks of one prompt go together: the rest of a prefix is of no use without its beginning.
         self.last_use
             .retain(|_, last| *last > cut || *last == self.uses);
+        // The share was larger when the fleet was smaller.
+        if self.last_use.capacity() > 4 * capacity {
+            self.last_use.shrink_to(capacity);
+        }
     }
 }
 
@@ -207,6 +221,16 @@ mod tests {
         }
         assert_eq!(index.leading_hits(a, &hot), 100);
         assert_eq!(index.leading_hits(a, &[1_000]), 0);
+    }
+
+    #[test]
+    fn a_large_fleet_shares_what_a_small_one_has() {
+        assert_eq!(
+            share(PrefixIndex::DEFAULT_CAPACITY, 1),
+            PrefixIndex::DEFAULT_CAPACITY
+        );
+        assert_eq!(share(PrefixIndex::DEFAULT_CAPACITY, 1_024), 2_048);
+        assert_eq!(share(PrefixIndex::DEFAULT_CAPACITY, usize::MAX), MAX_BLOCKS);
     }
 
     proptest! {

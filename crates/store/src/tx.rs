@@ -1,6 +1,8 @@
 //! A transaction. Every statement of the product runs in one, because a pooler in transaction mode keeps a server only that long.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -17,6 +19,9 @@ use crate::{Bulk, ColumnType, Engine, Statement, StoreError};
 /// The longest wait for one statement. A server that accepts connections but no longer answers counts as unavailable after it.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// SQLite looks this often, in steps of its virtual machine, whether a statement is still wanted: some thousand times a second.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+
 /// Rows per statement of a bulk insert.
 const BULK_ROWS: usize = 500;
 
@@ -27,6 +32,8 @@ pub struct Tx {
     connection: Option<Connection>,
     /// Set while a statement is under way: a connection left in that state cannot be used again.
     busy: bool,
+    /// Set to end the statement under way on SQLite, which would else hold its connection until it is through.
+    unwanted: Arc<AtomicBool>,
     statement_timeout: Duration,
 }
 
@@ -38,12 +45,17 @@ pub(crate) enum Connection {
 
 impl Tx {
     pub(crate) async fn begin(
-        connection: Connection,
+        mut connection: Connection,
         begin: &'static str,
     ) -> Result<Self, StoreError> {
+        let unwanted = Arc::new(AtomicBool::new(false));
+        if let Connection::Sqlite(connection) = &mut connection {
+            end_when(connection, Arc::clone(&unwanted)).await?;
+        }
         let mut tx = Self {
             connection: Some(connection),
             busy: false,
+            unwanted,
             statement_timeout: STATEMENT_TIMEOUT,
         };
         tx.script(begin).await?;
@@ -245,6 +257,7 @@ impl Drop for Tx {
             return;
         };
         if self.busy {
+            self.unwanted.store(true, Ordering::Relaxed);
             connection.discard();
             return;
         }
@@ -265,6 +278,18 @@ impl Connection {
             Self::Postgres(connection) => connection.close_on_drop(),
         }
     }
+}
+
+/// Has SQLite end its statements once `unwanted` is set. Replaces what an earlier transaction of the connection had set.
+async fn end_when(
+    connection: &mut PoolConnection<Sqlite>,
+    unwanted: Arc<AtomicBool>,
+) -> Result<(), StoreError> {
+    let mut handle = within(STATEMENT_TIMEOUT, connection.lock_handle()).await?;
+    handle.set_progress_handler(STEPS_BETWEEN_LOOKS, move || {
+        !unwanted.load(Ordering::Relaxed)
+    });
+    Ok(())
 }
 
 async fn roll_back(mut connection: Connection) {

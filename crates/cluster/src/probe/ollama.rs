@@ -54,6 +54,28 @@ struct RunningModel {
     context_length: Option<u32>,
 }
 
+impl Running {
+    fn by_name(self) -> HashMap<String, Loaded> {
+        let models = self.models.unwrap_or_default().into_iter();
+        models
+            .map(|model| {
+                let loaded = Loaded {
+                    context: model.context_length,
+                    size_bytes: model.size,
+                    vram_bytes: model.size_vram,
+                    expires_at: time(model.expires_at.as_deref()),
+                };
+                let name = if model.name.is_empty() {
+                    model.model
+                } else {
+                    model.name
+                };
+                (name, loaded)
+            })
+            .collect()
+    }
+}
+
 #[derive(Serialize)]
 struct ShowRequest<'a> {
     model: &'a str,
@@ -114,24 +136,9 @@ pub(super) async fn learn(
         .take(2 * MAX_MODELS)
         .map(view)
         .collect();
-    let running = running
-        .ok()
-        .and_then(|running| running.models)
-        .unwrap_or_default();
-    for model in running {
-        let name = if model.name.is_empty() {
-            &model.model
-        } else {
-            &model.name
-        };
-        if let Some(view) = models.iter_mut().find(|view| *view.name == **name) {
-            view.loaded = Some(Loaded {
-                context: model.context_length,
-                size_bytes: model.size,
-                vram_bytes: model.size_vram,
-                expires_at: time(model.expires_at.as_deref()),
-            });
-        }
+    let mut loaded = running.map_or_else(|_| HashMap::new(), Running::by_name);
+    for model in &mut models {
+        model.loaded = loaded.remove(&*model.name);
     }
     let mut models = orderly(models);
     shown.complete(contact, &mut models).await;

@@ -104,16 +104,21 @@ impl Registry {
     async fn set_draining(&self, key: &str, draining: bool) -> Result<Arc<NodeView>, NodeError> {
         let _writing = self.inner.writing.lock().await;
         let present = self.load_record(key)?;
-        if present.draining == draining {
-            return self.load_node(key);
-        }
+        let changes = present.draining != draining;
         let record = NodeRecord {
             draining,
             updated_at: self.inner.clock.now(),
             ..present
         };
-        self.write(&record).await?;
-        tracing::info!(node = &*record.settings.name, draining, "draining changed");
+        // Written even when nothing seems to change: another process may have changed it a moment ago.
+        let mut tx = self.inner.db.write().await?;
+        if !store::update_draining(&mut tx, record.id, draining, record.updated_at).await? {
+            return Err(NodeError::Unknown(record.settings.name.to_string()));
+        }
+        tx.commit().await?;
+        if changes {
+            tracing::info!(node = &*record.settings.name, draining, "draining changed");
+        }
         self.publish(record, None)
     }
 

@@ -12,6 +12,7 @@ store::on_every_engine!(
     what_is_taken_is_refused,
     an_edit_changes_what_it_names,
     a_node_added_elsewhere_appears_here,
+    an_edit_here_leaves_a_drain_elsewhere_alone,
 );
 
 async fn a_restart_finds_everything_again(store: TestStore) {
@@ -142,6 +143,28 @@ async fn an_edit_changes_what_it_names(store: TestStore) {
     let (status, _) = bench.call(Method::GET, &path, None).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     bench.stop().await;
+}
+
+async fn an_edit_here_leaves_a_drain_elsewhere_alone(store: TestStore) {
+    let there = Bench::open(&store).await;
+    let server = Server::ollama(&["m"]).await;
+    there.add("a", &server.url()).await;
+    // Not watching, so it does not learn of the drain.
+    let here = Bench::open(&store).await;
+    there.registry.drain_node("a").await.unwrap();
+    let (status, _) = here
+        .call(Method::PUT, "/api/v1/nodes/a", Some(json!({"weight": 2.0})))
+        .await;
+    assert_eq!(status, StatusCode::OK);
+    let later = Bench::open(&store).await;
+    let node = later.node("a");
+    assert_eq!((node.draining, node.weight), (true, 2.0));
+    here.registry.undrain_node("a").await.unwrap();
+    let last = Bench::open(&store).await;
+    assert!(!last.node("a").draining);
+    for bench in [there, here, later, last] {
+        bench.stop().await;
+    }
 }
 
 async fn a_node_added_elsewhere_appears_here(store: TestStore) {

@@ -8,7 +8,10 @@ use http_body::Body;
 use http_body_util::BodyExt as _;
 use primitives::ErrorKind;
 
-/// Reads a whole body of at most `limit` bytes, with pauses of at most `pause`.
+/// A whole body may take this many of the longest pauses.
+const PAUSES: u32 = 10;
+
+/// Reads a whole body of at most `limit` bytes, with pauses of at most `pause`, in at most ten times that.
 pub(crate) async fn read_body<B>(
     mut body: B,
     limit: usize,
@@ -22,14 +25,16 @@ where
     }
     let mut first: Option<Bytes> = None;
     let mut whole: Option<BytesMut> = None;
+    let end = tokio::time::Instant::now() + pause * PAUSES;
     loop {
-        let frame = tokio::time::timeout(pause, body.frame())
+        let next = end.min(tokio::time::Instant::now() + pause);
+        let frame = tokio::time::timeout_at(next, body.frame())
             .await
             .map_err(|_| {
                 ApiError::new(
                     ErrorKind::Timeout,
                     format!(
-                        "the request's body paused for more than {} s: send it again",
+                        "the request's body paused for more than {} s or was far too slow: send it again",
                         pause.as_secs()
                     ),
                 )

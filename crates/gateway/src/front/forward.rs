@@ -1,62 +1,103 @@
 //! POST routes under `/api` and `/v1` that we do not know go, by their model name, to a node of that dialect: clients
 //! are often newer than gateways. Routes that manage or expose a server are never reachable.
 
-use bytes::Bytes;
-use dialects::{ApiError, Dialect};
+use dialects::{ApiError, Dialect, Operation, read_head, replace_model};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use identity::Principal;
 use primitives::ErrorKind;
-use serde::Deserialize;
 
 use super::reply::Reply;
-use super::{Visit, read_body};
+use super::{Visit, form, read_body};
 use crate::body::ReplyBody;
 use crate::fleet_view::{NodeSpeech, Replica};
 use crate::upstream::{Response as NodeResponse, UpstreamRequest, attempt};
 
-/// Account, administration and debugging of a server (Ollama, vLLM, `SGLang`, llama.cpp), by the beginning of the path.
-const REFUSED: [&str; 22] = [
-    "/api/me",
-    "/api/signout",
-    "/api/user",
-    "/api/experimental",
-    "/api/debug",
-    "/api/status",
-    "/v1/load_lora_adapter",
-    "/v1/unload_lora_adapter",
-    "/v1/internal",
-    "/v1/admin",
-    "/v1/debug",
-    "/v1/models",
-    "/v1/chat/completions/control",
-    "/v1/files",
-    "/v1/batches",
-    "/v1/fine_tuning",
-    "/v1/assistants",
-    "/v1/threads",
-    "/v1/vector_stores",
-    "/v1/uploads",
-    "/v1/containers",
-    "/v1/organization",
+/// Words in a path that mark routes which manage, change or expose a server (Ollama, vLLM, `SGLang`, llama.cpp,
+/// LM Studio and whatever comes): a path with any of them in it is not forwarded.
+const REFUSED_WORDS: [&str; 34] = [
+    "abort",
+    "account",
+    "adapter",
+    "admin",
+    "auth",
+    "cache",
+    "config",
+    "control",
+    "debug",
+    "delete",
+    "experimental",
+    "flush",
+    "internal",
+    "key",
+    "load",
+    "login",
+    "lora",
+    "manage",
+    "metric",
+    "pause",
+    "profil",
+    "pull",
+    "push",
+    "reset",
+    "restart",
+    "resume",
+    "server",
+    "shutdown",
+    "signout",
+    "sleep",
+    "slot",
+    "update",
+    "wake",
+    "weight",
+];
+/// First segments that belong to routes known here under other methods, to accounts, or to what a node keeps.
+const REFUSED_SEGMENTS: [&str; 22] = [
+    "assistants",
+    "batches",
+    "blobs",
+    "containers",
+    "copy",
+    "create",
+    "fine_tuning",
+    "files",
+    "me",
+    "models",
+    "organization",
+    "ps",
+    "quit",
+    "show",
+    "signin",
+    "status",
+    "stop",
+    "tags",
+    "threads",
+    "user",
+    "vector_stores",
+    "version",
 ];
 
-/// Tells whether a path may be forwarded.
+/// Tells whether a path may be forwarded: plain lower-case segments below `/api` or `/v1`, none of which smells of
+/// administration.
 pub(super) fn may_forward(path: &str) -> bool {
-    let plain = path
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'.'));
-    let below = path.starts_with("/api/") || path.starts_with("/v1/");
-    plain
-        && below
-        && !path.contains("..")
-        && !path.contains("//")
-        && !REFUSED.iter().any(|refused| {
-            path == *refused
-                || path
-                    .strip_prefix(refused)
-                    .is_some_and(|rest| rest.starts_with('/'))
-        })
+    let Some(rest) = path
+        .strip_prefix("/api/")
+        .or_else(|| path.strip_prefix("/v1/"))
+    else {
+        return false;
+    };
+    let plain = |segment: &str| {
+        !segment.is_empty()
+            && segment
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+    };
+    rest.split('/').all(plain)
+        && !rest
+            .split('/')
+            .next()
+            .is_some_and(|first| REFUSED_SEGMENTS.contains(&first))
+        && !REFUSED_WORDS.iter().any(|word| rest.contains(word))
 }
 
 /// Forwards a request of an unknown route.
@@ -74,7 +115,19 @@ pub(super) async fn answer(
         shared.config.body_timeout,
     )
     .await?;
-    let model = model_of(content_type.as_ref(), &body).ok_or_else(|| {
+    let multipart = content_type.as_ref().and_then(form::boundary);
+    let (model, body) = match &multipart {
+        Some(boundary) => (form::field(&body, boundary, "model")?, Ok(body)),
+        // Any operation will do: the head is read alike, and a second or misspelt model is refused.
+        None => {
+            let head = read_head(Operation::OpenAiChat, &body)?;
+            (
+                head.model.as_deref().map(str::to_owned),
+                Err((body.clone(), head.model_span)),
+            )
+        }
+    };
+    let model = model.filter(|m| !m.trim().is_empty()).ok_or_else(|| {
         ApiError::new(
             ErrorKind::NotFound,
             "this route is not known here, and without a model in the body it cannot be forwarded to a node",
@@ -104,9 +157,27 @@ pub(super) async fn answer(
             format!("{path} is not known here"),
         ));
     };
+    let body = match body {
+        Ok(form) if replica.answers_to(&model) => form,
+        Ok(_) => {
+            return Err(ApiError::unsupported(
+                "model",
+                "an alias cannot be used in a form: give the model's own name",
+            ));
+        }
+        Err((json, Some(span))) if !replica.answers_to(&model) => {
+            replace_model(&json, span, &replica.model.name)
+        }
+        Err((json, _)) => json,
+    };
     let mut headers = HeaderMap::new();
-    if let Some(content_type) = content_type.filter(|v| v.as_bytes().starts_with(b"multipart/")) {
+    if let Some(content_type) = content_type.filter(|_| multipart.is_some()) {
         headers.insert(header::CONTENT_TYPE, content_type);
+    } else {
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
     }
     headers.insert(header::USER_AGENT, HeaderValue::from_static("remuda"));
     let lease = replica.node.view.activity.begin(0);
@@ -162,22 +233,6 @@ fn speaks(replica: &Replica, dialect: Dialect) -> bool {
     }
 }
 
-/// Finds the model in a JSON body, or in the form field of that name.
-fn model_of(content_type: Option<&HeaderValue>, body: &Bytes) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Model {
-        model: String,
-    }
-    if content_type.is_some_and(|v| v.as_bytes().starts_with(b"multipart/")) {
-        const FIELD: &[u8] = b"name=\"model\"\r\n\r\n";
-        let start = memchr::memmem::find(body, FIELD)? + FIELD.len();
-        let rest = body.get(start..)?;
-        let end = memchr::memchr(b'\r', rest)?;
-        return String::from_utf8(rest.get(..end)?.to_vec()).ok();
-    }
-    serde_json::from_slice::<Model>(body).ok().map(|m| m.model)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +248,20 @@ mod tests {
             "/debug/pprof",
             "/v1//x",
             "/metrics",
+            "/api/pull/",
+            "/api/./pull",
+            "/api/delete",
+            "/api/tags",
+            "/api/ps",
+            "/v1/./load_lora_adapter",
+            "/v1/Load_lora_adapter",
+            "/api/admin/reload_config",
+            "/api/extra/shutdown",
+            "/v1/model/unload",
+            "/v1/sleep",
+            "/api/server_info",
+            "/api/me",
+            "/v1/",
         ] {
             assert!(!may_forward(path), "{path}");
         }
@@ -201,23 +270,9 @@ mod tests {
             "/v1/rerank",
             "/api/brandnew",
             "/v1/audio/transcriptions",
+            "/v1/images/generations",
         ] {
             assert!(may_forward(path), "{path}");
         }
-    }
-
-    #[test]
-    fn the_model_is_found_in_json_and_in_forms() {
-        let json = Bytes::from_static(br#"{"model":"m","x":1}"#);
-        assert_eq!(model_of(None, &json).as_deref(), Some("m"));
-        let form = Bytes::from_static(
-            b"--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper\r\n--b--",
-        );
-        let multipart = HeaderValue::from_static("multipart/form-data; boundary=b");
-        assert_eq!(
-            model_of(Some(&multipart), &form).as_deref(),
-            Some("whisper")
-        );
-        assert_eq!(model_of(None, &Bytes::from_static(b"[]")), None);
     }
 }

@@ -38,7 +38,7 @@ pub(crate) async fn infer(
         Ok(entered) => entered,
         Err(error) => {
             count(worker, operation, outcome_of(&error));
-            tracing::info!(target: "remuda::request", %id, client = %peer.ip(), operation = operation.as_str(), status = error.kind.status(), outcome = outcome_of(&error).as_str(), error = %error.message, "request");
+            tracing::info!(target: "remuda::request", %id, client = %peer.ip(), operation = operation.as_str(), status = error.kind.status(), outcome = outcome_of(&error).as_str(), error = error.message.as_str(), "request");
             return Reply::new(id).error(operation.dialect(), &error);
         }
     };
@@ -99,6 +99,13 @@ async fn enter(
 ) -> Result<Entered, ApiError> {
     let shared = &worker.shared;
     let principal = authenticate(worker, request.headers())?;
+    let traceparent = request.headers().get("traceparent").cloned();
+    let body = read_body(
+        request.into_body(),
+        shared.config.body_limit,
+        shared.config.body_timeout,
+    )
+    .await?;
     let Some(in_flight) = shared.admit() else {
         return Err(ApiError::new(
             ErrorKind::Unavailable,
@@ -109,13 +116,6 @@ async fn enter(
         )
         .with_retry_after(Duration::from_secs(1)));
     };
-    let traceparent = request.headers().get("traceparent").cloned();
-    let body = read_body(
-        request.into_body(),
-        shared.config.body_limit,
-        shared.config.body_timeout,
-    )
-    .await?;
     let head = read_head(operation, &body)?;
     let Some(model) = head.model.as_deref().filter(|m| !m.trim().is_empty()) else {
         return Err(ApiError::model_missing(operation));

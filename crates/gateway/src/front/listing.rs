@@ -158,8 +158,17 @@ pub(crate) fn model_entry(replica: &Replica) -> ModelEntry {
             context_length: model.context_length.map(u64::from),
             embedding_length: model.embedding_length.map(u64::from),
         },
-        capabilities: model.capabilities.clone(),
+        capabilities: capabilities(model),
         owner: None,
+    }
+}
+
+/// Servers of the OpenAI kind do not tell what a model can do; that they serve it means that it completes text.
+fn capabilities(model: &cluster::ModelView) -> Vec<String> {
+    if model.capabilities.is_empty() {
+        vec!["completion".to_owned()]
+    } else {
+        model.capabilities.clone()
     }
 }
 

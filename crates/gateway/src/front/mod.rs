@@ -1,9 +1,11 @@
 //! Where requests come in: finds out what is wanted and who wants it, and hands over to the part that does it.
 
 mod body_in;
+mod form;
 mod forward;
 mod inference;
 pub(crate) mod listing;
+mod origin;
 pub(crate) mod reply;
 mod root;
 
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use dialects::{ApiError, Dialect, Operation};
 use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
-use identity::{Principal, presented_credential};
+use identity::{Principal, PrincipalKind, presented_credential};
 use primitives::{ErrorKind, RequestId};
 
 use self::reply::Reply;
@@ -114,7 +116,7 @@ pub(crate) fn authenticate(
 ) -> Result<Principal, ApiError> {
     let shared = &worker.shared;
     let presented = presented_credential(headers);
-    shared
+    let principal = shared
         .identity
         .snapshot()
         .authenticate(presented.as_deref(), shared.clock.now())
@@ -124,7 +126,15 @@ pub(crate) fn authenticate(
                 primitives::Classify::public_message(&error),
             )
             .with_code("invalid_api_key")
-        })
+        })?;
+    // Without a credential only the browser's word tells a page of this machine from any page of the web.
+    if matches!(principal.kind, PrincipalKind::Anonymous) && !origin::is_local(headers) {
+        return Err(ApiError::new(
+            ErrorKind::Forbidden,
+            "requests of other web sites are not served without a key: create one with `remuda key create`",
+        ));
+    }
+    Ok(principal)
 }
 
 /// Counts a request that ended before it had a model to be booked on.

@@ -6,6 +6,7 @@
 mod call;
 mod choose;
 mod progress;
+mod settle;
 mod show;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use identity::{Principal, PrincipalKind, Role};
 use primitives::ErrorKind;
 use serde::Deserialize;
 
+use self::settle::{Change, settle};
 use crate::body::ReplyBody;
 use crate::fleet_view::RouteNode;
 use crate::front::{Visit, read_body, reply::Reply};
@@ -42,6 +44,7 @@ struct Subject {
     name: Option<String>,
     from: Option<String>,
     source: Option<String>,
+    destination: Option<String>,
     stream: Option<bool>,
 }
 
@@ -87,7 +90,7 @@ pub(crate) async fn answer(
     if command.changes() && !anonymous && principal.role != Role::Admin {
         return Err(ApiError::new(
             ErrorKind::Forbidden,
-            "changing models needs an administrator's key: create one with `remuda key create --role admin`",
+            "changing models needs an administrator's key: create one with `remuda key create --admin NAME`",
         ));
     }
     let wanted = choose::wanted_nodes(request.uri().query());
@@ -122,24 +125,41 @@ pub(crate) async fn answer(
                 ModelCommand::Show => show::show(visit, principal, &table, &model, body).await,
                 ModelCommand::Pull => {
                     let nodes = choose::for_pull(&table, wanted.as_deref(), &model)?;
-                    progress::run(visit, "/api/pull", nodes, body, stream).await
+                    progress::run(visit, "/api/pull", nodes, body, stream, &model).await
                 }
                 ModelCommand::Push => {
                     let nodes = choose::holder(&table, wanted.as_deref(), &model)?;
-                    progress::run(visit, "/api/push", nodes, body, stream).await
+                    progress::run(visit, "/api/push", nodes, body, stream, &model).await
                 }
                 ModelCommand::Create => {
                     let nodes =
                         choose::for_create(&table, wanted.as_deref(), subject.from.as_deref())?;
-                    progress::run(visit, "/api/create", nodes, body, stream).await
+                    progress::run(visit, "/api/create", nodes, body, stream, &model).await
                 }
                 ModelCommand::Copy => {
                     let nodes = choose::holders(&table, wanted.as_deref(), &model)?;
-                    everywhere(visit, Method::POST, "/api/copy", nodes, body).await
+                    let made = subject.destination.as_deref().unwrap_or_default();
+                    everywhere(
+                        visit,
+                        Method::POST,
+                        "/api/copy",
+                        nodes,
+                        body,
+                        &Change::Added(made),
+                    )
+                    .await
                 }
                 ModelCommand::Delete => {
                     let nodes = choose::holders(&table, wanted.as_deref(), &model)?;
-                    everywhere(visit, Method::DELETE, "/api/delete", nodes, body).await
+                    everywhere(
+                        visit,
+                        Method::DELETE,
+                        "/api/delete",
+                        nodes,
+                        body,
+                        &Change::Removed(&model),
+                    )
+                    .await
                 }
                 ModelCommand::FindBlob(_) | ModelCommand::PutBlob(_) => {
                     Ok(Reply::new(visit.id).whole("text/plain", Bytes::new()))
@@ -156,6 +176,7 @@ async fn everywhere(
     path: &str,
     nodes: Vec<Arc<RouteNode>>,
     body: Bytes,
+    change: &Change<'_>,
 ) -> Result<Response<ReplyBody>, ApiError> {
     let calls = nodes
         .iter()
@@ -164,12 +185,12 @@ async fn everywhere(
     let mut failed: Option<ApiError> = None;
     let mut told = Vec::new();
     for (node, result) in nodes.iter().zip(results) {
-        visit.worker.shared.registry.look_again(node.view.id);
         if let Err(error) = result {
             told.push(format!("{}: {}", node.view.name, error.message));
             failed.get_or_insert(error);
         }
     }
+    settle(&visit.worker.shared, &nodes, change).await;
     match failed {
         None => Ok(Reply::new(visit.id).whole("application/json; charset=utf-8", Bytes::new())),
         Some(error) if nodes.len() == 1 => Err(error),

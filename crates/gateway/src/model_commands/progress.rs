@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use web::outbound::Answer;
 
 use super::call;
+use super::settle::{Change, settle};
 use crate::body::ReplyBody;
 use crate::fleet_view::RouteNode;
 use crate::front::{Visit, reply::Reply};
@@ -44,6 +45,7 @@ pub(super) async fn run(
     nodes: Vec<Arc<RouteNode>>,
     body: Bytes,
     stream: bool,
+    model: &str,
 ) -> Result<Response<ReplyBody>, ApiError> {
     let started = futures_util::future::join_all(
         nodes
@@ -66,13 +68,13 @@ pub(super) async fn run(
     let finish = Finish {
         shared: visit.worker.shared.clone(),
         nodes,
+        model: model.to_owned(),
     };
     let reply = Reply::new(visit.id).node(Some(&shown));
     if stream {
         let merged = futures_util::stream::unfold(
             (reports, merge, names, Some(finish)),
             |(mut reports, mut merge, names, finish)| async move {
-                // The guard's place is here: dropped when the stream ends or the client goes away.
                 let finish = finish?;
                 loop {
                     match reports.next().await {
@@ -85,10 +87,9 @@ pub(super) async fn run(
                             }
                         }
                         None => {
-                            return Some((
-                                Ok(ndjson(&merge.last())),
-                                (reports, merge, names, None),
-                            ));
+                            let last = merge.last();
+                            finish.settle(last.error.is_none()).await;
+                            return Some((Ok(ndjson(&last)), (reports, merge, names, None)));
                         }
                     }
                 }
@@ -103,25 +104,25 @@ pub(super) async fn run(
     while let Some((index, line)) = reports.next().await {
         merge.line(index, names.get(index), line);
     }
-    drop(finish);
     let last = merge.last();
+    finish.settle(last.error.is_none()).await;
     match last.error {
         Some(error) => Err(ApiError::new(ErrorKind::Bug, error)),
         None => Ok(reply.whole("application/json; charset=utf-8", ndjson(&last))),
     }
 }
 
-/// Has the nodes looked at again when the command is over: their models have changed.
+/// What is done when all nodes have reported, before the client hears that it is over.
 struct Finish {
     shared: Arc<Shared>,
     nodes: Vec<Arc<RouteNode>>,
+    model: String,
 }
 
-impl Drop for Finish {
-    fn drop(&mut self) {
-        for node in &self.nodes {
-            self.shared.registry.look_again(node.view.id);
-        }
+impl Finish {
+    async fn settle(&self, succeeded: bool) {
+        let model = if succeeded { self.model.as_str() } else { "" };
+        settle(&self.shared, &self.nodes, &Change::Added(model)).await;
     }
 }
 

@@ -54,7 +54,8 @@ fn renamed(body: &Bytes, model: &str) -> Bytes {
     else {
         return body.clone();
     };
-    fields.remove("name");
+    // Servers written in Go read `Model` and `model` alike, the last one counting.
+    fields.retain(|key, _| !key.eq_ignore_ascii_case("model") && !key.eq_ignore_ascii_case("name"));
     fields.insert("model".to_owned(), model.into());
     serde_json::to_vec(&fields).map_or_else(|_| body.clone(), Bytes::from)
 }

@@ -229,17 +229,21 @@ impl Relay {
     }
 
     fn on_progress(&mut self, progress: Progress, now: MonotonicTime) {
-        self.pace.progressed(now);
-        if let (Some(exchange), Phase::Streaming(stream)) = (self.exchange.as_mut(), &self.phase) {
-            stream
-                .opened
-                .chosen
-                .replica
-                .node
-                .view
-                .activity
-                .progressed(now);
-            if stream.has_content {
+        // Pings and half frames prove that a server is there, not that its engine works.
+        if !matches!(progress, Progress::Nothing) {
+            self.pace.progressed(now);
+            if let (Some(exchange), Phase::Streaming(stream)) =
+                (self.exchange.as_mut(), &self.phase)
+                && stream.has_content
+            {
+                stream
+                    .opened
+                    .chosen
+                    .replica
+                    .node
+                    .view
+                    .activity
+                    .progressed(now);
                 exchange.note_first_token();
             }
         }
@@ -421,6 +425,22 @@ impl Relay {
 
     fn usage(&self, exchange: &Exchange) -> Usage {
         usage_of(self.observer.state(), exchange, self.base_tokens)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // The client went away (or the answer has ended, and this changes nothing): what it got was made all the same.
+        if let Some(mut exchange) = self.exchange.take() {
+            let usage = self.usage(&exchange);
+            exchange.note_failure("the client went away");
+            exchange.end(
+                Outcome::Cancelled,
+                ErrorKind::Cancelled.status(),
+                usage,
+                None,
+            );
+        }
     }
 }
 

@@ -115,7 +115,6 @@ pub(crate) async fn open(
                         return Err(failure.error);
                     }
                     shared.metrics.retried(failure.reason);
-                    exchange.last_failure = Some(failure.error);
                     continue;
                 }
             },
@@ -129,26 +128,24 @@ pub(crate) async fn open(
     }
 }
 
-/// Tells whether a failure is a lost connection, which says nothing against asking elsewhere.
-fn is_lost_connection(reason: &str) -> bool {
-    matches!(reason, "connect" | "reset" | "broke_off")
-}
-
 /// Takes one more try out of the attempts of this request and the budget of all.
 ///
-/// A node that is gone costs the others only what it leaves behind, so lost connections are not held against the budget:
-/// it is there to keep errors under load from doubling the load.
+/// A node that could not be reached costs nobody anything, so that does not count. Broken connections count as tries,
+/// because a request may be what breaks its node, but not against the budget: the other nodes get what the lost one
+/// leaves behind, nothing more.
 pub(crate) fn may_retry(exchange: &mut Exchange, reason: &'static str) -> bool {
     let shared = exchange.shared().clone();
-    if is_lost_connection(reason) {
-        exchange.lost_connections = true;
-        exchange.retries += 1;
-        return true;
+    exchange.lost_connections |= matches!(reason, "connect" | "reset" | "broke_off");
+    if reason != "connect" {
+        exchange.tries += 1;
+        if exchange.tries >= shared.config.max_attempts {
+            return false;
+        }
     }
-    if exchange.tries >= shared.config.max_attempts {
-        return false;
-    }
-    let budgeted = !matches!(reason, "not_found" | "unsupported");
+    let budgeted = !matches!(
+        reason,
+        "connect" | "reset" | "broke_off" | "not_found" | "unsupported"
+    );
     if budgeted
         && !shared
             .live
@@ -193,6 +190,7 @@ pub(crate) fn note_failure(exchange: &mut Exchange, chosen: &Chosen, failure: &F
         }
     }
     exchange.note_failure(&failure.error.message);
+    exchange.last_failure = Some(failure.error.clone());
 }
 
 async fn call(
@@ -414,6 +412,12 @@ fn refused(node: &str, dialect: dialects::Dialect, head: &ResponseHead, body: &[
             ..Failure::node("busy", error)
         },
         500.. => Failure::node("error", error),
+        300..=399 => Failure::node(
+            "error",
+            ApiError::upstream(format!(
+                "node {node} answered with a redirect: give it its final address"
+            )),
+        ),
         _ => Failure::client(error),
     }
 }

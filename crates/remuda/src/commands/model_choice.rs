@@ -58,13 +58,11 @@ fn name(entry: &Value) -> Option<&str> {
 
 fn can_chat(entry: &Value) -> bool {
     let capabilities = entry.get("capabilities").and_then(Value::as_array);
-    match capabilities.filter(|list| !list.is_empty()) {
-        Some(list) => list.iter().any(|one| one == "completion"),
-        None => {
-            let name = name(entry).unwrap_or_default().to_ascii_lowercase();
-            !EMBEDDING_NAMES.iter().any(|part| name.contains(part))
-        }
+    if let Some(list) = capabilities.filter(|list| !list.is_empty()) {
+        return list.iter().any(|one| one == "completion");
     }
+    let name = name(entry).unwrap_or_default().to_ascii_lowercase();
+    !EMBEDDING_NAMES.iter().any(|part| name.contains(part))
 }
 
 #[cfg(test)]

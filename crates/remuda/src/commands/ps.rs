@@ -13,7 +13,7 @@ use super::models::{Held, places};
 use crate::output::{Columns, ahead, bytes};
 
 /// Servers that never unload a model by themselves name a time that nobody will see.
-const FOR_EVER: Duration = Duration::from_secs(2 * 365 * 86_400);
+const FOR_EVER: Duration = Duration::from_hours(2 * 365 * 24);
 
 /// Lists the models that are in memory now.
 #[derive(Debug, Args)]

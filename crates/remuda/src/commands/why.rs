@@ -187,7 +187,12 @@ fn tell_attempt(
         let after = attempt.took_us.map_or(String::new(), |took| {
             format!(" after {}", millis_from_micros(took))
         });
-        out.line(out.paint(Tone::Bad, &format!("   failed{after}: {failure}")))?;
+        let (tone, what) = if record.outcome == "cancelled" {
+            (Tone::Faint, "stopped")
+        } else {
+            (Tone::Bad, "failed")
+        };
+        out.line(out.paint(tone, &format!("   {what}{after}: {failure}")))?;
     }
     Ok(())
 }

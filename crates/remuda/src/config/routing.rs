@@ -18,7 +18,7 @@ pub struct RoutingSection {
     pub policy: PolicyName,
     /// The most nodes tried for one request, the first included; 4 unless set.
     pub max_attempts: usize,
-    /// The most times one stream is continued on another node; 16 unless set.
+    /// The most times one stream is continued on another node; 8 unless set.
     pub max_continuations: usize,
     /// How long a connection to a node may take to come up; 3 s unless set.
     pub connect_timeout: Period,
@@ -37,7 +37,7 @@ impl Default for RoutingSection {
         Self {
             policy: PolicyName::default(),
             max_attempts: 4,
-            max_continuations: 16,
+            max_continuations: 8,
             connect_timeout: Period::seconds(3),
             first_token_timeout: Period::seconds(300),
             stall_timeout: Period::seconds(30),

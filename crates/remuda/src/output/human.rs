@@ -36,9 +36,9 @@ pub(crate) fn ahead(then: Timestamp, now: Timestamp) -> String {
     match seconds {
         0 => "now".to_owned(),
         1..120 => format!("in {seconds} s"),
-        120..7_200 => format!("in {} min", seconds / 60),
-        7_200..172_800 => format!("in {} h", seconds / 3_600),
-        _ => format!("in {} days", seconds / 86_400),
+        120..7_200 => format!("in {} min", (seconds + 30) / 60),
+        7_200..172_800 => format!("in {} h", (seconds + 1_800) / 3_600),
+        _ => format!("in {} days", (seconds + 43_200) / 86_400),
     }
 }
 

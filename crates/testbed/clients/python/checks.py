@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import os
 import sys
+import time
 
 URL = os.environ["REMUDA_URL"]
 # Absent when no key is required. The first is an administrator's; the second may only use models.
@@ -71,6 +72,14 @@ def refused(error_type, call, status, words):
         holds(words in str(error), f"{words!r} is not in {error}")
         return error
     raise AssertionError(f"no error, but {status} was due")
+
+
+def eventually(what, condition):
+    """Waits until the condition holds, 15 s at most: what nodes have in memory is learned by looking."""
+    deadline = time.monotonic() + 15
+    while not condition():
+        holds(time.monotonic() < deadline, f"never: {what}")
+        time.sleep(0.1)
 
 
 def run():

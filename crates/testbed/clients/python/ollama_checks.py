@@ -6,7 +6,7 @@ from ollama import AsyncClient, Client, ResponseError
 
 from checks import (
     CHAT_MODELS, EMBEDDED, EMBEDDING_MODELS, KEY, ON_OLLAMA, ON_VLLM, QUESTION, SCHEMA, URL, USER_KEY, WEATHER,
-    check, equal, holds, refused, run,
+    check, equal, eventually, holds, refused, run,
 )
 
 HEADERS = {"Authorization": f"Bearer {KEY}"} if KEY else {}
@@ -123,9 +123,13 @@ def _(model):
 @check("ps")
 def _():
     chat(EMBEDDED)
-    names = [model.model.removesuffix(":latest") for model in client.ps().models]
-    for name in (ON_OLLAMA, EMBEDDED):
-        holds(name in names, f"{name} is not in memory: {names}")
+    chat(ON_OLLAMA)
+
+    def loaded():
+        names = {model.model.removesuffix(":latest") for model in client.ps().models}
+        return names >= {ON_OLLAMA, EMBEDDED}
+
+    eventually("both models are in memory", loaded)
 
 
 @check("pull with progress, then delete")
