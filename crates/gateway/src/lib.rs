@@ -1,9 +1,9 @@
 //! The data plane: takes a request in any client dialect, routes it to a node, relays the answer and books what happened.
 //!
 //! One worker thread per core serves connections with its own runtime and its own upstream connections. The path of a
-//! request reads top to bottom in [`front`]: authenticate from the snapshot, read the head of the body, route,
+//! request reads top to bottom in `front`: authenticate from the snapshot, read the head of the body, route,
 //! call upstream, relay, record. It must never call the database: identities and the fleet are snapshots, and records
-//! leave through a bounded buffer ([`record`]).
+//! leave through a bounded buffer (`recorder`).
 
 mod body;
 mod config;

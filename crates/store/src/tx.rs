@@ -151,14 +151,11 @@ impl Tx {
     pub async fn insert_many(&mut self, bulk: &Bulk, rows: &[Params]) -> Result<u64, StoreError> {
         let engine = self.engine();
         let mut stored = 0;
-        for rows in rows.chunks(BULK_ROWS) {
-            let sql = AssertSqlSafe(bulk.sql(engine)).into_sql_str();
-            let params = bulk.params(engine, rows)?;
-            stored += match params {
-                crate::bulk::BulkParams::Document(text) => {
-                    self.run(sql, Params(vec![Param::Text(text)])).await?
-                }
-                crate::bulk::BulkParams::Columns(columns) => self.run_columns(sql, columns).await?,
+        for rows in rows.chunks(bulk.rows_per_statement(engine, BULK_ROWS)) {
+            let sql = AssertSqlSafe(bulk.sql(engine, rows.len())).into_sql_str();
+            stored += match engine {
+                Engine::Sqlite => self.run(sql, bulk.values(rows)?).await?,
+                Engine::Postgres => self.run_columns(sql, bulk.by_column(rows)?).await?,
             };
         }
         Ok(stored)

@@ -116,16 +116,15 @@ pub(super) async fn answer(
     )
     .await?;
     let multipart = content_type.as_ref().and_then(form::boundary);
-    let (model, body) = match &multipart {
-        Some(boundary) => (form::field(&body, boundary, "model")?, Ok(body)),
+    let (model, body) = if let Some(boundary) = &multipart {
+        (form::field(&body, boundary, "model")?, Ok(body))
+    } else {
         // Any operation will do: the head is read alike, and a second or misspelt model is refused.
-        None => {
-            let head = read_head(Operation::OpenAiChat, &body)?;
-            (
-                head.model.as_deref().map(str::to_owned),
-                Err((body.clone(), head.model_span)),
-            )
-        }
+        let head = read_head(Operation::OpenAiChat, &body)?;
+        (
+            head.model.as_deref().map(str::to_owned),
+            Err((body.clone(), head.model_span)),
+        )
     };
     let model = model.filter(|m| !m.trim().is_empty()).ok_or_else(|| {
         ApiError::new(

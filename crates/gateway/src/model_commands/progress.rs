@@ -77,20 +77,16 @@ pub(super) async fn run(
             |(mut reports, mut merge, names, finish)| async move {
                 let finish = finish?;
                 loop {
-                    match reports.next().await {
-                        Some((index, line)) => {
-                            if let Some(line) = merge.line(index, names.get(index), line) {
-                                return Some((
-                                    Ok::<_, std::io::Error>(ndjson(&line)),
-                                    (reports, merge, names, Some(finish)),
-                                ));
-                            }
-                        }
-                        None => {
-                            let last = merge.last();
-                            finish.settle(last.error.is_none()).await;
-                            return Some((Ok(ndjson(&last)), (reports, merge, names, None)));
-                        }
+                    let Some((index, line)) = reports.next().await else {
+                        let last = merge.last();
+                        finish.settle(last.error.is_none()).await;
+                        return Some((Ok(ndjson(&last)), (reports, merge, names, None)));
+                    };
+                    if let Some(line) = merge.line(index, names.get(index), line) {
+                        return Some((
+                            Ok::<_, std::io::Error>(ndjson(&line)),
+                            (reports, merge, names, Some(finish)),
+                        ));
                     }
                 }
             },
