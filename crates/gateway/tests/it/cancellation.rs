@@ -17,11 +17,8 @@ async fn a_client_that_leaves_cancels_the_node() -> anyhow::Result<()> {
             let id = stream.headers["x-request-id"].to_str()?.to_owned();
             stream.chunk().await?;
             drop(stream);
-            let left = std::time::Instant::now();
+            // The whole answer would take 100 s: the node notices long before, or this waits in vain.
             rig.nodes[0].wait_for(|c| c.cancelled == 1).await?;
-            let noticed = rig.nodes[0].cancellations()[0].at;
-            // Not a benchmark: a bound a hundred times below the rest of the answer.
-            assert!(noticed.saturating_duration_since(left).as_secs() < 1);
             let (outcome, ..) = rig.record(&id).await?;
             assert_eq!(outcome, "cancelled", "{flavour:?} {path}");
             rig.wait_until_idle().await?;
