@@ -260,6 +260,28 @@ impl NodeView {
         }
     }
 
+    /// Returns who owns a model of this node, as the node itself says it in `/v1/models`; in the way of its server where the
+    /// node was not asked: Ollama names the namespace in the model's name, and `library` where there is none.
+    pub fn owner_of<'m>(&self, model: &'m ModelView) -> &'m str {
+        if let Some(owner) = &model.owned_by {
+            return owner;
+        }
+        match self.server {
+            ServerFlavour::Ollama => {
+                let mut parts = model.name.rsplit('/');
+                parts.next();
+                parts.next().unwrap_or("library")
+            }
+            ServerFlavour::Vllm => "vllm",
+            ServerFlavour::LlamaServer => "llamacpp",
+            ServerFlavour::LlamaCppPython => "me",
+            ServerFlavour::SgLang => "sglang",
+            ServerFlavour::LmStudio => "organization_owner",
+            ServerFlavour::Embedded => "remuda",
+            ServerFlavour::Other => "unknown",
+        }
+    }
+
     /// Returns when the node was last heard of.
     pub fn last_seen(&self) -> Option<Timestamp> {
         self.activity.last_seen()
@@ -287,6 +309,8 @@ pub struct ModelView {
     pub modified_at: Option<Timestamp>,
     /// How it is loaded; `None` when it is not in memory.
     pub loaded: Option<Loaded>,
+    /// What the node writes as its `owned_by`, where it tells.
+    pub owned_by: Option<Arc<str>>,
 }
 
 impl ModelView {
@@ -302,6 +326,7 @@ impl ModelView {
             capabilities: Vec::new(),
             modified_at: None,
             loaded: None,
+            owned_by: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use primitives::{NodeId, Timestamp};
 use store::{Json, Row, StoreError, Tx, params};
+use web::InstanceId;
 
 /// One row of `nodes`.
 #[derive(Clone, Debug)]
@@ -153,4 +154,33 @@ pub(crate) async fn is_adoption_declined(tx: &mut Tx, url: &str) -> Result<bool,
         )
         .await?
         .is_some())
+}
+
+/// The setting that holds the identity of this installation.
+const INSTANCE_KEY: &str = "cluster.instance_id";
+
+/// Returns the identity of this installation; `fresh` becomes it where there is none yet. Processes that start at the same time
+/// agree on one.
+pub(crate) async fn load_or_insert_instance(
+    tx: &mut Tx,
+    fresh: InstanceId,
+) -> Result<InstanceId, StoreError> {
+    tx.execute(
+        "INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING",
+        params![INSTANCE_KEY, fresh.to_string()],
+    )
+    .await?;
+    let row = tx
+        .fetch_optional(
+            "SELECT value FROM settings WHERE key = $1",
+            params![INSTANCE_KEY],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(fresh) };
+    row.get::<String>("value")?
+        .parse()
+        .map_err(|error: web::ParseInstanceIdError| StoreError::Corrupt {
+            column: "value".to_owned(),
+            reason: error.to_string(),
+        })
 }

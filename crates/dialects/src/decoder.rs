@@ -74,7 +74,7 @@ impl ResponseDecoder {
             .and_then(|template| template.text(frame))
         {
             if !text.is_empty() {
-                events.push(Event::Text(text.to_owned()));
+                events.push(Event::Text(text.into_owned()));
             }
             return;
         }
@@ -84,7 +84,10 @@ impl ResponseDecoder {
             && self.lessons_left > 0
         {
             self.lessons_left -= 1;
-            self.template = TextTemplate::learn(frame, text);
+            // A frame that teaches nothing does not undo what another one taught.
+            if let Some(template) = TextTemplate::learn(frame, text) {
+                self.template = Some(template);
+            }
         }
     }
 

@@ -1,19 +1,17 @@
 //! The head of a request: what admission and routing must know, read without building anything.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use crate::error::ApiError;
-use crate::json::{Text, field, wrong_body};
+use crate::json::{Text, body_object, field_text};
 use crate::operation::{Dialect, Operation};
+use crate::scan::Scanner;
 
 /// What routing must know about a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,12 +58,11 @@ pub fn read_head(operation: Operation, body: &[u8]) -> Result<Head<'_>, ApiError
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(ApiError::invalid("missing request body"));
     }
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let read = HeadSeed { operation }.deserialize(&mut json);
-    let raw = read
-        .and_then(|raw| json.end().map(|()| raw))
-        .map_err(|error| wrong_body(&error))?;
-    raw.into_head(operation, body)
+    let mut head = RawHead::default();
+    match head.read(operation, body) {
+        Some(()) => head.into_head(operation, body),
+        None => Err(not_an_object(body)),
+    }
 }
 
 /// Returns the body with another model name in place of the JSON string at `span`, everything else unchanged.
@@ -82,22 +79,64 @@ pub fn replace_model(body: &[u8], span: Range<usize>, model: &str) -> Bytes {
     out.into()
 }
 
-/// The fields of a head, before any of them is read.
+/// Says why a body is not a JSON object.
+fn not_an_object(body: &[u8]) -> ApiError {
+    match body_object(body) {
+        Err(error) => error,
+        Ok(_) => ApiError::invalid("the request body is nested too deeply"),
+    }
+}
+
+/// The fields of a head as text, before any of them is read. Nulls count as absent.
 #[derive(Default)]
 struct RawHead<'a> {
-    model: Option<&'a RawValue>,
-    misspelt_model: Option<Cow<'a, str>>,
-    stream: Option<&'a RawValue>,
-    stream_options: Option<&'a RawValue>,
-    prompt: Option<&'a RawValue>,
+    model: Option<&'a str>,
+    misspelt_model: Option<String>,
+    stream: Option<&'a str>,
+    stream_options: Option<&'a str>,
+    prompt: Option<&'a str>,
     images: bool,
-    options: Option<&'a RawValue>,
-    max_tokens: Option<&'a RawValue>,
-    tools: Option<&'a RawValue>,
-    format: Option<&'a RawValue>,
+    options: Option<&'a str>,
+    max_tokens: Option<&'a str>,
+    tools: Option<&'a str>,
+    format: Option<&'a str>,
 }
 
 impl<'a> RawHead<'a> {
+    /// Walks over the body. `None` when it is not a JSON object.
+    fn read(&mut self, operation: Operation, body: &'a [u8]) -> Option<()> {
+        let prompt_field = prompt_field(operation);
+        let mut scanner = Scanner::new(body)?;
+        scanner.object(|key, scanner| {
+            let place = match key {
+                "model" => &mut self.model,
+                "stream" => &mut self.stream,
+                "stream_options" => &mut self.stream_options,
+                "options" => &mut self.options,
+                "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {
+                    &mut self.max_tokens
+                }
+                "tools" => &mut self.tools,
+                "format" | "response_format" | "text" | "output_config" => &mut self.format,
+                name if name == prompt_field => &mut self.prompt,
+                "images" => {
+                    let images = scanner.present()?;
+                    self.images = images.is_some_and(|json| !is_empty(json.as_bytes()));
+                    return Some(());
+                }
+                name => {
+                    if name.eq_ignore_ascii_case("model") {
+                        self.misspelt_model = Some(name.to_owned());
+                    }
+                    return scanner.skip();
+                }
+            };
+            *place = scanner.present()?;
+            Some(())
+        })?;
+        scanner.end()
+    }
+
     fn into_head(self, operation: Operation, body: &'a [u8]) -> Result<Head<'a>, ApiError> {
         // Go reads keys without case: a second spelling would let a client name one model to us and another to the node.
         if let Some(name) = self.misspelt_model {
@@ -106,35 +145,38 @@ impl<'a> RawHead<'a> {
                 format!("write 'model' instead of '{name}'"),
             ));
         }
-        let model = present(self.model);
-        let options: Options = match present(self.options) {
-            Some(raw) if operation.dialect() == Dialect::Ollama => {
-                serde_json::from_str(raw.get()).unwrap_or_default()
+        let options: Options = match self.options {
+            Some(json) if operation.dialect() == Dialect::Ollama => {
+                serde_json::from_str(json).unwrap_or_default()
             }
             _ => Options::default(),
         };
-        let stream_options: StreamOptions = present(self.stream_options)
-            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        let stream_options: StreamOptions = self
+            .stream_options
+            .and_then(|json| serde_json::from_str(json).ok())
             .unwrap_or_default();
-        let prompt = present(self.prompt).map_or(&b""[..], |raw| raw.get().as_bytes());
+        let prompt = self.prompt.unwrap_or_default().as_bytes();
         Ok(Head {
-            model_span: model.and_then(|raw| span_in(body, raw.get())),
-            model: model
-                .map(|raw| field::<Text<'a>>("model", raw))
+            model_span: self.model.and_then(|json| span_in(body, json)),
+            model: self
+                .model
+                .map(|json| field_text::<Text<'a>>("model", json))
                 .transpose()?
                 .map(|text| text.0),
-            stream: present(self.stream)
-                .map(|raw| field("stream", raw))
+            stream: self
+                .stream
+                .map(|json| field_text("stream", json))
                 .transpose()?,
             include_usage: stream_options.include_usage.unwrap_or(false),
             prompt,
             num_ctx: options.num_ctx.and_then(whole),
-            max_tokens: present(self.max_tokens)
-                .and_then(|raw| serde_json::from_str(raw.get()).ok())
+            max_tokens: self
+                .max_tokens
+                .and_then(|json| serde_json::from_str(json).ok())
                 .or(options.num_predict)
                 .and_then(whole),
-            has_tools: present(self.tools).is_some_and(|raw| !is_empty(raw.get().as_bytes())),
-            has_format: present(self.format).is_some_and(|raw| has_shape(operation, raw.get())),
+            has_tools: self.tools.is_some_and(|json| !is_empty(json.as_bytes())),
+            has_format: self.format.is_some_and(|json| has_shape(operation, json)),
             has_images: self.images
                 || IMAGE.find(prompt).is_some()
                 || INPUT_IMAGE.find(prompt).is_some(),
@@ -146,10 +188,6 @@ impl<'a> RawHead<'a> {
 /// Reads a count that clients also write as `128.0`. Negative ones mean "no limit".
 fn whole(number: f64) -> Option<u64> {
     (number >= 0.0).then_some(number as u64)
-}
-
-fn present(raw: Option<&RawValue>) -> Option<&RawValue> {
-    raw.filter(|raw| raw.get() != "null")
 }
 
 /// Tells whether a raw value is absent, an empty string or an empty array.
@@ -187,73 +225,16 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
-struct HeadSeed {
-    operation: Operation,
-}
-
-impl HeadSeed {
-    fn prompt_field(&self) -> &'static str {
-        match self.operation {
-            Operation::OllamaChat | Operation::OpenAiChat | Operation::AnthropicMessages => {
-                "messages"
-            }
-            Operation::OllamaGenerate
-            | Operation::OllamaEmbeddings
-            | Operation::OpenAiCompletions => "prompt",
-            Operation::OllamaEmbed | Operation::OpenAiEmbeddings | Operation::OpenAiResponses => {
-                "input"
-            }
+/// Names the field that holds what the model is to read.
+const fn prompt_field(operation: Operation) -> &'static str {
+    match operation {
+        Operation::OllamaChat | Operation::OpenAiChat | Operation::AnthropicMessages => "messages",
+        Operation::OllamaGenerate | Operation::OllamaEmbeddings | Operation::OpenAiCompletions => {
+            "prompt"
         }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for HeadSeed {
-    type Value = RawHead<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<RawHead<'de>, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for HeadSeed {
-    type Value = RawHead<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHead<'de>, A::Error> {
-        let mut head = RawHead::default();
-        let prompt_field = self.prompt_field();
-        while let Some(Text(key)) = map.next_key()? {
-            let place = match &*key {
-                "model" => &mut head.model,
-                "stream" => &mut head.stream,
-                "stream_options" => &mut head.stream_options,
-                "options" => &mut head.options,
-                "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {
-                    &mut head.max_tokens
-                }
-                "tools" => &mut head.tools,
-                "format" | "response_format" | "text" | "output_config" => &mut head.format,
-                name if name == prompt_field => &mut head.prompt,
-                "images" => {
-                    let raw: &RawValue = map.next_value()?;
-                    head.images =
-                        present(Some(raw)).is_some_and(|raw| !is_empty(raw.get().as_bytes()));
-                    continue;
-                }
-                name => {
-                    if name.eq_ignore_ascii_case("model") {
-                        head.misspelt_model = Some(key);
-                    }
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
-            *place = Some(map.next_value()?);
+        Operation::OllamaEmbed | Operation::OpenAiEmbeddings | Operation::OpenAiResponses => {
+            "input"
         }
-        Ok(head)
     }
 }
 

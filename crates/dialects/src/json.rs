@@ -189,7 +189,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 
 /// Reads one field of a request as a `T`; the error names the field.
 pub(crate) fn field<'a, T: Deserialize<'a>>(name: &str, raw: &'a RawValue) -> Result<T, ApiError> {
-    serde_json::from_str(raw.get()).map_err(|error| wrong_field(name, &error))
+    field_text(name, raw.get())
+}
+
+/// The same for a field whose JSON is at hand as text.
+pub(crate) fn field_text<'a, T: Deserialize<'a>>(name: &str, json: &'a str) -> Result<T, ApiError> {
+    serde_json::from_str(json).map_err(|error| wrong_field(name, &error))
 }
 
 /// Says what is wrong with a field, without serde's position (it would be relative to the field).
@@ -208,7 +213,7 @@ pub(crate) fn body_object(body: &[u8]) -> Result<Object<'_>, ApiError> {
 }
 
 /// Says what is wrong with a whole body.
-pub(crate) fn wrong_body(error: &serde_json::Error) -> ApiError {
+fn wrong_body(error: &serde_json::Error) -> ApiError {
     ApiError::invalid(format!(
         "the request body is not valid JSON of the right shape: {error}"
     ))

@@ -35,6 +35,7 @@ mod anthropic;
 mod canonical;
 mod catalog;
 mod continuation;
+mod count;
 mod decoder;
 mod encoder;
 mod envelope;
@@ -52,8 +53,10 @@ mod openai;
 mod operation;
 mod passthrough;
 mod request;
+mod scan;
 mod target;
 mod template;
+mod whole;
 mod wire;
 
 pub use canonical::{

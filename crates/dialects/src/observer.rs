@@ -2,10 +2,12 @@
 
 use serde::Deserialize;
 
+use crate::count::{self, Number};
 use crate::decoder::{Position, Progress, ResponseDecoder, read_whole};
 use crate::error::ApiError;
 use crate::event::{Event, FinishReason, Usage};
 use crate::operation::{Operation, Task};
+use crate::whole;
 
 /// What was seen of a response so far.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -169,13 +171,19 @@ impl Observer {
         self.observed
     }
 
-    /// Looks at a whole, not streamed response: usage, model and how it ended, not the text.
+    /// Looks at a whole, not streamed response: usage, model, how it ended and whether it is an error, not what it says.
     pub fn whole(operation: Operation, body: &[u8]) -> Observed {
-        let mut observed = Observed::default();
         if operation.task() == Task::Embedding {
+            let mut observed = Observed::default();
             observe_embeddings(body, &mut observed);
             return observed;
         }
+        whole::scan(operation, body).unwrap_or_else(|| Self::whole_in_full(operation, body))
+    }
+
+    /// The same by reading everything: for errors, and for answers that are not quite as expected.
+    pub(crate) fn whole_in_full(operation: Operation, body: &[u8]) -> Observed {
+        let mut observed = Observed::default();
         let mut progress = Progress::default();
         match read_whole(operation, body, &mut progress) {
             Ok(events) => {
@@ -197,20 +205,17 @@ fn observe_embeddings(body: &[u8], observed: &mut Observed) {
     #[derive(Deserialize)]
     struct Counts {
         model: Option<String>,
-        prompt_eval_count: Option<u64>,
+        prompt_eval_count: Option<Number>,
         usage: Option<OpenAiCounts>,
     }
     #[derive(Deserialize)]
     struct OpenAiCounts {
-        prompt_tokens: Option<u64>,
+        prompt_tokens: Option<Number>,
     }
     match serde_json::from_slice::<Counts>(body) {
         Ok(counts) => {
             let openai = counts.usage.and_then(|usage| usage.prompt_tokens);
-            observed.usage = Some(Usage {
-                prompt_tokens: counts.prompt_eval_count.or(openai).unwrap_or(0),
-                ..Usage::default()
-            });
+            observed.usage = count::usage(counts.prompt_eval_count.or(openai), None);
             observed.model = counts.model;
             observed.complete = true;
         }

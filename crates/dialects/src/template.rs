@@ -3,7 +3,11 @@
 //! Once a frame was parsed and said nothing but one text, the bytes around that text are kept. A later frame that has the
 //! same bytes around another plain string is the same JSON with another string, so its text is known without a parse.
 
-use memchr::{memchr, memchr2, memmem};
+use std::borrow::Cow;
+
+use memchr::{memchr, memmem};
+
+use crate::scan::{Controls, string_end};
 
 /// The time of a line, the one other string that changes in Ollama's streams.
 const CREATED_AT: &[u8] = b"\"created_at\":\"";
@@ -56,26 +60,35 @@ impl TextTemplate {
     }
 
     /// Returns the text of a frame of the same form.
-    pub(crate) fn text<'f>(&self, frame: &'f [u8]) -> Option<&'f str> {
+    pub(crate) fn text<'f>(&self, frame: &'f [u8]) -> Option<Cow<'f, str>> {
         let (first, others) = self.pieces.split_first()?;
-        let mut rest = frame.strip_prefix(first.as_slice())?;
-        let mut text = None;
-        for (place, piece) in others.iter().enumerate() {
-            let end = memchr2(b'"', b'\\', rest)?;
-            let (string, after) = rest.split_at(end);
-            // JSON forbids control characters in strings; an escape makes the piece below not match.
-            if string.iter().any(|byte| *byte < b' ') {
-                return None;
-            }
-            if place == self.text {
-                text = Some(string);
-            }
-            rest = after.strip_prefix(piece.as_slice())?;
-        }
-        if !rest.is_empty() {
+        if !frame.starts_with(first) {
             return None;
         }
-        std::str::from_utf8(text?).ok()
+        let mut at = first.len();
+        let mut text = None;
+        for (place, piece) in others.iter().enumerate() {
+            let end = string_end(frame, at, Controls::Possible)?;
+            let quote = end.after_quote - 1;
+            if place == self.text {
+                text = Some((at..quote, end.has_escapes));
+            }
+            if !frame.get(quote..)?.starts_with(piece) {
+                return None;
+            }
+            at = quote + piece.len();
+        }
+        if at < frame.len() {
+            return None;
+        }
+        let (range, has_escapes) = text?;
+        if has_escapes {
+            let quoted = frame.get(range.start - 1..=range.end)?;
+            return serde_json::from_slice(quoted).ok().map(Cow::Owned);
+        }
+        std::str::from_utf8(frame.get(range)?)
+            .ok()
+            .map(Cow::Borrowed)
     }
 }
 
@@ -91,9 +104,12 @@ mod tests {
         let template = TextTemplate::learn(FRAME, "one").unwrap();
         let other =
             b"data: {\"id\":\"c\",\"choices\":[{\"delta\":{\"content\":\" t\xc3\xa4o\"}}]}\n\n";
-        assert_eq!(template.text(other), Some(" t\u{e4}o"));
+        assert_eq!(template.text(other).unwrap(), " t\u{e4}o");
+        let escaped =
+            b"data: {\"id\":\"c\",\"choices\":[{\"delta\":{\"content\":\"a\\n\\u00e4\\\"\"}}]}\n\n";
+        assert_eq!(template.text(escaped).unwrap(), "a\n\u{e4}\"");
         let empty = b"data: {\"id\":\"c\",\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n";
-        assert_eq!(template.text(empty), Some(""));
+        assert_eq!(template.text(empty).unwrap(), "");
     }
 
     #[test]
@@ -101,7 +117,8 @@ mod tests {
         let template = TextTemplate::learn(FRAME, "one").unwrap();
         for other in [
             &b"data: {\"id\":\"d\",\"choices\":[{\"delta\":{\"content\":\"one\"}}]}\n\n"[..],
-            b"data: {\"id\":\"c\",\"choices\":[{\"delta\":{\"content\":\"a\\n\"}}]}\n\n",
+            b"data: {\"id\":\"c\",\"choices\":[{\"delta\":{\"content\":\"a\\ud800\"}}]}\n\n",
+            b"data: {\"id\":\"c\",\"choices\":[{\"delta\":{\"content\":\"a\\x\"}}]}\n\n",
             b"data: {\"id\":\"c\",\"choices\":[{\"delta\":{\"content\":\"a\",\"x\":\"\"}}]}\n\n",
             b"data: {\"id\":\"c\",\"choices\":[{\"delta\":{\"content\":\"a\xff\"}}]}\n\n",
             b"data: {\"id\":\"c\",\"choices\":[{\"delta\":{\"content\":\"a\nb\"}}]}\n\n",
@@ -127,13 +144,19 @@ mod tests {
             )
         };
         let template = TextTemplate::learn(line("1", "one").as_bytes(), "one").unwrap();
-        assert_eq!(template.text(line("22", "two").as_bytes()), Some("two"));
+        assert_eq!(
+            template.text(line("22", "two").as_bytes()),
+            Some("two".into())
+        );
         let last = line("22", "two").replace("false", "true");
         assert_eq!(template.text(last.as_bytes()), None);
         let after = |time: &str, text: &str| {
             format!("{{\"response\":\"{text}\",\"created_at\":\"{time}\"}}\n")
         };
         let template = TextTemplate::learn(after("1", "one").as_bytes(), "one").unwrap();
-        assert_eq!(template.text(after("22", "two").as_bytes()), Some("two"));
+        assert_eq!(
+            template.text(after("22", "two").as_bytes()),
+            Some("two".into())
+        );
     }
 }

@@ -9,7 +9,6 @@ use crate::config::EngineConfig;
 use crate::file::{GgufFile, Refusal, Source};
 use crate::loaded::ENCODER;
 use crate::model::encoder_spec::EncoderSpec;
-use crate::model::spec::DecoderSpec;
 use crate::template::Template;
 use crate::tokenizer::Tokenizer;
 
@@ -156,11 +155,11 @@ fn inspect_file(
             },
         )
     } else {
-        let spec = DecoderSpec::read(&file)?;
+        let shape = config.backend.inspect(&file, source)?;
         Template::parse(chat_template.as_deref(), "", "", config.clock.clone())?;
         (
-            spec.context,
-            spec.width,
+            shape.context,
+            shape.width,
             Capabilities {
                 completion: true,
                 embedding: false,

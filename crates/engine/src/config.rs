@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use primitives::{Clock, SystemClock};
 
+use crate::backend::Backend;
+
 /// How the engine starts: which files it serves and how much it may use.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -15,10 +17,12 @@ pub struct EngineConfig {
     pub models_dir: Option<PathBuf>,
     /// Whether the built-in model `remuda-demo` is served.
     pub demo: bool,
+    /// What computes generating models.
+    pub backend: Backend,
     /// Compute threads; `None` means physical cores minus one, at least 1 and at most 8.
     ///
-    /// The program passes this to [`crate::reserve_compute_threads`] first thing in `main`: the number is one for the whole
-    /// process and cannot be changed once threads run, so [`crate::Engine::start`] does not look at it.
+    /// The program passes this to [`crate::reserve_compute_threads`] first thing in `main`: for [`Backend::Candle`] the number is one
+    /// for the whole process and cannot be changed once threads run, so [`crate::Engine::start`] looks at it for other backends only.
     pub threads: Option<usize>,
     /// How many sequences one model computes at the same time (at least 1).
     pub max_sequences: usize,
@@ -38,6 +42,7 @@ impl Default for EngineConfig {
             models: Vec::new(),
             models_dir: None,
             demo: true,
+            backend: Backend::default(),
             threads: None,
             max_sequences: 4,
             max_waiting: 64,

@@ -9,11 +9,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::card::{LoadReport, ModelCard};
 use crate::catalogue::{inspect_all, normalised_name};
 use crate::config::EngineConfig;
+use crate::constraint::Constraint;
 use crate::error::EngineError;
 use crate::file::Source;
 use crate::generation::Generation;
 use crate::request::{EmbedRequest, Embeddings, GenerateRequest};
 use crate::runner::{EmbedJob, GenerateJob, Job, Limits, Queue, start};
+use crate::threads::compute_threads;
 
 /// Events that wait for a slow reader before its sequence pauses.
 const EVENT_BUFFER: usize = 32;
@@ -72,6 +74,8 @@ impl Engine {
         let limits = Limits {
             max_sequences,
             max_context: config.max_context.max(1),
+            backend: config.backend,
+            threads: compute_threads(config.threads),
             idle_unload: config.idle_unload,
             clock: config.clock.clone(),
         };
@@ -94,6 +98,16 @@ impl Engine {
 
     /// Starts generating. Returns once the prompt is read into tokens, which may include loading the model.
     pub async fn generate(&self, request: GenerateRequest) -> Result<Generation, EngineError> {
+        self.generate_constrained(request, None).await
+    }
+
+    /// Starts generating an answer that must have a form. A schema that cannot be followed is [`EngineError::Invalid`], with the reason;
+    /// an answer that ends by its length may be cut short of the form.
+    pub async fn generate_constrained(
+        &self,
+        request: GenerateRequest,
+        constraint: Option<Constraint>,
+    ) -> Result<Generation, EngineError> {
         let model = self.find(&request.model)?;
         request.sampling.check()?;
         let place = model.take_place()?;
@@ -104,6 +118,7 @@ impl Engine {
             model,
             Job::Generate(Box::new(GenerateJob {
                 request,
+                constraint,
                 events,
                 accepted,
                 submitted,

@@ -6,9 +6,11 @@
 //!
 //! It knows no wire format: callers translate. Every queue here is bounded, and dropping a [`Generation`] cancels it within one token.
 
+mod backend;
 mod card;
 mod catalogue;
 mod config;
+mod constraint;
 mod engine;
 mod error;
 mod file;
@@ -23,8 +25,10 @@ mod template;
 mod threads;
 mod tokenizer;
 
+pub use backend::Backend;
 pub use card::{Capabilities, LoadOutcome, LoadReport, ModelCard};
 pub use config::EngineConfig;
+pub use constraint::Constraint;
 pub use engine::Engine;
 pub use error::EngineError;
 pub use generation::{

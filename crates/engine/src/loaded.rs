@@ -1,14 +1,10 @@
 //! A model in memory with everything that its thread needs.
 
-use std::sync::Arc;
-
-use primitives::Clock;
-
+use crate::backend::{Resources, TextModel};
 use crate::file::{GgufFile, Refusal, Source};
-use crate::model::decoder::Decoder;
 use crate::model::encoder::Encoder;
 use crate::model::encoder_spec::EncoderSpec;
-use crate::model::spec::DecoderSpec;
+use crate::runner::Limits;
 use crate::template::Template;
 use crate::tokenizer::Tokenizer;
 
@@ -25,7 +21,7 @@ pub(crate) struct Loaded {
 pub(crate) enum Body {
     /// Generates text.
     Decoder {
-        model: Box<Decoder>,
+        model: Box<dyn TextModel>,
         template: Box<Template>,
     },
     /// Embeds text.
@@ -34,11 +30,7 @@ pub(crate) enum Body {
 
 impl Loaded {
     /// Reads a model into memory. The file is checked again: it may have changed since the engine started.
-    pub(crate) fn load(
-        source: &Source,
-        max_context: usize,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Self, Refusal> {
+    pub(crate) fn load(source: &Source, limits: &Limits) -> Result<Self, Refusal> {
         if let Source::Path(path) = source
             && path.is_dir()
         {
@@ -57,15 +49,17 @@ impl Loaded {
                 body: Body::Encoder(Box::new(Encoder::load(spec, &mut file)?)),
             });
         }
-        let spec = DecoderSpec::read(&file)?;
         let template = Template::parse(
             file.metadata.find_text("tokenizer.chat_template"),
             tokenizer.begin_text(),
             tokenizer.end_text(),
-            clock.clone(),
+            limits.clock.clone(),
         )?;
-        let context = spec.context.min(max_context);
-        let model = Box::new(Decoder::load(spec, &mut file, context)?);
+        let resources = Resources {
+            context: limits.max_context,
+            threads: limits.threads,
+        };
+        let model = limits.backend.load(&mut file, source, resources)?;
         Ok(Self {
             tokenizer,
             body: Body::Decoder {

@@ -48,7 +48,7 @@ impl Sampler {
     /// Chooses a token. `history` holds all tokens before it, prompt included.
     pub(crate) fn choose(&mut self, scores: &mut [f32], history: &[u32]) -> Option<u32> {
         self.penalise(scores, history);
-        let finite = |score: &f32| !score.is_nan();
+        let finite = |score: &f32| !score.is_nan() && *score > f32::NEG_INFINITY;
         if self.params.temperature <= 0.0 {
             let best = (0u32..)
                 .zip(scores.iter())

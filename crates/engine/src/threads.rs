@@ -16,7 +16,7 @@ pub fn reserve_compute_threads(threads: Option<usize>) -> bool {
     {
         return false;
     }
-    let count = threads.unwrap_or_else(default_threads).max(1).to_string();
+    let count = compute_threads(threads).to_string();
     for name in VARIABLES {
         #[expect(
             unsafe_code,
@@ -28,6 +28,11 @@ pub fn reserve_compute_threads(threads: Option<usize>) -> bool {
         }
     }
     true
+}
+
+/// Returns how many threads compute: as many as asked for, or physical cores minus one, at least 1 and at most 8.
+pub(crate) fn compute_threads(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(default_threads).max(1)
 }
 
 fn default_threads() -> usize {

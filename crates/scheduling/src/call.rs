@@ -57,6 +57,12 @@ pub struct Candidate<'a> {
     pub in_flight: u32,
     /// Tokens that those requests are still expected to cost.
     pub queued_tokens: u64,
+    /// The part of them that are prompts not read yet (sent, but no first token came). `None` when nobody counts them.
+    pub pending_prompt_tokens: Option<u64>,
+    /// Calls that wait in the gateway's queue for this node. Not part of `in_flight`; their tokens are in the two counts above.
+    pub waiting: u32,
+    /// Whether the node has no room now: a call chosen for it waits in the queue.
+    pub full: bool,
     /// Requests that the node works on at the same time, when known.
     pub slots: Option<u32>,
     /// The operator's ceiling for requests in flight at this node.
@@ -73,6 +79,8 @@ pub struct Candidate<'a> {
     pub context_max: Option<u32>,
     /// The model's size in bytes, when known: decides how long loading it takes.
     pub model_bytes: Option<u64>,
+    /// Memory that the node has free for one more model, in bytes, when it tells.
+    pub memory_free_bytes: Option<u64>,
     /// The operator's preference: 2.0 attracts about twice the work of 1.0. Taken within 0.01 to 100.
     pub weight: f32,
     /// What liveness says.
@@ -96,6 +104,9 @@ impl<'a> Candidate<'a> {
             residency: Residency::Unknown,
             in_flight: 0,
             queued_tokens: 0,
+            pending_prompt_tokens: None,
+            waiting: 0,
+            full: false,
             slots: None,
             max_in_flight: None,
             decode_tokens_per_s: None,
@@ -104,6 +115,7 @@ impl<'a> Candidate<'a> {
             prefix_blocks: 0,
             context_max: None,
             model_bytes: None,
+            memory_free_bytes: None,
             weight: 1.0,
             health: Health::Alive,
             breaker: BreakerVerdict::Allow,

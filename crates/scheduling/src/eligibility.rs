@@ -82,6 +82,7 @@ impl fmt::Display for Exclusion {
 const CONTEXT_SLACK: u32 = 2;
 
 /// Returns why `candidate` may not serve `call`, or `None` when it may.
+#[inline]
 pub fn exclusion(call: &Call<'_>, candidate: &Candidate<'_>) -> Option<Exclusion> {
     if candidate.excluded.is_some() {
         return candidate.excluded;
@@ -124,6 +125,12 @@ pub fn exclusion(call: &Call<'_>, candidate: &Candidate<'_>) -> Option<Exclusion
         });
     }
     None
+}
+
+/// Tells whether `candidate` may serve `call`.
+#[inline]
+pub(crate) fn is_eligible(call: &Call<'_>, candidate: &Candidate<'_>) -> bool {
+    exclusion(call, candidate).is_none()
 }
 
 #[cfg(test)]

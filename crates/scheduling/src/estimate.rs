@@ -69,143 +69,261 @@ fn usable(speed: Option<f32>) -> Option<f32> {
         .map(|s| s.clamp(0.01, 1.0e7))
 }
 
-/// The expected times of one call at one candidate.
+/// The expected times of one call at one candidate, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// Milliseconds to the first token.
-    pub first_token_ms: f32,
-    /// Milliseconds to the last token.
-    pub finish_ms: f32,
-    /// What the policy minimises: the wait for the first token, half of the time after it, and penalties for doubt.
-    pub cost_ms: f32,
+    /// Loading the model.
+    pub load_ms: f32,
+    /// Work of others that comes first.
+    pub wait_ms: f32,
+    /// Reading the part of the prompt that is not cached, and what every call costs.
+    pub read_ms: f32,
+    /// Generating the answer.
+    pub answer_ms: f32,
+    /// What doubt costs.
+    pub penalty_ms: f32,
 }
 
 impl Estimate {
-    /// Estimates `call` at `candidate` and notes what it went by. More load never makes any of the times smaller.
-    pub(crate) fn of(
+    /// Estimates `call` at `candidate`. More load never makes any of the times smaller.
+    #[inline]
+    pub(crate) fn of(call: &Call<'_>, candidate: &Candidate<'_>, assumed: Assumed) -> Self {
+        // Divisions are what this costs: each is made once.
+        let decode_ms = 1_000.0 / usable(candidate.decode_tokens_per_s).unwrap_or(assumed.decode);
+        let prefill = usable(candidate.prefill_tokens_per_s);
+        let prefill_ms = 1_000.0 / prefill.unwrap_or(assumed.prefill);
+        let slots = slots(candidate);
+        let slot_share = 1.0 / slots;
+        let in_line = (candidate.in_flight + candidate.waiting) as f32;
+        let output = call
+            .max_tokens
+            .map_or(Priors::OUTPUT_TOKENS, |max| max.min(Priors::OUTPUT_TOKENS));
+        let occupancy = (in_line * slot_share).min(1.0);
+        Self {
+            load_ms: 1_000.0 * Loading::of(call, candidate).seconds(candidate),
+            wait_ms: prompts_ahead_ms(candidate, prefill_ms)
+                + slot_wait_ms(candidate, in_line, slots, decode_ms * slot_share),
+            read_ms: OVERHEAD_MS + reading_ms(call, candidate, prefill, prefill_ms),
+            answer_ms: output as f32 * decode_ms * (1.0 + BATCHING_SLOWDOWN * occupancy),
+            penalty_ms: penalty_ms(call, candidate),
+        }
+    }
+
+    /// Returns milliseconds to the first token.
+    pub fn first_token_ms(&self) -> f32 {
+        self.load_ms + self.wait_ms + self.read_ms
+    }
+
+    /// Returns what the default policy minimises: the wait for the first token, half of the time after it, and penalties.
+    pub fn cost_ms(&self) -> f32 {
+        self.first_token_ms() + knob("K_WORK", 0.5) * self.read_ms + knob("K_DEC", 0.5) * self.answer_ms + self.penalty_ms
+    }
+
+    /// Notes in words what the estimate of `call` at `candidate` goes by.
+    pub(crate) fn explain(
+        &self,
         call: &Call<'_>,
         candidate: &Candidate<'_>,
         assumed: Assumed,
         reasons: &mut Reasons,
-    ) -> Self {
-        let load_ms = loading_ms(call, candidate, reasons);
+    ) {
+        Loading::of(call, candidate).explain(call, candidate, reasons);
         reasons.push(Reason::InFlight {
             in_flight: candidate.in_flight,
             slots: candidate.slots,
         });
-
-        let learned = usable(candidate.decode_tokens_per_s);
-        let decode = learned.unwrap_or(assumed.decode);
-        reasons.push(match learned {
-            Some(decode) => Reason::SpeedLearned { decode },
-            None => Reason::SpeedAssumed { decode },
-        });
-
-        let wait_ms = waiting_ms(candidate, decode);
-        if wait_ms >= 1.0 {
-            reasons.push(Reason::WorkAhead { wait_ms });
+        if candidate.full {
+            reasons.push(Reason::Full {
+                waiting: candidate.waiting,
+            });
         }
-        let prefill_ms = prefill_ms(call, candidate, assumed, reasons);
-        let first_token_ms = OVERHEAD_MS + load_ms + wait_ms + prefill_ms;
-
-        let slots = slots(candidate);
-        let occupancy = (candidate.in_flight as f32).min(slots) / slots;
-        let output = call
-            .max_tokens
-            .map_or(Priors::OUTPUT_TOKENS, |max| max.min(Priors::OUTPUT_TOKENS));
-        let decode_ms = output as f32 * 1_000.0 * (1.0 + BATCHING_SLOWDOWN * occupancy) / decode;
-
-        let mut penalty_ms = 0.0;
+        reasons.push(match usable(candidate.decode_tokens_per_s) {
+            Some(decode) => Reason::SpeedLearned { decode },
+            None => Reason::SpeedAssumed {
+                decode: assumed.decode,
+            },
+        });
         if let Some(context) = candidate.context_max
             && call.prompt_tokens > context
         {
-            penalty_ms += TIGHT_CONTEXT_MS;
             reasons.push(Reason::ContextTight {
                 prompt: call.prompt_tokens,
                 context,
             });
         }
         if candidate.health == Health::Suspect {
-            penalty_ms += SUSPECT_MS;
             reasons.push(Reason::Suspect);
         }
-        Self {
-            first_token_ms,
-            finish_ms: first_token_ms + decode_ms,
-            cost_ms: first_token_ms + DECODE_SHARE * decode_ms + penalty_ms,
+        reasons.push(Reason::Expected {
+            load_ms: self.load_ms,
+            wait_ms: self.wait_ms,
+            behind: candidate.in_flight + candidate.waiting,
+            read_ms: self.read_ms,
+            prompt_tokens: call.prompt_tokens,
+            cached_percent: (100.0 * cached_share(call, candidate)) as u8,
+            answer_ms: self.answer_ms,
+        });
+    }
+}
+
+/// What has to be loaded before a call can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loading {
+    Nothing,
+    /// A server that is asked for another context than the loaded one loads the model again, larger or smaller.
+    Again {
+        loaded: u32,
+        asked: u32,
+    },
+    Cold,
+    /// Cold, and another model has to go.
+    ColdAndEvicting,
+}
+
+impl Loading {
+    #[inline]
+    fn of(call: &Call<'_>, candidate: &Candidate<'_>) -> Self {
+        match (candidate.residency, call.num_ctx) {
+            (
+                Residency::Loaded {
+                    context: Some(loaded),
+                },
+                Some(asked),
+            ) if loaded != asked => Self::Again { loaded, asked },
+            (Residency::Loaded { .. } | Residency::Unknown, _) => Self::Nothing,
+            (Residency::OnDisk, _) => match (candidate.model_bytes, candidate.memory_free_bytes) {
+                (Some(bytes), Some(free)) if bytes > free => Self::ColdAndEvicting,
+                _ => Self::Cold,
+            },
+        }
+    }
+
+    #[inline]
+    fn seconds(self, candidate: &Candidate<'_>) -> f32 {
+        if self == Self::Nothing {
+            return 0.0;
+        }
+        let once = candidate
+            .model_bytes
+            .map_or(Priors::LOAD_UNKNOWN_S, |bytes| {
+                Priors::LOAD_FIXED_S + bytes as f32 / Priors::LOAD_BYTES_PER_S
+            });
+        // Who is driven out will be loaded again some time.
+        if self == Self::ColdAndEvicting {
+            2.0 * once
+        } else {
+            once
+        }
+    }
+
+    fn explain(self, call: &Call<'_>, candidate: &Candidate<'_>, reasons: &mut Reasons) {
+        reasons.push(match self {
+            Self::Again { loaded, asked } => Reason::Reload { loaded, asked },
+            Self::Cold | Self::ColdAndEvicting => Reason::ColdLoad {
+                seconds: Self::Cold.seconds(candidate),
+            },
+            Self::Nothing => match candidate.residency {
+                Residency::Loaded { context } => Reason::Loaded { context },
+                _ => Reason::ResidencyUnknown,
+            },
+        });
+        if self == Self::ColdAndEvicting {
+            reasons.push(Reason::MemoryTight);
+        }
+        let warm = warm_blocks(call, candidate);
+        if warm > 0 {
+            reasons.push(Reason::PrefixWarm { blocks: warm });
         }
     }
 }
 
+#[inline]
 fn slots(candidate: &Candidate<'_>) -> f32 {
     candidate.slots.unwrap_or(Priors::SLOTS).max(1) as f32
 }
 
-fn loading_ms(call: &Call<'_>, candidate: &Candidate<'_>, reasons: &mut Reasons) -> f32 {
-    let seconds = candidate
-        .model_bytes
-        .map_or(Priors::LOAD_UNKNOWN_S, |bytes| {
-            Priors::LOAD_FIXED_S + bytes as f32 / Priors::LOAD_BYTES_PER_S
-        });
-    match (candidate.residency, call.num_ctx) {
-        // A server that is asked for another context than the loaded one loads the model again, larger or smaller.
-        (
-            Residency::Loaded {
-                context: Some(loaded),
-            },
-            Some(asked),
-        ) if loaded != asked => {
-            reasons.push(Reason::Reload { loaded, asked });
-            seconds * 1_000.0
-        }
-        (Residency::Loaded { context }, _) => {
-            reasons.push(Reason::Loaded { context });
-            0.0
-        }
-        (Residency::OnDisk, _) => {
-            reasons.push(Reason::ColdLoad { seconds });
-            seconds * 1_000.0
-        }
-        (Residency::Unknown, _) => {
-            reasons.push(Reason::ResidencyUnknown);
-            0.0
-        }
-    }
+/// How long the prompts in front take to be read, where somebody counts them.
+#[inline]
+fn prompts_ahead_ms(candidate: &Candidate<'_>, prefill_ms: f32) -> f32 {
+    candidate.pending_prompt_tokens.unwrap_or(0) as f32 * prefill_ms
 }
 
 /// How long the requests in front hold every slot: with free slots nothing waits.
-fn waiting_ms(candidate: &Candidate<'_>, decode: f32) -> f32 {
-    let slots = slots(candidate);
-    let in_line = candidate.in_flight as f32 + 1.0;
-    let share_before_a_slot_frees = ((in_line - slots) / in_line).max(0.0);
+#[inline]
+fn slot_wait_ms(
+    candidate: &Candidate<'_>,
+    in_line: f32,
+    slots: f32,
+    all_slots_decode_ms: f32,
+) -> f32 {
+    if in_line < slots {
+        return 0.0;
+    }
+    let pending = candidate.pending_prompt_tokens.unwrap_or(0);
     let backlog = candidate
         .queued_tokens
-        .max(u64::from(candidate.in_flight) * Priors::TOKENS_PER_REQUEST) as f32;
-    1_000.0 * backlog * share_before_a_slot_frees / (decode * slots)
+        .saturating_sub(pending)
+        .max(u64::from(candidate.in_flight) * Priors::TOKENS_PER_REQUEST);
+    let share_before_a_slot_frees = (in_line + 1.0 - slots) / (in_line + 1.0);
+    backlog as f32 * share_before_a_slot_frees * all_slots_decode_ms
 }
 
-fn prefill_ms(
+/// Counts the leading blocks of the prompt that the node has in its cache.
+#[inline]
+fn warm_blocks(call: &Call<'_>, candidate: &Candidate<'_>) -> u32 {
+    if candidate.residency == Residency::OnDisk {
+        0
+    } else {
+        candidate.prefix_blocks.min(call.prefix.len() as u32)
+    }
+}
+
+#[inline]
+fn cached_share(call: &Call<'_>, candidate: &Candidate<'_>) -> f32 {
+    match warm_blocks(call, candidate) {
+        0 => 0.0,
+        warm => warm as f32 / call.prefix.len() as f32,
+    }
+}
+
+#[inline]
+fn reading_ms(
     call: &Call<'_>,
     candidate: &Candidate<'_>,
-    assumed: Assumed,
-    reasons: &mut Reasons,
+    prefill: Option<f32>,
+    prefill_ms: f32,
 ) -> f32 {
-    let blocks = call.prefix.len() as u32;
-    let warm = candidate.prefix_blocks.min(blocks);
-    let cold_share = if warm == 0 || candidate.residency == Residency::OnDisk {
-        1.0
-    } else {
-        reasons.push(Reason::PrefixWarm { blocks: warm });
-        1.0 - warm as f32 / blocks as f32
-    };
-    match (
-        usable(candidate.prefill_tokens_per_s),
-        candidate
-            .ttft_ewma_ms
-            .filter(|ms| ms.is_finite() && *ms >= 0.0),
-    ) {
-        (Some(speed), _) => 1_000.0 * call.prompt_tokens as f32 * cold_share / speed,
+    let cold_share = 1.0 - cached_share(call, candidate);
+    let learned_first_token = candidate
+        .ttft_ewma_ms
+        .filter(|ms| ms.is_finite() && *ms >= 0.0);
+    match (prefill, learned_first_token) {
         (None, Some(ttft)) => ttft * cold_share,
-        (None, None) => 1_000.0 * call.prompt_tokens as f32 * cold_share / assumed.prefill,
+        _ => call.prompt_tokens as f32 * cold_share * prefill_ms,
     }
+}
+
+#[inline]
+fn penalty_ms(call: &Call<'_>, candidate: &Candidate<'_>) -> f32 {
+    let mut penalty_ms = 0.0;
+    if candidate
+        .context_max
+        .is_some_and(|context| call.prompt_tokens > context)
+    {
+        penalty_ms += TIGHT_CONTEXT_MS;
+    }
+    if candidate.health == Health::Suspect {
+        penalty_ms += SUSPECT_MS;
+    }
+    penalty_ms
+}
+
+pub(crate) fn knob(name: &'static str, default: f32) -> f32 {
+    use std::sync::Mutex;
+    static K: Mutex<Vec<(&'static str, f32)>> = Mutex::new(Vec::new());
+    let mut k = K.lock().unwrap();
+    if let Some((_, v)) = k.iter().find(|(n, _)| *n == name) { return *v; }
+    let v = std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
+    k.push((name, v));
+    v
 }

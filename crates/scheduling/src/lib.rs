@@ -7,29 +7,41 @@
 //!
 //! The invariant that callers rely on: a policy never chooses a candidate that [`exclusion`] rules out.
 
+mod admission;
 mod breaker;
 mod call;
+mod capacity;
 mod eligibility;
 mod estimate;
+mod hashing;
 mod liveness;
 mod policies;
 mod policy;
 mod prefix;
+pub mod queue;
 mod reason;
+mod residency;
 mod retry_budget;
+mod scores;
+pub mod simulator;
 mod speed;
+mod split;
 mod window;
 
+pub use admission::{Dispatch, Placement, Step, offer, step};
 pub use breaker::{Breaker, BreakerVerdict, CallOutcome};
 pub use call::{Call, Candidate, Residency};
+pub use capacity::{Capacity, CapacityOutcome, CapacityRule};
 pub use eligibility::{Exclusion, exclusion};
 pub use estimate::{Estimate, Priors};
 pub use liveness::{
     Health, Liveness, LivenessCause, LivenessEvent, LivenessVerdict, ProbeFailure, is_mass_failure,
 };
-pub use policies::{LeastLoad, Remuda, RoundRobin};
-pub use policy::{Decision, PolicyName, RoutingPolicy, Scored, UnknownPolicy, policy};
+pub use policies::{LeastLoad, PeakEwma, PrefixAffinity, Remuda, RoundRobin};
+pub use policy::{Decision, EXPLAINED, PolicyName, RoutingPolicy, Scored, UnknownPolicy, policy};
 pub use prefix::{BLOCK_BYTES, MAX_BLOCKS, PrefixIndex, block_hashes};
 pub use reason::{Reason, Reasons};
+pub use residency::{ColdLoads, Demand, HoldRule, ModelHold, SwapVerdict, context_to_ask, prewarm};
 pub use retry_budget::RetryBudget;
 pub use speed::{Speed, SpeedSample};
+pub use split::{Split, Variant, first_servable};

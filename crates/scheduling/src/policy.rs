@@ -6,14 +6,22 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Call, Candidate};
-use crate::eligibility::exclusion;
-use crate::policies::{LeastLoad, Remuda, RoundRobin};
-use crate::reason::{Reason, Reasons};
+use crate::policies::{LeastLoad, PeakEwma, PrefixAffinity, Remuda, RoundRobin};
+use crate::reason::Reasons;
 
 /// Chooses where a call goes. Sees one snapshot, holds no locks, never waits.
 pub trait RoutingPolicy: Send + Sync + fmt::Debug {
     /// Scores every candidate and chooses one, or none when none may serve the call.
     fn choose(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Decision;
+    /// Chooses like [`choose`](Self::choose) without explaining: only the index.
+    fn pick(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Option<usize> {
+        self.choose(call, candidates).chosen
+    }
+    /// Tells whether the policy may choose a [full](Candidate::full) node, for which the call then waits although others have
+    /// room. Such a policy knows what waiting costs; for the others full nodes are left out.
+    fn waits_for_nodes(&self) -> bool {
+        false
+    }
     /// Names the policy in configuration, logs and metrics.
     fn name(&self) -> &'static str;
 }
@@ -23,9 +31,13 @@ pub trait RoutingPolicy: Send + Sync + fmt::Debug {
 pub struct Decision {
     /// The chosen candidate's index.
     pub chosen: Option<usize>,
-    /// Every candidate's score, in the candidates' order.
+    /// The candidates with their scores, in the candidates' order: all of them in fleets of up to [`EXPLAINED`], in larger ones
+    /// the chosen one and the best of the others, [`EXPLAINED`] together.
     pub scored: Vec<Scored>,
 }
+
+/// How many candidates of one decision are explained at most: explaining costs more than deciding.
+pub const EXPLAINED: usize = 32;
 
 /// One candidate's score.
 #[derive(Clone, Debug, Serialize)]
@@ -45,61 +57,6 @@ impl Scored {
     }
 }
 
-impl Decision {
-    /// Scores every candidate that may be chosen with `score`; the others get their exclusion as the only reason.
-    pub(crate) fn scoring(
-        call: &Call<'_>,
-        candidates: &[Candidate<'_>],
-        mut score: impl FnMut(&Candidate<'_>, &mut Reasons) -> f32,
-    ) -> Self {
-        let scored = candidates
-            .iter()
-            .enumerate()
-            .map(|(index, candidate)| {
-                let mut reasons = Reasons::new();
-                let score = match exclusion(call, candidate) {
-                    Some(exclusion) => {
-                        reasons.push(Reason::Excluded(exclusion));
-                        f32::NEG_INFINITY
-                    }
-                    None => score(candidate, &mut reasons).max(f32::MIN),
-                };
-                Scored {
-                    index,
-                    score,
-                    reasons,
-                }
-            })
-            .collect();
-        Self {
-            chosen: None,
-            scored,
-        }
-    }
-
-    /// Counts the candidates that may be chosen.
-    pub(crate) fn eligible_count(&self) -> usize {
-        self.scored.iter().filter(|s| !s.is_excluded()).count()
-    }
-
-    /// Returns the index of the `nth` candidate that may be chosen.
-    pub(crate) fn nth_eligible(&self, nth: usize) -> Option<usize> {
-        self.scored
-            .iter()
-            .filter(|s| !s.is_excluded())
-            .nth(nth)
-            .map(|s| s.index)
-    }
-
-    /// Chooses `index` and notes why.
-    pub(crate) fn choose(&mut self, index: usize, why: Option<Reason>) {
-        self.chosen = Some(index);
-        if let (Some(why), Some(scored)) = (why, self.scored.get_mut(index)) {
-            scored.reasons.push(why);
-        }
-    }
-}
-
 /// The policies there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -111,11 +68,21 @@ pub enum PolicyName {
     LeastLoad,
     /// One after the other.
     RoundRobin,
+    /// The least recent latency times requests in flight, of two drawn at random.
+    PeakEwma,
+    /// The node with the longest warm prefix, unless it is loaded much above the mean.
+    PrefixAffinity,
 }
 
 impl PolicyName {
     /// Every policy, the default first.
-    pub const ALL: [Self; 3] = [Self::Remuda, Self::LeastLoad, Self::RoundRobin];
+    pub const ALL: [Self; 5] = [
+        Self::Remuda,
+        Self::LeastLoad,
+        Self::RoundRobin,
+        Self::PeakEwma,
+        Self::PrefixAffinity,
+    ];
 
     /// Returns the name used in configuration and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -123,6 +90,8 @@ impl PolicyName {
             Self::Remuda => "remuda",
             Self::LeastLoad => "least_load",
             Self::RoundRobin => "round_robin",
+            Self::PeakEwma => "peak_ewma",
+            Self::PrefixAffinity => "prefix_affinity",
         }
     }
 }
@@ -135,7 +104,9 @@ impl fmt::Display for PolicyName {
 
 /// The text names no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown routing policy {0:?}: use remuda, least_load or round_robin")]
+#[error(
+    "unknown routing policy {0:?}: use remuda, least_load, round_robin, peak_ewma or prefix_affinity"
+)]
 pub struct UnknownPolicy(String);
 
 impl FromStr for PolicyName {
@@ -155,6 +126,8 @@ pub fn policy(name: PolicyName) -> Box<dyn RoutingPolicy> {
         PolicyName::Remuda => Box::new(Remuda),
         PolicyName::LeastLoad => Box::new(LeastLoad),
         PolicyName::RoundRobin => Box::new(RoundRobin::default()),
+        PolicyName::PeakEwma => Box::new(PeakEwma),
+        PolicyName::PrefixAffinity => Box::new(PrefixAffinity),
     }
 }
 
@@ -172,7 +145,7 @@ mod tests {
         let error = "fastest".parse::<PolicyName>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "unknown routing policy \"fastest\": use remuda, least_load or round_robin"
+            "unknown routing policy \"fastest\": use remuda, least_load, round_robin, peak_ewma or prefix_affinity"
         );
     }
 }

@@ -7,6 +7,7 @@ use std::ops::Deref;
 
 use serde::{Serialize, Serializer};
 
+use crate::call::Candidate;
 use crate::eligibility::Exclusion;
 
 /// One fact that a policy took into account. Serialises as its sentence.
@@ -40,10 +41,10 @@ pub enum Reason {
         /// Requests that run at the same time, when known.
         slots: Option<u32>,
     },
-    /// Work that will be done before this call's.
-    WorkAhead {
-        /// The expected wait in milliseconds.
-        wait_ms: f32,
+    /// The node has no room: the call waits for it, because waiting costs less than going elsewhere.
+    Full {
+        /// Calls that wait for the node already.
+        waiting: u32,
     },
     /// Speeds learned from earlier calls.
     SpeedLearned {
@@ -60,6 +61,18 @@ pub enum Reason {
         /// Blocks of the prompt, from its start.
         blocks: u32,
     },
+    /// The node has more work than its share, so its warm prefix does not count.
+    Overloaded {
+        /// Its load, as a multiple of the mean.
+        times_mean: f32,
+    },
+    /// Recent latency and requests in flight, multiplied.
+    Latency {
+        /// The moving average in milliseconds.
+        ewma_ms: f32,
+    },
+    /// Loading the model drives another one out of the node's memory.
+    MemoryTight,
     /// The prompt may not fit.
     ContextTight {
         /// The prompt's estimated tokens.
@@ -75,10 +88,20 @@ pub enum Reason {
     Weight(f32),
     /// What all of it adds up to.
     Expected {
-        /// Milliseconds to the first token.
-        first_token_ms: f32,
-        /// Milliseconds to the last token.
-        finish_ms: f32,
+        /// Milliseconds until the model is loaded.
+        load_ms: f32,
+        /// Milliseconds that work of others comes first.
+        wait_ms: f32,
+        /// Requests whose work that is.
+        behind: u32,
+        /// Milliseconds for reading the prompt.
+        read_ms: f32,
+        /// The prompt's tokens.
+        prompt_tokens: u32,
+        /// How much of the prompt is cached, percent.
+        cached_percent: u8,
+        /// Milliseconds for generating the answer.
+        answer_ms: f32,
     },
     /// Chosen although another scored better, to keep what is known about it fresh.
     Exploring,
@@ -106,6 +129,25 @@ impl fmt::Display for Span {
     }
 }
 
+/// Writes a number with commas between thousands.
+struct Grouped(u32);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            n if n < 1_000 => write!(f, "{n}"),
+            n if n < 1_000_000 => write!(f, "{},{:03}", n / 1_000, n % 1_000),
+            n => write!(
+                f,
+                "{},{:03},{:03}",
+                n / 1_000_000,
+                n / 1_000 % 1_000,
+                n % 1_000
+            ),
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -129,13 +171,29 @@ impl fmt::Display for Reason {
                 in_flight,
                 slots: None,
             } => write!(f, "{in_flight} requests in flight"),
-            Self::WorkAhead { wait_ms } => write!(f, "about {} of work ahead", Span(wait_ms)),
+            Self::Full { waiting: 0 } => f.write_str("no room now: the call waits for it"),
+            Self::Full { waiting } => {
+                write!(
+                    f,
+                    "no room now: the call waits for it, after {waiting} others"
+                )
+            }
             Self::SpeedLearned { decode } => write!(f, "generates {decode:.1} tokens/s"),
             Self::SpeedAssumed { decode } => {
                 write!(f, "speed not learned yet, {decode:.1} tokens/s assumed")
             }
             Self::PrefixWarm { blocks: 1 } => f.write_str("prefix of 1 block is warm here"),
             Self::PrefixWarm { blocks } => write!(f, "prefix of {blocks} blocks is warm here"),
+            Self::Overloaded { times_mean } => {
+                write!(
+                    f,
+                    "has {times_mean:.1} times the mean load: its warm prefix does not count"
+                )
+            }
+            Self::Latency { ewma_ms } => write!(f, "answered within {} lately", Span(ewma_ms)),
+            Self::MemoryTight => {
+                f.write_str("too little memory free: another model would be driven out")
+            }
             Self::ContextTight { prompt, context } => write!(
                 f,
                 "about {prompt} prompt tokens may not fit the context of {context}"
@@ -144,14 +202,34 @@ impl fmt::Display for Reason {
             Self::BreakerProbe => f.write_str("breaker half open: one call tries it"),
             Self::Weight(weight) => write!(f, "weight {weight}"),
             Self::Expected {
-                first_token_ms,
-                finish_ms,
-            } => write!(
-                f,
-                "first token expected after {}, the last after {}",
-                Span(first_token_ms),
-                Span(finish_ms)
-            ),
+                load_ms,
+                wait_ms,
+                behind,
+                read_ms,
+                prompt_tokens,
+                cached_percent,
+                answer_ms,
+            } => {
+                let first_token_ms = load_ms + wait_ms + read_ms;
+                write!(f, "expected first token {}: ", Span(first_token_ms))?;
+                if load_ms > 0.0 {
+                    write!(f, "{} loading the model, ", Span(load_ms))?;
+                }
+                if wait_ms >= 1.0 {
+                    let requests = if behind == 1 { "request" } else { "requests" };
+                    write!(f, "{} waiting behind {behind} {requests}, ", Span(wait_ms))?;
+                }
+                write!(
+                    f,
+                    "{} reading {} tokens of prompt",
+                    Span(read_ms),
+                    Grouped(prompt_tokens)
+                )?;
+                if cached_percent > 0 {
+                    write!(f, " of which {cached_percent} % are cached")?;
+                }
+                write!(f, "; the last after {}", Span(first_token_ms + answer_ms))
+            }
             Self::Exploring => f.write_str("chosen to keep its speed known"),
             Self::OneOfEquals { equals } => write!(f, "chosen at random among {equals} equals"),
             Self::BetterOfTwo => f.write_str("the less loaded of two drawn at random"),
@@ -169,7 +247,7 @@ impl Serialize for Reason {
 /// The most reasons one candidate can have; a policy has fewer to give.
 const CAPACITY: usize = 10;
 
-/// The reasons behind one score, held in place so that scoring hundreds of candidates allocates once.
+/// The reasons behind one score, held in place so that explaining a decision allocates once.
 #[derive(Clone, Copy)]
 pub struct Reasons {
     items: [Reason; CAPACITY],
@@ -190,6 +268,16 @@ impl Reasons {
         if let Some(place) = self.items.get_mut(self.len) {
             *place = reason;
             self.len += 1;
+        }
+    }
+}
+
+impl Reasons {
+    /// Adds the operator's weight when it is not the usual one.
+    pub(crate) fn push_weight(&mut self, candidate: &Candidate<'_>) {
+        let weight = candidate.effective_weight();
+        if (weight - 1.0).abs() > f32::EPSILON {
+            self.push(Reason::Weight(weight));
         }
     }
 }
@@ -236,8 +324,13 @@ mod tests {
         });
         reasons.push(Reason::PrefixWarm { blocks: 6 });
         reasons.push(Reason::Expected {
-            first_token_ms: 850.0,
-            finish_ms: 12_340.0,
+            load_ms: 0.0,
+            wait_ms: 400.0,
+            behind: 3,
+            read_ms: 800.0,
+            prompt_tokens: 1_900,
+            cached_percent: 60,
+            answer_ms: 11_100.0,
         });
         assert_eq!(
             serde_json::to_value(reasons).unwrap(),
@@ -245,7 +338,8 @@ mod tests {
                 "loaded with context 8192",
                 "12 requests in flight of 4 slots",
                 "prefix of 6 blocks is warm here",
-                "first token expected after 850 ms, the last after 12.3 s"
+                "expected first token 1.2 s: 400 ms waiting behind 3 requests, 800 ms reading 1,900 tokens of prompt \
+                 of which 60 % are cached; the last after 12.3 s"
             ])
         );
     }

@@ -40,6 +40,11 @@ impl<const N: usize> Window<N> {
         })
     }
 
+    /// Returns how long the window looks back.
+    pub(crate) fn length(&self) -> Duration {
+        self.bucket * N as u32
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.counts = [(0, 0); N];

@@ -15,7 +15,7 @@ use sqlx::sqlite::{
 
 use crate::config::Address;
 use crate::migrate;
-use crate::tx::Connection;
+use crate::tx::{Begin, Connection, STATEMENT_TIMEOUT};
 use crate::{Applied, Engine, MigrateError, StoreConfig, StoreError, Tx};
 
 /// The longest wait for a connection. Short, so that callers who can go on without the database do so soon.
@@ -42,6 +42,7 @@ pub struct Db {
     pools: Pools,
     /// The address that migrations use.
     direct_url: Secret<String>,
+    statement_timeout: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -70,9 +71,22 @@ impl Db {
             ),
         };
         let direct_url = config.direct_url.as_ref().unwrap_or(&config.url).clone();
-        let db = Self { pools, direct_url };
+        let db = Self {
+            pools,
+            direct_url,
+            statement_timeout: STATEMENT_TIMEOUT,
+        };
         db.ping().await?;
         Ok(db)
+    }
+
+    /// Returns the database with another bound on the time of one statement, at least a millisecond; 15 s unless set.
+    ///
+    /// A statement that takes longer fails as unavailable, and the database stops working on it and releases its locks.
+    #[must_use]
+    pub const fn with_statement_timeout(mut self, limit: Duration) -> Self {
+        self.statement_timeout = limit;
+        self
     }
 
     /// Brings the schema up to this build's, in one transaction. Several processes may do so at the same time.
@@ -97,16 +111,12 @@ impl Db {
     pub async fn read(&self) -> Result<Tx, StoreError> {
         match &self.pools {
             Pools::Sqlite { readers, .. } => {
-                let connection = readers.acquire().await?;
-                Tx::begin(Connection::Sqlite(connection), "BEGIN").await
+                let connection = Connection::Sqlite(readers.acquire().await?);
+                Tx::begin(connection, Begin::Read, self.statement_timeout).await
             }
             Pools::Postgres(pool) => {
-                let connection = pool.acquire().await?;
-                Tx::begin(
-                    Connection::Postgres(connection),
-                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-                )
-                .await
+                let connection = Connection::Postgres(pool.acquire().await?);
+                Tx::begin(connection, Begin::Read, self.statement_timeout).await
             }
         }
     }
@@ -135,15 +145,12 @@ impl Db {
                     sqlx::raw_sql(pragma).execute(&mut *connection).await?;
                     writer_durability.store(wanted, Ordering::SeqCst);
                 }
-                Tx::begin(Connection::Sqlite(connection), "BEGIN IMMEDIATE").await
+                let connection = Connection::Sqlite(connection);
+                Tx::begin(connection, Begin::Write(durability), self.statement_timeout).await
             }
             Pools::Postgres(pool) => {
-                let connection = pool.acquire().await?;
-                let begin = match durability {
-                    Durability::Full => "BEGIN",
-                    Durability::Relaxed => "BEGIN; SET LOCAL synchronous_commit TO OFF",
-                };
-                Tx::begin(Connection::Postgres(connection), begin).await
+                let connection = Connection::Postgres(pool.acquire().await?);
+                Tx::begin(connection, Begin::Write(durability), self.statement_timeout).await
             }
         }
     }
@@ -188,7 +195,9 @@ fn sqlite_pools(path: &Path, max_connections: u32) -> Result<Pools, StoreError> 
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
-        .pragma("journal_size_limit", "67108864");
+        .pragma("journal_size_limit", "67108864")
+        // The last pages of the tables that grow are written again and again: copying them to the file less often saves most of that.
+        .pragma("wal_autocheckpoint", "4000");
     let readers = SqlitePoolOptions::new()
         .max_connections(max_connections.max(1))
         .acquire_timeout(ACQUIRE_TIMEOUT)

@@ -16,6 +16,18 @@ pub enum StoreError {
     /// The database cannot be reached or does not answer in time. Trying again later may help.
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The database has no room: its disk, or the space it may use, is full. Works again once there is room.
+    #[error("the database has no room left")]
+    Full(#[source] Box<dyn Error + Send + Sync>),
+    /// The database cannot be written: its file or its disk is read-only, or the server takes no writes.
+    #[error("the database cannot be written")]
+    ReadOnly(#[source] Box<dyn Error + Send + Sync>),
+    /// The disk under the database fails.
+    #[error("the disk of the database fails")]
+    Disk(#[source] Box<dyn Error + Send + Sync>),
+    /// The database file is damaged, or is no database.
+    #[error("the database is damaged")]
+    Damaged(#[source] Box<dyn Error + Send + Sync>),
     /// A stored value is not what its column should hold.
     #[error("the stored value of column {column} is not valid: {reason}")]
     Corrupt {
@@ -46,6 +58,15 @@ impl StoreError {
         matches!(self, Self::Unavailable(_))
     }
 
+    /// Tells whether the same operation may succeed later without a change to it: the database was out of reach, had no room,
+    /// could not be written or met a failing disk. What is to be written may wait.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::Full(_) | Self::ReadOnly(_) | Self::Disk(_)
+        )
+    }
+
     pub(crate) fn timed_out() -> Self {
         Self::Unavailable("the database did not answer in time".into())
     }
@@ -55,7 +76,11 @@ impl Classify for StoreError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Conflict { .. } => ErrorKind::Conflict,
-            Self::Unavailable(_) => ErrorKind::Unavailable,
+            Self::Unavailable(_)
+            | Self::Full(_)
+            | Self::ReadOnly(_)
+            | Self::Disk(_)
+            | Self::Damaged(_) => ErrorKind::Unavailable,
             Self::Config { .. } => ErrorKind::Invalid,
             Self::Corrupt { .. } | Self::Backend(_) => ErrorKind::Bug,
         }
@@ -65,6 +90,25 @@ impl Classify for StoreError {
         match self {
             Self::Conflict { .. } => "the change conflicts with what is stored".to_owned(),
             Self::Unavailable(_) => "the database is not available now: try again later".to_owned(),
+            Self::Full(_) => {
+                "the disk of the database is full: free some space there, or move the data directory to a larger disk; nothing was lost"
+                    .to_owned()
+            }
+            Self::ReadOnly(_) => {
+                "the database cannot be written: check the owner and the permissions of its file and folder, and whether its disk is \
+                 mounted read-only (on PostgreSQL: whether the address names a standby)"
+                    .to_owned()
+            }
+            Self::Disk(_) => {
+                "the disk of the database fails: look into the system's log, and copy the data directory to another disk before \
+                 going on"
+                    .to_owned()
+            }
+            Self::Damaged(_) => {
+                "the database file is damaged or is no database: stop Remuda, keep a copy of the file with its -wal and -shm, and \
+                 restore a backup, or save what can be read with `sqlite3 FILE .recover`"
+                    .to_owned()
+            }
             Self::Config { reason } => reason.clone(),
             Self::Corrupt { .. } | Self::Backend(_) => {
                 "the database refused the operation: the log has the reason".to_owned()
@@ -79,6 +123,10 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(ref cause) => match verdict(cause.as_ref()) {
                 Verdict::Conflict(constraint) => Self::Conflict { constraint },
                 Verdict::Unavailable => Self::Unavailable(Box::new(error)),
+                Verdict::Full => Self::Full(Box::new(error)),
+                Verdict::ReadOnly => Self::ReadOnly(Box::new(error)),
+                Verdict::Disk => Self::Disk(Box::new(error)),
+                Verdict::Damaged => Self::Damaged(Box::new(error)),
                 Verdict::Refused => Self::Backend(Box::new(error)),
             },
             sqlx::Error::ColumnDecode { index, source } => Self::Corrupt {
@@ -96,9 +144,14 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Conflict(String),
     Unavailable,
+    Full,
+    ReadOnly,
+    Disk,
+    Damaged,
     Refused,
 }
 
@@ -116,15 +169,10 @@ fn verdict(error: &dyn sqlx::error::DatabaseError) -> Verdict {
     let postgres = error
         .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
         .is_some();
-    let passing = if postgres {
-        is_passing_in_postgres(&code)
+    if postgres {
+        postgres_verdict(&code)
     } else {
-        is_passing_in_sqlite(&code)
-    };
-    if passing {
-        Verdict::Unavailable
-    } else {
-        Verdict::Refused
+        sqlite_verdict(&code)
     }
 }
 
@@ -143,17 +191,38 @@ fn sqlite_constraint(message: &str) -> String {
     name
 }
 
-/// Connection trouble, lack of resources, operator intervention, lost races, and a server that only reads (a standby).
-fn is_passing_in_postgres(code: &str) -> bool {
-    const CLASSES: [&str; 3] = ["08", "53", "57"];
-    const CODES: [&str; 6] = ["25006", "3D000", "40001", "40P01", "55000", "55P03"];
-    CLASSES.iter().any(|class| code.starts_with(class)) || CODES.contains(&code)
+/// Judges an SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn postgres_verdict(code: &str) -> Verdict {
+    // Connection trouble, lack of resources and operator intervention (a cancelled statement is one).
+    const PASSING_CLASSES: [&str; 3] = ["08", "53", "57"];
+    // Lost races, a database that is just being made or takes no connections.
+    const PASSING: [&str; 5] = ["3D000", "40001", "40P01", "55000", "55P03"];
+    match code {
+        "53100" => Verdict::Full,
+        // A transaction that only reads, as on a standby.
+        "25006" => Verdict::ReadOnly,
+        "58030" => Verdict::Disk,
+        "XX001" | "XX002" => Verdict::Damaged,
+        code if PASSING.contains(&code) => Verdict::Unavailable,
+        code if PASSING_CLASSES.iter().any(|class| code.starts_with(class)) => Verdict::Unavailable,
+        _ => Verdict::Refused,
+    }
 }
 
-/// Primary codes READONLY 8, BUSY 5, LOCKED 6, IOERR 10, FULL 13, CANTOPEN 14; the extended code keeps them in the low byte.
-fn is_passing_in_sqlite(code: &str) -> bool {
-    code.parse::<u32>()
-        .is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
+/// Judges a result code of SQLite (<https://www.sqlite.org/rescode.html>); an extended code keeps the primary one in its low byte.
+fn sqlite_verdict(code: &str) -> Verdict {
+    let Ok(code) = code.parse::<u32>() else {
+        return Verdict::Refused;
+    };
+    match code & 0xff {
+        // BUSY, LOCKED, INTERRUPT (a statement that was given up), CANTOPEN.
+        5 | 6 | 9 | 14 => Verdict::Unavailable,
+        8 => Verdict::ReadOnly,
+        10 => Verdict::Disk,
+        11 | 26 => Verdict::Damaged,
+        13 => Verdict::Full,
+        _ => Verdict::Refused,
+    }
 }
 
 #[cfg(test)]
@@ -173,12 +242,32 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_or_full_disk_is_passing_and_a_syntax_error_is_not() {
-        assert!(
-            is_passing_in_sqlite("5") && is_passing_in_sqlite("517") && is_passing_in_sqlite("13")
-        );
-        assert!(!is_passing_in_sqlite("1"));
-        assert!(is_passing_in_postgres("57P01") && is_passing_in_postgres("08006"));
-        assert!(!is_passing_in_postgres("42601"));
+    fn codes_are_judged_by_what_a_person_can_do() {
+        for (code, verdict) in [
+            ("5", Verdict::Unavailable),
+            ("517", Verdict::Unavailable),
+            ("8", Verdict::ReadOnly),
+            ("1032", Verdict::ReadOnly),
+            ("778", Verdict::Disk),
+            ("11", Verdict::Damaged),
+            ("26", Verdict::Damaged),
+            ("13", Verdict::Full),
+            ("1", Verdict::Refused),
+        ] {
+            assert_eq!(sqlite_verdict(code), verdict, "{code}");
+        }
+        for (code, verdict) in [
+            ("57014", Verdict::Unavailable),
+            ("57P01", Verdict::Unavailable),
+            ("08006", Verdict::Unavailable),
+            ("53300", Verdict::Unavailable),
+            ("53100", Verdict::Full),
+            ("25006", Verdict::ReadOnly),
+            ("58030", Verdict::Disk),
+            ("XX001", Verdict::Damaged),
+            ("42601", Verdict::Refused),
+        ] {
+            assert_eq!(postgres_verdict(code), verdict, "{code}");
+        }
     }
 }

@@ -24,7 +24,7 @@ pub use config::{Engine, StoreConfig};
 pub use db::{Db, Durability};
 pub use error::StoreError;
 pub use migrate::{Applied, MigrateError};
-pub use param::{Param, Params};
+pub use param::{JsonText, Param, Params};
 pub use row::{FromColumn, Json, Row};
 pub use sealer::{SealError, Sealer};
 pub use statement::Statement;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::digest;
 use primitives::{Classify, ErrorKind};
+use sqlx::SqlSafeStr as _;
 
 use crate::{Engine, Statement, StoreError, Tx, params};
 
@@ -31,6 +32,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     1 "0001_identity"
     2 "0002_nodes"
     3 "0003_requests"
+    4 "0004_request_indexes"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.
@@ -100,7 +102,7 @@ const CREATE_JOURNAL: Statement = Statement::per_engine(
 );
 
 pub(crate) async fn run(tx: Tx) -> Result<Applied, MigrateError> {
-    let mut tx = tx.without_statement_timeout();
+    let mut tx = tx.without_statement_timeout().await?;
     // On SQLite the write transaction itself keeps other processes out.
     if tx.engine() == Engine::Postgres {
         tx.fetch_optional(
@@ -129,7 +131,7 @@ pub(crate) async fn run(tx: Tx) -> Result<Applied, MigrateError> {
                 });
             }
             None => {
-                tx.script(sql).await?;
+                tx.script(sql.into_sql_str()).await?;
                 tx.execute(
                     "INSERT INTO _migrations (version, name, checksum) VALUES ($1, $2, $3)",
                     params![migration.version, migration.name, checksum],

@@ -1,6 +1,9 @@
 //! Values bound to a statement.
 
+use std::sync::Arc;
+
 use primitives::{KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::ColumnType;
@@ -15,15 +18,51 @@ pub enum Param {
     /// A floating-point number.
     F64(f64),
     /// Text.
-    Text(String),
+    Text(Arc<str>),
     /// A truth value.
     Bool(bool),
     /// A JSON document: an object or an array.
     Json(Value),
+    /// A JSON document that is text already.
+    JsonText(JsonText),
     /// Bytes.
     Bytes(Vec<u8>),
     /// An absent value of a column of the given type.
     Null(ColumnType),
+}
+
+/// A JSON document as text: an object or an array. Cheaper to make and to store than a tree of values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonText(Arc<str>);
+
+impl JsonText {
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    /// When the value cannot be written as JSON, as a map whose keys are no strings.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        let text = serde_json::to_string(value)?;
+        // The escape of the one character that PostgreSQL cannot store; a backslash before it may make it mean something else.
+        if text.contains("\\u0000") {
+            let clean = json_without_nul(serde_json::from_str(&text)?);
+            return Ok(Self(clean.to_string().into()));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Returns the empty array.
+    pub fn empty_array() -> Self {
+        Self("[]".into())
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn into_text(self) -> Arc<str> {
+        self.0
+    }
 }
 
 /// The values of one statement, in the order of `$1`, `$2`, ….
@@ -91,36 +130,39 @@ bindable! {
     f64 => F64, Param::F64;
     f32 => F64, |value| Param::F64(value.into());
     bool => Bool, Param::Bool;
-    String => Text, |value| Param::Text(without_nul(value));
-    &str => Text, |value| Param::Text(without_nul(value.to_owned()));
-    &String => Text, |value| Param::Text(without_nul(value.clone()));
+    String => Text, |value| Param::Text(text(&value));
+    &str => Text, |value| Param::Text(text(value));
+    &String => Text, |value| Param::Text(text(value));
+    Arc<str> => Text, |value| Param::Text(if value.contains('\0') { text(&value) } else { value });
+    &Arc<str> => Text, |value| Self::from(Arc::clone(value));
+    JsonText => Json, Param::JsonText;
     Value => Json, |value| Param::Json(json_without_nul(value));
     Vec<u8> => Bytes, Param::Bytes;
     &[u8] => Bytes, |value| Param::Bytes(value.to_vec());
     Timestamp => I64, |value| Param::I64(value.as_micros());
-    KeyId => Text, |id| Param::Text(id.to_string());
-    NodeId => Text, |id| Param::Text(id.to_string());
-    OrgId => Text, |id| Param::Text(id.to_string());
-    RequestId => Text, |id| Param::Text(id.to_string());
-    SessionId => Text, |id| Param::Text(id.to_string());
-    UserId => Text, |id| Param::Text(id.to_string());
+    KeyId => Text, |id| Param::Text(id.to_string().into());
+    NodeId => Text, |id| Param::Text(id.to_string().into());
+    OrgId => Text, |id| Param::Text(id.to_string().into());
+    RequestId => Text, |id| Param::Text(id.to_string().into());
+    SessionId => Text, |id| Param::Text(id.to_string().into());
+    UserId => Text, |id| Param::Text(id.to_string().into());
 }
 
-fn without_nul(text: String) -> String {
+fn text(text: &str) -> Arc<str> {
     if text.contains('\0') {
-        text.replace('\0', "\u{fffd}")
+        text.replace('\0', "\u{fffd}").into()
     } else {
-        text
+        text.into()
     }
 }
 
 fn json_without_nul(value: Value) -> Value {
     match value {
-        Value::String(text) => Value::String(without_nul(text)),
+        Value::String(string) => Value::String(text(&string).as_ref().to_owned()),
         Value::Array(items) => items.into_iter().map(json_without_nul).collect(),
         Value::Object(fields) => fields
             .into_iter()
-            .map(|(name, value)| (without_nul(name), json_without_nul(value)))
+            .map(|(name, value)| (text(&name).as_ref().to_owned(), json_without_nul(value)))
             .collect(),
         other => other,
     }

@@ -5,25 +5,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::value::RawValue;
+use sqlx::error::BoxDynError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
-use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
+use sqlx::types::Json;
+use sqlx::{Arguments as _, AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use tokio::time::timeout;
 
+use crate::bulk::Column;
 use crate::param::{Param, Params};
 use crate::row::{Driver, Row};
-use crate::{Bulk, ColumnType, Engine, Statement, StoreError};
+use crate::{Bulk, ColumnType, Durability, Engine, Statement, StoreError};
 
-/// The longest wait for one statement. A server that accepts connections but no longer answers counts as unavailable after it.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest wait for one statement unless set otherwise. A server that accepts connections but no longer answers counts as
+/// unavailable after it.
+pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// SQLite looks this often, in steps of its virtual machine, whether a statement is still wanted: some thousand times a second.
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;
-
-/// Rows per statement of a bulk insert.
-const BULK_ROWS: usize = 500;
 
 /// An open transaction. Dropping it without [`Tx::commit`] undoes its changes.
 #[derive(Debug)]
@@ -43,10 +45,37 @@ pub(crate) enum Connection {
     Postgres(PoolConnection<Postgres>),
 }
 
+/// How a transaction begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Begin {
+    /// Reading one state of the database.
+    Read,
+    /// Writing.
+    Write(Durability),
+}
+
+impl Begin {
+    const fn sqlite(self) -> &'static str {
+        match self {
+            Self::Read => "BEGIN",
+            Self::Write(_) => "BEGIN IMMEDIATE",
+        }
+    }
+
+    const fn postgres(self) -> &'static str {
+        match self {
+            Self::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Self::Write(Durability::Full) => "BEGIN",
+            Self::Write(Durability::Relaxed) => "BEGIN; SET LOCAL synchronous_commit TO OFF",
+        }
+    }
+}
+
 impl Tx {
     pub(crate) async fn begin(
         mut connection: Connection,
-        begin: &'static str,
+        begin: Begin,
+        statement_timeout: Duration,
     ) -> Result<Self, StoreError> {
         let unwanted = Arc::new(AtomicBool::new(false));
         if let Connection::Sqlite(connection) = &mut connection {
@@ -56,16 +85,32 @@ impl Tx {
             connection: Some(connection),
             busy: false,
             unwanted,
-            statement_timeout: STATEMENT_TIMEOUT,
+            statement_timeout,
         };
-        tx.script(begin).await?;
+        match (&tx.connection, begin) {
+            (Some(Connection::Postgres(_)), begin) => {
+                // One message, and so no further wait. The server ends a statement that nobody waits for any more; until then it
+                // would hold its locks.
+                let limit_ms = statement_timeout.as_millis().clamp(1, i32::MAX as u128);
+                let script = format!(
+                    "{}; SET LOCAL statement_timeout TO {limit_ms}",
+                    begin.postgres()
+                );
+                tx.script(AssertSqlSafe(script).into_sql_str()).await?;
+            }
+            (_, begin) => tx.script(begin.sqlite().into_sql_str()).await?,
+        }
         Ok(tx)
     }
 
     /// Lifts the bound on one statement's time, for migrations that rewrite tables.
-    pub(crate) fn without_statement_timeout(mut self) -> Self {
+    pub(crate) async fn without_statement_timeout(mut self) -> Result<Self, StoreError> {
+        if self.engine() == Engine::Postgres {
+            self.script("SET LOCAL statement_timeout TO 0".into_sql_str())
+                .await?;
+        }
         self.statement_timeout = Duration::from_hours(24);
-        self
+        Ok(self)
     }
 
     /// Returns the engine that runs the transaction.
@@ -149,28 +194,32 @@ impl Tx {
     ///
     /// Each row gives its values in the order of the table's columns.
     pub async fn insert_many(&mut self, bulk: &Bulk, rows: &[Params]) -> Result<u64, StoreError> {
+        bulk.check(rows)?;
         let engine = self.engine();
         let mut stored = 0;
-        for rows in rows.chunks(bulk.rows_per_statement(engine, BULK_ROWS)) {
-            let sql = AssertSqlSafe(bulk.sql(engine, rows.len())).into_sql_str();
+        let mut left = rows;
+        while !left.is_empty() {
+            let (next, rest) = left.split_at(bulk.next_rows(engine, left.len()));
+            let sql = AssertSqlSafe(bulk.sql(engine, next.len())).into_sql_str();
             stored += match engine {
-                Engine::Sqlite => self.run(sql, bulk.values(rows)?).await?,
-                Engine::Postgres => self.run_columns(sql, bulk.by_column(rows)?).await?,
+                Engine::Sqlite => self.run_rows(sql, next).await?,
+                Engine::Postgres => self.run_columns(sql, bulk.by_column(next)?).await?,
             };
+            left = rest;
         }
         Ok(stored)
     }
 
     /// Makes the changes last.
     pub async fn commit(mut self) -> Result<(), StoreError> {
-        self.script("COMMIT").await?;
+        self.script("COMMIT".into_sql_str()).await?;
         // Dropping the connection now returns it to its pool.
         self.connection = None;
         Ok(())
     }
 
     /// Runs a script of several statements without parameters.
-    pub(crate) async fn script(&mut self, sql: &'static str) -> Result<(), StoreError> {
+    pub(crate) async fn script(&mut self, sql: SqlStr) -> Result<(), StoreError> {
         let limit = self.statement_timeout;
         self.guarded(async |connection| {
             match connection {
@@ -207,10 +256,31 @@ impl Tx {
         .await
     }
 
+    async fn run_rows(&mut self, sql: SqlStr, rows: &[Params]) -> Result<u64, StoreError> {
+        let limit = self.statement_timeout;
+        let mut values = SqliteArguments::default();
+        values.reserve(rows.iter().map(|row| row.0.len()).sum(), 0);
+        for param in rows.iter().flat_map(|row| &row.0) {
+            add_sqlite(&mut values, param).map_err(StoreError::Backend)?;
+        }
+        self.guarded(async |connection| match connection {
+            Connection::Sqlite(connection) => {
+                let query = sqlx::query_with(sql, values);
+                Ok(within(limit, query.execute(&mut **connection))
+                    .await?
+                    .rows_affected())
+            }
+            Connection::Postgres(_) => Err(StoreError::Backend(
+                "PostgreSQL takes rows by column".into(),
+            )),
+        })
+        .await
+    }
+
     async fn run_columns(
         &mut self,
         sql: SqlStr,
-        columns: Vec<crate::bulk::Column>,
+        columns: Vec<Column<'_>>,
     ) -> Result<u64, StoreError> {
         let limit = self.statement_timeout;
         self.guarded(async |connection| match connection {
@@ -242,8 +312,8 @@ impl Tx {
             .ok_or_else(|| StoreError::Backend("the transaction has ended".into()))?;
         self.busy = true;
         let result = step(connection).await;
-        // After trouble with the connection nothing is known about its state.
-        self.busy = matches!(&result, Err(error) if error.is_unavailable());
+        // After trouble with the connection or the file nothing is known about its state.
+        self.busy = matches!(&result, Err(error) if error.is_passing() || matches!(error, StoreError::Damaged(_)));
         result
     }
 }
@@ -336,9 +406,24 @@ fn bind_sqlite(query: SqliteQuery<'_>, params: Params) -> SqliteQuery<'_> {
             Param::Text(value) => query.bind(value),
             Param::Bool(value) => query.bind(value),
             Param::Json(value) => query.bind(value.to_string()),
+            Param::JsonText(text) => query.bind(text.into_text()),
             Param::Bytes(value) => query.bind(value),
             Param::Null(_) => query.bind(None::<i64>),
         })
+}
+
+/// Adds a value without a copy of what is shared.
+fn add_sqlite(values: &mut SqliteArguments, param: &Param) -> Result<(), BoxDynError> {
+    match param {
+        Param::I64(value) => values.add(*value),
+        Param::F64(value) => values.add(*value),
+        Param::Text(value) => values.add(Arc::clone(value)),
+        Param::Bool(value) => values.add(*value),
+        Param::Json(value) => values.add(value.to_string()),
+        Param::JsonText(text) => values.add(text.clone().into_text()),
+        Param::Bytes(value) => values.add(value.as_slice()),
+        Param::Null(_) => values.add(None::<i64>),
+    }
 }
 
 fn bind_postgres(query: PostgresQuery<'_>, params: Params) -> PostgresQuery<'_> {
@@ -353,6 +438,10 @@ fn bind_postgres(query: PostgresQuery<'_>, params: Params) -> PostgresQuery<'_> 
             Param::Text(value) => query.bind(value),
             Param::Bool(value) => query.bind(value),
             Param::Json(value) => query.bind(value),
+            Param::JsonText(text) => match RawValue::from_string(text.as_str().to_owned()) {
+                Ok(json) => query.bind(Some(Json(json))),
+                Err(_) => query.bind(None::<Json<Box<RawValue>>>),
+            },
             Param::Bytes(value) => query.bind(value),
             Param::Null(ColumnType::I64) => query.bind(None::<i64>),
             Param::Null(ColumnType::F64) => query.bind(None::<f64>),

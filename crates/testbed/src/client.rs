@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -279,27 +278,5 @@ impl ReplyStream {
             );
         }
         Ok(payloads)
-    }
-}
-
-/// Sends bytes as they are and returns what comes back until the server closes, or 10 s of silence.
-///
-/// # Errors
-/// Fails when the server cannot be reached.
-pub async fn send_raw(address: SocketAddr, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address).await?;
-    // The server may refuse before it has read all; its answer still counts.
-    drop(stream.write_all(bytes).await);
-    let mut answer = Vec::new();
-    let mut buffer = [0; 16 * 1024];
-    loop {
-        match tokio::time::timeout(Duration::from_secs(10), stream.read(&mut buffer)).await {
-            Ok(Ok(0) | Err(_)) | Err(_) => return Ok(answer),
-            Ok(Ok(count)) => answer.extend_from_slice(&buffer[..count]),
-        }
-        anyhow::ensure!(
-            answer.len() < MOST_BYTES,
-            "an answer beyond {MOST_BYTES} bytes"
-        );
     }
 }

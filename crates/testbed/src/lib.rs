@@ -3,21 +3,24 @@
 //! - [`ScriptedUpstream`]: a model server that speaks Ollama's or OpenAI's dialect and misbehaves on request;
 //! - [`LinkBreaker`]: a TCP link that can be cut and restored;
 //! - `System`: a whole Remuda in this process (feature `system`);
-//! - [`TestClient`]: a small HTTP client that shows what stands on the wire.
+//! - [`TestClient`]: a small HTTP client that shows what stands on the wire;
+//! - [`RawConnection`]: a connection on which a test writes what no client would.
 //!
 //! Only integration tests (`tests/it`) and benchmarks use this crate. It knows nothing of Remuda's rules, so that a
 //! mistake there cannot be repeated here.
 
 mod client;
 mod link_breaker;
+mod raw;
 #[cfg(feature = "system")]
 mod system;
 pub mod upstream;
 mod wait;
 
-pub use client::{Reply, ReplyStream, TestClient, send_raw};
+pub use client::{Reply, ReplyStream, TestClient};
 pub use link_breaker::LinkBreaker;
+pub use raw::{RawConnection, send_raw};
 #[cfg(feature = "system")]
 pub use system::{System, SystemBuilder};
-pub use upstream::{Answer, Ending, Fault, Flavour, Script, ScriptedModel, ScriptedUpstream};
+pub use upstream::{Answer, Ending, Fault, Flavour, Gate, Script, ScriptedModel, ScriptedUpstream};
 pub use wait::wait_until;

@@ -40,6 +40,14 @@ impl LinkBreaker {
         })
     }
 
+    /// Starts forwarding to the server that a URL with an explicit port names.
+    ///
+    /// # Errors
+    /// Fails when `url` has no host and port, or no port is to be had.
+    pub async fn before(url: &str) -> anyhow::Result<Self> {
+        Self::start(&target_of(url)?).await
+    }
+
     /// Returns where to connect.
     pub fn address(&self) -> SocketAddr {
         self.address

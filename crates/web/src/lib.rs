@@ -4,6 +4,7 @@
 
 mod body;
 mod extract;
+mod hops;
 mod openapi;
 pub mod outbound;
 mod paging;
@@ -13,6 +14,9 @@ mod surface;
 
 pub use body::{ReadBodyError, read_capped};
 pub use extract::{ClientAddress, JsonBody, PathParam, QueryParams};
+pub use hops::{
+    HOPS_HEADER, Hops, HopsError, INSTANCE_HEADER, InstanceId, MAX_HOPS, ParseInstanceIdError,
+};
 pub use openapi::{assemble, json_response};
 pub use paging::{PageBody, PageQuery};
 pub use problem::Problem;

@@ -8,7 +8,8 @@ use primitives::Secret;
 use scheduling::ProbeFailure;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use web::outbound::{Call, Client, OutboundError};
+use web::InstanceId;
+use web::outbound::{Answer, Call, Client, OutboundError};
 
 use crate::node_url::NodeUrl;
 
@@ -32,6 +33,11 @@ pub(crate) enum ContactError {
         "something answers, but it is neither Ollama nor OpenAI-compatible: check the port and the path"
     )]
     NotAModelServer,
+    /// The node is this installation.
+    #[error(
+        "Remuda itself answers there: a gateway cannot be its own node; give the address of a model server"
+    )]
+    Ourselves,
 }
 
 impl ContactError {
@@ -42,7 +48,8 @@ impl ContactError {
             Self::Outbound(OutboundError::Json { .. } | OutboundError::TooLarge { .. })
             | Self::WantsKey(..)
             | Self::Status(..)
-            | Self::NotAModelServer => ProbeFailure::BadAnswer,
+            | Self::NotAModelServer
+            | Self::Ourselves => ProbeFailure::BadAnswer,
             Self::Outbound(_) => ProbeFailure::Unreachable,
         }
     }
@@ -76,6 +83,8 @@ pub(crate) struct Contact {
     pub(crate) url: NodeUrl,
     pub(crate) credential: Option<Arc<Secret<String>>>,
     pub(crate) timeout: Duration,
+    /// This installation, which must not be its own node.
+    pub(crate) instance: InstanceId,
 }
 
 impl Contact {
@@ -90,14 +99,13 @@ impl Contact {
     /// Asks for JSON.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ContactError> {
         let call = self.prepare(self.client.get(&self.url.join(path)), self.timeout);
-        receive(call, path).await
+        self.receive(call, path).await
     }
 
     /// Asks for text, at most 4 KiB of it.
     pub(crate) async fn get_text(&self, path: &str) -> Result<String, ContactError> {
         let call = self.prepare(self.client.get(&self.url.join(path)), self.timeout);
-        let answer = call.send().await?;
-        accept(answer.status(), path)?;
+        let answer = self.send(call, path).await?;
         let body = answer.bytes(4 * 1024).await?;
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
@@ -110,14 +118,27 @@ impl Contact {
         limit: Option<Duration>,
     ) -> Result<T, ContactError> {
         let call = self.client.post(&self.url.join(path)).json(body);
-        receive(self.prepare(call, limit.unwrap_or(self.timeout)), path).await
+        self.receive(self.prepare(call, limit.unwrap_or(self.timeout)), path)
+            .await
     }
-}
 
-async fn receive<T: DeserializeOwned>(call: Call, path: &str) -> Result<T, ContactError> {
-    let answer = call.send().await?;
-    accept(answer.status(), path)?;
-    Ok(answer.json(BODY_LIMIT).await?)
+    async fn receive<T: DeserializeOwned>(
+        &self,
+        call: Call,
+        path: &str,
+    ) -> Result<T, ContactError> {
+        Ok(self.send(call, path).await?.json(BODY_LIMIT).await?)
+    }
+
+    async fn send(&self, call: Call, path: &str) -> Result<Answer, ContactError> {
+        let answer = call.send().await?;
+        // Whatever the status: without a key we would refuse ourselves.
+        if InstanceId::of_answer(answer.headers()) == Some(self.instance) {
+            return Err(ContactError::Ourselves);
+        }
+        accept(answer.status(), path)?;
+        Ok(answer)
+    }
 }
 
 fn accept(status: StatusCode, path: &str) -> Result<(), ContactError> {

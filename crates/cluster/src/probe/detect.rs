@@ -44,6 +44,10 @@ async fn detect_any(contact: &Contact) -> Result<Found, ContactError> {
         contact.get_text("/"),
         contact.get::<ModelList>("/v1/models"),
     );
+    if let (Err(ContactError::Ourselves), _) | (_, Err(ContactError::Ourselves)) = (&root, &models)
+    {
+        return Err(ContactError::Ourselves);
+    }
     let calls_itself_ollama = root
         .as_ref()
         .is_ok_and(|text| text.contains("Ollama is running"));
@@ -63,7 +67,9 @@ async fn detect_any(contact: &Contact) -> Result<Found, ContactError> {
 /// Chooses the error that tells the person most: a wanted key, then trouble that passes, then a wrong address.
 fn telling(models: ContactError, version: Option<ContactError>) -> ContactError {
     for error in [Some(models), version].into_iter().flatten() {
-        if matches!(error, ContactError::WantsKey(..)) || error.is_passing() {
+        if matches!(error, ContactError::WantsKey(..) | ContactError::Ourselves)
+            || error.is_passing()
+        {
             return error;
         }
         if let ContactError::Outbound(outbound) = &error

@@ -9,6 +9,9 @@ use super::detect::{Found, Version};
 use super::learned::{Learned, MAX_MODELS, orderly, version};
 use crate::model::{Loaded, ModelView, ServerFlavour};
 
+/// The longest text that is taken as a model's owner, in bytes.
+const MAX_OWNER: usize = 128;
+
 /// `GET /v1/models`, with the fields that some servers add.
 #[derive(Deserialize)]
 pub(super) struct ModelList {
@@ -122,10 +125,19 @@ fn views(list: ModelList) -> Vec<ModelView> {
                 embedding_length: meta.and_then(|meta| meta.n_embd),
                 size_bytes: meta.and_then(|meta| meta.size),
                 loaded,
+                owned_by: entry
+                    .owned_by
+                    .filter(|owner| is_owner(owner))
+                    .map(Into::into),
                 ..ModelView::named(entry.id)
             }
         })
         .collect()
+}
+
+/// Tells whether a text may be repeated to clients as a model's owner.
+fn is_owner(text: &str) -> bool {
+    (1..=MAX_OWNER).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// Marks all models as loaded with all of their context: these servers hold what they list.

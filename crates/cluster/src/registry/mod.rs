@@ -20,6 +20,7 @@ use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
+use web::InstanceId;
 use web::outbound::Client;
 
 pub use self::edit::{AddedNode, EditedNode};
@@ -102,6 +103,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     client: Client,
     config: ClusterConfig,
+    instance: InstanceId,
     fleet: Mutex<Fleet>,
     snapshot: ArcSwap<FleetSnapshot>,
     changes: channel::Sender<u64>,
@@ -130,8 +132,13 @@ impl std::fmt::Debug for Inner {
 impl Registry {
     /// Loads the nodes. Nothing is probed before [`start_probes`](Self::start_probes).
     pub async fn open(deps: ClusterDeps, config: ClusterConfig) -> Result<Self, NodeError> {
+        let mut tx = deps.db.write().await?;
+        let fresh = InstanceId::generate(deps.clock.now());
+        let instance = crate::store::load_or_insert_instance(&mut tx, fresh).await?;
+        tx.commit().await?;
         let registry = Self {
             inner: Arc::new(Inner {
+                instance,
                 db: deps.db,
                 sealer: deps.sealer,
                 clock: deps.clock,
@@ -149,6 +156,11 @@ impl Registry {
         };
         registry.reload().await?;
         Ok(registry)
+    }
+
+    /// Returns the identity of this installation, the same for all processes that share the database.
+    pub fn instance(&self) -> InstanceId {
+        self.inner.instance
     }
 
     /// Returns the fleet as it is now. Cheap: no lock, no wait.
@@ -284,6 +296,7 @@ impl Registry {
             url: settings.url.clone(),
             credential: settings.credential.clone(),
             timeout: self.inner.config.probe_timeout,
+            instance: self.inner.instance,
         };
         Prober::new(contact, settings.kind)
     }

@@ -235,3 +235,73 @@ async fn details_are_asked_once_per_digest() {
         .collect();
     assert_eq!(asked, ["d"]);
 }
+
+#[tokio::test]
+async fn a_gateway_is_not_added_to_itself() {
+    let (_store, bench) = Bench::sqlite().await;
+    let us = bench.registry.instance().to_string();
+    // With a key of its own wanted, and without.
+    for key in [None, Some("k")] {
+        let ourselves = Server::ollama(&["m"]).await;
+        ourselves.be_instance(&us);
+        if let Some(key) = key {
+            ourselves.require_key(key);
+        }
+        for kind in [None, Some(NodeKind::Ollama), Some(NodeKind::OpenAi)] {
+            let spec = NodeSpec {
+                kind,
+                ..NodeSpec::new("mirror", ourselves.url())
+            };
+            let error = bench.registry.add_node(spec).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            let text = error.public_message();
+            assert!(text.contains("cannot be its own node"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_installation_may_be_a_node() {
+    let (_store, bench) = Bench::sqlite().await;
+    let (_other_store, other) = Bench::sqlite().await;
+    let server = Server::ollama(&["m"]).await;
+    server.be_instance(&other.registry.instance().to_string());
+    assert_eq!(bench.add("other", &server.url()).await.models.len(), 1);
+}
+
+#[tokio::test]
+async fn the_identity_of_an_installation_stays() {
+    let (_store, bench) = Bench::sqlite().await;
+    let again =
+        remuda_cluster::Registry::open(crate::bench::deps(bench.db.clone()), crate::bench::quick())
+            .await
+            .unwrap();
+    assert_eq!(again.instance(), bench.registry.instance());
+}
+
+#[tokio::test]
+async fn models_are_owned_by_whom_their_node_names() {
+    let (_store, bench) = Bench::sqlite().await;
+    let ollama = Server::ollama(&["m:latest", "hf.co/ann/m:latest", "ann/m:7b"]).await;
+    let node = bench.add("ollama", &ollama.url()).await;
+    let owners: Vec<(&str, &str)> = node
+        .models
+        .iter()
+        .map(|model| (&*model.name, node.owner_of(model)))
+        .collect();
+    assert_eq!(
+        owners,
+        [
+            ("ann/m:7b", "ann"),
+            ("hf.co/ann/m:latest", "ann"),
+            ("m:latest", "library")
+        ]
+    );
+    let vllm = Server::vllm("Qwen/Qwen2.5-7B-Instruct").await;
+    let node = bench.add("vllm", &vllm.url()).await;
+    assert_eq!(node.owner_of(&node.models[0]), "vllm");
+    let other = Server::start().await;
+    other.set_json("/v1/models", openai_list("somebody", &["m"]));
+    let node = bench.add("other", &other.url()).await;
+    assert_eq!(node.owner_of(&node.models[0]), "somebody");
+}

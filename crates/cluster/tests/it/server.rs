@@ -37,6 +37,8 @@ struct Script {
     replies: HashMap<String, Reply>,
     other: Option<Reply>,
     key: Option<String>,
+    /// Sent with every answer.
+    instance: Option<String>,
     seen: Vec<Seen>,
 }
 
@@ -121,6 +123,12 @@ impl Server {
     /// Refuses every request that does not present this key.
     pub(crate) fn require_key(&self, key: &str) -> &Self {
         self.script.lock().unwrap().key = Some(format!("Bearer {key}"));
+        self
+    }
+
+    /// Names an installation of Remuda in every answer.
+    pub(crate) fn be_instance(&self, id: &str) -> &Self {
+        self.script.lock().unwrap().instance = Some(id.to_owned());
         self
     }
 
@@ -224,7 +232,7 @@ async fn answer(
         .ok()
         .and_then(|body| serde_json::from_slice(&body).ok())
         .unwrap_or_default();
-    let reply = {
+    let (reply, instance) = {
         let mut script = script.lock().unwrap();
         let refused = script.key.is_some() && script.key != authorization;
         let reply = script.replies.get(&path).or(script.other.as_ref()).cloned();
@@ -233,18 +241,25 @@ async fn answer(
             authorization,
             body,
         });
-        if refused {
+        let reply = if refused {
             Reply::Status(401, json!({"error": "unauthorized"}))
         } else {
             reply.unwrap_or_else(|| Reply::Status(404, json!({"error": "not found"})))
-        }
+        };
+        (reply, script.instance.clone())
     };
-    Ok(match reply {
+    let mut response = match reply {
         Reply::Json(value) => respond(200, value.to_string()),
         Reply::Text(text) => respond(200, text.to_owned()),
         Reply::Status(status, value) => respond(status, value.to_string()),
         Reply::Hang => std::future::pending().await,
-    })
+    };
+    if let Some(instance) = instance {
+        response
+            .headers_mut()
+            .insert(web::INSTANCE_HEADER, instance.parse().unwrap());
+    }
+    Ok(response)
 }
 
 fn respond(status: u16, body: String) -> Response<Full<Bytes>> {

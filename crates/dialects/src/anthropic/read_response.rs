@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::count::Number;
 use crate::decoder::{Progress, malformed};
 use crate::envelope::decode_stream_error;
 use crate::error::ApiError;
@@ -48,13 +49,13 @@ struct Delta {
 #[derive(Deserialize)]
 struct UsageWire {
     #[serde(rename = "input_tokens")]
-    input: Option<u64>,
+    input: Option<Number>,
     #[serde(rename = "output_tokens")]
-    output: Option<u64>,
+    output: Option<Number>,
     #[serde(rename = "cache_read_input_tokens")]
-    cache_read: Option<u64>,
+    cache_read: Option<Number>,
     #[serde(rename = "cache_creation_input_tokens")]
-    cache_creation: Option<u64>,
+    cache_creation: Option<Number>,
 }
 
 /// Reads one event of a stream.
@@ -115,13 +116,15 @@ fn remember(body: &Body, progress: &mut Progress) {
 
 /// Later numbers replace earlier ones. Cached tokens are part of the prompt here, but not in Anthropic's `input_tokens`.
 fn add_usage(wire: &UsageWire, usage: &mut Usage) {
-    if let Some(input) = wire.input {
+    let tokens = |count: Option<Number>| count.and_then(Number::tokens);
+    let cached = tokens(wire.cache_read);
+    if let Some(input) = tokens(wire.input) {
         usage.prompt_tokens = input
-            .saturating_add(wire.cache_read.unwrap_or(0))
-            .saturating_add(wire.cache_creation.unwrap_or(0));
-        usage.cached_tokens = wire.cache_read;
+            .saturating_add(cached.unwrap_or(0))
+            .saturating_add(tokens(wire.cache_creation).unwrap_or(0));
+        usage.cached_tokens = cached;
     }
-    if let Some(output) = wire.output {
+    if let Some(output) = tokens(wire.output) {
         usage.completion_tokens = output;
     }
 }

@@ -1,15 +1,16 @@
 //! Reading Ollama's chunks and whole responses. A whole response is a single chunk that is done.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::count::{self, Number};
 use crate::decoder::{Progress, malformed};
 use crate::envelope::decode_stream_error;
 use crate::error::ApiError;
 use crate::event::{AlternativeLogprob, Event, FinishReason, TokenLogprob, ToolCallDelta, Usage};
 use crate::json::Text;
+use crate::observer::Observed;
+use crate::scan::{Scanner, optional};
 
 /// A chunk of `/api/chat` or `/api/generate`: they differ only in where the text stands.
 #[derive(Deserialize)]
@@ -29,12 +30,12 @@ struct Chunk<'a> {
     #[serde(borrow)]
     done_reason: Option<Text<'a>>,
     logprobs: Option<Vec<Entry>>,
-    total_duration: Option<u64>,
-    load_duration: Option<u64>,
-    prompt_eval_count: Option<u64>,
-    prompt_eval_duration: Option<u64>,
-    eval_count: Option<u64>,
-    eval_duration: Option<u64>,
+    total_duration: Option<Number>,
+    load_duration: Option<Number>,
+    prompt_eval_count: Option<Number>,
+    prompt_eval_duration: Option<Number>,
+    eval_count: Option<Number>,
+    eval_duration: Option<Number>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
@@ -139,9 +140,66 @@ pub(crate) fn read_frame(
             .as_ref()
             .map_or("stop", |reason| &*reason.0);
         events.push(Event::Finish(finish_reason(reason)));
-        events.push(Event::Usage(usage(&chunk)));
+        let account = Account {
+            total_duration: chunk.total_duration,
+            load_duration: chunk.load_duration,
+            prompt_eval_count: chunk.prompt_eval_count,
+            prompt_eval_duration: chunk.prompt_eval_duration,
+            eval_count: chunk.eval_count,
+            eval_duration: chunk.eval_duration,
+        };
+        events.extend(account.usage().map(Event::Usage));
     }
     Ok(())
+}
+
+/// What a whole answer says about itself.
+#[derive(Default)]
+struct Account {
+    total_duration: Option<Number>,
+    load_duration: Option<Number>,
+    prompt_eval_count: Option<Number>,
+    prompt_eval_duration: Option<Number>,
+    eval_count: Option<Number>,
+    eval_duration: Option<Number>,
+}
+
+/// Walks over a whole answer for what it says about itself. `None` when it has to be read in full.
+pub(crate) fn scan_whole(scanner: &mut Scanner<'_>) -> Option<Observed> {
+    let mut observed = Observed::default();
+    let mut account = Account::default();
+    let mut finish = FinishReason::Stop;
+    scanner.object(|key, scanner| {
+        let number = match key {
+            "total_duration" => &mut account.total_duration,
+            "load_duration" => &mut account.load_duration,
+            "prompt_eval_count" => &mut account.prompt_eval_count,
+            "prompt_eval_duration" => &mut account.prompt_eval_duration,
+            "eval_count" => &mut account.eval_count,
+            "eval_duration" => &mut account.eval_duration,
+            "model" => {
+                observed.model = optional(scanner.present()?)?;
+                return Some(());
+            }
+            "done" => {
+                observed.complete = scanner.value()? == "true";
+                return Some(());
+            }
+            "done_reason" => {
+                if let Some(Text(reason)) = optional(scanner.present()?)? {
+                    finish = finish_reason(&reason);
+                }
+                return Some(());
+            }
+            "error" => return scanner.present()?.is_none().then_some(()),
+            _ => return scanner.skip(),
+        };
+        *number = optional(scanner.present()?)?;
+        Some(())
+    })?;
+    observed.finish = Some(finish);
+    observed.usage = account.usage();
+    observed.complete.then_some(observed)
 }
 
 fn finish_reason(name: &str) -> FinishReason {
@@ -153,16 +211,16 @@ fn finish_reason(name: &str) -> FinishReason {
     }
 }
 
-fn usage(chunk: &Chunk<'_>) -> Usage {
-    let duration = |nanos: Option<u64>| nanos.filter(|nanos| *nanos > 0).map(Duration::from_nanos);
-    Usage {
-        prompt_tokens: chunk.prompt_eval_count.unwrap_or(0),
-        completion_tokens: chunk.eval_count.unwrap_or(0),
-        total_duration: duration(chunk.total_duration),
-        load_duration: duration(chunk.load_duration),
-        prompt_eval_duration: duration(chunk.prompt_eval_duration),
-        eval_duration: duration(chunk.eval_duration),
-        ..Usage::default()
+impl Account {
+    fn usage(&self) -> Option<Usage> {
+        let usage = count::usage(self.prompt_eval_count, self.eval_count)?;
+        Some(Usage {
+            total_duration: self.total_duration.and_then(Number::nanos),
+            load_duration: self.load_duration.and_then(Number::nanos),
+            prompt_eval_duration: self.prompt_eval_duration.and_then(Number::nanos),
+            eval_duration: self.eval_duration.and_then(Number::nanos),
+            ..usage
+        })
     }
 }
 
@@ -189,9 +247,9 @@ fn token_logprob(wire: &Entry) -> TokenLogprob {
 struct EmbedBody {
     embeddings: Option<Vec<Vec<f32>>>,
     embedding: Option<Vec<f32>>,
-    total_duration: Option<u64>,
-    load_duration: Option<u64>,
-    prompt_eval_count: Option<u64>,
+    total_duration: Option<Number>,
+    load_duration: Option<Number>,
+    prompt_eval_count: Option<Number>,
 }
 
 /// Reads the vectors of either embedding route.
@@ -204,11 +262,13 @@ pub(crate) fn read_embeddings(body: &[u8], events: &mut Vec<Event>) -> Result<()
         (None, None) => return Err(ApiError::upstream("the node's response has no embeddings")),
     };
     events.push(Event::Embeddings(vectors));
-    events.push(Event::Usage(Usage {
-        prompt_tokens: body.prompt_eval_count.unwrap_or(0),
-        total_duration: body.total_duration.map(Duration::from_nanos),
-        load_duration: body.load_duration.map(Duration::from_nanos),
-        ..Usage::default()
+    let usage = count::usage(body.prompt_eval_count, None);
+    events.extend(usage.map(|usage| {
+        Event::Usage(Usage {
+            total_duration: body.total_duration.and_then(Number::nanos),
+            load_duration: body.load_duration.and_then(Number::nanos),
+            ..usage
+        })
     }));
     Ok(())
 }

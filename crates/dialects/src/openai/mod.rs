@@ -1,5 +1,6 @@
 //! OpenAI's wire format: chat completions, completions, embeddings and (in `responses`) the Responses API.
 
+mod read_logprobs;
 mod read_request;
 mod read_response;
 pub(crate) mod responses;
@@ -7,7 +8,9 @@ mod write_request;
 mod write_response;
 
 pub(crate) use read_request::{read_chat, read_completion, read_embed};
-pub(crate) use read_response::{read_chat_frame, read_completion_frame, read_embeddings};
+pub(crate) use read_response::{
+    read_chat_frame, read_completion_frame, read_embeddings, scan_whole,
+};
 pub(crate) use write_request::{
     write_chat as write_chat_request, write_completion as write_completion_request,
     write_embed as write_embed_request,

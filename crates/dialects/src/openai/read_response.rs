@@ -1,18 +1,20 @@
 //! Reading chunks and whole responses of chat completions, completions and embeddings, with the extras of vLLM and
 //! llama-server. A whole response is a chunk whose choices have a `message` in place of a `delta`.
 
-use std::time::Duration;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::read_logprobs::{chat_logprobs, completion_logprobs};
+use crate::count::{self, Number};
 use crate::decoder::{Progress, malformed};
 use crate::envelope::decode_stream_error;
 use crate::error::ApiError;
-use crate::event::{AlternativeLogprob, Event, FinishReason, TokenLogprob, ToolCallDelta, Usage};
+use crate::event::{Event, FinishReason, TokenLogprob, ToolCallDelta, Usage};
 use crate::json::Text;
+use crate::observer::Observed;
+use crate::scan::{Scanner, optional};
 
 const DONE: &[u8] = b"[DONE]";
 
@@ -20,7 +22,7 @@ const DONE: &[u8] = b"[DONE]";
 struct Chunk<'a> {
     #[serde(borrow)]
     id: Option<Text<'a>>,
-    created: Option<i64>,
+    created: Option<Number>,
     #[serde(borrow)]
     model: Option<Text<'a>>,
     #[serde(borrow)]
@@ -76,27 +78,27 @@ struct FunctionPiece<'a> {
 
 #[derive(Deserialize)]
 struct UsageWire {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
+    prompt_tokens: Option<Number>,
+    completion_tokens: Option<Number>,
     prompt_tokens_details: Option<PromptDetails>,
     completion_tokens_details: Option<CompletionDetails>,
 }
 
 #[derive(Deserialize)]
 struct PromptDetails {
-    cached_tokens: Option<u64>,
+    cached_tokens: Option<Number>,
 }
 
 #[derive(Deserialize)]
 struct CompletionDetails {
-    reasoning_tokens: Option<u64>,
+    reasoning_tokens: Option<Number>,
 }
 
 /// llama-server's own measurements, in milliseconds.
 #[derive(Deserialize)]
 struct Timings {
-    prompt_ms: Option<f64>,
-    predicted_ms: Option<f64>,
+    prompt_ms: Option<Number>,
+    predicted_ms: Option<Number>,
 }
 
 /// Reads a chunk of `/v1/chat/completions`.
@@ -153,16 +155,66 @@ fn read_chunk(
             events.push(Event::Finish(finish_reason(&reason)));
         }
     }
-    if let Some(usage) = chunk.usage {
-        events.push(Event::Usage(usage_of(&usage, chunk.timings.as_ref())));
+    if let Some(usage) = &chunk.usage {
+        events.extend(usage_of(usage, chunk.timings.as_ref()).map(Event::Usage));
     }
     Ok(())
+}
+
+/// Walks over a whole chat or completion for what it says about itself. `None` when it has to be read in full.
+pub(crate) fn scan_whole(scanner: &mut Scanner<'_>) -> Option<Observed> {
+    let mut observed = Observed::default();
+    let mut usage = None;
+    let mut timings = None;
+    scanner.object(|key, scanner| {
+        match key {
+            "id" => observed.id = optional(scanner.present()?)?,
+            "model" => observed.model = optional(scanner.present()?)?,
+            "created" => {
+                let created: Option<Number> = optional(scanner.present()?)?;
+                observed.created = created.and_then(Number::seconds);
+            }
+            "usage" => usage = optional::<UsageWire>(scanner.present()?)?,
+            "timings" => timings = optional::<Timings>(scanner.present()?)?,
+            "choices" => scanner.array(|scanner| scan_choice(scanner, &mut observed))?,
+            "error" => {
+                if scanner.present()?.is_some() {
+                    return None;
+                }
+            }
+            _ => scanner.skip()?,
+        }
+        Some(())
+    })?;
+    observed.usage = usage.and_then(|usage| usage_of(&usage, timings.as_ref()));
+    observed.complete = true;
+    Some(observed)
+}
+
+fn scan_choice(scanner: &mut Scanner<'_>, observed: &mut Observed) -> Option<()> {
+    let mut index = 0;
+    let mut finish = None;
+    scanner.object(|key, scanner| {
+        match key {
+            "index" => index = optional::<u32>(scanner.present()?)?.unwrap_or(0),
+            "finish_reason" => {
+                let reason = optional::<Text<'_>>(scanner.present()?)?;
+                finish = reason.map(|Text(reason)| finish_reason(&reason));
+            }
+            _ => scanner.skip()?,
+        }
+        Some(())
+    })?;
+    if index == 0 {
+        observed.finish = finish.or(observed.finish);
+    }
+    Some(())
 }
 
 fn remember(chunk: &Chunk<'_>, progress: &mut Progress) {
     if progress.id.is_none() {
         progress.id = chunk.id.as_ref().map(|id| id.0.clone().into_owned());
-        progress.created = chunk.created;
+        progress.created = chunk.created.and_then(Number::seconds);
         progress.model = chunk
             .model
             .as_ref()
@@ -219,98 +271,21 @@ pub(crate) fn finish_reason(name: &str) -> FinishReason {
     }
 }
 
-fn usage_of(wire: &UsageWire, timings: Option<&Timings>) -> Usage {
-    let millis = |ms: Option<f64>| ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1_000.0).ok());
-    Usage {
-        prompt_tokens: wire.prompt_tokens.unwrap_or(0),
-        completion_tokens: wire.completion_tokens.unwrap_or(0),
+fn usage_of(wire: &UsageWire, timings: Option<&Timings>) -> Option<Usage> {
+    let usage = count::usage(wire.prompt_tokens, wire.completion_tokens)?;
+    Some(Usage {
         cached_tokens: wire
             .prompt_tokens_details
             .as_ref()
-            .and_then(|details| details.cached_tokens),
+            .and_then(|details| details.cached_tokens?.tokens()),
         reasoning_tokens: wire
             .completion_tokens_details
             .as_ref()
-            .and_then(|details| details.reasoning_tokens),
-        prompt_eval_duration: timings.and_then(|timings| millis(timings.prompt_ms)),
-        eval_duration: timings.and_then(|timings| millis(timings.predicted_ms)),
-        ..Usage::default()
-    }
-}
-
-fn chat_logprobs(json: &str) -> Option<Vec<TokenLogprob>> {
-    #[derive(Deserialize)]
-    struct Wire {
-        content: Option<Vec<Entry>>,
-    }
-    #[derive(Deserialize)]
-    struct Entry {
-        token: String,
-        logprob: f64,
-        bytes: Option<Vec<u8>>,
-        top_logprobs: Option<Vec<Alternative>>,
-    }
-    #[derive(Deserialize)]
-    struct Alternative {
-        token: String,
-        logprob: f64,
-        bytes: Option<Vec<u8>>,
-    }
-    let wire: Wire = serde_json::from_str(json).ok()?;
-    let tokens = wire.content?.into_iter().map(|token| TokenLogprob {
-        token: token.token,
-        logprob: token.logprob,
-        bytes: token.bytes,
-        top: token
-            .top_logprobs
-            .into_iter()
-            .flatten()
-            .map(|top| AlternativeLogprob {
-                token: top.token,
-                logprob: top.logprob,
-                bytes: top.bytes,
-            })
-            .collect(),
-    });
-    Some(tokens.collect())
-}
-
-/// The completions route writes parallel lists. llama-server writes the chat shape there.
-fn completion_logprobs(json: &str) -> Option<Vec<TokenLogprob>> {
-    #[derive(Deserialize)]
-    struct Wire {
-        tokens: Vec<String>,
-        token_logprobs: Vec<Option<f64>>,
-        top_logprobs: Option<Vec<Option<serde_json::Map<String, serde_json::Value>>>>,
-    }
-    let Ok(wire) = serde_json::from_str::<Wire>(json) else {
-        return chat_logprobs(json);
-    };
-    let mut tops = wire.top_logprobs.unwrap_or_default().into_iter();
-    let tokens = wire
-        .tokens
-        .into_iter()
-        .zip(wire.token_logprobs)
-        .map(|(token, logprob)| TokenLogprob {
-            token,
-            logprob: logprob.unwrap_or(0.0),
-            bytes: None,
-            top: tops
-                .next()
-                .flatten()
-                .into_iter()
-                .flatten()
-                .filter_map(|(token, logprob)| {
-                    let logprob = logprob.as_f64()?;
-                    Some(AlternativeLogprob {
-                        token,
-                        logprob,
-                        bytes: None,
-                    })
-                })
-                .collect(),
-        });
-    Some(tokens.collect())
+            .and_then(|details| details.reasoning_tokens?.tokens()),
+        prompt_eval_duration: timings.and_then(|timings| timings.prompt_ms?.millis()),
+        eval_duration: timings.and_then(|timings| timings.predicted_ms?.millis()),
+        ..usage
+    })
 }
 
 #[derive(Deserialize)]
@@ -339,7 +314,7 @@ pub(crate) fn read_embeddings(body: &[u8], events: &mut Vec<Event>) -> Result<()
         .collect();
     events.push(Event::Embeddings(vectors?));
     if let Some(usage) = &body.usage {
-        events.push(Event::Usage(usage_of(usage, None)));
+        events.extend(usage_of(usage, None).map(Event::Usage));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use candle_core::{Device, Result, Tensor};
 
 use super::attention::{Limits, attend};
 use super::cache::KvCache;
-use super::rope::Rope;
+use super::rope::{Rope, Rotation};
 use super::spec::{Activation, DecoderSpec};
 use super::weights::{Linear, Norm};
 use crate::file::{GgufFile, Refusal};
@@ -86,12 +86,12 @@ impl Decoder {
     }
 
     /// Reads `tokens` into the cache and returns their last hidden states, before the final norm: (tokens, width).
-    pub(crate) fn read(&mut self, tokens: &[u32], cache: &mut KvCache) -> Result<Tensor> {
+    pub(crate) fn read(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Tensor> {
         let vocabulary = self.spec.vocabulary;
         if tokens.is_empty() || tokens.iter().any(|token| *token as usize >= vocabulary) {
             candle_core::bail!("tokens must be given and lie in the vocabulary of {vocabulary}");
         }
-        self.rope.grow(cache.len() + tokens.len())?;
+        let rotation = self.rope.at(cache.len(), tokens.len())?;
         cache.reserve(self.layers.len(), tokens.len())?;
         let ids = Tensor::new(tokens, &Device::Cpu)?;
         let mut x = self.embedding.embedding(&ids)?;
@@ -99,7 +99,7 @@ impl Decoder {
             x = (x * scale)?;
         }
         for (index, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, index, &self.spec, &self.rope, cache)?;
+            x = layer.forward(&x, index, &self.spec, &rotation, cache)?;
         }
         cache.advance(tokens.len());
         Ok(x)
@@ -163,11 +163,16 @@ impl Layer {
         x: &Tensor,
         index: usize,
         spec: &DecoderSpec,
-        rope: &Rope,
+        rotation: &Rotation,
         cache: &KvCache,
     ) -> Result<Tensor> {
-        let attended =
-            self.attention(&self.attention_norm.forward(x)?, index, spec, rope, cache)?;
+        let attended = self.attention(
+            &self.attention_norm.forward(x)?,
+            index,
+            spec,
+            rotation,
+            cache,
+        )?;
         let x = (x + optional(self.after_attention_norm.as_ref(), attended)?)?;
         let fed = self.feed_forward(&self.feed_forward_norm.forward(&x)?, spec)?;
         &x + optional(self.after_feed_forward_norm.as_ref(), fed)?
@@ -178,7 +183,7 @@ impl Layer {
         x: &Tensor,
         index: usize,
         spec: &DecoderSpec,
-        rope: &Rope,
+        rotation: &Rotation,
         cache: &KvCache,
     ) -> Result<Tensor> {
         let (query_width, key_width) = (
@@ -208,9 +213,8 @@ impl Layer {
         let key = optional(self.key_norm.as_ref(), split(key, spec.kv_heads)?)?;
         let value = split(value, spec.kv_heads)?;
         let window = spec.layer_window(index);
-        let position = cache.len();
-        let query = rope.rotate(&query, position, window.is_some())?;
-        let key = rope.rotate(&key, position, window.is_some())?;
+        let query = rotation.rotate(&query, window.is_some())?;
+        let key = rotation.rotate(&key, window.is_some())?;
         let (keys, values) = cache.write(index, &key, &value)?;
         let limits = Limits {
             scale: spec.attention_scale,

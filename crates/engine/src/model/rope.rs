@@ -1,4 +1,4 @@
-//! Rotary position encoding: tables of sines and cosines that grow with the context in use.
+//! Rotary position encoding.
 
 use candle_core::{Device, Result, Tensor};
 use candle_nn::rotary_emb::{rope, rope_i};
@@ -8,65 +8,48 @@ use crate::file::{GgufFile, Refusal};
 
 use super::weights::load_plain;
 
-/// Positions per table growth.
-const STEP: usize = 512;
-
-/// One table of rotations.
+/// Angles per position, one for each rotated pair.
 #[derive(Debug)]
-struct Table {
-    /// Angle per position, one for each rotated pair.
-    steps: Vec<f64>,
+struct Steps {
+    angles: Vec<f64>,
     magnitude: f64,
-    rows: usize,
-    cos: Tensor,
-    sin: Tensor,
 }
 
-impl Table {
-    fn new(steps: Vec<f64>, magnitude: f64) -> Result<Self> {
-        let empty = Tensor::zeros((0, steps.len()), candle_core::DType::F32, &Device::Cpu);
-        // Zero-sized tensors are fine as placeholders: `grow` replaces them before the first use.
-        let empty = empty?;
-        Ok(Self {
-            steps,
-            magnitude,
-            rows: 0,
-            cos: empty.clone(),
-            sin: empty,
-        })
-    }
-
-    fn grow(&mut self, rows: usize) -> Result<()> {
-        if rows <= self.rows {
-            return Ok(());
-        }
-        let rows = rows.div_ceil(STEP) * STEP;
+impl Steps {
+    fn rows(&self, position: usize, count: usize) -> Result<Rows> {
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for position in 0..rows {
-            for step in &self.steps {
-                let angle = position as f64 * step;
+        for place in position..position + count {
+            for step in &self.angles {
+                let angle = place as f64 * step;
                 cos.push((angle.cos() * self.magnitude) as f32);
                 sin.push((angle.sin() * self.magnitude) as f32);
             }
         }
-        let shape = (rows, self.steps.len());
-        self.cos = Tensor::from_vec(cos, shape, &Device::Cpu)?;
-        self.sin = Tensor::from_vec(sin, shape, &Device::Cpu)?;
-        self.rows = rows;
-        Ok(())
+        let shape = (count, self.angles.len());
+        Ok(Rows {
+            cos: Tensor::from_vec(cos, shape, &Device::Cpu)?,
+            sin: Tensor::from_vec(sin, shape, &Device::Cpu)?,
+        })
     }
 }
 
-/// The rotations of a decoder: one table for layers that see everything, one for layers with a window.
+/// Cosines and sines: (tokens, rotated pairs).
+#[derive(Debug)]
+struct Rows {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+/// The rotations of a decoder: one kind for layers that see everything, one for layers with a window.
 #[derive(Debug)]
 pub(crate) struct Rope {
     spec: RopeSpec,
-    global: Table,
-    local: Option<Table>,
+    global: Steps,
+    local: Option<Steps>,
 }
 
 impl Rope {
-    /// Makes the tables for a model that will be used with contexts up to `context`.
+    /// Reads the frequencies of a model that will be used with contexts up to `context`.
     pub(crate) fn load(
         spec: &DecoderSpec,
         file: &mut GgufFile,
@@ -97,49 +80,59 @@ impl Rope {
                 .map(|(pair, divisor)| base.powf(-(pair as f64) / pairs) / divisor / stretch)
                 .collect()
         };
-        let local = match spec.window {
-            Some(_) => Some(Table::new(
-                frequencies(rope.local_base, 1.0),
-                rope.magnitude,
-            )?),
-            None => None,
+        let steps = |base: f64, stretch: f64| Steps {
+            angles: frequencies(base, stretch),
+            magnitude: rope.magnitude,
         };
         Ok(Self {
-            global: Table::new(frequencies(rope.base, rope.stretch), rope.magnitude)?,
-            local,
+            global: steps(rope.base, rope.stretch),
+            local: spec.window.map(|_| steps(rope.local_base, 1.0)),
             spec: rope.clone(),
         })
     }
 
-    /// Makes sure that positions below `rows` can be rotated.
-    pub(crate) fn grow(&mut self, rows: usize) -> Result<()> {
-        self.global.grow(rows)?;
-        self.local.as_mut().map_or(Ok(()), |table| table.grow(rows))
+    /// Computes the rotations of `count` tokens of which the first stands at `position`.
+    pub(crate) fn at(&self, position: usize, count: usize) -> Result<Rotation> {
+        let local = self.local.as_ref();
+        Ok(Rotation {
+            style: self.spec.style,
+            width: self.spec.width,
+            global: self.global.rows(position, count)?,
+            local: local.map(|steps| steps.rows(position, count)).transpose()?,
+        })
     }
+}
 
-    /// Rotates `x` of shape (heads, tokens, head width), whose first token stands at `position`.
-    pub(crate) fn rotate(&self, x: &Tensor, position: usize, windowed: bool) -> Result<Tensor> {
-        let table = if windowed {
-            self.local.as_ref().unwrap_or(&self.global)
-        } else {
-            &self.global
+/// The rotations of the tokens that are being read.
+#[derive(Debug)]
+pub(crate) struct Rotation {
+    style: RopeStyle,
+    width: usize,
+    global: Rows,
+    local: Option<Rows>,
+}
+
+impl Rotation {
+    /// Rotates `x` of shape (heads, tokens, head width) for a layer that sees everything or one that is `windowed`.
+    pub(crate) fn rotate(&self, x: &Tensor, windowed: bool) -> Result<Tensor> {
+        let rows = match &self.local {
+            Some(local) if windowed => local,
+            _ => &self.global,
         };
-        let (_, tokens, head_width) = x.dims3()?;
-        let cos = table.cos.narrow(0, position, tokens)?;
-        let sin = table.sin.narrow(0, position, tokens)?;
         let turn = |x: &Tensor| {
             let x = x.unsqueeze(0)?.contiguous()?;
-            let turned = match self.spec.style {
-                RopeStyle::Neighbours => rope_i(&x, &cos, &sin)?,
-                RopeStyle::Halves => rope(&x, &cos, &sin)?,
+            let turned = match self.style {
+                RopeStyle::Neighbours => rope_i(&x, &rows.cos, &rows.sin)?,
+                RopeStyle::Halves => rope(&x, &rows.cos, &rows.sin)?,
             };
             turned.squeeze(0)
         };
-        if self.spec.width == head_width {
+        let head_width = x.dim(2)?;
+        if self.width == head_width {
             return turn(x);
         }
-        let turned = turn(&x.narrow(2, 0, self.spec.width)?)?;
-        let rest = x.narrow(2, self.spec.width, head_width - self.spec.width)?;
+        let turned = turn(&x.narrow(2, 0, self.width)?)?;
+        let rest = x.narrow(2, self.width, head_width - self.width)?;
         Tensor::cat(&[turned, rest.contiguous()?], 2)
     }
 }

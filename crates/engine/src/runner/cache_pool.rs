@@ -1,29 +1,25 @@
-//! Caches of finished sequences, kept for prompts that begin the same way.
+//! Sessions of finished sequences, kept for prompts that begin the same way.
 
-use candle_core::Result;
+use crate::backend::{Session, TextModel};
+use crate::error::EngineError;
 
-use crate::model::cache::KvCache;
-use crate::model::spec::DecoderSpec;
-
-/// The most memory that idle caches may hold together, in bytes.
+/// The most memory that idle sessions may hold together, in bytes.
 const MOST_BYTES: usize = 512 << 20;
 
-/// A cache and the tokens that it has read.
-#[derive(Debug)]
+/// A session and the tokens that it has read.
 pub(crate) struct Remembered {
     pub(crate) tokens: Vec<u32>,
-    pub(crate) cache: KvCache,
+    pub(crate) session: Box<dyn Session>,
 }
 
-/// Idle caches, least recently used first.
-#[derive(Debug)]
+/// Idle sessions, least recently used first.
 pub(crate) struct CachePool {
     idle: Vec<Remembered>,
     most: usize,
 }
 
 impl CachePool {
-    /// Makes an empty pool for at most `most` caches.
+    /// Makes an empty pool for at most `most` sessions.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             idle: Vec::new(),
@@ -31,8 +27,12 @@ impl CachePool {
         }
     }
 
-    /// Returns a cache that has read as much of the prompt's beginning as any here, but never its last token.
-    pub(crate) fn take(&mut self, prompt: &[u32], spec: &DecoderSpec) -> KvCache {
+    /// Returns a session that has read as much of the prompt's beginning as any here, but never its last token.
+    pub(crate) fn take(
+        &mut self,
+        prompt: &[u32],
+        model: &dyn TextModel,
+    ) -> Result<Box<dyn Session>, EngineError> {
         let usable = prompt.len().saturating_sub(1);
         let shared = |remembered: &Remembered| {
             remembered
@@ -49,29 +49,29 @@ impl CachePool {
             .enumerate()
             .max_by_key(|(_, shared)| *shared);
         let Some((place, shared)) = best.filter(|(_, shared)| *shared > 0) else {
-            return KvCache::new(spec);
+            return model.start();
         };
-        // A cache of which little is shared belongs to another conversation: that keeps it, and this one gets a copy of the start.
+        // A session of which little is shared belongs to another conversation: that keeps it, and this one gets a copy of the start.
         if shared * 2 < self.idle[place].tokens.len() {
-            let copy: Result<KvCache> = self.idle[place].cache.fork(shared);
-            return copy.unwrap_or_else(|_| KvCache::new(spec));
+            let copy = self.idle[place].session.fork(shared);
+            return copy.or_else(|_| model.start());
         }
-        let mut cache = self.idle.remove(place).cache;
-        cache.truncate(shared);
-        cache
+        let mut session = self.idle.remove(place).session;
+        session.truncate(shared);
+        Ok(session)
     }
 
-    /// Keeps the cache of a finished sequence.
+    /// Keeps the session of a finished sequence.
     pub(crate) fn put(&mut self, remembered: Option<Remembered>) {
         self.idle
             .extend(remembered.filter(|remembered| !remembered.tokens.is_empty()));
         let mut bytes: usize = self
             .idle
             .iter()
-            .map(|remembered| remembered.cache.size_bytes())
+            .map(|remembered| remembered.session.size_bytes())
             .sum();
         while self.idle.len() > self.most || bytes > MOST_BYTES {
-            bytes -= self.idle.remove(0).cache.size_bytes();
+            bytes -= self.idle.remove(0).session.size_bytes();
         }
     }
 }

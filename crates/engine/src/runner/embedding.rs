@@ -2,18 +2,13 @@
 
 use std::time::Duration;
 
-use candle_core::Tensor;
 use primitives::{Clock, MonotonicTime};
 use tokio::sync::oneshot;
 
 use crate::error::EngineError;
 use crate::loaded::Body;
-use crate::model::cache::KvCache;
-use crate::model::decoder::Decoder;
 use crate::request::{EmbedRequest, Embeddings};
 use crate::tokenizer::Tokenizer;
-
-use super::sequence::PROMPT_PIECE;
 
 /// A batch of texts and the vectors so far.
 pub(crate) struct Embedding {
@@ -77,14 +72,14 @@ impl Embedding {
     }
 
     /// Embeds the next text. Returns whether the batch is over.
-    pub(crate) fn step(&mut self, body: &mut Body, clock: &dyn Clock) -> bool {
+    pub(crate) fn step(&mut self, body: &Body, clock: &dyn Clock) -> bool {
         if self.reply.as_ref().is_none_or(oneshot::Sender::is_closed) {
             return true;
         }
         if let Some(tokens) = self.texts.get(self.vectors.len()) {
             let vector = match body {
-                Body::Encoder(model) => model.embed(tokens),
-                Body::Decoder { model, .. } => mean_of_states(model, tokens),
+                Body::Encoder(model) => model.embed(tokens).map_err(EngineError::from),
+                Body::Decoder { model, .. } => model.embed(tokens),
             };
             match vector {
                 Ok(vector) => self.vectors.push(normalised(vector)),
@@ -116,17 +111,6 @@ impl Embedding {
             super::answer(reply, Err(EngineError::Failed(reason.to_owned())));
         }
     }
-}
-
-/// Embeds with a generating model: the mean of its last hidden states.
-fn mean_of_states(model: &mut Decoder, tokens: &[u32]) -> candle_core::Result<Vec<f32>> {
-    let mut cache = KvCache::new(model.spec());
-    let mut states = Vec::new();
-    for piece in tokens.chunks(PROMPT_PIECE) {
-        let hidden = model.read(piece, &mut cache)?;
-        states.push(model.normed(&hidden)?);
-    }
-    Tensor::cat(&states, 0)?.mean(0)?.to_vec1()
 }
 
 /// Scales a vector to length 1; a zero vector stays.

@@ -17,6 +17,8 @@ use tokio::sync::mpsc;
 
 pub(crate) use queue::{EmbedJob, GenerateJob, Job, Queue};
 
+use crate::backend::Backend;
+use crate::constraint::{Constraint, Follower, Grammars};
 use crate::error::EngineError;
 use crate::file::{Refusal, Source};
 use crate::generation::GenerationEvent;
@@ -32,6 +34,8 @@ use sequence::{Progress, Sequence, Start};
 pub(crate) struct Limits {
     pub(crate) max_sequences: usize,
     pub(crate) max_context: usize,
+    pub(crate) backend: Backend,
+    pub(crate) threads: usize,
     pub(crate) idle_unload: Option<Duration>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -62,7 +66,7 @@ pub(crate) fn start(name: &str, source: Source, queue: &Arc<Queue>, limits: Limi
 
 fn serve(name: &str, source: &Source, queue: &Queue, limits: &Limits) {
     let began = limits.clock.monotonic();
-    let loaded = match Loaded::load(source, limits.max_context, &limits.clock) {
+    let loaded = match Loaded::load(source, limits) {
         Ok(loaded) => loaded,
         Err(Refusal(reason)) => {
             tracing::error!(model = name, %reason, "cannot load the model");
@@ -87,6 +91,7 @@ fn serve(name: &str, source: &Source, queue: &Queue, limits: &Limits) {
         active: Vec::new(),
         embeddings: VecDeque::new(),
         pool: CachePool::new(limits.max_sequences),
+        grammars: None,
     };
     while let Some(jobs) = queue.take(runner.patience()) {
         for job in jobs {
@@ -105,6 +110,8 @@ struct Runner<'a> {
     active: Vec<(Sequence, Progress)>,
     embeddings: VecDeque<Embedding>,
     pool: CachePool,
+    /// Made for the first constrained answer.
+    grammars: Option<Grammars>,
 }
 
 impl Runner<'_> {
@@ -139,11 +146,16 @@ impl Runner<'_> {
     fn accept_generation(&mut self, job: GenerateJob) {
         let GenerateJob {
             request,
+            constraint,
             events,
             accepted,
             submitted,
         } = job;
-        match self.prepare(&request, events, submitted) {
+        let follower = constraint.map(|constraint| self.follow(&request, &constraint));
+        let start = follower
+            .transpose()
+            .and_then(|follower| self.prepare(&request, follower, events, submitted));
+        match start {
             Ok(start) => {
                 if accepted.send(Ok(())).is_ok() {
                     self.waiting.push_back(start);
@@ -153,9 +165,27 @@ impl Runner<'_> {
         }
     }
 
+    fn follow(
+        &mut self,
+        request: &GenerateRequest,
+        constraint: &Constraint,
+    ) -> Result<Follower, EngineError> {
+        if matches!(&request.prompt, Prompt::Chat(chat) if chat.continue_last) {
+            return Err(EngineError::Unsupported(
+                "a constrained answer cannot continue an unfinished one".to_owned(),
+            ));
+        }
+        let grammars = match self.grammars.take() {
+            Some(grammars) => grammars,
+            None => Grammars::new(&self.loaded.tokenizer)?,
+        };
+        self.grammars.insert(grammars).follow(constraint)
+    }
+
     fn prepare(
         &self,
         request: &GenerateRequest,
+        follower: Option<Follower>,
         events: mpsc::Sender<GenerationEvent>,
         submitted: MonotonicTime,
     ) -> Result<Start, EngineError> {
@@ -173,7 +203,7 @@ impl Runner<'_> {
         if prompt.is_empty() {
             return Err(EngineError::Invalid("the prompt is empty".to_owned()));
         }
-        let most = model.spec().context.min(self.limits.max_context);
+        let most = model.context().min(self.limits.max_context);
         let context = request
             .num_ctx
             .map_or(most, |context| context.clamp(1, most));
@@ -188,6 +218,7 @@ impl Runner<'_> {
             events,
             context,
             sampling: request.sampling.clone(),
+            follower,
             fresh_seed: fresh_seed(),
             strip_space: opens && tokenizer.leads_with_space(),
             load: self.ready.since(submitted),
@@ -196,7 +227,7 @@ impl Runner<'_> {
 
     fn accept_embedding(&mut self, job: EmbedJob) {
         let most = match &self.loaded.body {
-            Body::Decoder { model, .. } => model.spec().context,
+            Body::Decoder { model, .. } => model.context(),
             Body::Encoder(model) => model.spec().context,
         };
         let context = most.min(self.limits.max_context);
@@ -212,22 +243,20 @@ impl Runner<'_> {
     fn turn(&mut self) {
         self.admit();
         let clock = self.limits.clock.as_ref();
-        if let Body::Decoder { model, .. } = &mut self.loaded.body {
-            for (sequence, progress) in &mut self.active {
-                let step = catch_unwind(AssertUnwindSafe(|| {
-                    sequence.step(model, &self.loaded.tokenizer, clock)
-                }));
-                *progress = step.unwrap_or_else(|_| sequence.fail("the computation panicked"));
-            }
+        for (sequence, progress) in &mut self.active {
+            let step = catch_unwind(AssertUnwindSafe(|| {
+                sequence.step(&self.loaded.tokenizer, clock)
+            }));
+            *progress = step.unwrap_or_else(|_| sequence.fail("the computation panicked"));
         }
         for place in (0..self.active.len()).rev() {
             if self.active[place].1 == Progress::Over {
                 let (sequence, _) = self.active.swap_remove(place);
-                self.pool.put(sequence.into_cache());
+                self.pool.put(sequence.into_remembered());
             }
         }
         if let Some(mut work) = self.embeddings.pop_front() {
-            let done = catch_unwind(AssertUnwindSafe(|| work.step(&mut self.loaded.body, clock)));
+            let done = catch_unwind(AssertUnwindSafe(|| work.step(&self.loaded.body, clock)));
             match done {
                 Ok(true) => {}
                 Ok(false) => self.embeddings.push_back(work),
@@ -247,9 +276,15 @@ impl Runner<'_> {
             if start.events.is_closed() {
                 continue;
             }
-            let reused = self.pool.take(&start.prompt, model.spec());
-            let sequence = Sequence::start(start, reused, self.limits.clock.monotonic());
-            self.active.push((sequence, Progress::Working));
+            match self.pool.take(&start.prompt, model.as_ref()) {
+                Ok(session) => {
+                    let now = self.limits.clock.monotonic();
+                    let sequence = Sequence::start(start, session, now);
+                    self.active.push((sequence, Progress::Working));
+                }
+                // The stream is new: there is room for its only event.
+                Err(error) => drop(start.events.try_send(GenerationEvent::Failed(error))),
+            }
         }
     }
 }

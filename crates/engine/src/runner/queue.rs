@@ -7,6 +7,7 @@ use std::time::Duration;
 use primitives::MonotonicTime;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::constraint::Constraint;
 use crate::error::EngineError;
 use crate::generation::GenerationEvent;
 use crate::request::{EmbedRequest, Embeddings, GenerateRequest};
@@ -30,6 +31,7 @@ pub(crate) enum Job {
 /// A text to generate, with where its events go.
 pub(crate) struct GenerateJob {
     pub(crate) request: GenerateRequest,
+    pub(crate) constraint: Option<Constraint>,
     pub(crate) events: mpsc::Sender<GenerationEvent>,
     /// Told once the prompt is known to fit.
     pub(crate) accepted: oneshot::Sender<Result<(), EngineError>>,

@@ -7,16 +7,14 @@ use tokio::sync::mpsc;
 
 use super::answer::{Answer, Shown};
 use super::cache_pool::Remembered;
+use crate::backend::{PROMPT_PIECE, Session};
+use crate::constraint::Follower;
 use crate::error::EngineError;
 use crate::generation::{Alternative, GenerationEvent, GenerationStats, StopReason, TokenLogprob};
-use crate::model::cache::KvCache;
-use crate::model::decoder::Decoder;
 use crate::request::SamplingParams;
 use crate::sampling::{Sampler, log_probabilities};
 use crate::tokenizer::Tokenizer;
 
-/// Prompt tokens read at a time: a cancelled request computes no further than this.
-pub(crate) const PROMPT_PIECE: usize = 32;
 /// Events that one step may send.
 const EVENTS_PER_STEP: usize = 3;
 
@@ -26,6 +24,7 @@ pub(crate) struct Start {
     pub(crate) events: mpsc::Sender<GenerationEvent>,
     pub(crate) context: usize,
     pub(crate) sampling: SamplingParams,
+    pub(crate) follower: Option<Follower>,
     pub(crate) fresh_seed: u64,
     pub(crate) strip_space: bool,
     pub(crate) load: Duration,
@@ -48,10 +47,12 @@ pub(crate) struct Sequence {
     tokens: Vec<u32>,
     prompt_length: usize,
     cached: usize,
-    cache: Option<KvCache>,
+    /// `None` once the computation has failed.
+    session: Option<Box<dyn Session>>,
     context: usize,
     most_new: usize,
     sampler: Sampler,
+    follower: Option<Follower>,
     logprobs: Option<usize>,
     answer: Answer,
     load: Duration,
@@ -60,13 +61,14 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    /// Starts with a cache that may already hold the prompt's beginning.
-    pub(crate) fn start(start: Start, cache: KvCache, now: MonotonicTime) -> Self {
+    /// Starts with a session that may already have read the prompt's beginning.
+    pub(crate) fn start(start: Start, session: Box<dyn Session>, now: MonotonicTime) -> Self {
         let Start {
             prompt,
             events,
             context,
             sampling,
+            follower,
             fresh_seed,
             strip_space,
             load,
@@ -75,13 +77,14 @@ impl Sequence {
             events,
             prompt_length: prompt.len(),
             tokens: prompt,
-            cached: cache.len(),
-            cache: Some(cache),
+            cached: session.len(),
+            session: Some(session),
             context,
             most_new: sampling.num_predict.map_or(usize::MAX, |most| {
                 usize::try_from(most).unwrap_or(usize::MAX)
             }),
             sampler: Sampler::new(&sampling, fresh_seed),
+            follower,
             logprobs: sampling.logprobs.map(usize::from),
             answer: Answer::new(&sampling.stop, strip_space),
             load,
@@ -91,69 +94,70 @@ impl Sequence {
     }
 
     /// Reads one piece of the prompt or generates one token.
-    pub(crate) fn step(
-        &mut self,
-        model: &mut Decoder,
-        tokenizer: &Tokenizer,
-        clock: &dyn Clock,
-    ) -> Progress {
+    pub(crate) fn step(&mut self, tokenizer: &Tokenizer, clock: &dyn Clock) -> Progress {
         if self.events.is_closed() {
             return Progress::Over;
         }
         if self.events.capacity() < EVENTS_PER_STEP {
             return Progress::Stalled;
         }
-        self.compute(model, tokenizer, clock)
-            .unwrap_or_else(|error| {
-                tracing::error!(%error, "generating failed");
-                self.fail(&error.to_string())
-            })
+        self.compute(tokenizer, clock).unwrap_or_else(|error| {
+            tracing::error!(%error, "generating failed");
+            self.fail(&error.to_string())
+        })
     }
 
     /// Ends the answer with an error.
     pub(crate) fn fail(&mut self, reason: &str) -> Progress {
-        self.cache = None;
+        self.session = None;
         self.send(GenerationEvent::Failed(EngineError::Failed(
             reason.to_owned(),
         )));
         Progress::Over
     }
 
-    /// Gives up the cache with the tokens that it has read, unless the sequence failed.
-    pub(crate) fn into_cache(self) -> Option<Remembered> {
-        let cache = self.cache?;
+    /// Gives up the session with the tokens that it has read, unless the sequence failed.
+    pub(crate) fn into_remembered(self) -> Option<Remembered> {
+        let session = self.session?;
         let mut tokens = self.tokens;
-        tokens.truncate(cache.len());
-        Some(Remembered { tokens, cache })
+        tokens.truncate(session.len());
+        Some(Remembered { tokens, session })
     }
 
     fn compute(
         &mut self,
-        model: &mut Decoder,
         tokenizer: &Tokenizer,
         clock: &dyn Clock,
-    ) -> candle_core::Result<Progress> {
-        let Some(cache) = self.cache.as_mut() else {
+    ) -> Result<Progress, EngineError> {
+        let Some(session) = self.session.as_mut() else {
             return Ok(Progress::Over);
         };
-        let read = cache.len();
-        let until = self.tokens.len().min(read + PROMPT_PIECE);
-        let hidden = model.read(&self.tokens[read..until], cache)?;
-        if until < self.tokens.len() {
+        let unread = &self.tokens[session.len()..];
+        if unread.len() > PROMPT_PIECE {
+            session.read(&unread[..PROMPT_PIECE])?;
             return Ok(Progress::Working);
         }
+        let mut scores = session.score(unread)?;
         self.prompt_read.get_or_insert_with(|| clock.monotonic());
         if self.most_new == 0 {
             return Ok(self.finish(StopReason::Length, clock));
         }
-        let mut scores = model.scores(&hidden)?;
         let untouched = self.logprobs.map(|_| scores.clone());
+        if let Some(follower) = &mut self.follower {
+            follower.restrict(&mut scores)?;
+        }
         let Some(token) = self.sampler.choose(&mut scores, &self.tokens) else {
-            candle_core::bail!("the model produced no usable scores");
+            return Err(EngineError::Failed(
+                "the model produced no usable scores".to_owned(),
+            ));
         };
         if tokenizer.is_end(token) {
             return Ok(self.finish(StopReason::Stop, clock));
         }
+        let complete = match &mut self.follower {
+            Some(follower) => follower.accept(token)?,
+            None => false,
+        };
         let logprob = untouched
             .map(|scores| token_logprob(&scores, token, self.logprobs.unwrap_or(0), tokenizer));
         self.tokens.push(token);
@@ -162,6 +166,9 @@ impl Sequence {
         self.show(shown);
         if stopped {
             return Ok(self.end(StopReason::Stop, clock));
+        }
+        if complete {
+            return Ok(self.finish(StopReason::Stop, clock));
         }
         if self.tokens.len() - self.prompt_length >= self.most_new
             || self.tokens.len() >= self.context

@@ -192,6 +192,11 @@ impl Tokenizer {
         self.ends.binary_search(&id).is_ok()
     }
 
+    /// Returns the tokens that end an answer, in ascending order.
+    pub(crate) fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
     /// Returns the bytes that tokens stand for.
     pub(crate) fn pieces(&self) -> &Pieces {
         &self.pieces

@@ -44,6 +44,11 @@ impl Pieces {
         all
     }
 
+    /// Returns every token's bytes, in the order of ids.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.ends.len() as u32).map(|id| self.get(id))
+    }
+
     /// Returns a token's bytes; none for ids outside the vocabulary.
     pub(crate) fn get(&self, id: u32) -> &[u8] {
         let place = id as usize;

@@ -138,3 +138,22 @@ fn the_rest_goes_on() {
     let served: Vec<String> = engine.models().into_iter().map(|card| card.name).collect();
     assert_eq!(served, ["good", "remuda-demo"]);
 }
+
+#[cfg(not(feature = "llama-cpp"))]
+#[test]
+fn a_backend_that_was_not_built_in_is_refused_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tiny.gguf");
+    decoder("llama").write(&path);
+    let (engine, reports) = Engine::start(&EngineConfig {
+        models: vec![path],
+        backend: remuda_engine::Backend::LlamaCpp,
+        ..EngineConfig::default()
+    });
+    assert!(!remuda_engine::Backend::LlamaCpp.is_built());
+    assert_eq!(engine.models().len(), 1, "the built-in model stays");
+    let LoadOutcome::Refused(reason) = &reports[1].outcome else {
+        panic!("loaded");
+    };
+    assert!(reason.contains("cargo feature 'llama-cpp'"), "{reason}");
+}

@@ -14,7 +14,6 @@ use remuda_engine::{
 pub(crate) const WIDTH: usize = 64;
 const HEADS: usize = 4;
 const KEY_HEADS: usize = 2;
-const HEAD: usize = 16;
 const INNER: usize = 96;
 const LAYERS: usize = 2;
 
@@ -22,6 +21,8 @@ const LAYERS: usize = 2;
 pub(crate) struct Draft {
     pub(crate) metadata: Vec<(String, Value)>,
     pub(crate) tensors: Vec<(String, QTensor)>,
+    /// The type of matrices whose rows it divides.
+    kind: GgmlDType,
     seed: u64,
 }
 
@@ -43,12 +44,12 @@ impl Draft {
                 if dims.len() == 1 {
                     0.75 + unit / 2.0
                 } else {
-                    (unit - 0.5) * 0.6
+                    (unit - 0.5) * 4.8 / (dims[1] as f32).sqrt()
                 }
             })
             .collect();
-        let kind = if dims.len() == 2 && dims[1].is_multiple_of(32) {
-            GgmlDType::Q8_0
+        let kind = if dims.len() == 2 && dims[1].is_multiple_of(self.kind.block_size()) {
+            self.kind
         } else {
             GgmlDType::F32
         };
@@ -81,8 +82,14 @@ pub(crate) fn texts<'a>(values: impl IntoIterator<Item = &'a str>) -> Value {
     Value::Array(values.into_iter().map(text).collect())
 }
 
-/// A decoder with random weights whose vocabulary is `SentencePiece` bytes and a few marks.
+/// A tiny decoder with random weights, see [`decoder_of`].
 pub(crate) fn decoder(architecture: &str) -> Draft {
+    decoder_of(architecture, GgmlDType::Q8_0, WIDTH)
+}
+
+/// A decoder with random weights of one type, whose vocabulary is `SentencePiece` bytes and a few marks.
+pub(crate) fn decoder_of(architecture: &str, kind: GgmlDType, width: usize) -> Draft {
+    let (head, inner) = (width / HEADS, width * 2);
     let mut tokens = vec!["<unk>".to_owned(), "<s>".to_owned(), "</s>".to_owned()];
     tokens.extend((0..256).map(|byte| format!("<0x{byte:02X}>")));
     tokens.extend(('a'..='z').map(String::from));
@@ -97,6 +104,7 @@ pub(crate) fn decoder(architecture: &str) -> Draft {
     let mut draft = Draft {
         metadata: Vec::new(),
         tensors: Vec::new(),
+        kind,
         seed: 42,
     };
     let key = |name: &str| format!("{architecture}.{name}");
@@ -104,13 +112,13 @@ pub(crate) fn decoder(architecture: &str) -> Draft {
     draft.set("general.name", text("tiny"));
     for (name, value) in [
         ("block_count", LAYERS),
-        ("embedding_length", WIDTH),
+        ("embedding_length", width),
         ("attention.head_count", HEADS),
         ("attention.head_count_kv", KEY_HEADS),
-        ("attention.key_length", HEAD),
-        ("attention.value_length", HEAD),
-        ("feed_forward_length", INNER),
-        ("context_length", 256),
+        ("attention.key_length", head),
+        ("attention.value_length", head),
+        ("feed_forward_length", inner),
+        ("context_length", 512),
         ("attention.sliding_window", 8),
     ] {
         draft.set(&key(name), Value::U32(value as u32));
@@ -136,38 +144,41 @@ pub(crate) fn decoder(architecture: &str) -> Draft {
     draft.set("tokenizer.ggml.bos_token_id", Value::U32(1));
     draft.set("tokenizer.ggml.eos_token_id", Value::U32(2));
 
-    draft.tensor("token_embd.weight", &[vocabulary, WIDTH]);
-    draft.tensor("output_norm.weight", &[WIDTH]);
-    draft.tensor("output.weight", &[vocabulary, WIDTH]);
+    draft.tensor("token_embd.weight", &[vocabulary, width]);
+    draft.tensor("output_norm.weight", &[width]);
+    // Gemmas share the embedding's weights.
+    if !architecture.starts_with("gemma") {
+        draft.tensor("output.weight", &[vocabulary, width]);
+    }
     for layer in 0..LAYERS {
         let mut add =
             |name: &str, dims: &[usize]| draft.tensor(&format!("blk.{layer}.{name}"), dims);
-        add("attn_norm.weight", &[WIDTH]);
-        add("attn_output.weight", &[WIDTH, HEADS * HEAD]);
-        add("ffn_norm.weight", &[WIDTH]);
-        add("ffn_down.weight", &[WIDTH, INNER]);
+        add("attn_norm.weight", &[width]);
+        add("attn_output.weight", &[width, HEADS * head]);
+        add("ffn_norm.weight", &[width]);
+        add("ffn_down.weight", &[width, inner]);
         if architecture == "phi3" {
-            add("attn_qkv.weight", &[(HEADS + 2 * KEY_HEADS) * HEAD, WIDTH]);
-            add("ffn_up.weight", &[2 * INNER, WIDTH]);
+            add("attn_qkv.weight", &[(HEADS + 2 * KEY_HEADS) * head, width]);
+            add("ffn_up.weight", &[2 * inner, width]);
         } else {
-            add("attn_q.weight", &[HEADS * HEAD, WIDTH]);
-            add("attn_k.weight", &[KEY_HEADS * HEAD, WIDTH]);
-            add("attn_v.weight", &[KEY_HEADS * HEAD, WIDTH]);
-            add("ffn_gate.weight", &[INNER, WIDTH]);
-            add("ffn_up.weight", &[INNER, WIDTH]);
+            add("attn_q.weight", &[HEADS * head, width]);
+            add("attn_k.weight", &[KEY_HEADS * head, width]);
+            add("attn_v.weight", &[KEY_HEADS * head, width]);
+            add("ffn_gate.weight", &[inner, width]);
+            add("ffn_up.weight", &[inner, width]);
         }
         if architecture == "qwen2" {
-            add("attn_q.bias", &[HEADS * HEAD]);
-            add("attn_k.bias", &[KEY_HEADS * HEAD]);
-            add("attn_v.bias", &[KEY_HEADS * HEAD]);
+            add("attn_q.bias", &[HEADS * head]);
+            add("attn_k.bias", &[KEY_HEADS * head]);
+            add("attn_v.bias", &[KEY_HEADS * head]);
         }
         if matches!(architecture, "qwen3" | "gemma3") {
-            add("attn_q_norm.weight", &[HEAD]);
-            add("attn_k_norm.weight", &[HEAD]);
+            add("attn_q_norm.weight", &[head]);
+            add("attn_k_norm.weight", &[head]);
         }
         if matches!(architecture, "gemma2" | "gemma3") {
-            add("post_attention_norm.weight", &[WIDTH]);
-            add("post_ffw_norm.weight", &[WIDTH]);
+            add("post_attention_norm.weight", &[width]);
+            add("post_ffw_norm.weight", &[width]);
         }
     }
     draft
@@ -182,6 +193,7 @@ pub(crate) fn encoder() -> Draft {
     let mut draft = Draft {
         metadata: Vec::new(),
         tensors: Vec::new(),
+        kind: GgmlDType::Q8_0,
         seed: 7,
     };
     draft.set("general.architecture", text("bert"));

@@ -2,8 +2,12 @@
 
 #[cfg(test)]
 mod architectures;
+#[cfg(all(test, feature = "llama-cpp"))]
+mod backends;
 #[cfg(test)]
 mod bad_files;
+#[cfg(test)]
+mod constraints;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod api;
 mod chat;
 mod credentials;
 mod error;
+mod health;
 mod lines;
 
 pub(crate) use address::ServerAddress;
@@ -12,3 +13,4 @@ pub(crate) use api::{Api, query};
 pub(crate) use chat::{AnswerStream, ChatCall, Piece, Turn};
 pub(crate) use credentials::{Credential, CredentialStore};
 pub(crate) use error::ClientError;
+pub(crate) use health::{Health, remedy};

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Every command but `up` is a client of the HTTP API.
 
+mod answer;
 mod chat;
 mod completions;
 mod context;

@@ -230,7 +230,8 @@ async fn list(context: &Context) -> Result<(), Failure> {
                     .unwrap_or_else(|| "in this process".to_owned()),
                 row.model_count.to_string(),
                 row.in_flight.to_string(),
-                row.last_seen.map_or(String::new(), |time| ago(time, now)),
+                row.last_seen
+                    .map_or("never".to_owned(), |time| ago(time, now)),
                 row.tags.join(", "),
                 row.source,
             ],

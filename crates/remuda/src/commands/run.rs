@@ -4,13 +4,13 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
 
+use super::answer::{Shown, show_answer};
 use super::context::Context;
 use super::failure::Failure;
 use super::options::ModelOptions;
-use crate::client::{AnswerStream, Piece, Turn};
-use crate::output::{Tone, remark, rounded};
+use crate::client::Turn;
+use crate::output::remark;
 
 /// The largest prompt that is read from standard input, in bytes.
 const LARGEST_PROMPT: u64 = 32 * 1024 * 1024;
@@ -50,94 +50,13 @@ impl Run {
         }
         call.turns.push(Turn::new("user", prompt));
         let api = context.api()?;
-        let answer = async {
-            let mut answer = AnswerStream::open(&api, &call).await?;
-            let mut shown = Shown::default();
-            while let Some(piece) = answer.next().await? {
-                shown.piece(context, piece)?;
-            }
-            shown.finish(context, self.stats)
-        };
+        let mut shown = Shown::default();
         tokio::select! {
-            result = Box::pin(answer) => result,
-            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+            result = Box::pin(show_answer(context, &api, &call, &mut shown)) => result?,
+            _ = tokio::signal::ctrl_c() => return Err(Failure::Interrupted),
         }
+        shown.finish(context, self.stats)
     }
-}
-
-/// What has been shown of an answer.
-#[derive(Default)]
-pub(super) struct Shown {
-    pub(super) text: String,
-    is_thinking: bool,
-    end: Option<Value>,
-}
-
-impl Shown {
-    /// Shows a piece at once; for a program the pieces are only gathered.
-    pub(super) fn piece(&mut self, context: &Context, piece: Piece) -> Result<(), Failure> {
-        let out = context.out;
-        match piece {
-            Piece::Text(text) => {
-                if self.is_thinking && !out.is_json() {
-                    out.text("\n\n")?;
-                }
-                self.is_thinking = false;
-                if !out.is_json() {
-                    out.text(&text)?;
-                }
-                self.text.push_str(&text);
-            }
-            Piece::Thinking(text) => {
-                self.is_thinking = true;
-                if !out.is_json() {
-                    out.text(&out.paint(Tone::Faint, &text))?;
-                }
-            }
-            Piece::Done(end) => self.end = Some(end),
-        }
-        Ok(())
-    }
-
-    /// Ends the line, and shows the numbers when they are wanted.
-    pub(super) fn finish(&self, context: &Context, with_stats: bool) -> Result<(), Failure> {
-        let out = context.out;
-        let mut end = self.end.clone().unwrap_or_default();
-        if out.is_json() {
-            if let Some(message) = end.get_mut("message") {
-                message["content"] = Value::String(self.text.clone());
-            }
-            return Ok(out.json(&end)?);
-        }
-        if !self.text.ends_with('\n') {
-            out.text("\n")?;
-        }
-        if with_stats {
-            remark(&stats(&end));
-        }
-        Ok(())
-    }
-}
-
-fn stats(end: &Value) -> String {
-    let number = |name: &str| end.get(name).and_then(Value::as_f64).unwrap_or(0.0);
-    let speed = |count: f64, nanos: f64| {
-        if nanos > 0.0 {
-            format!("{} tokens/s", rounded(count / nanos * 1e9))
-        } else {
-            "not measured".to_owned()
-        }
-    };
-    let (read, written) = (number("prompt_eval_count"), number("eval_count"));
-    format!(
-        "read {read} tokens ({}), wrote {written} tokens ({}), {} s in all, ended by {}",
-        speed(read, number("prompt_eval_duration")),
-        speed(written, number("eval_duration")),
-        rounded(number("total_duration") / 1e9),
-        end.get("done_reason")
-            .and_then(Value::as_str)
-            .unwrap_or("stop"),
-    )
 }
 
 async fn prompt(words: &[String]) -> Result<String, Failure> {

@@ -1,24 +1,25 @@
 //! `remuda status`: is the server well?
 
 use clap::Args;
-use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::failure::Failure;
+use crate::client::{Health, remedy};
 use crate::output::{Output, Tone};
 
-/// Shows whether the server and its parts are well. Exits with 1 when it is not ready.
-#[derive(Debug, Args)]
-pub(super) struct Status {}
+/// Where the words about a part begin.
+const INDENT: usize = 24;
 
-#[derive(Deserialize)]
-struct Health {
-    status: String,
-    version: Option<String>,
-    #[serde(default)]
-    components: Map<String, Value>,
-}
+/// Shows whether the server and its parts are well. Exits with 1 when it does not answer.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "A part that is not well does not end the server's work: `remuda doctor` looks closer.
+
+Examples:
+  remuda status
+  remuda status --json | jq .components.fleet"
+)]
+pub(super) struct Status {}
 
 impl Status {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
@@ -27,8 +28,7 @@ impl Status {
         if context.out.is_json() {
             context.out.json(&health)?;
         } else {
-            let health: Health = api.decode(health)?;
-            tell(context.out, &api.server().to_string(), &health)?;
+            tell(context.out, &api.server().to_string(), &api.decode(health)?)?;
         }
         if code == 200 {
             Ok(())
@@ -41,33 +41,25 @@ impl Status {
 fn tell(out: Output, server: &str, health: &Health) -> Result<(), Failure> {
     out.line(format!(
         "Remuda {} at {server}: {}",
-        health.version.as_deref().unwrap_or_default(),
+        health.version.as_deref().unwrap_or("of unknown version"),
         out.paint(tone(&health.status), &health.status),
     ))?;
     for (name, component) in &health.components {
-        let status = component
-            .get("status")
-            .and_then(Value::as_str)
-            .unwrap_or("unknown");
-        let detail = component
-            .get("detail")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let padding = " ".repeat(10_usize.saturating_sub(status.len()));
-        out.line(
-            format!(
-                "  {name:<12}{}{padding}{detail}",
-                out.paint(tone(status), status)
-            )
-            .trim_end(),
-        )?;
+        let status = format!("{:<10}", component.status);
+        let status = out.paint(tone(&component.status), &status);
+        let head = format!("  {name:<12}{status}");
+        out.paragraph(&head, INDENT, &component.detail)?;
+        if !component.is_ok() {
+            let head = format!("{:INDENT$}{} ", "", out.paint(Tone::Faint, "→"));
+            out.paragraph(&head, INDENT + 2, remedy(name))?;
+        }
     }
     Ok(())
 }
 
 fn tone(status: &str) -> Tone {
     match status {
-        "ok" | "ready" => Tone::Good,
+        "ok" => Tone::Good,
         "degraded" => Tone::Warning,
         _ => Tone::Bad,
     }

@@ -42,6 +42,11 @@ impl Environment {
         self.base("XDG_CONFIG_HOME", ".config")
     }
 
+    /// Returns the directory for what the user's programs remember: `XDG_STATE_HOME`, or `~/.local/state`.
+    pub fn state_home(&self) -> Option<PathBuf> {
+        self.base("XDG_STATE_HOME", ".local/state")
+    }
+
     fn base(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
         self.get(variable)
             .map(PathBuf::from)

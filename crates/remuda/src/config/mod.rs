@@ -15,7 +15,6 @@ mod nodes;
 mod origin;
 mod probes;
 mod quantity;
-mod redis;
 mod requests;
 mod routing;
 mod schema;
@@ -40,7 +39,6 @@ pub use nodes::NodeSection;
 pub use origin::{KeyPath, Origins, Place};
 pub use probes::ProbesSection;
 pub use quantity::{ByteSize, Period};
-pub use redis::RedisSection;
 pub use requests::RequestsSection;
 pub use routing::{ModelSection, RoutingSection};
 pub use server::ServerSection;
@@ -57,8 +55,6 @@ pub struct Config {
     pub auth: AuthSection,
     /// The database.
     pub store: StoreSection,
-    /// Redis, for several replicas.
-    pub redis: RedisSection,
     /// The embedded engine.
     pub engine: EngineSection,
     /// How nodes are chosen.
@@ -141,7 +137,6 @@ impl Config {
     pub fn check(&self, origins: &Origins) -> Result<(), ConfigError> {
         self.server.check(origins)?;
         self.store.check(origins)?;
-        self.redis.check(origins)?;
         self.engine.check(origins)?;
         self.routing.check(origins)?;
         self.requests.check(origins)?;
@@ -205,11 +200,6 @@ impl Config {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.redis.url.is_some() {
-            warnings.push(
-                "[redis] url is set, but this version keeps everything in process and does not connect to Redis".to_owned(),
-            );
-        }
         if !self.listens_on_loopback() && self.auth.required == Some(false) {
             warnings.push(format!(
                 "[auth] required = false has no effect: {} is reachable from other machines, so every call needs a key",

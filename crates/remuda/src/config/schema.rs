@@ -7,7 +7,7 @@ use serde::de::{self, Deserializer, Visitor};
 
 use super::{
     AuthSection, Config, DiscoverySection, EngineSection, LogSection, ModelSection, NodeSection,
-    ProbesSection, RedisSection, RequestsSection, RoutingSection, ServerSection, StoreSection,
+    ProbesSection, RequestsSection, RoutingSection, ServerSection, StoreSection,
 };
 
 /// What a section looks like.
@@ -34,7 +34,6 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "server" => Shape::Table(fields::<ServerSection>()),
         "auth" => Shape::Table(fields::<AuthSection>()),
         "store" => Shape::Table(fields::<StoreSection>()),
-        "redis" => Shape::Table(fields::<RedisSection>()),
         "engine" => Shape::Table(fields::<EngineSection>()),
         "routing" => Shape::Table(fields::<RoutingSection>()),
         "models" => Shape::Named(fields::<ModelSection>()),

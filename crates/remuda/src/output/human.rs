@@ -51,6 +51,15 @@ pub(crate) fn minute(time: Timestamp) -> String {
     }
 }
 
+/// Formats a time to the second, as `2026-01-31 12:00:00 UTC`.
+pub(crate) fn second(time: Timestamp) -> String {
+    let text = time.to_rfc3339();
+    match (text.get(..10), text.get(11..19)) {
+        (Some(day), Some(clock)) => format!("{day} {clock} UTC"),
+        _ => text,
+    }
+}
+
 /// Formats microseconds as milliseconds or seconds, as `12.3 ms` or `4.56 s`.
 pub(crate) fn millis_from_micros(micros: i64) -> String {
     let millis = micros as f64 / 1000.0;
@@ -92,5 +101,6 @@ mod tests {
             "in 5 min"
         );
         assert_eq!(minute(now), "1970-01-12 13:46 UTC");
+        assert_eq!(second(now), "1970-01-12 13:46:40 UTC");
     }
 }

@@ -1,16 +1,20 @@
 //! What commands show: tables and lines for people, JSON for programs, colours only on a terminal.
 
 mod human;
+mod patience;
 mod progress;
 mod table;
+mod wrap;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
-pub(crate) use human::{ago, ahead, bytes, millis_from_micros, minute, rounded};
+pub(crate) use human::{ago, ahead, bytes, millis_from_micros, minute, rounded, second};
+pub(crate) use patience::patiently;
 pub(crate) use progress::{Step, TransferProgress};
 pub(crate) use table::Columns;
+pub(crate) use wrap::wrapped;
 
 use crate::config::Environment;
 
@@ -88,6 +92,16 @@ impl Output {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{}", text.as_ref())?;
         stdout.flush()
+    }
+
+    /// Writes `head`, which takes `indent` columns, and `text` behind it, broken between words where the terminal ends.
+    pub(crate) fn paragraph(self, head: &str, indent: usize, text: &str) -> io::Result<()> {
+        let mut begin = head.to_owned();
+        for line in wrapped(text, indent) {
+            self.line(format!("{begin}{line}").trim_end())?;
+            begin = " ".repeat(indent);
+        }
+        Ok(())
     }
 
     /// Writes text without a line end, at once.

@@ -7,20 +7,15 @@ use std::time::Duration;
 use axum::extract::State;
 use cluster::{NodeState, Registry};
 use identity::Identity;
-use primitives::{Clock, MonotonicTime};
+use primitives::Clock;
 use serde::Serialize;
 use store::Db;
-use tokio::sync::Mutex;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::JsonBody;
 
-/// How long the database may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long an answer of the database counts: many probes must not become many queries.
-const FRESH: Duration = Duration::from_secs(1);
+use super::database_health::{DatabaseHealth, DatabaseProbe};
 
 /// The snapshot of keys is refreshed every few seconds; beyond this age something holds it up.
 const OLD_SNAPSHOT: Duration = Duration::from_secs(30);
@@ -28,11 +23,10 @@ const OLD_SNAPSHOT: Duration = Duration::from_secs(30);
 /// What the probe looks at.
 #[derive(Clone)]
 pub(super) struct HealthProbe {
-    db: Db,
+    database: DatabaseProbe,
     identity: Identity,
     registry: Registry,
     clock: Arc<dyn Clock>,
-    last_ping: Arc<Mutex<Option<(MonotonicTime, bool)>>>,
 }
 
 /// How well something is.
@@ -82,40 +76,22 @@ impl HealthProbe {
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
-            db,
+            database: DatabaseProbe::new(db, Arc::clone(&clock)),
             identity,
             registry,
             clock,
-            last_ping: Arc::default(),
         }
     }
 
     async fn database(&self) -> Component {
-        let mut last = self.last_ping.lock().await;
-        let now = self.clock.monotonic();
-        let answers = match *last {
-            Some((at, answered)) if now.since(at) < FRESH => answered,
-            _ => {
-                let answered = tokio::time::timeout(PATIENCE, self.db.ping())
-                    .await
-                    .is_ok_and(|answer| answer.is_ok());
-                *last = Some((self.clock.monotonic(), answered));
-                answered
-            }
-        };
-        let engine = self.db.engine().as_str();
-        if answers {
-            Component {
-                status: Wellness::Ok,
-                detail: format!("{engine} answers"),
-            }
-        } else {
-            Component {
-                status: Wellness::Down,
-                detail: format!(
-                    "{engine} does not answer; inference goes on, records wait in memory"
-                ),
-            }
+        let health = self.database.look().await;
+        Component {
+            status: match health {
+                DatabaseHealth::Well => Wellness::Ok,
+                DatabaseHealth::Slow => Wellness::Degraded,
+                DatabaseHealth::Silent | DatabaseHealth::Unwritable(_) => Wellness::Down,
+            },
+            detail: health.describe(self.database.engine()),
         }
     }
 

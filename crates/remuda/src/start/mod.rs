@@ -6,6 +6,7 @@ pub(crate) mod banner;
 mod control;
 mod data_dir;
 pub(crate) mod database;
+mod database_health;
 mod discovery;
 mod embedded;
 mod error;

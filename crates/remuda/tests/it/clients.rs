@@ -4,18 +4,17 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::harness::{Home, Server, json, one_line_refusal, succeed};
+use crate::harness::{Home, PASSWORD, Server, json, one_line_refusal, succeed};
 
 /// A server with a signed-in administrator.
 fn signed_in() -> (Home, Server) {
     let home = Home::new();
     let mut up = home.up();
-    up.env("REMUDA_ADMIN_PASSWORD", "correct horse battery");
+    up.env("REMUDA_ADMIN_PASSWORD", PASSWORD);
     let server = Server::start(up);
-    let password = home.write("password", "correct horse battery\n");
     succeed(
         home.remuda(["login", "--password-stdin", "--server", server.url()])
-            .stdin(std::fs::File::open(password).unwrap()),
+            .stdin(home.password_file()),
     );
     (home, server)
 }
@@ -126,8 +125,20 @@ fn a_question_is_answered_listed_and_explained() {
     let record = wait_for_record(&home, url);
     assert_eq!(record["outcome"], "ok");
     assert_eq!(record["node"], "embedded");
-    let story = succeed(&mut home.remuda(["--server", url, "why", record["id"].as_str().unwrap()]));
+    let id = record["id"].as_str().unwrap();
+    let story = succeed(&mut home.remuda(["--server", url, "why", id]));
+    // The end of an id is enough.
+    assert!(story.contains(id));
+    assert_eq!(
+        story,
+        succeed(&mut home.remuda(["--server", url, "why", &id[24..]]))
+    );
     assert!(story.contains("Sent to embedded"), "{story}");
+    assert!(
+        story.contains("→ embedded  expected first token "),
+        "{story}"
+    );
+    assert!(!story.contains("score"), "{story}");
     assert!(story.contains("Ended ok with status 200"), "{story}");
     let table = succeed(&mut home.remuda([
         "--server",

@@ -1,11 +1,18 @@
 //! A home directory of its own for each test, and the binary run in it.
 
+use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use testbed::ScriptedUpstream;
+
+/// The administrator's password in every test.
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// A home directory with nothing in it.
 pub(crate) struct Home {
@@ -63,9 +70,28 @@ impl Home {
         command
     }
 
+    /// `remuda up` with a configuration of its own, over these upstreams as nodes, with an administrator and no embedded model.
+    pub(crate) fn up_over(&self, upstreams: &[&ScriptedUpstream], config: &str) -> Command {
+        let mut text = format!("{config}\n[engine]\ndemo = false\n");
+        for upstream in upstreams {
+            let (name, url) = (upstream.name(), upstream.url());
+            writeln!(text, "[[nodes]]\nname = \"{name}\"\nurl = \"{url}\"").unwrap();
+        }
+        let file = self.write("remuda.toml", &text);
+        let mut up = self.up();
+        up.arg("--config").arg(file);
+        up.env("REMUDA_ADMIN_PASSWORD", PASSWORD);
+        up
+    }
+
     /// Starts a server and waits until it is ready.
     pub(crate) fn start(&self) -> Server {
         Server::start(self.up())
+    }
+
+    /// A file with the administrator's password, for `--password-stdin`.
+    pub(crate) fn password_file(&self) -> File {
+        File::open(self.write("password", &format!("{PASSWORD}\n"))).unwrap()
     }
 }
 
@@ -93,6 +119,11 @@ impl Server {
         self.announcement["url"].as_str().unwrap()
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        let address = self.announcement["address"].as_str().unwrap();
+        address.parse().unwrap()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -102,8 +133,13 @@ impl Server {
     }
 
     /// Asks it to stop, and returns its exit code.
-    pub(crate) fn stop(mut self, signal: &str) -> Option<i32> {
+    pub(crate) fn stop(self, signal: &str) -> Option<i32> {
         send_signal(self.child.id(), signal);
+        self.ended()
+    }
+
+    /// Waits for its end, and returns its exit code.
+    pub(crate) fn ended(mut self) -> Option<i32> {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
         self.child.wait().unwrap().code()

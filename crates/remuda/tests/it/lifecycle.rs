@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Home, Server, json, send_signal, succeed};
+use crate::harness::{Home, PASSWORD, Server, json, send_signal, succeed};
 
 #[test]
 fn the_banner_says_what_was_found_and_its_curl_line_works() {
@@ -58,7 +58,7 @@ fn a_second_start_finds_everything_again() {
             &token,
             "--password-stdin",
         ])
-        .stdin(password_file(&home)),
+        .stdin(home.password_file()),
     );
     let key = json(&mut home.remuda(["--server", &url, "key", "create", "laptop", "--admin"]));
     assert_eq!(first.stop("TERM"), Some(0));
@@ -90,12 +90,12 @@ fn with_data_nothing_is_written_elsewhere_and_only_the_owner_can_read_it() {
 fn an_administrator_can_be_given_by_the_environment() {
     let home = Home::new();
     let mut up = home.up();
-    up.env("REMUDA_ADMIN_PASSWORD", "correct horse battery");
+    up.env("REMUDA_ADMIN_PASSWORD", PASSWORD);
     let server = Server::start(up);
     assert_eq!(server.setup_token(), None);
     succeed(
         home.remuda(["--server", server.url(), "login", "--password-stdin"])
-            .stdin(password_file(&home)),
+            .stdin(home.password_file()),
     );
     let me = json(&mut home.remuda(["--server", server.url(), "whoami"]));
     assert_eq!(me["name"], "admin");
@@ -113,8 +113,4 @@ fn a_refused_model_file_is_told_with_its_reason_and_the_rest_goes_on() {
     assert_eq!(refused.as_array().unwrap().len(), 1, "{refused}");
     assert!(!refused[0]["reason"].as_str().unwrap().is_empty());
     assert_eq!(server.stop("TERM"), Some(0));
-}
-
-fn password_file(home: &Home) -> std::fs::File {
-    std::fs::File::open(home.write("password", "correct horse battery\n")).unwrap()
 }

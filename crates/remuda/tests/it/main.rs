@@ -2,12 +2,26 @@
 
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod service;
 
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod disk;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod records;
+#[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod shutdown;

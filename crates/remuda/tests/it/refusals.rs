@@ -27,6 +27,9 @@ fn a_file_that_cannot_be_read_or_parsed_is_named() {
         line.contains("/nowhere/remuda.toml") && line.contains("--config"),
         "{line}"
     );
+    // A directory can be opened but not read, by nobody.
+    let line = one_line_refusal(home.up().arg("--config").arg(home.path("")), 2);
+    assert!(line.contains("--config"), "{line}");
     let file = home.write("broken.toml", "[server\n");
     let line = one_line_refusal(home.up().arg("--config").arg(&file), 2);
     assert!(line.contains("broken.toml:1:8: not valid TOML"), "{line}");

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::call::{Call, Candidate};
 use crate::policy::{Decision, RoutingPolicy};
 use crate::reason::Reason;
+use crate::scores::Scores;
 
 /// How many counters models share. Two models that alternate on one counter would each stick to one node.
 const COUNTERS: usize = 256;
@@ -35,16 +36,24 @@ impl RoundRobin {
     }
 }
 
+impl RoundRobin {
+    fn turn(&self, call: &Call<'_>, scores: &Scores) -> Option<usize> {
+        match scores.eligible() {
+            0 => None,
+            eligible => scores.nth_eligible(self.next_turn(call.model) % eligible),
+        }
+    }
+}
+
 impl RoutingPolicy for RoundRobin {
     fn choose(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Decision {
-        let mut decision = Decision::scoring(call, candidates, |_, _| 0.0);
-        let eligible = decision.eligible_count();
-        if eligible > 0
-            && let Some(index) = decision.nth_eligible(self.next_turn(call.model) % eligible)
-        {
-            decision.choose(index, Some(Reason::Turn));
-        }
-        decision
+        let scores = Scores::of(call, candidates, |_| 0.0);
+        let chosen = self.turn(call, &scores);
+        scores.decide(call, candidates, chosen, Some(Reason::Turn), |_, _| {})
+    }
+
+    fn pick(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Option<usize> {
+        self.turn(call, &Scores::of(call, candidates, |_| 0.0))
     }
 
     fn name(&self) -> &'static str {

@@ -12,5 +12,7 @@ mod migrations;
 mod outage;
 mod private_file;
 mod schema;
+mod statement_limit;
 mod transactions;
+mod troubles;
 mod values;

@@ -16,7 +16,12 @@ async fn a_second_run_changes_nothing(store: TestStore) {
     let first = db.migrate().await.unwrap();
     assert_eq!(
         first.steps,
-        ["0001_identity", "0002_nodes", "0003_requests"]
+        [
+            "0001_identity",
+            "0002_nodes",
+            "0003_requests",
+            "0004_request_indexes",
+        ]
     );
     let second = db.migrate().await.unwrap();
     assert_eq!(second.version, first.version);
@@ -33,7 +38,7 @@ async fn many_processes_may_migrate_at_once(store: TestStore) {
     while let Some(result) = tasks.join_next().await {
         steps += result.unwrap().unwrap();
     }
-    assert_eq!(steps, 3);
+    assert_eq!(steps, 4);
 }
 
 async fn a_newer_database_is_refused_and_says_what_to_do(store: TestStore) {

@@ -209,6 +209,12 @@ async fn stream(wire: &mut dyn Wire, plan: &Plan, script: &Script, outlet: &mut 
         if at > 0 {
             sleep_for(script.token_delay).await;
         }
+        if let Some((after, gate)) = &script.gate
+            && at == *after
+        {
+            outlet.flush().await;
+            gate.pass().await;
+        }
         let frame = wire.token(token);
         outlet.frame(frame, 1).await;
     }

@@ -11,6 +11,7 @@ mod catalogue;
 pub mod directives;
 mod embed;
 mod flavour;
+mod gate;
 mod models;
 mod plan;
 mod record;
@@ -27,6 +28,7 @@ use parking_lot::Mutex;
 
 pub use answer::Answer;
 pub use flavour::Flavour;
+pub use gate::Gate;
 pub use models::ScriptedModel;
 pub use record::{Cancellation, Counters, SeenRequest};
 pub use script::{Chunking, Ending, Fault, Script, ToolCall};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::gate::Gate;
+
 /// How an upstream behaves until told otherwise. A marker in the prompt or the header `x-testbed` overrides it for one
 /// request; see [`super::directives`].
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,8 @@ pub struct Script {
     pub thinking: usize,
     /// Calls made in place of a text, when the request offers tools.
     pub tool_calls: Vec<ToolCall>,
+    /// Streams wait at the gate once so many tokens are sent.
+    pub gate: Option<(usize, Gate)>,
     /// How frames meet the wire.
     pub chunking: Chunking,
     /// What goes wrong with every inference request.

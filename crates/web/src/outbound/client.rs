@@ -7,12 +7,10 @@ use http::Method;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::ClientConfig as TlsConfig;
-use rustls::crypto::aws_lc_rs;
 use url::Url;
 
 use super::connector::GuardedConnector;
-use super::{Call, CallBody, OutboundError, Reach};
+use super::{Call, CallBody, OutboundError, Reach, Trust};
 
 /// How a client reaches out.
 #[derive(Clone, Debug)]
@@ -23,15 +21,18 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// How many idle connections to one server are kept, each for at most 60 s.
     pub max_idle_per_host: usize,
+    /// Whose certificates are believed.
+    pub trust: Trust,
 }
 
 impl ClientConfig {
-    /// Returns the settings for `reach`: 3 s to connect, 8 idle connections.
+    /// Returns the settings for `reach`: 3 s to connect, 8 idle connections, Mozilla's certificate authorities.
     pub fn new(reach: Reach) -> Self {
         Self {
             reach,
             connect_timeout: Duration::from_secs(3),
             max_idle_per_host: 8,
+            trust: Trust::default(),
         }
     }
 }
@@ -51,15 +52,9 @@ pub(super) struct Inner {
 }
 
 impl Client {
-    /// Makes a client that trusts the Mozilla root certificates.
+    /// Makes a client.
     pub fn new(config: ClientConfig) -> Result<Self, OutboundError> {
-        let tls = TlsConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(OutboundError::Tls)?
-            .with_root_certificates(rustls::RootCertStore {
-                roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-            })
-            .with_no_client_auth();
+        let tls = config.trust.client_config().map_err(OutboundError::Tls)?;
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()

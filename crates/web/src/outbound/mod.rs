@@ -8,9 +8,11 @@ mod client;
 mod connector;
 mod error;
 mod reach;
+mod trust;
 
 pub use answer::{Answer, AnswerBody};
 pub use call::{Call, CallBody};
 pub use client::{Client, ClientConfig};
 pub use error::OutboundError;
 pub use reach::{Reach, Refusal};
+pub use trust::{Trust, TrustError};

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod guard;
 mod outbound;
 mod outbound_limits;
 mod surface;
+mod trust;
 mod upstream;

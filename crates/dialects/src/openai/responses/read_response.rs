@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::count::{self, Number};
 use crate::decoder::{Progress, malformed};
 use crate::error::ApiError;
 use crate::event::{Event, FinishReason, ToolCallDelta, Usage};
@@ -21,7 +22,7 @@ struct Frame {
 #[derive(Deserialize)]
 struct Body {
     id: Option<String>,
-    created_at: Option<f64>,
+    created_at: Option<Number>,
     model: Option<String>,
     status: Option<String>,
     #[serde(default)]
@@ -61,20 +62,20 @@ struct Content {
 
 #[derive(Deserialize)]
 struct UsageWire {
-    input_tokens: u64,
-    output_tokens: u64,
+    input_tokens: Option<Number>,
+    output_tokens: Option<Number>,
     input_tokens_details: Option<InputDetails>,
     output_tokens_details: Option<OutputDetails>,
 }
 
 #[derive(Deserialize)]
 struct InputDetails {
-    cached_tokens: Option<u64>,
+    cached_tokens: Option<Number>,
 }
 
 #[derive(Deserialize)]
 struct OutputDetails {
-    reasoning_tokens: Option<u64>,
+    reasoning_tokens: Option<Number>,
 }
 
 /// Reads one event of a stream.
@@ -148,7 +149,7 @@ pub(crate) fn read_frame(
 
 fn remember(body: &Body, progress: &mut Progress) {
     progress.id.clone_from(&body.id);
-    progress.created = body.created_at.map(|seconds| seconds as i64);
+    progress.created = body.created_at.and_then(Number::seconds);
     progress.model.clone_from(&body.model);
 }
 
@@ -192,22 +193,25 @@ fn finish(body: &Body, progress: &mut Progress, events: &mut Vec<Event>) -> Resu
         None if progress.tool_blocks.is_empty() => FinishReason::Stop,
         None => FinishReason::ToolCalls,
     }));
-    if let Some(usage) = &body.usage {
-        events.push(Event::Usage(Usage {
-            prompt_tokens: usage.input_tokens,
-            completion_tokens: usage.output_tokens,
-            cached_tokens: usage
-                .input_tokens_details
-                .as_ref()
-                .and_then(|details| details.cached_tokens),
-            reasoning_tokens: usage
-                .output_tokens_details
-                .as_ref()
-                .and_then(|details| details.reasoning_tokens),
-            ..Usage::default()
-        }));
+    if let Some(wire) = &body.usage {
+        events.extend(usage(wire).map(Event::Usage));
     }
     Ok(())
+}
+
+fn usage(wire: &UsageWire) -> Option<Usage> {
+    let usage = count::usage(wire.input_tokens, wire.output_tokens)?;
+    Some(Usage {
+        cached_tokens: wire
+            .input_tokens_details
+            .as_ref()
+            .and_then(|details| details.cached_tokens?.tokens()),
+        reasoning_tokens: wire
+            .output_tokens_details
+            .as_ref()
+            .and_then(|details| details.reasoning_tokens?.tokens()),
+        ..usage
+    })
 }
 
 /// Reads a whole body.

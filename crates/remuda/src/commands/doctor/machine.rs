@@ -22,7 +22,7 @@ pub(super) async fn check(config: &Config, server: &Server, findings: &mut Vec<F
         return;
     };
     directory(data_dir, server, findings);
-    check_database(config, data_dir, findings).await;
+    check_database(config, data_dir, server, findings).await;
     models(config, data_dir, findings);
 }
 
@@ -57,7 +57,12 @@ fn directory(path: &Path, server: &Server, findings: &mut Vec<Finding>) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             findings.push(Finding::good(
                 "data directory",
-                format!("{shown} does not exist yet: the first start makes it"),
+                match server {
+                    Server::Up(_) => format!(
+                        "{shown} does not exist: the running server uses another one (give its --config or --data to look at that)"
+                    ),
+                    Server::Down => format!("{shown} does not exist yet: the first start makes it"),
+                },
             ));
             return;
         }
@@ -110,7 +115,12 @@ fn directory(path: &Path, server: &Server, findings: &mut Vec<Finding>) {
     });
 }
 
-async fn check_database(config: &Config, data_dir: &Path, findings: &mut Vec<Finding>) {
+async fn check_database(
+    config: &Config,
+    data_dir: &Path,
+    server: &Server,
+    findings: &mut Vec<Finding>,
+) {
     let described = database::describe(&config.store, data_dir);
     let store_config = database::store_config(&config.store, data_dir);
     // Opening makes an absent SQLite file; a doctor makes nothing.
@@ -118,10 +128,13 @@ async fn check_database(config: &Config, data_dir: &Path, findings: &mut Vec<Fin
     if let Some(file) = file
         && !Path::new(file.strip_prefix("//").unwrap_or(file)).exists()
     {
-        findings.push(Finding::good(
-            "database",
-            format!("{described} does not exist yet: the first start makes it"),
-        ));
+        // A running server has told of its own.
+        if matches!(server, Server::Down) {
+            findings.push(Finding::good(
+                "database",
+                format!("{described} does not exist yet: the first start makes it"),
+            ));
+        }
         return;
     }
     findings.push(match Db::open(&store_config).await {

@@ -13,6 +13,9 @@ use super::start_args::StartArgs;
 use crate::config::Config;
 use crate::output::Tone;
 
+/// Where the words of a finding begin.
+const INDENT: usize = 25;
+
 /// Checks configuration, address, data directory, database, models, nodes and your sign-in, and says what to do.
 ///
 /// Exits with 1 when something is broken. Nothing is changed.
@@ -91,7 +94,7 @@ impl Doctor {
                     findings.push(Finding::warning(
                         "configuration",
                         warning,
-                        "remove the key, or keep it for a later version",
+                        "correct it, so that the file says what happens",
                     ));
                 }
                 let config = loaded.config;
@@ -127,14 +130,11 @@ fn show(context: &Context, findings: &[Finding]) -> Result<(), Failure> {
             Verdict::Warning => (Tone::Warning, "warning"),
             Verdict::Broken => (Tone::Bad, "broken "),
         };
-        out.line(format!(
-            "{}  {:<14} {}",
-            out.paint(tone, mark),
-            finding.check,
-            finding.message
-        ))?;
+        let head = format!("{}  {:<16}", out.paint(tone, mark), finding.check);
+        out.paragraph(&head, INDENT, &finding.message)?;
         if let Some(advice) = &finding.advice {
-            out.line(format!("{:25}{} {advice}", "", out.paint(Tone::Faint, "→")))?;
+            let head = format!("{:INDENT$}{} ", "", out.paint(Tone::Faint, "→"));
+            out.paragraph(&head, INDENT + 2, advice)?;
         }
     }
     let count = |verdict| {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::Finding;
-use crate::client::{Api, ClientError, CredentialStore};
+use crate::client::{Api, ClientError, CredentialStore, Health, remedy};
 use crate::config::Config;
 use crate::start::banner;
 
@@ -32,13 +32,17 @@ pub(super) async fn check(
         _ => context.server.clone(),
     };
     let api = Api::new(server.clone(), context.credential_for(&server)?)?;
-    match api.get_any("/health").await {
-        Ok((code, health)) if health.get("components").is_some() => {
-            components(&api, code, &health, findings);
+    let health = match api.get_any("/health").await {
+        Ok((_, health)) => api.decode::<Health>(health),
+        Err(error) => Err(error),
+    };
+    match health {
+        Ok(health) => {
+            parts(&api, &health, findings);
             sign_in(context, &api, findings).await;
             Ok(Server::Up(api))
         }
-        Ok(_) | Err(ClientError::Unexpected { .. } | ClientError::Cut { .. }) => {
+        Err(ClientError::Unexpected { .. } | ClientError::Cut { .. }) => {
             findings.push(Finding::broken(
                 "server",
                 format!("something at {server} answers, but it is not Remuda"),
@@ -53,17 +57,11 @@ pub(super) async fn check(
     }
 }
 
-fn components(api: &Api, code: u16, health: &Value, findings: &mut Vec<Finding>) {
-    let version = health
-        .get("version")
-        .and_then(Value::as_str)
-        .unwrap_or("of unknown version");
+fn parts(api: &Api, health: &Health, findings: &mut Vec<Finding>) {
+    let version = health.version.as_deref().unwrap_or("of unknown version");
     findings.push(Finding::good(
         "server",
-        format!(
-            "Remuda {version} answers at {} (status {code})",
-            api.server()
-        ),
+        format!("Remuda {version} answers at {}", api.server()),
     ));
     if version != env!("CARGO_PKG_VERSION") {
         findings.push(Finding::warning(
@@ -72,34 +70,13 @@ fn components(api: &Api, code: u16, health: &Value, findings: &mut Vec<Finding>)
             "use the same version on both sides",
         ));
     }
-    for (name, component) in health
-        .get("components")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        let status = component
-            .get("status")
-            .and_then(Value::as_str)
-            .unwrap_or("unknown");
-        let detail = component
-            .get("detail")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let message = format!("its {name} is {status}: {detail}");
-        match status {
+    for (name, component) in &health.components {
+        let message = format!("its {name} is {}: {}", component.status, component.detail);
+        match component.status.as_str() {
             "ok" => {}
             "degraded" => findings.push(Finding::warning("server", message, remedy(name))),
             _ => findings.push(Finding::broken("server", message, remedy(name))),
         }
-    }
-}
-
-fn remedy(component: &str) -> &'static str {
-    match component {
-        "fleet" => "`remuda node list` shows which node is missing, `remuda node show NAME` why",
-        "database" => "start the database again; what happens meanwhile is recorded afterwards",
-        _ => "the server's log has the reason",
     }
 }
 

@@ -1,0 +1,92 @@
+//! Signals while answers are on their way.
+
+use testbed::{Answer, Flavour, Gate, ReplyStream, ScriptedUpstream, TestClient};
+
+use crate::harness::{Home, send_signal};
+use crate::service::{Service, chat, until};
+
+/// Streams that are open when the signal comes.
+const STREAMS: usize = 50;
+
+/// A server with streams that wait in the middle of their answers.
+struct MidStream {
+    service: Service,
+    streams: Vec<(String, ReplyStream)>,
+    gate: Gate,
+    _upstream: ScriptedUpstream,
+    _home: Home,
+}
+
+impl MidStream {
+    async fn reach() -> anyhow::Result<Self> {
+        let upstream = ScriptedUpstream::start(Flavour::Ollama)?;
+        let gate = Gate::closed();
+        upstream.edit_script(|script| script.gate = Some((3, gate.clone())));
+        let home = Home::new();
+        let service = Service::start(home.up_over(&[&upstream], "")).await?;
+        let mut streams = Vec::new();
+        for number in 0..STREAMS {
+            let question = format!("question {number}");
+            let body = chat(&question, true);
+            let mut stream = service.client.stream("/api/chat", &body).await?;
+            // It has begun: the first line is here.
+            let first = stream.line().await?.unwrap();
+            let first: serde_json::Value = serde_json::from_str(&first)?;
+            let begun = first["message"]["content"].as_str().unwrap().to_owned();
+            let rest = Answer::to(&question, None).text();
+            let rest = rest.strip_prefix(&begun).unwrap().to_owned();
+            streams.push((rest, stream));
+        }
+        Ok(Self {
+            service,
+            streams,
+            gate,
+            _upstream: upstream,
+            _home: home,
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_and_ctrl_c_let_open_streams_finish_whole() -> anyhow::Result<()> {
+    for signal in ["TERM", "INT"] {
+        let open = MidStream::reach().await?;
+        send_signal(open.service.server.pid(), signal);
+        until_refused(&open.service.client).await?;
+        open.gate.open();
+        for (rest, stream) in open.streams {
+            let lines = stream.json_lines().await?;
+            let text: String = lines
+                .iter()
+                .filter_map(|line| line["message"]["content"].as_str())
+                .collect();
+            assert_eq!(text, rest);
+            assert_eq!(lines.last().unwrap()["done"], true);
+        }
+        assert_eq!(open.service.server.ended(), Some(0), "{signal}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_open_streams_at_once() -> anyhow::Result<()> {
+    let open = MidStream::reach().await?;
+    let pid = open.service.server.pid();
+    send_signal(pid, "INT");
+    until_refused(&open.service.client).await?;
+    send_signal(pid, "INT");
+    for (_, stream) in open.streams {
+        // Nobody opens the gate: only the end of the connection ends the stream.
+        assert!(stream.json_lines().await.is_err());
+    }
+    assert_eq!(open.service.server.ended(), Some(0));
+    Ok(())
+}
+
+/// Waits until nobody listens any more.
+async fn until_refused(client: &TestClient) -> anyhow::Result<()> {
+    until("the server takes no more connections", async || {
+        Ok(client.get("/health/live").await.is_err())
+    })
+    .await
+}

@@ -1,0 +1,120 @@
+//! Brings queue and policy together: who waits is offered what has room, and the policy says whether it goes there, waits for a
+//! node that is worth waiting for, or waits for any.
+//!
+//! The live gateway and the simulator both go through [`offer`]; neither decides anything about order or place by itself.
+
+use primitives::MonotonicTime;
+
+use crate::call::{Call, Candidate};
+use crate::eligibility::{Exclusion, is_eligible};
+use crate::policy::RoutingPolicy;
+use crate::queue::{FairQueue, Lane, Ticket};
+
+/// What happens to a call now. Candidates are named by their index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It starts at this candidate.
+    Start(usize),
+    /// It waits for this candidate, which has no room now, although others may have.
+    WaitFor(usize),
+    /// It waits until any candidate has room.
+    WaitForAny,
+    /// Nobody may serve it now, with room or without.
+    Nobody,
+}
+
+/// Decides what happens to a call among candidates of which some are [full](Candidate::full).
+///
+/// Where all are full the decision is left for later, when more is known. A call that cannot use the room there is goes to wait
+/// for a node that it can use, so that it does not stand before those who can. For policies that do not
+/// [wait for nodes](RoutingPolicy::waits_for_nodes) the full ones are excluded while others have room.
+pub fn step(policy: &dyn RoutingPolicy, call: &Call<'_>, candidates: &mut [Candidate<'_>]) -> Step {
+    let mut room = false;
+    let mut room_for_others = false;
+    let mut eligible = false;
+    for candidate in candidates.iter() {
+        if is_eligible(call, candidate) {
+            eligible = true;
+            room |= !candidate.full;
+        } else {
+            room_for_others |= !candidate.full;
+        }
+    }
+    if !eligible {
+        return Step::Nobody;
+    }
+    if !room && !room_for_others {
+        return Step::WaitForAny;
+    }
+    if room && !policy.waits_for_nodes() {
+        for candidate in candidates.iter_mut().filter(|c| c.full) {
+            candidate.excluded = candidate.excluded.or(Some(Exclusion::AtCapacity {
+                in_flight: candidate.in_flight,
+                limit: candidate.in_flight,
+            }));
+        }
+    }
+    match policy.pick(call, candidates) {
+        Some(index) if candidates.get(index).is_some_and(|c| c.full) => Step::WaitFor(index),
+        Some(index) => Step::Start(index),
+        None => Step::Nobody,
+    }
+}
+
+/// What the owner of the queue does for [`offer`]: decides and starts with its own view of the fleet.
+pub trait Dispatch<T> {
+    /// Decides what happens to a waiting call now, usually by [`step`]. The candidates' lanes stand for them.
+    fn decide(&mut self, ticket: Ticket, waiting: &T) -> Placement;
+    /// Starts a call at the seat it was given. The queue counts it as running.
+    fn start(&mut self, ticket: Ticket, waiting: T, seat: Lane);
+}
+
+/// A [`Step`] with the lanes of the candidates in place of their indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Start at this seat.
+    Start(Lane),
+    /// Wait for this seat: it has its turn, and goes before those who wait for any.
+    Reserve(Lane),
+    /// Wait in another lane, without a turn: nobody can serve it now, or somebody can again.
+    Move(Lane),
+    /// Stay.
+    Stay,
+}
+
+/// Decisions made for one event at most: what is left is decided at the next one.
+const DECISIONS: usize = 16;
+
+/// Offers room to those who wait in `lanes`, in the queue's order, until nobody more can start; returns how many started.
+///
+/// To be called when a call was pushed (with its lane), and when something became free: first with the lane of the seat, then with
+/// those of the models that could use it.
+pub fn offer<T>(
+    queue: &mut FairQueue<T>,
+    lanes: &[Lane],
+    now: MonotonicTime,
+    dispatch: &mut impl Dispatch<T>,
+) -> usize {
+    let mut started = 0;
+    for _ in 0..DECISIONS {
+        let Some(ticket) = queue.next(lanes.iter().copied()) else {
+            break;
+        };
+        let Some(waiting) = queue.payload(ticket) else {
+            break;
+        };
+        match dispatch.decide(ticket, waiting) {
+            Placement::Start(seat) => {
+                if let Some(waiting) = queue.start(ticket, seat, now) {
+                    dispatch.start(ticket, waiting, seat);
+                    started += 1;
+                }
+            }
+            Placement::Reserve(lane) | Placement::Move(lane) if lanes.contains(&lane) => break,
+            Placement::Reserve(lane) => queue.reserve(ticket, lane),
+            Placement::Move(lane) => queue.move_to(ticket, lane),
+            Placement::Stay => break,
+        }
+    }
+    started
+}

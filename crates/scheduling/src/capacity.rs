@@ -1,0 +1,198 @@
+//! How many calls one model on one node takes at a time: set by the operator, told by the node, or learned.
+
+use primitives::MonotonicTime;
+use serde::{Deserialize, Serialize};
+
+/// Where the limit of calls in flight comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CapacityRule {
+    /// Set by the operator, or told by the node (its slots).
+    Fixed(u32),
+    /// Learned from how calls end: one more after a round of good ones at the limit, a quarter less after an overload.
+    #[default]
+    Learned,
+}
+
+/// How a call ended, as far as capacity cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CapacityOutcome {
+    /// It was served.
+    Served,
+    /// The node was overloaded: it said so (429, 503), or timed out.
+    Overloaded,
+    /// It ended for another reason: says nothing about capacity.
+    Other,
+}
+
+/// Calls that a model nothing is known about takes at a time.
+const FIRST_LIMIT: f32 = 4.0;
+/// More than any one server takes.
+const MAX_LIMIT: f32 = 1_024.0;
+/// What is left of the limit after an overload.
+const DECREASE: f32 = 0.75;
+/// Calls that were sent together fail together: only one overload in this time counts.
+const DECREASE_EVERY_US: u64 = 1_000_000;
+
+/// The calls in flight of one (node, model) and their limit.
+///
+/// Prompts are counted apart from answers: servers read prompts one after the other, so a call sent behind an unread prompt
+/// would wait at the node, where nobody can reorder it. It waits in the queue instead.
+#[derive(Clone, Debug)]
+pub struct Capacity {
+    rule: CapacityRule,
+    learned: f32,
+    decreased_at: Option<MonotonicTime>,
+    in_flight: u32,
+    pending_prompts: u32,
+    pending_prompt_tokens: u64,
+}
+
+impl Capacity {
+    /// Makes the capacity of a model on a node that nothing runs on.
+    pub const fn new(rule: CapacityRule) -> Self {
+        Self {
+            rule,
+            learned: FIRST_LIMIT,
+            decreased_at: None,
+            in_flight: 0,
+            pending_prompts: 0,
+            pending_prompt_tokens: 0,
+        }
+    }
+
+    /// Replaces the rule; calls in flight stay counted.
+    pub const fn set_rule(&mut self, rule: CapacityRule) {
+        self.rule = rule;
+    }
+
+    /// Returns how many calls may be in flight: at least one.
+    pub fn limit(&self) -> u32 {
+        match self.rule {
+            CapacityRule::Fixed(limit) => limit.max(1),
+            CapacityRule::Learned => self.learned as u32,
+        }
+    }
+
+    /// Returns how many calls are in flight.
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Returns the tokens of the prompts that were sent and are not read yet.
+    pub const fn pending_prompt_tokens(&self) -> u64 {
+        self.pending_prompt_tokens
+    }
+
+    /// Tells whether one more call would run at once. `prompt_budget` is how many unread prompt tokens a node may have in
+    /// front of it: a fraction of a second's worth keeps it busy without a line forming there.
+    pub fn has_room(&self, prompt_budget: u64) -> bool {
+        self.in_flight < self.limit()
+            && (self.pending_prompts == 0 || self.pending_prompt_tokens < prompt_budget)
+    }
+
+    /// Counts a call that is sent. `prompt_tokens` is what has to be read; pass 0 when nobody will tell of the first token.
+    pub const fn begin(&mut self, prompt_tokens: u64) {
+        self.in_flight += 1;
+        if prompt_tokens > 0 {
+            self.pending_prompts += 1;
+            self.pending_prompt_tokens += prompt_tokens;
+        }
+    }
+
+    /// Notes that the prompt of a call was read: its first token is there, or it ended without one. Call it once per
+    /// [`begin`](Self::begin) with the same number.
+    pub const fn prompt_read(&mut self, prompt_tokens: u64) {
+        if prompt_tokens > 0 {
+            self.pending_prompts = self.pending_prompts.saturating_sub(1);
+            self.pending_prompt_tokens = self.pending_prompt_tokens.saturating_sub(prompt_tokens);
+        }
+    }
+
+    /// Ends a call.
+    pub fn end(&mut self, outcome: CapacityOutcome, now: MonotonicTime) {
+        let was_at_limit = self.in_flight >= self.limit();
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match outcome {
+            CapacityOutcome::Served if was_at_limit => {
+                self.learned = (self.learned + 1.0 / self.learned).min(MAX_LIMIT);
+            }
+            CapacityOutcome::Overloaded => {
+                let due = self
+                    .decreased_at
+                    .is_none_or(|at| now.since(at).as_micros() >= u128::from(DECREASE_EVERY_US));
+                if due {
+                    self.learned = (self.learned * DECREASE).max(1.0);
+                    self.decreased_at = Some(now);
+                }
+            }
+            CapacityOutcome::Served | CapacityOutcome::Other => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> MonotonicTime {
+        MonotonicTime::from_micros(seconds * 1_000_000)
+    }
+
+    /// Serves `calls` calls with the limit always reached; a node that takes `real` refuses the others.
+    fn press(capacity: &mut Capacity, real: u32, calls: u64) {
+        for n in 0..calls {
+            while capacity.has_room(u64::MAX) {
+                capacity.begin(0);
+            }
+            let outcome = if capacity.in_flight() > real {
+                CapacityOutcome::Overloaded
+            } else {
+                CapacityOutcome::Served
+            };
+            capacity.end(outcome, at(n));
+        }
+    }
+
+    #[test]
+    fn the_limit_settles_around_what_the_node_takes() {
+        let mut capacity = Capacity::new(CapacityRule::Learned);
+        press(&mut capacity, 16, 4_000);
+        assert!(
+            (11..=17).contains(&capacity.limit()),
+            "{}",
+            capacity.limit()
+        );
+        press(&mut capacity, 2, 4_000);
+        assert!((1..=3).contains(&capacity.limit()), "{}", capacity.limit());
+    }
+
+    #[test]
+    fn a_burst_of_overloads_counts_once_and_an_idle_node_learns_nothing() {
+        let mut capacity = Capacity::new(CapacityRule::Learned);
+        for _ in 0..50 {
+            capacity.begin(0);
+            capacity.end(CapacityOutcome::Overloaded, at(5));
+        }
+        assert_eq!(capacity.limit(), 3);
+        for _ in 0..1_000 {
+            capacity.begin(0);
+            capacity.end(CapacityOutcome::Served, at(6));
+        }
+        assert_eq!(capacity.limit(), 3);
+    }
+
+    #[test]
+    fn an_unread_prompt_keeps_others_in_the_queue() {
+        let mut capacity = Capacity::new(CapacityRule::Fixed(4));
+        assert!(capacity.has_room(100), "an idle node takes any prompt");
+        capacity.begin(50_000);
+        assert!(!capacity.has_room(100));
+        capacity.prompt_read(50_000);
+        assert!(capacity.has_room(100));
+        capacity.begin(60);
+        assert!(capacity.has_room(100), "a short prompt is no line");
+        capacity.set_rule(CapacityRule::Fixed(2));
+        assert!(!capacity.has_room(100));
+    }
+}

@@ -1,0 +1,580 @@
+//! The fair queue's operations.
+
+use std::time::Duration;
+
+use primitives::MonotonicTime;
+
+use super::accounts::Accounts;
+use super::class::Class;
+use super::entries::{Entries, Entry, NONE, Standing, Ticket};
+use super::lanes::{Lane, Lanes, Times};
+use super::limits::{QueueLimits, Refusal, RefusalReason};
+
+/// Who a call belongs to, as numbers: an organisation, and a user or key in it (`id.as_uuid().as_u128()`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tenant {
+    /// The organisation.
+    pub organisation: u128,
+    /// The user or key.
+    pub user: u128,
+}
+
+/// A call that asks to wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// What it waits for.
+    pub lane: Lane,
+    /// Its class, within its key's ceiling.
+    pub class: Class,
+    /// Who it belongs to.
+    pub tenant: Tenant,
+    /// What it will probably use: estimated tokens times the model's cost. At least 1 is charged.
+    pub cost: u64,
+}
+
+/// Where a waiting call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its position in its lane, 1 for the next one. An estimate from above: who arrives later may still go first.
+    pub position: u32,
+    /// How long it will probably wait, once the lane has moved lately.
+    pub expected_wait: Option<Duration>,
+}
+
+/// One class.
+#[derive(Clone, Copy, Debug, Default)]
+struct ClassAccount {
+    time: u64,
+    newest_start: u64,
+    waiting: u32,
+}
+
+type OrganisationKey = (Class, u128);
+type UserKey = (Class, u128, u128);
+
+/// The bounded, fair queue. `T` is what the owner keeps with a waiting call.
+#[derive(Debug)]
+pub struct FairQueue<T> {
+    limits: QueueLimits,
+    entries: Entries<T>,
+    lanes: Lanes,
+    classes: [ClassAccount; 4],
+    newest_start: u64,
+    organisations: Accounts<OrganisationKey>,
+    users: Accounts<UserKey>,
+    waiting: usize,
+    sequence: u64,
+}
+
+struct CurrentTimes<'a>(&'a Accounts<OrganisationKey>, &'a Accounts<UserKey>);
+
+impl Times for CurrentTimes<'_> {
+    fn organisation(&self, index: u32) -> u64 {
+        self.0.get(index).map_or(0, |account| account.time)
+    }
+
+    fn user(&self, index: u32) -> u64 {
+        self.1.get(index).map_or(0, |account| account.time)
+    }
+}
+
+impl<T> FairQueue<T> {
+    /// Makes an empty queue.
+    pub fn new(limits: QueueLimits) -> Self {
+        Self {
+            limits,
+            entries: Entries::new(),
+            lanes: Lanes::default(),
+            classes: [ClassAccount::default(); 4],
+            newest_start: 0,
+            organisations: Accounts::new(),
+            users: Accounts::new(),
+            waiting: 0,
+            sequence: 0,
+        }
+    }
+
+    /// Replaces the bounds. Calls that wait already stay, even beyond the new ones.
+    pub const fn set_limits(&mut self, limits: QueueLimits) {
+        self.limits = limits;
+    }
+
+    /// Counts the calls that wait.
+    pub const fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Counts the calls that run: started and not ended.
+    pub const fn running(&self) -> usize {
+        self.entries.len() - self.waiting
+    }
+
+    /// Counts the calls that wait in a lane.
+    pub fn waiting_in(&self, lane: Lane) -> u32 {
+        self.lanes
+            .find(lane)
+            .and_then(|lane| self.lanes.get(lane))
+            .map_or(0, |lane| lane.waiting.iter().sum())
+    }
+
+    /// Puts a call into its lane. Every call goes through here, also when it can be started at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when its class or its organisation has too many calls waiting.
+    pub fn push(
+        &mut self,
+        call: Waiting,
+        payload: T,
+        now: MonotonicTime,
+    ) -> Result<Ticket, Refusal> {
+        self.admit(&call, now)?;
+        let class = &mut self.classes[call.class.index()];
+        if class.waiting == 0 {
+            class.time = class.time.max(self.newest_start);
+        }
+        class.waiting += 1;
+        let organisation_key = (call.class, call.tenant.organisation);
+        let organisation = self
+            .organisations
+            .hold(organisation_key, class.newest_start);
+        let user_start = self
+            .organisations
+            .get(organisation)
+            .map_or(0, |account| account.newest_start);
+        let user_key = (call.class, call.tenant.organisation, call.tenant.user);
+        let user = self.users.hold(user_key, user_start);
+        self.sequence += 1;
+        let lane = self.lanes.open(call.lane);
+        let ticket = self.entries.insert(Entry {
+            payload: Some(payload),
+            standing: Standing::Running { preemptible: false },
+            class: call.class,
+            lane,
+            organisation,
+            user,
+            cost: call.cost.max(1),
+            charged: false,
+            sequence: self.sequence,
+            since: now,
+        });
+        self.link(ticket, lane);
+        self.count_waiting(ticket);
+        Ok(ticket)
+    }
+
+    fn admit(&self, call: &Waiting, now: MonotonicTime) -> Result<(), Refusal> {
+        let refuse = |reason, waiting, limit| {
+            let retry_after = self
+                .lanes
+                .find(call.lane)
+                .and_then(|lane| self.drain_time(lane, 1, now))
+                .unwrap_or(Duration::from_secs(5))
+                .clamp(Duration::from_secs(1), Duration::from_mins(1));
+            Err(Refusal {
+                reason,
+                waiting,
+                limit,
+                retry_after,
+            })
+        };
+        let (waiting, limit) = (
+            self.classes[call.class.index()].waiting,
+            self.limits.of(call.class),
+        );
+        if waiting >= limit {
+            return refuse(RefusalReason::ClassFull, waiting, limit);
+        }
+        let waiting = self
+            .organisations
+            .find(&(call.class, call.tenant.organisation))
+            .and_then(|index| self.organisations.get(index))
+            .map_or(0, |account| account.waiting);
+        let limit = self.limits.per_organisation(call.class);
+        if waiting >= limit {
+            return refuse(RefusalReason::OrganisationFull, waiting, limit);
+        }
+        Ok(())
+    }
+
+    /// Returns who is next among the calls that wait in `lanes`: those that something could serve now.
+    pub fn next(&mut self, lanes: impl IntoIterator<Item = Lane>) -> Option<Ticket> {
+        let times = CurrentTimes(&self.organisations, &self.users);
+        let mut best: Option<(u64, u64, u32, u32)> = None;
+        for key in lanes {
+            let Some(lane) = self.lanes.find(key) else {
+                continue;
+            };
+            for class in Class::ALL {
+                let waiting = self.lanes.get(lane).map_or(0, |l| l.waiting[class.index()]);
+                if waiting == 0 {
+                    continue;
+                }
+                // The platform's own calls come first whatever they were given.
+                let class_time = match class {
+                    Class::System => 0,
+                    _ => self.classes[class.index()].time.saturating_add(1),
+                };
+                if best.is_some_and(|best| best.0 < class_time) {
+                    continue;
+                }
+                let Some((time, organisation)) = self.lanes.first(lane, class, &times) else {
+                    continue;
+                };
+                if best.is_none_or(|best| (class_time, time) < (best.0, best.1)) {
+                    best = Some((class_time, time, lane, organisation));
+                }
+            }
+        }
+        let (_, _, lane, organisation) = best?;
+        let flow = self.lanes.first_flow(lane, organisation, &times)?;
+        self.entries.ticket(self.lanes.flow(flow)?.head)
+    }
+
+    /// Returns what is kept with a waiting call.
+    pub fn payload(&self, ticket: Ticket) -> Option<&T> {
+        self.entries.get(ticket)?.payload.as_ref()
+    }
+
+    /// Returns what is kept with a waiting call, to be changed.
+    pub fn payload_mut(&mut self, ticket: Ticket) -> Option<&mut T> {
+        self.entries.get_mut(ticket)?.payload.as_mut()
+    }
+
+    /// Starts a waiting call at `seat` (the lane of what serves it) and charges its estimate. From here on it runs until
+    /// [`end`](Self::end). Returns what was kept with it; `None` when it does not wait.
+    pub fn start(&mut self, ticket: Ticket, seat: Lane, now: MonotonicTime) -> Option<T> {
+        let from = self.unlink(ticket)?;
+        let seat = self.lanes.open(seat);
+        let entry = self.entries.get_mut(ticket)?;
+        let class = entry.class;
+        let (organisation, user) = (entry.organisation, entry.user);
+        let preemptible = class == Class::Batch;
+        entry.standing = Standing::Running { preemptible };
+        entry.lane = seat;
+        let payload = entry.payload.take();
+        self.uncount_waiting(class, organisation, user);
+        self.charge(ticket);
+        if let Some(lane) = self.lanes.get_mut(from) {
+            lane.started.add(now, 1, 0);
+        }
+        if preemptible && let Some(lane) = self.lanes.get_mut(seat) {
+            lane.preemptible.push(ticket.slot());
+        }
+        payload
+    }
+
+    /// Notes that a running call has its first token: from now on nothing pushes it back.
+    pub fn first_token(&mut self, ticket: Ticket) {
+        if let Some(entry) = self.entries.get_mut(ticket)
+            && entry.standing == (Standing::Running { preemptible: true })
+        {
+            entry.standing = Standing::Running { preemptible: false };
+            let lane = entry.lane;
+            self.unlist_preemptible(ticket, lane);
+        }
+    }
+
+    /// Ends a call, wherever it stands: a waiting one is taken out, a running one is settled with the weighted tokens that it
+    /// really used. Returns what was kept with it if it still waited. An ended ticket changes nothing.
+    pub fn end(&mut self, ticket: Ticket, used: u64) -> Option<T> {
+        if self.unlink(ticket).is_some() {
+            self.refund(ticket);
+            let entry = self.entries.remove(ticket)?;
+            self.uncount_waiting(entry.class, entry.organisation, entry.user);
+            self.organisations.release(entry.organisation);
+            self.users.release(entry.user);
+            return entry.payload;
+        }
+        let entry = self.entries.remove(ticket)?;
+        self.unlist_preemptible(ticket, entry.lane);
+        self.settle(&entry, used);
+        self.organisations.release(entry.organisation);
+        self.users.release(entry.user);
+        None
+    }
+
+    /// Gives a waiting call its turn at a seat that has no room yet: it is charged now and waits in the seat's lane. Whoever
+    /// waits there goes before those who wait for any seat: ask for that lane [first](Self::next).
+    pub fn reserve(&mut self, ticket: Ticket, seat: Lane) {
+        if self.move_entry(ticket, seat) {
+            self.charge(ticket);
+        }
+    }
+
+    /// Lets a waiting call wait in another lane, without a turn. Among its user's calls there it keeps its place.
+    pub fn move_to(&mut self, ticket: Ticket, lane: Lane) {
+        if self.move_entry(ticket, lane) {
+            self.refund(ticket);
+        }
+    }
+
+    fn move_entry(&mut self, ticket: Ticket, lane: Lane) -> bool {
+        let lane = self.lanes.open(lane);
+        let waits = self.unlink(ticket).is_some();
+        if waits {
+            self.link(ticket, lane);
+        }
+        waits
+    }
+
+    /// Puts a running call back to wait in `lane`, as if it had never been started: its node failed, or it made room for
+    /// another. Tells whether it was running.
+    pub fn put_back(&mut self, ticket: Ticket, lane: Lane, payload: T) -> bool {
+        let lane = self.lanes.open(lane);
+        let Some(entry) = self.entries.get_mut(ticket) else {
+            return false;
+        };
+        let Standing::Running { .. } = entry.standing else {
+            return false;
+        };
+        entry.payload = Some(payload);
+        let (class, ran_at) = (entry.class, entry.lane);
+        self.unlist_preemptible(ticket, ran_at);
+        self.refund(ticket);
+        self.classes[class.index()].waiting += 1;
+        self.link(ticket, lane);
+        self.count_waiting(ticket);
+        true
+    }
+
+    /// Returns the running call that should make room at `seat` for one of `class`: the newest batch call without a first
+    /// token. The owner stops it and [puts it back](Self::put_back).
+    pub fn victim(&self, seat: Lane, class: Class) -> Option<Ticket> {
+        if !class.may_preempt(Class::Batch) {
+            return None;
+        }
+        let lane = self.lanes.get(self.lanes.find(seat)?)?;
+        self.entries.ticket(*lane.preemptible.last()?)
+    }
+
+    /// Tells where a waiting call stands; `None` when it does not wait.
+    pub fn place(&self, ticket: Ticket, now: MonotonicTime) -> Option<Place> {
+        let entry = self.entries.get(ticket)?;
+        let Standing::Waiting { flow, .. } = entry.standing else {
+            return None;
+        };
+        let flow = self.lanes.flow(flow)?;
+        let head = self.entries.at(flow.head)?;
+        // Each of the user's earlier calls lets everybody else have a turn, and so does each turn of the organisation.
+        let own = u64::from(flow.len.saturating_sub(1)).min(entry.sequence - head.sequence);
+        let (organisations, users, in_organisation) = self.lanes.crowd(flow);
+        let own_turns = ((own + 1) * users.max(1) as u64).min(u64::from(in_organisation));
+        let waiting = self.lanes.get(flow.lane)?.waiting;
+        let in_class = u64::from(waiting[flow.class.index()]);
+        let before: u64 = waiting
+            .iter()
+            .take(flow.class.index())
+            .map(|n| u64::from(*n))
+            .sum();
+        let position = before
+            + (own_turns * organisations.max(1) as u64)
+                .min(in_class)
+                .max(1);
+        let position = u32::try_from(position).unwrap_or(u32::MAX);
+        Some(Place {
+            position,
+            expected_wait: self.drain_time(flow.lane, position, now),
+        })
+    }
+
+    /// Returns how long a call waits or runs already.
+    pub fn age(&self, ticket: Ticket, now: MonotonicTime) -> Option<Duration> {
+        Some(now.since(self.entries.get(ticket)?.since))
+    }
+
+    /// Returns the lane in which a call waits or runs.
+    pub fn lane_of(&self, ticket: Ticket) -> Option<Lane> {
+        let lane = self.entries.get(ticket)?.lane;
+        Some(self.lanes.get(lane)?.key)
+    }
+
+    /// Forgets a lane that the fleet no longer has. Does nothing while calls wait there: move them first.
+    pub fn close_lane(&mut self, lane: Lane) {
+        self.lanes.close(lane);
+    }
+
+    fn drain_time(&self, lane: u32, calls: u32, now: MonotonicTime) -> Option<Duration> {
+        let mut started = self.lanes.get(lane)?.started.clone();
+        let (count, _) = started.sums(now);
+        (count > 0).then(|| {
+            started
+                .length()
+                .mul_f64(f64::from(calls) / f64::from(count))
+        })
+    }
+
+    /// Charges a call that gets its turn, once.
+    fn charge(&mut self, ticket: Ticket) {
+        let Some(entry) = self.entries.get_mut(ticket) else {
+            return;
+        };
+        if std::mem::replace(&mut entry.charged, true) {
+            return;
+        }
+        let (class, cost) = (entry.class, entry.cost);
+        let (organisation, user) = (entry.organisation, entry.user);
+        let user_start = self.users.get_mut(user).map_or(0, |u| u.charge(cost));
+        let account = &mut self.classes[class.index()];
+        let class_start = account.time;
+        account.time = account
+            .time
+            .saturating_add(cost.saturating_mul(1_024) / class.weight());
+        if let Some(organisation) = self.organisations.get_mut(organisation) {
+            let start = organisation.charge(cost);
+            organisation.newest_start = organisation.newest_start.max(user_start);
+            account.newest_start = account.newest_start.max(start);
+        }
+        if class != Class::System {
+            self.newest_start = self.newest_start.max(class_start);
+        }
+    }
+
+    /// Takes a charge back: the turn was not used.
+    fn refund(&mut self, ticket: Ticket) {
+        let Some(entry) = self.entries.get_mut(ticket) else {
+            return;
+        };
+        if !std::mem::take(&mut entry.charged) {
+            return;
+        }
+        let (cost, organisation, user) = (entry.cost, entry.organisation, entry.user);
+        if let Some(account) = self.organisations.get_mut(organisation) {
+            account.settle(cost, 0);
+        }
+        if let Some(account) = self.users.get_mut(user) {
+            account.settle(cost, 0);
+        }
+    }
+
+    fn settle(&mut self, entry: &Entry<T>, used: u64) {
+        if let Some(account) = self.organisations.get_mut(entry.organisation) {
+            account.settle(entry.cost, used);
+        }
+        if let Some(account) = self.users.get_mut(entry.user) {
+            account.settle(entry.cost, used);
+        }
+    }
+
+    fn count_waiting(&mut self, ticket: Ticket) {
+        self.waiting += 1;
+        let organisation = self.entries.get(ticket).map(|e| e.organisation);
+        if let Some(account) = organisation.and_then(|o| self.organisations.get_mut(o)) {
+            account.waiting += 1;
+        }
+        let user = self.entries.get(ticket).map(|e| e.user);
+        if let Some(account) = user.and_then(|u| self.users.get_mut(u)) {
+            account.waiting += 1;
+        }
+    }
+
+    fn uncount_waiting(&mut self, class: Class, organisation: u32, user: u32) {
+        self.waiting = self.waiting.saturating_sub(1);
+        let class = &mut self.classes[class.index()];
+        class.waiting = class.waiting.saturating_sub(1);
+        if let Some(account) = self.organisations.get_mut(organisation) {
+            account.waiting = account.waiting.saturating_sub(1);
+        }
+        if let Some(account) = self.users.get_mut(user) {
+            account.waiting = account.waiting.saturating_sub(1);
+        }
+    }
+
+    fn unlist_preemptible(&mut self, ticket: Ticket, lane: u32) {
+        if let Some(lane) = self.lanes.get_mut(lane)
+            && let Some(at) = lane.preemptible.iter().rposition(|s| *s == ticket.slot())
+        {
+            lane.preemptible.remove(at);
+        }
+    }
+
+    /// Links an entry into its user's flow in `lane`, in the order of arrival.
+    fn link(&mut self, ticket: Ticket, lane: u32) {
+        let Some(entry) = self.entries.get(ticket) else {
+            return;
+        };
+        let sequence = entry.sequence;
+        let times = CurrentTimes(&self.organisations, &self.users);
+        let index = self
+            .lanes
+            .join(lane, entry.class, entry.organisation, entry.user, &times);
+        let Some(flow) = self.lanes.flow_mut(index) else {
+            return;
+        };
+        // Who comes from another lane is mostly older than everybody here or younger: seldom more than a step.
+        let mut next = NONE;
+        let mut prev = flow.tail;
+        if let Some(head) = self.entries.at(flow.head)
+            && head.sequence > sequence
+        {
+            next = flow.head;
+            prev = NONE;
+        }
+        while let Some(older) = self.entries.at(prev) {
+            if older.sequence < sequence {
+                break;
+            }
+            next = prev;
+            prev = match older.standing {
+                Standing::Waiting { prev, .. } => prev,
+                Standing::Running { .. } => NONE,
+            };
+        }
+        if prev == NONE {
+            flow.head = ticket.slot();
+        }
+        if next == NONE {
+            flow.tail = ticket.slot();
+        }
+        flow.len += 1;
+        self.set_next(prev, ticket.slot());
+        self.set_prev(next, ticket.slot());
+        if let Some(entry) = self.entries.get_mut(ticket) {
+            entry.lane = lane;
+            entry.standing = Standing::Waiting {
+                flow: index,
+                prev,
+                next,
+            };
+        }
+    }
+
+    /// Takes a waiting entry out of its flow; returns its lane, or `None` when it does not wait.
+    fn unlink(&mut self, ticket: Ticket) -> Option<u32> {
+        let entry = self.entries.get_mut(ticket)?;
+        let Standing::Waiting { flow, prev, next } = entry.standing else {
+            return None;
+        };
+        entry.standing = Standing::Running { preemptible: false };
+        let lane = entry.lane;
+        self.set_next(prev, next);
+        self.set_prev(next, prev);
+        if let Some(flow) = self.lanes.flow_mut(flow) {
+            if prev == NONE {
+                flow.head = next;
+            }
+            if next == NONE {
+                flow.tail = prev;
+            }
+            flow.len = flow.len.saturating_sub(1);
+        }
+        self.lanes.leave(flow);
+        Some(lane)
+    }
+
+    fn set_next(&mut self, slot: u32, to: u32) {
+        if let Some(entry) = self.entries.at_mut(slot)
+            && let Standing::Waiting { next, .. } = &mut entry.standing
+        {
+            *next = to;
+        }
+    }
+
+    fn set_prev(&mut self, slot: u32, to: u32) {
+        if let Some(entry) = self.entries.at_mut(slot)
+            && let Standing::Waiting { prev, .. } = &mut entry.standing
+        {
+            *prev = to;
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The scores of one decision, held apart from their explanation: a large fleet is scored in one pass over plain numbers, and
+//! only what will be shown is explained afterwards.
+
+use crate::call::{Call, Candidate};
+use crate::eligibility::{exclusion, is_eligible};
+use crate::policy::{Decision, EXPLAINED, Scored};
+use crate::reason::{Reason, Reasons};
+
+/// One score per candidate; negative infinity for those that may not be chosen.
+#[derive(Debug)]
+pub(crate) struct Scores {
+    values: Vec<f32>,
+    eligible: usize,
+    best: f32,
+}
+
+impl Scores {
+    /// Scores every candidate that may be chosen. Higher is better.
+    pub(crate) fn of(
+        call: &Call<'_>,
+        candidates: &[Candidate<'_>],
+        mut score: impl FnMut(&Candidate<'_>) -> f32,
+    ) -> Self {
+        let mut eligible = 0;
+        let mut best = f32::NEG_INFINITY;
+        let values = candidates
+            .iter()
+            .map(|candidate| {
+                if !is_eligible(call, candidate) {
+                    return f32::NEG_INFINITY;
+                }
+                eligible += 1;
+                // Also turns what is not a number into the worst score.
+                let score = score(candidate).max(f32::MIN);
+                best = best.max(score);
+                score
+            })
+            .collect();
+        Self {
+            values,
+            eligible,
+            best,
+        }
+    }
+
+    /// Returns the best score; negative infinity when nobody may be chosen.
+    pub(crate) const fn best(&self) -> f32 {
+        self.best
+    }
+
+    /// Counts the candidates that may be chosen.
+    pub(crate) const fn eligible(&self) -> usize {
+        self.eligible
+    }
+
+    /// Returns a candidate's score.
+    pub(crate) fn get(&self, index: usize) -> f32 {
+        self.values.get(index).copied().unwrap_or(f32::NEG_INFINITY)
+    }
+
+    /// Returns the index of the `nth` candidate that may be chosen.
+    pub(crate) fn nth_eligible(&self, nth: usize) -> Option<usize> {
+        self.indices(|_, score| score > f32::NEG_INFINITY).nth(nth)
+    }
+
+    /// Draws one of the eligible candidates that `fits`; returns it with how many there were.
+    pub(crate) fn draw(
+        &self,
+        random: u64,
+        fits: impl Fn(usize, f32) -> bool,
+    ) -> Option<(usize, u32)> {
+        let fits = |index, score| score > f32::NEG_INFINITY && fits(index, score);
+        let count = self.indices(fits).count();
+        let nth = (random as u32 as usize).checked_rem(count)?;
+        Some((self.indices(fits).nth(nth)?, count as u32))
+    }
+
+    fn indices(&self, fits: impl Fn(usize, f32) -> bool) -> impl Iterator<Item = usize> {
+        self.values
+            .iter()
+            .enumerate()
+            .filter(move |(index, score)| fits(*index, **score))
+            .map(|(index, _)| index)
+    }
+
+    /// Makes the decision: `explain` says what the scores of those who are shown are made of, `why` what decided.
+    pub(crate) fn decide(
+        self,
+        call: &Call<'_>,
+        candidates: &[Candidate<'_>],
+        chosen: Option<usize>,
+        why: Option<Reason>,
+        mut explain: impl FnMut(&Candidate<'_>, &mut Reasons),
+    ) -> Decision {
+        let scored = self
+            .shown(chosen)
+            .into_iter()
+            .filter_map(|index| {
+                let candidate = candidates.get(index)?;
+                let mut reasons = Reasons::new();
+                match exclusion(call, candidate) {
+                    Some(exclusion) => reasons.push(Reason::Excluded(exclusion)),
+                    None => explain(candidate, &mut reasons),
+                }
+                if let (true, Some(why)) = (chosen == Some(index), why) {
+                    reasons.push(why);
+                }
+                Some(Scored {
+                    index,
+                    score: self.get(index),
+                    reasons,
+                })
+            })
+            .collect();
+        Decision { chosen, scored }
+    }
+
+    /// Lists who is explained, in the candidates' order.
+    fn shown(&self, chosen: Option<usize>) -> Vec<usize> {
+        let count = self.values.len();
+        if count <= EXPLAINED {
+            return (0..count).collect();
+        }
+        let others = EXPLAINED - usize::from(chosen.is_some());
+        // The score in the upper half, ordered like integers, and the index in the lower: plain numbers select fastest.
+        let mut keys: Vec<u64> = self
+            .values
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| Some(*index) != chosen)
+            .map(|(index, score)| u64::from(!ordered(*score)) << 32 | index as u64)
+            .collect();
+        if keys.len() > others {
+            keys.select_nth_unstable(others);
+            keys.truncate(others);
+        }
+        let mut shown: Vec<usize> = keys.iter().map(|key| *key as u32 as usize).collect();
+        shown.extend(chosen);
+        shown.sort_unstable();
+        shown
+    }
+}
+
+/// Maps a float to an integer of the same order.
+const fn ordered(score: f32) -> u32 {
+    let bits = score.to_bits();
+    if bits >> 31 == 0 {
+        bits | 1 << 31
+    } else {
+        !bits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_keep_their_order_as_integers() {
+        let floats = [f32::NEG_INFINITY, -7.5, -0.1, 0.0, 0.1, 3.0, f32::MAX];
+        assert!(floats.map(ordered).is_sorted());
+    }
+
+    #[test]
+    fn the_best_of_a_large_fleet_and_the_chosen_one_are_shown() {
+        let values: Vec<f32> = (0..500).map(|n| -((n * 7 % 500) as f32)).collect();
+        let scores = Scores {
+            eligible: 500,
+            best: 0.0,
+            values,
+        };
+        let worst = 499 * 143 % 500;
+        let shown = scores.shown(Some(worst));
+        assert_eq!(shown.len(), EXPLAINED);
+        assert!(shown.is_sorted() && shown.contains(&worst));
+        let best = shown.iter().filter(|i| scores.get(**i) > -31.0).count();
+        assert_eq!(best, EXPLAINED - 1);
+    }
+}

@@ -1,0 +1,125 @@
+//! A bounded set that forgets what was used longest ago: a node's prefix cache, and the oracle's.
+
+use crate::hashing::NumberMap;
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    key: u64,
+    newer: u32,
+    older: u32,
+}
+
+/// Keys in the order of their last use; at most `capacity` of them.
+#[derive(Clone, Debug)]
+pub(super) struct LruSet {
+    capacity: usize,
+    index: NumberMap<u64, u32>,
+    links: Vec<Link>,
+    newest: u32,
+    oldest: u32,
+}
+
+impl LruSet {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            capacity: capacity.min(NONE as usize - 1),
+            index: NumberMap::default(),
+            links: Vec::new(),
+            newest: NONE,
+            oldest: NONE,
+        }
+    }
+
+    pub(super) fn contains(&self, key: u64) -> bool {
+        self.index.contains_key(&key)
+    }
+
+    /// Makes a key the newest, taking the place of the oldest when the set is full.
+    pub(super) fn touch(&mut self, key: u64) {
+        if let Some(place) = self.index.get(&key).copied() {
+            self.unlink(place);
+            self.link(place);
+            return;
+        }
+        if self.capacity == 0 {
+            return;
+        }
+        let place = if self.links.len() < self.capacity {
+            self.links.push(Link {
+                key,
+                newer: NONE,
+                older: NONE,
+            });
+            self.links.len() as u32 - 1
+        } else {
+            let place = self.oldest;
+            self.unlink(place);
+            if let Some(link) = self.links.get_mut(place as usize) {
+                self.index.remove(&link.key);
+                link.key = key;
+            }
+            place
+        };
+        self.index.insert(key, place);
+        self.link(place);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.index.clear();
+        self.links.clear();
+        (self.newest, self.oldest) = (NONE, NONE);
+    }
+
+    fn unlink(&mut self, place: u32) {
+        let Some(Link { newer, older, .. }) = self.links.get(place as usize).copied() else {
+            return;
+        };
+        match self.links.get_mut(newer as usize) {
+            Some(link) => link.older = older,
+            None => self.newest = older,
+        }
+        match self.links.get_mut(older as usize) {
+            Some(link) => link.newer = newer,
+            None => self.oldest = newer,
+        }
+    }
+
+    fn link(&mut self, place: u32) {
+        let older = self.newest;
+        if let Some(link) = self.links.get_mut(older as usize) {
+            link.newer = place;
+        } else {
+            self.oldest = place;
+        }
+        if let Some(link) = self.links.get_mut(place as usize) {
+            (link.newer, link.older) = (NONE, older);
+        }
+        self.newest = place;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_goes_first() {
+        let mut set = LruSet::new(3);
+        for key in [1, 2, 3, 1, 4] {
+            set.touch(key);
+        }
+        let kept: Vec<u64> = (0..6).filter(|key| set.contains(*key)).collect();
+        assert_eq!(kept, [1, 3, 4]);
+        set.touch(3);
+        set.touch(5);
+        assert!(!set.contains(1) && set.contains(3));
+        set.clear();
+        set.touch(9);
+        assert!(set.contains(9) && !set.contains(3));
+        let mut none = LruSet::new(0);
+        none.touch(1);
+        assert!(!none.contains(1));
+    }
+}

@@ -1,0 +1,531 @@
+//! The gateway's side of a simulation: what it knows of the nodes, and the decisions it makes with the code of the live gateway.
+
+use std::time::Duration;
+
+use primitives::{MonotonicTime, NodeId};
+
+use super::SimulationError;
+use super::fleet::{FleetSpec, NodeSpec};
+use super::node::{Job, Node};
+use super::options::Options;
+use super::requests::Requests;
+use crate::admission::{Dispatch, Placement, Step, step};
+use crate::breaker::{Breaker, CallOutcome};
+use crate::call::{Call, Candidate, Residency};
+use crate::capacity::{Capacity, CapacityOutcome, CapacityRule};
+use crate::estimate::Priors;
+use crate::hashing::{Random, fold};
+use crate::policy::RoutingPolicy;
+use crate::prefix::PrefixIndex;
+use crate::queue::{Lane, Ticket};
+use crate::residency::{ColdLoads, HoldRule, ModelHold, SwapVerdict};
+use crate::speed::{Speed, SpeedSample};
+
+/// A node may have unread prompts for this time in front of it.
+const PROMPT_BUDGET_S: f32 = 0.25;
+/// Lanes of seats are their numbers; the lanes of models lie above.
+const ANY: u64 = 1 << 40;
+const NOBODY: u64 = 1 << 41;
+
+/// The lane of calls that wait for any node that has a model.
+pub(super) const fn any(model: u32) -> Lane {
+    Lane(ANY + model as u64)
+}
+
+/// The lane of calls that nobody can serve now.
+pub(super) const fn nobody(model: u32) -> Lane {
+    Lane(NOBODY + model as u64)
+}
+
+/// One model on one node, as the gateway knows it.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) node: u32,
+    pub(super) model: u32,
+    pub(super) capacity: Capacity,
+    pub(super) speed: Speed,
+    pub(super) breaker: Breaker,
+    /// Calls that wait for this seat.
+    pub(super) parked: u32,
+}
+
+/// A node, as the gateway counts what it does there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    in_flight: u32,
+    queued_tokens: u64,
+    waiting: u32,
+    waiting_tokens: u64,
+    waiting_prompt_tokens: u64,
+    hold: ModelHold,
+}
+
+/// A model, as the gateway counts it.
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) name: String,
+    pub(super) bytes: u64,
+    pub(super) cost: f32,
+    pub(super) seats: Vec<u32>,
+    /// Calls that wait for any of its seats.
+    pub(super) waiting: u32,
+    /// Calls that nobody could serve.
+    pub(super) stranded: u32,
+}
+
+/// The gateway's state.
+#[derive(Debug)]
+pub(super) struct Router<'a> {
+    policy: &'a dyn RoutingPolicy,
+    pub(super) nodes: Vec<Node>,
+    specs: Vec<&'a NodeSpec>,
+    ids: Vec<NodeId>,
+    loads: Vec<Load>,
+    pub(super) node_seats: Vec<Vec<u32>>,
+    pub(super) seats: Vec<Seat>,
+    pub(super) models: Vec<Model>,
+    pub(super) requests: Requests,
+    prefixes: PrefixIndex,
+    cold_loads: ColdLoads,
+    hold: HoldRule,
+    random: Random,
+    pub(super) now_us: u64,
+    /// Nodes at which something was started or freed, to be looked at by the event loop.
+    pub(super) touched: Vec<u32>,
+    /// Requests that were sent to a node that is down.
+    pub(super) lost: Vec<u32>,
+    /// When a held model may be given up at the earliest.
+    pub(super) look_again_us: Option<u64>,
+    candidates: Vec<Candidate<'static>>,
+}
+
+impl<'a> Router<'a> {
+    pub(super) fn new(
+        fleet: &'a FleetSpec,
+        policy: &'a dyn RoutingPolicy,
+        options: &Options,
+    ) -> Result<Self, SimulationError> {
+        let specs: Vec<&NodeSpec> = fleet
+            .nodes
+            .iter()
+            .flat_map(|spec| std::iter::repeat_n(spec, spec.count as usize))
+            .collect();
+        let mut models: Vec<Model> = fleet
+            .models
+            .iter()
+            .map(|spec| Model {
+                name: spec.name.clone(),
+                bytes: spec.bytes,
+                cost: spec.cost,
+                seats: Vec::new(),
+                waiting: 0,
+                stranded: 0,
+            })
+            .collect();
+        let mut seats = Vec::new();
+        let mut node_seats = Vec::with_capacity(specs.len());
+        for (node, spec) in specs.iter().enumerate() {
+            let first = seats.len() as u32;
+            for (number, (model, described)) in models.iter_mut().zip(&fleet.models).enumerate() {
+                if !spec.has(described) || spec.memory_bytes.is_some_and(|m| m < model.bytes) {
+                    continue;
+                }
+                model.seats.push(seats.len() as u32);
+                seats.push(Seat {
+                    node: node as u32,
+                    model: number as u32,
+                    capacity: Capacity::new(CapacityRule::Fixed(spec.slots)),
+                    speed: Speed::new(),
+                    breaker: Breaker::new(fold(options.seed ^ seats.len() as u64)),
+                    parked: 0,
+                });
+            }
+            node_seats.push((first..seats.len() as u32).collect());
+        }
+        let ids = (0..specs.len())
+            .map(|n| format!("00000000-0000-7000-8000-{n:012x}").parse())
+            .collect::<Result<_, _>>()
+            .map_err(|_| SimulationError::TooManyNodes)?;
+        Ok(Self {
+            policy,
+            nodes: specs.iter().map(|spec| Node::new(spec)).collect(),
+            loads: vec![Load::default(); specs.len()],
+            specs,
+            ids,
+            node_seats,
+            seats,
+            models,
+            requests: Requests::default(),
+            prefixes: PrefixIndex::new(options.prefix_blocks),
+            cold_loads: ColdLoads::default(),
+            hold: options.hold,
+            random: Random::new(options.seed),
+            now_us: 0,
+            touched: Vec::new(),
+            lost: Vec::new(),
+            look_again_us: None,
+            candidates: Vec::new(),
+        })
+    }
+
+    pub(super) const fn now(&self) -> MonotonicTime {
+        MonotonicTime::from_micros(self.now_us)
+    }
+
+    /// Asks the policy about a waiting call.
+    fn ask(&mut self, request: u32) -> Step {
+        let random = self.random.next();
+        let now = self.now();
+        let Some(waiting) = self.requests.get(request) else {
+            return Step::Nobody;
+        };
+        let model = waiting.model;
+        let seats = self
+            .models
+            .get(model as usize)
+            .map_or(&[][..], |m| m.seats.as_slice());
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
+        let mut look_again = None;
+        for seat in seats {
+            let (candidate, held) = self.candidate(*seat, model, &waiting.blocks, now);
+            candidates.push(candidate);
+            look_again = look_again.into_iter().chain(held).min();
+        }
+        let call = Call {
+            model: "",
+            prompt_tokens: waiting.prompt_tokens,
+            max_tokens: None,
+            num_ctx: None,
+            prefix: &waiting.blocks,
+            tags: &[],
+            now,
+            random,
+        };
+        let step = step(self.policy, &call, &mut candidates);
+        self.candidates = candidates;
+        if let Some(held) = look_again {
+            let at = self.now_us + held.as_micros() as u64;
+            self.look_again_us = Some(self.look_again_us.map_or(at, |sooner| sooner.min(at)));
+        }
+        step
+    }
+
+    /// Describes a seat; also tells how long its node is held by another model.
+    fn candidate(
+        &self,
+        number: u32,
+        model: u32,
+        blocks: &[u64],
+        now: MonotonicTime,
+    ) -> (Candidate<'static>, Option<Duration>) {
+        let base = Candidate::new(self.ids[number_of(&self.seats, number)], "");
+        let Some(seat) = self.seats.get(number as usize) else {
+            return (base, None);
+        };
+        let place = seat.node as usize;
+        let (node, spec, load) = (&self.nodes[place], self.specs[place], &self.loads[place]);
+        let loaded = node.is_loaded(model);
+        let (swappable, held) = self.may_run(seat, now);
+        let prefill = seat
+            .speed
+            .prefill_tokens_per_s()
+            .unwrap_or(Priors::PREFILL_TOKENS_PER_S);
+        let candidate = Candidate {
+            residency: if loaded {
+                Residency::Loaded { context: None }
+            } else {
+                Residency::OnDisk
+            },
+            in_flight: load.in_flight,
+            queued_tokens: load.queued_tokens + load.waiting_tokens,
+            pending_prompt_tokens: Some(
+                self.pending_prompt_tokens(seat.node) + load.waiting_prompt_tokens,
+            ),
+            waiting: load.waiting,
+            full: !swappable || !seat.capacity.has_room((prefill * PROMPT_BUDGET_S) as u64),
+            slots: Some(spec.slots),
+            decode_tokens_per_s: seat.speed.decode_tokens_per_s(),
+            prefill_tokens_per_s: seat.speed.prefill_tokens_per_s(),
+            ttft_ewma_ms: seat.speed.ttft_ms(),
+            prefix_blocks: if blocks.is_empty() {
+                0
+            } else {
+                self.prefixes.leading_hits(base.node, blocks)
+            },
+            context_max: spec.context,
+            model_bytes: Some(self.models[model as usize].bytes),
+            memory_free_bytes: node.free_bytes(),
+            breaker: seat.breaker.verdict(now),
+            ..base
+        };
+        (candidate, held)
+    }
+
+    fn pending_prompt_tokens(&self, node: u32) -> u64 {
+        self.node_seats[node as usize]
+            .iter()
+            .map(|seat| self.seats[*seat as usize].capacity.pending_prompt_tokens())
+            .sum()
+    }
+
+    /// Tells whether a seat's model may run on its node now as far as the other models there are concerned.
+    fn may_run(&self, seat: &Seat, now: MonotonicTime) -> (bool, Option<Duration>) {
+        let place = seat.node as usize;
+        let node = &self.nodes[place];
+        let mut hold = self.loads[place].hold;
+        if node.has_or_loads(seat.model) {
+            return (!hold.is_spent(self.hold, now), None);
+        }
+        let model = &self.models[seat.model as usize];
+        if self.cold_loads.loading(&model.name).is_some() || !node.could_load(model.bytes) {
+            return (false, None);
+        }
+        if node.free_bytes().is_none_or(|free| free >= model.bytes) {
+            return (true, None);
+        }
+        match hold.may_swap(self.hold, 0, self.waiting_for_loaded(seat.node), now) {
+            SwapVerdict::Now => (true, None),
+            SwapVerdict::Held(time) => (false, Some(time)),
+            SwapVerdict::Generating => (false, None),
+        }
+    }
+
+    /// Counts the calls that wait for models which a node has loaded.
+    fn waiting_for_loaded(&self, node: u32) -> u32 {
+        self.node_seats[node as usize]
+            .iter()
+            .map(|seat| &self.seats[*seat as usize])
+            .filter(|seat| self.nodes[node as usize].is_loaded(seat.model))
+            .map(|seat| seat.parked + self.models[seat.model as usize].waiting)
+            .sum()
+    }
+
+    /// Notes that a call of another model waits for a node, so that its hold begins to count.
+    fn contest(&mut self, model: u32) {
+        let now = self.now();
+        for seat in &self.models[model as usize].seats {
+            let node = self.seats[*seat as usize].node;
+            if !self.nodes[node as usize].has_or_loads(model) {
+                self.loads[node as usize]
+                    .hold
+                    .may_swap(self.hold, 1, 1, now);
+            }
+        }
+    }
+
+    /// Takes a waiting call off the counts of what it waits for.
+    pub(super) fn unpark(&mut self, request: u32) {
+        let Some(waiting) = self.requests.get_mut(request) else {
+            return;
+        };
+        let model = &mut self.models[waiting.model as usize];
+        match waiting.waits_for.take() {
+            Some(lane) if lane.0 >= NOBODY => model.stranded -= 1,
+            Some(lane) if lane.0 >= ANY => model.waiting -= 1,
+            Some(lane) => {
+                let seat = &mut self.seats[lane.0 as usize];
+                seat.parked -= 1;
+                let load = &mut self.loads[seat.node as usize];
+                load.waiting -= 1;
+                load.waiting_tokens -= waiting.expected_tokens;
+                load.waiting_prompt_tokens -= waiting.parked_prompt_tokens;
+            }
+            None => {}
+        }
+    }
+
+    /// Counts a call as waiting in a lane.
+    pub(super) fn park(&mut self, request: u32, lane: Lane) {
+        self.unpark(request);
+        let Some(waiting) = self.requests.get_mut(request) else {
+            return;
+        };
+        waiting.waits_for = Some(lane);
+        let model = &mut self.models[waiting.model as usize];
+        if lane.0 >= NOBODY {
+            model.stranded += 1;
+        } else if lane.0 >= ANY {
+            model.waiting += 1;
+        } else {
+            let seat = &mut self.seats[lane.0 as usize];
+            seat.parked += 1;
+            let node = self.ids[seat.node as usize];
+            let load = &mut self.loads[seat.node as usize];
+            waiting.parked_prompt_tokens = unread(
+                waiting.prompt_tokens,
+                self.prefixes.leading_hits(node, &waiting.blocks),
+                waiting.blocks.len(),
+            );
+            load.waiting += 1;
+            load.waiting_tokens += waiting.expected_tokens;
+            load.waiting_prompt_tokens += waiting.parked_prompt_tokens;
+        }
+    }
+
+    /// Notes the first token of a call.
+    pub(super) fn first_token(&mut self, request: u32) {
+        let Some(running) = self.requests.get_mut(request) else {
+            return;
+        };
+        if let Some(seat) = running.seat {
+            let pending = std::mem::take(&mut running.pending_prompt_tokens);
+            let seat = &mut self.seats[seat as usize];
+            seat.capacity.prompt_read(pending);
+            let load = &mut self.loads[seat.node as usize];
+            load.queued_tokens -= pending;
+            running.queued_tokens -= pending;
+        }
+    }
+
+    /// Takes a call off the counts of where it ran, and lets breaker, capacity and speed learn.
+    pub(super) fn ended(
+        &mut self,
+        request: u32,
+        outcome: CallOutcome,
+        sample: Option<&SpeedSample>,
+    ) {
+        let now = self.now();
+        let Some(running) = self.requests.get_mut(request) else {
+            return;
+        };
+        let Some(number) = running.seat.take() else {
+            return;
+        };
+        let seat = &mut self.seats[number as usize];
+        seat.capacity
+            .prompt_read(std::mem::take(&mut running.pending_prompt_tokens));
+        let served = outcome == CallOutcome::Success;
+        let learned = if served {
+            CapacityOutcome::Served
+        } else {
+            CapacityOutcome::Other
+        };
+        seat.capacity.end(learned, now);
+        seat.breaker.record(outcome, now);
+        if let Some(sample) = sample {
+            seat.speed.observe(sample);
+        }
+        let load = &mut self.loads[seat.node as usize];
+        load.in_flight -= 1;
+        load.queued_tokens -= std::mem::take(&mut running.queued_tokens);
+        self.touched.push(seat.node);
+    }
+
+    /// Notes that a model was loaded.
+    pub(super) fn loaded(&mut self, node: u32, model: u32) {
+        self.cold_loads
+            .done(&self.models[model as usize].name, self.ids[node as usize]);
+        self.touched.push(node);
+    }
+
+    /// Forgets the loads of a node that failed.
+    pub(super) fn node_failed(&mut self, node: u32) {
+        for model in &self.models {
+            self.cold_loads.done(&model.name, self.ids[node as usize]);
+        }
+        self.loads[node as usize].hold = ModelHold::default();
+    }
+}
+
+/// Returns the tokens of a prompt that are not in the cache as far as is known.
+fn unread(prompt_tokens: u32, hits: u32, blocks: usize) -> u64 {
+    let cold = 1.0 - f64::from(hits) / blocks.max(1) as f64;
+    ((f64::from(prompt_tokens) * cold) as u64).max(1)
+}
+
+impl Dispatch<u32> for Router<'_> {
+    fn decide(&mut self, _: Ticket, request: &u32) -> Placement {
+        let request = *request;
+        let was = self.requests.get(request).and_then(|r| r.waits_for);
+        // Its own work is not in front of it.
+        self.unpark(request);
+        let step = self.ask(request);
+        let Some((model, number_of_seats)) = self.requests.get(request).and_then(|r| {
+            let seats = self.models.get(r.model as usize)?.seats.as_slice();
+            Some((r.model, seats))
+        }) else {
+            return Placement::Stay;
+        };
+        let lane = |index: usize| {
+            number_of_seats
+                .get(index)
+                .map(|seat| Lane(u64::from(*seat)))
+        };
+        let placement = match step {
+            Step::Start(index) => lane(index).map_or(Placement::Stay, Placement::Start),
+            Step::WaitFor(index) => lane(index).map_or(Placement::Stay, Placement::Reserve),
+            Step::WaitForAny if was == Some(nobody(model)) => Placement::Move(any(model)),
+            Step::WaitForAny => Placement::Stay,
+            Step::Nobody => Placement::Move(nobody(model)),
+        };
+        match placement {
+            Placement::Start(_) => {}
+            Placement::Reserve(lane) | Placement::Move(lane) => self.park(request, lane),
+            Placement::Stay => self.park(request, was.unwrap_or(any(model))),
+        }
+        if !matches!(placement, Placement::Start(_)) && self.models.len() > 1 {
+            self.contest(model);
+        }
+        placement
+    }
+
+    fn start(&mut self, ticket: Ticket, request: u32, lane: Lane) {
+        let now = self.now();
+        let number = lane.0 as u32;
+        self.unpark(request);
+        let (Some(waiting), Some(seat)) = (
+            self.requests.get_mut(request),
+            self.seats.get_mut(number as usize),
+        ) else {
+            return;
+        };
+        let place = seat.node as usize;
+        let id = self.ids[place];
+        let pending = unread(
+            waiting.prompt_tokens,
+            self.prefixes.leading_hits(id, &waiting.blocks),
+            waiting.blocks.len(),
+        );
+        seat.breaker.permit(now);
+        seat.capacity.begin(pending);
+        let load = &mut self.loads[place];
+        load.in_flight += 1;
+        load.queued_tokens += pending + u64::from(Priors::OUTPUT_TOKENS);
+        waiting.ticket = Some(ticket);
+        waiting.seat = Some(number);
+        waiting.sent_us = self.now_us;
+        waiting.tries += 1;
+        waiting.pending_prompt_tokens = pending;
+        waiting.queued_tokens = pending + u64::from(Priors::OUTPUT_TOKENS);
+        self.prefixes.insert(id, &waiting.blocks);
+        let node = &mut self.nodes[place];
+        if !node.up {
+            self.lost.push(request);
+            return;
+        }
+        let job = Job {
+            request,
+            model: seat.model,
+            prompt_tokens: waiting.prompt_tokens,
+            output_tokens: waiting.output_tokens,
+        };
+        if !node.has_or_loads(seat.model) {
+            let model = &self.models[seat.model as usize];
+            node.load(seat.model, model.bytes, self.now_us);
+            self.cold_loads.begin(&model.name, id, now);
+            load.hold.swapped();
+        }
+        load.hold.started();
+        let requests = &self.requests;
+        node.accept(job, self.now_us, |request| requests.blocks(request));
+        self.touched.push(seat.node);
+    }
+}
+
+/// Returns the place of a seat's node.
+fn number_of(seats: &[Seat], seat: u32) -> usize {
+    seats
+        .get(seat as usize)
+        .map_or(0, |seat| seat.node as usize)
+}
