@@ -12,6 +12,10 @@ pub struct GatewayConfig {
     pub workers: usize,
     /// Largest request body, in bytes.
     pub body_limit: usize,
+    /// Most bytes that the bodies of all requests under way hold together; further ones get 503 with Retry-After.
+    pub body_memory: usize,
+    /// Origins of web pages that may call from a browser, beside those of this machine.
+    pub allowed_origins: Vec<String>,
     /// Most client connections at once; further ones are closed at once.
     pub max_connections: usize,
     /// Most inference requests at once; further ones get 503 with Retry-After.
@@ -62,6 +66,8 @@ impl Default for GatewayConfig {
         Self {
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             body_limit: 32 << 20,
+            body_memory: 512 << 20,
+            allowed_origins: Vec::new(),
             max_connections: 20_000,
             max_in_flight: 10_000,
             header_timeout: Duration::from_mins(1),

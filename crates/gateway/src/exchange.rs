@@ -8,13 +8,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use dialects::{ApiError, Operation, Request, Usage};
 use http::HeaderValue;
 use identity::{Principal, PrincipalKind};
 use primitives::{ErrorKind, MonotonicTime, NodeId, RequestId, Timestamp};
 use scheduling::{CallOutcome, SpeedSample};
 
+use crate::body_memory::RequestBody;
 use crate::fleet_view::{Replica, Route};
 use crate::record::{AttemptRecord, Caller, Outcome, RequestRecord};
 use crate::shared::{InFlight, Shared, Worker};
@@ -63,7 +63,7 @@ pub(crate) struct Exchange {
     pub(crate) worker: Arc<Worker>,
     pub(crate) id: RequestId,
     pub(crate) operation: Operation,
-    pub(crate) body: Bytes,
+    pub(crate) body: RequestBody,
     pub(crate) asked: Asked,
     pub(crate) route: Arc<Route>,
     /// The node and model that serve it now.
@@ -114,7 +114,7 @@ impl Exchange {
         worker: Arc<Worker>,
         arrival: Arrival,
         in_flight: InFlight,
-        body: Bytes,
+        body: RequestBody,
         asked: Asked,
         route: Arc<Route>,
     ) -> Self {

@@ -6,6 +6,7 @@
 //! leave through a bounded buffer (`recorder`).
 
 mod body;
+mod body_memory;
 mod config;
 mod connect;
 mod control;

@@ -63,6 +63,7 @@ pub struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) connections_refused: Counter,
     pub(crate) in_flight: Gauge,
+    pub(crate) body_bytes: Gauge,
     pub(crate) records_written: Counter,
     pub(crate) records_dropped: Counter,
     resident_bytes: Gauge,
@@ -112,6 +113,7 @@ impl Metrics {
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             in_flight: Gauge::default(),
+            body_bytes: Gauge::default(),
             records_written: Counter::default(),
             records_dropped: Counter::default(),
             resident_bytes: Gauge::default(),
@@ -183,6 +185,12 @@ impl Metrics {
             "in_flight_requests",
             "Inference requests under way",
             self.in_flight.clone(),
+        );
+        r.register_with_unit(
+            "request_bodies",
+            "Memory that the bodies of requests under way hold",
+            Unit::Bytes,
+            self.body_bytes.clone(),
         );
         r.register(
             "request_records_written",

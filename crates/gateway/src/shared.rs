@@ -9,9 +9,11 @@ use engine::Engine;
 use identity::Identity;
 use primitives::{Clock, RequestId, Timestamp};
 
+use crate::body_memory::BodyMemory;
 use crate::config::GatewayConfig;
 use crate::control::ControlPlane;
 use crate::fleet_view::RouteTable;
+use crate::front::{AllowedOrigins, BodyRules};
 use crate::live::LiveFleet;
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
@@ -34,6 +36,10 @@ pub(crate) struct Shared {
     /// Makes prompts' block hashes unpredictable from outside.
     pub(crate) prefix_seed: u64,
     pub(crate) connections: AtomicUsize,
+    /// Whose pages may call.
+    pub(crate) allowed_origins: AllowedOrigins,
+    /// What bounds the bodies of requests.
+    pub(crate) body_rules: BodyRules,
     in_flight: AtomicUsize,
 }
 
@@ -69,6 +75,12 @@ impl Shared {
         prefix_seed: u64,
     ) -> Arc<Self> {
         let live = LiveFleet::new();
+        let allowed_origins = AllowedOrigins::new(&config.allowed_origins);
+        let body_rules = BodyRules {
+            limit: config.body_limit,
+            pause: config.body_timeout,
+            memory: BodyMemory::new(config.body_memory, metrics.body_bytes.clone()),
+        };
         let routes = RouteTable::build(&registry.snapshot(), &config, &live, &metrics);
         Arc::new(Self {
             config,
@@ -85,6 +97,8 @@ impl Shared {
             version,
             prefix_seed,
             connections: AtomicUsize::new(0),
+            allowed_origins,
+            body_rules,
             in_flight: AtomicUsize::new(0),
         })
     }

@@ -1,44 +1,73 @@
-//! Reads request bodies: bounded in size, and in the time that a client may take.
+//! Reads request bodies: bounded in size, in the time that a client may take, and in the memory of all of them together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dialects::ApiError;
+use http::{Request, header};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use primitives::ErrorKind;
 
+use crate::body_memory::{BodyMemory, BodyShare, RequestBody};
+
 /// A whole body may take this many of the longest pauses.
 const PAUSES: u32 = 10;
+/// Bytes of a refused body that are read and thrown away, so that a client which sends all before it listens hears why.
+const DISCARDED: usize = 64 << 20;
+/// Time for that.
+const DISCARDING: Duration = Duration::from_secs(5);
 
-/// Reads a whole body of at most `limit` bytes, with pauses of at most `pause`, in at most ten times that.
+/// What bounds the bodies of requests.
+pub(crate) struct BodyRules {
+    /// Largest body in bytes.
+    pub(crate) limit: usize,
+    /// Longest pause between two pieces.
+    pub(crate) pause: Duration,
+    /// The room for all bodies.
+    pub(crate) memory: Arc<BodyMemory>,
+}
+
+/// Reads the whole body of a request.
 pub(crate) async fn read_body<B>(
-    mut body: B,
-    limit: usize,
-    pause: Duration,
-) -> Result<Bytes, ApiError>
+    request: Request<B>,
+    rules: &BodyRules,
+) -> Result<RequestBody, ApiError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large(limit));
+    // Who asks first has sent nothing yet and needs no throwing away.
+    let asks_first = request.headers().contains_key(header::EXPECT);
+    let mut body = request.into_body();
+    let read = if body.size_hint().lower() > rules.limit as u64 {
+        Err(too_large(rules.limit))
+    } else {
+        read(&mut body, rules).await
+    };
+    if let Err(error) = &read
+        && matches!(error.kind, ErrorKind::TooLarge | ErrorKind::Unavailable)
+        && !asks_first
+    {
+        // Giving up is as good as the end: the connection is closed either way.
+        drop(tokio::time::timeout(DISCARDING, discard(&mut body)).await);
     }
+    read
+}
+
+async fn read<B>(body: &mut B, rules: &BodyRules) -> Result<RequestBody, ApiError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut share = BodyShare::new(&rules.memory);
     let mut first: Option<Bytes> = None;
     let mut whole: Option<BytesMut> = None;
-    let end = tokio::time::Instant::now() + pause * PAUSES;
+    let end = tokio::time::Instant::now() + rules.pause * PAUSES;
     loop {
-        let next = end.min(tokio::time::Instant::now() + pause);
+        let next = end.min(tokio::time::Instant::now() + rules.pause);
         let frame = tokio::time::timeout_at(next, body.frame())
             .await
-            .map_err(|_| {
-                ApiError::new(
-                    ErrorKind::Timeout,
-                    format!(
-                        "the request's body paused for more than {} s or was far too slow: send it again",
-                        pause.as_secs()
-                    ),
-                )
-            })?;
+            .map_err(|_| too_slow(rules.pause))?;
         let Some(frame) = frame else {
             break;
         };
@@ -47,17 +76,19 @@ where
         let Ok(data) = frame.into_data() else {
             continue;
         };
+        let before = whole.as_ref().map_or(0, BytesMut::len) + first.as_ref().map_or(0, Bytes::len);
+        if before + data.len() > rules.limit {
+            return Err(too_large(rules.limit));
+        }
+        if !share.grow(data.len()) {
+            return Err(no_room(&rules.memory));
+        }
         match (&mut whole, first.take()) {
-            (None, None) => {
-                if data.len() > limit {
-                    return Err(too_large(limit));
-                }
-                first = Some(data);
-            }
+            (None, None) => first = Some(data),
             (None, Some(before)) => {
                 let hint = usize::try_from(body.size_hint().lower())
                     .unwrap_or(0)
-                    .min(limit);
+                    .min(rules.limit);
                 let mut joined = BytesMut::with_capacity(before.len() + data.len() + hint);
                 joined.extend_from_slice(&before);
                 joined.extend_from_slice(&data);
@@ -65,11 +96,22 @@ where
             }
             (Some(whole), _) => whole.extend_from_slice(&data),
         }
-        if whole.as_ref().is_some_and(|w| w.len() > limit) {
-            return Err(too_large(limit));
+    }
+    let bytes = whole.map(BytesMut::freeze).or(first).unwrap_or_default();
+    Ok(RequestBody::new(bytes, share))
+}
+
+async fn discard<B>(body: &mut B)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut left = DISCARDED;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
         }
     }
-    Ok(whole.map(BytesMut::freeze).or(first).unwrap_or_default())
 }
 
 fn too_large(limit: usize) -> ApiError {
@@ -81,48 +123,84 @@ fn too_large(limit: usize) -> ApiError {
     )
 }
 
+fn too_slow(pause: Duration) -> ApiError {
+    ApiError::new(
+        ErrorKind::Timeout,
+        format!(
+            "the request's body paused for more than {} s or was far too slow: send it again",
+            pause.as_secs()
+        ),
+    )
+}
+
+fn no_room(memory: &BodyMemory) -> ApiError {
+    ApiError::new(
+        ErrorKind::Unavailable,
+        format!(
+            "the bodies of requests under way hold {} MiB, which is the limit (server.body_memory): try again soon",
+            memory.limit() >> 20
+        ),
+    )
+    .with_retry_after(Duration::from_secs(1))
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::{Full, StreamBody};
+    use prometheus_client::metrics::gauge::Gauge;
 
     use super::*;
 
     fn pieces(
         pieces: &[&'static str],
-    ) -> impl Body<Data = Bytes, Error = std::convert::Infallible> + Unpin {
+    ) -> Request<impl Body<Data = Bytes, Error = std::convert::Infallible> + Unpin> {
         let frames: Vec<_> = pieces
             .iter()
             .map(|p| Ok(http_body::Frame::data(Bytes::from_static(p.as_bytes()))))
             .collect();
-        StreamBody::new(futures_util::stream::iter(frames))
+        Request::new(StreamBody::new(futures_util::stream::iter(frames)))
     }
 
-    const PAUSE: Duration = Duration::from_secs(5);
+    fn rules(memory: usize) -> BodyRules {
+        BodyRules {
+            limit: 5,
+            pause: Duration::from_secs(5),
+            memory: BodyMemory::new(memory, Gauge::default()),
+        }
+    }
 
     #[tokio::test]
     async fn pieces_are_joined() {
-        assert_eq!(
-            read_body(pieces(&["ab", "c", "de"]), 5, PAUSE)
-                .await
-                .unwrap(),
-            "abcde"
-        );
-        assert_eq!(read_body(pieces(&[]), 5, PAUSE).await.unwrap(), "");
+        let rules = rules(100);
+        let body = read_body(pieces(&["ab", "c", "de"]), &rules).await.unwrap();
+        assert_eq!(**body, *b"abcde");
+        assert!(read_body(pieces(&[]), &rules).await.unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn the_limit_holds_with_and_without_a_length() {
-        let error = read_body(Full::new(Bytes::from_static(b"abcdef")), 5, PAUSE)
-            .await
-            .unwrap_err();
+        let rules = rules(100);
+        let request = Request::new(Full::new(Bytes::from_static(b"abcdef")));
+        let error = read_body(request, &rules).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge);
         for body in [
             &["abc", "def"][..],
             &["abcdef"],
             &["a", "b", "c", "d", "e", "f"],
         ] {
-            let error = read_body(pieces(body), 5, PAUSE).await.unwrap_err();
+            let error = read_body(pieces(body), &rules).await.unwrap_err();
             assert_eq!(error.kind, ErrorKind::TooLarge);
         }
+    }
+
+    #[tokio::test]
+    async fn all_bodies_together_have_a_bound() {
+        let rules = rules(8);
+        let held = read_body(pieces(&["abcde"]), &rules).await.unwrap();
+        let error = read_body(pieces(&["ab", "cd"]), &rules).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable);
+        assert!(error.retry_after.is_some());
+        drop(held);
+        assert!(read_body(pieces(&["ab", "cd"]), &rules).await.is_ok());
     }
 }

@@ -1,6 +1,7 @@
 //! POST routes under `/api` and `/v1` that we do not know go, by their model name, to a node of that dialect: clients
 //! are often newer than gateways. Routes that manage or expose a server are never reachable.
 
+use bytes::Bytes;
 use dialects::{ApiError, Dialect, Operation, read_head, replace_model};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
@@ -109,12 +110,8 @@ pub(super) async fn answer(
     let shared = &visit.worker.shared;
     let path = request.uri().path().to_owned();
     let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-    let body = read_body(
-        request.into_body(),
-        shared.config.body_limit,
-        shared.config.body_timeout,
-    )
-    .await?;
+    let held = read_body(request, &shared.body_rules).await?;
+    let body = Bytes::clone(&held);
     let multipart = content_type.as_ref().and_then(form::boundary);
     let (model, body) = if let Some(boundary) = &multipart {
         (form::field(&body, boundary, "model")?, Ok(body))

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use dialects::{ApiError, Dialect, Head, Operation, Usage, read_head};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -15,6 +14,7 @@ use scheduling::block_hashes;
 use super::reply::Reply;
 use super::{accepts_trailers, authenticate, count, read_body};
 use crate::body::ReplyBody;
+use crate::body_memory::RequestBody;
 use crate::exchange::{Arrival, Asked, Exchange};
 use crate::fleet_view::Route;
 use crate::relay::{Relay, outcome_of};
@@ -82,7 +82,7 @@ pub(crate) async fn infer(
 struct Entered {
     principal: Principal,
     in_flight: InFlight,
-    body: Bytes,
+    body: RequestBody,
     asked: Asked,
     route: Arc<Route>,
     traceparent: Option<http::HeaderValue>,
@@ -100,12 +100,7 @@ async fn enter(
     let shared = &worker.shared;
     let principal = authenticate(worker, request.headers())?;
     let traceparent = request.headers().get("traceparent").cloned();
-    let body = read_body(
-        request.into_body(),
-        shared.config.body_limit,
-        shared.config.body_timeout,
-    )
-    .await?;
+    let body = read_body(request, &shared.body_rules).await?;
     let Some(in_flight) = shared.admit() else {
         return Err(ApiError::new(
             ErrorKind::Unavailable,

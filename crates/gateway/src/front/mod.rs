@@ -1,6 +1,7 @@
 //! Where requests come in: finds out what is wanted and who wants it, and hands over to the part that does it.
 
 mod body_in;
+mod cors;
 mod form;
 mod forward;
 mod inference;
@@ -24,7 +25,8 @@ use crate::model_commands;
 use crate::record::Outcome;
 use crate::shared::Worker;
 
-pub(crate) use self::body_in::read_body;
+pub(crate) use self::body_in::{BodyRules, read_body};
+pub(crate) use self::cors::AllowedOrigins;
 
 /// One request on its way in.
 pub(crate) struct Visit<'a> {
@@ -42,15 +44,38 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     let path = request.uri().path();
+    let operation = if request.method() == Method::POST {
+        Operation::from_path(path)
+    } else {
+        None
+    };
+    // The rare ways are on the heap, so that the common one does not carry the room they need.
+    if operation.is_none() && is_control_plane(path) {
+        return Box::pin(control(worker, peer, request)).await;
+    }
+    let origin = cors::allowed_origin(request.headers(), &worker.shared.allowed_origins);
+    let mut response = match (operation, &origin) {
+        (Some(operation), _) => inference::infer(worker, peer, operation, request).await,
+        (None, Some(origin)) if cors::is_preflight(&request) => {
+            let id = worker.request_id(worker.shared.clock.now());
+            return cors::permission(id, request.headers(), origin.clone());
+        }
+        (None, _) => Box::pin(other(worker, peer, request)).await,
+    };
+    if let Some(origin) = origin {
+        cors::let_read(&mut response, origin);
+    }
+    response
+}
+
+/// Answers what is neither inference nor the control plane's.
+async fn other(
+    worker: &Arc<Worker>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
+    let path = request.uri().path();
     let method = request.method();
-    if method == Method::POST
-        && let Some(operation) = Operation::from_path(path)
-    {
-        return inference::infer(worker, peer, operation, request).await;
-    }
-    if is_control_plane(path) {
-        return control(worker, peer, request).await;
-    }
     let visit = Visit {
         worker,
         id: worker.request_id(worker.shared.clock.now()),
@@ -128,10 +153,12 @@ pub(crate) fn authenticate(
             .with_code("invalid_api_key")
         })?;
     // Without a credential only the browser's word tells a page of this machine from any page of the web.
-    if matches!(principal.kind, PrincipalKind::Anonymous) && !origin::is_local(headers) {
+    if matches!(principal.kind, PrincipalKind::Anonymous)
+        && !origin::is_trusted(headers, &shared.allowed_origins)
+    {
         return Err(ApiError::new(
             ErrorKind::Forbidden,
-            "requests of other web sites are not served without a key: create one with `remuda key create`",
+            "requests of other web sites are not served without a key: create one with `remuda key create`, or allow the site in server.allowed_origins",
         ));
     }
     Ok(principal)

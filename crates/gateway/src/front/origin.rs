@@ -7,21 +7,23 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, header};
 
+use super::cors::AllowedOrigins;
+
 /// Schemes of pages that are part of an installed application.
 const APPLICATION_SCHEMES: [&str; 5] = ["app", "file", "tauri", "vscode-webview", "vscode-file"];
 
-/// Tells whether neither `Host` nor `Origin` speaks of a foreign site.
-pub(super) fn is_local(headers: &HeaderMap) -> bool {
+/// Tells whether neither `Host` nor `Origin` speaks of a site that is foreign and not allowed.
+pub(super) fn is_trusted(headers: &HeaderMap, allowed: &AllowedOrigins) -> bool {
     let text = |name| {
         headers
             .get(name)
             .map(|v: &http::HeaderValue| v.to_str().unwrap_or("?"))
     };
     text(header::HOST).is_none_or(|host| is_local_host(without_port(host)))
-        && text(header::ORIGIN).is_none_or(is_local_origin)
+        && text(header::ORIGIN).is_none_or(|origin| allowed.allows(origin))
 }
 
-fn is_local_origin(origin: &str) -> bool {
+pub(super) fn is_local_origin(origin: &str) -> bool {
     match origin.split_once("://") {
         Some(("http" | "https", rest)) => {
             let host = without_port(rest);
@@ -64,7 +66,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
-        is_local(&headers)
+        is_trusted(&headers, &AllowedOrigins::default())
     }
 
     #[test]

@@ -43,10 +43,18 @@ impl Reply {
         self
     }
 
+    /// Finishes with a status and nothing else.
+    pub(crate) fn empty(self, status: StatusCode) -> Response<ReplyBody> {
+        let mut response = Response::new(ReplyBody::empty());
+        *response.status_mut() = status;
+        self.stamp(&mut response, None);
+        response
+    }
+
     /// Finishes with a whole body.
     pub(crate) fn whole(self, content_type: &'static str, body: Bytes) -> Response<ReplyBody> {
         let mut response = Response::new(ReplyBody::whole(body));
-        self.stamp(&mut response, content_type);
+        self.stamp(&mut response, Some(content_type));
         response
     }
 
@@ -58,7 +66,7 @@ impl Reply {
         trailers: bool,
     ) -> Response<ReplyBody> {
         let mut response = Response::new(body);
-        self.stamp(&mut response, content_type);
+        self.stamp(&mut response, Some(content_type));
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         // Reverse proxies that buffer would hold tokens back.
@@ -75,7 +83,7 @@ impl Reply {
         let mut response = Response::new(ReplyBody::whole(body));
         *response.status_mut() =
             StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        self.stamp(&mut response, content_type);
+        self.stamp(&mut response, Some(content_type));
         let headers = response.headers_mut();
         if let Some(wait) = error.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(wait)));
@@ -90,9 +98,11 @@ impl Reply {
         response
     }
 
-    fn stamp(self, response: &mut Response<ReplyBody>, content_type: &'static str) {
+    fn stamp(self, response: &mut Response<ReplyBody>, content_type: Option<&'static str>) {
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if let Some(content_type) = content_type {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
         if let Ok(id) = HeaderValue::try_from(self.id.to_string()) {
             headers.insert(REQUEST_ID, id);
         }

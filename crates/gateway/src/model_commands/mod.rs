@@ -106,12 +106,8 @@ pub(crate) async fn answer(
             call::put_blob(visit, &node, &digest, request.into_body()).await
         }
         command => {
-            let body = read_body(
-                request.into_body(),
-                shared.config.body_limit,
-                shared.config.body_timeout,
-            )
-            .await?;
+            let held = read_body(request, &shared.body_rules).await?;
+            let body = Bytes::clone(&held);
             let subject = subject(&body)?;
             let model = subject
                 .model

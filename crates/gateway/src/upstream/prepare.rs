@@ -166,7 +166,7 @@ fn pass(
         None => asked.model_span.clone(),
         Some(body) => dialects::read_head(operation, body)?.model_span,
     };
-    let mut body = rewritten.unwrap_or_else(|| exchange.body.clone());
+    let mut body = rewritten.unwrap_or_else(|| Bytes::clone(&exchange.body));
     let renames = !replica.answers_to(&asked.model);
     if renames && let Some(span) = span {
         body = dialects::replace_model(&body, span, &replica.model.name);

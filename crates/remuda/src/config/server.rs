@@ -24,6 +24,12 @@ pub struct ServerSection {
     pub workers: Option<usize>,
     /// The largest request body; 32 MiB unless set. Larger ones are answered with 413.
     pub body_limit: ByteSize,
+    /// The most memory that the bodies of all requests under way hold together; 512 MiB unless set. Beyond it requests are answered
+    /// with 503 and Retry-After.
+    pub body_memory: ByteSize,
+    /// Origins of web pages that may call the API from a browser, beside those of this machine: `https://app.example.org`,
+    /// `https://*.example.org` or `*`.
+    pub allowed_origins: Vec<String>,
     /// How long open streams may go on after the signal to stop, in seconds; 30 unless set.
     pub drain_seconds: u64,
     /// How long a client may take to send the head of a request, and how long an idle connection stays open; 60 s unless set.
@@ -44,6 +50,8 @@ impl Default for ServerSection {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             workers: None,
             body_limit: ByteSize::mebibytes(32),
+            body_memory: ByteSize::mebibytes(512),
+            allowed_origins: Vec::new(),
             drain_seconds: 30,
             header_timeout: Period::seconds(60),
             body_timeout: Period::seconds(30),
@@ -61,6 +69,20 @@ impl ServerSection {
         }
         if self.body_limit.0 < 1024 {
             return Err(at.bad(["server", "body_limit"], "must be at least 1 KiB"));
+        }
+        if self.body_memory.0 < self.body_limit.0 {
+            return Err(at.bad(
+                ["server", "body_memory"],
+                "must be at least server.body_limit: one body of that size must have room",
+            ));
+        }
+        for origin in &self.allowed_origins {
+            if !is_origin(origin) {
+                return Err(at.bad(
+                    ["server", "allowed_origins"],
+                    format!("{origin:?} is not an origin: write https://app.example.org, https://*.example.org or *"),
+                ));
+            }
         }
         if self.drain_seconds > 3600 {
             return Err(at.bad(["server", "drain_seconds"], "must be at most 3600"));
@@ -83,6 +105,14 @@ impl ServerSection {
         }
         Ok(())
     }
+}
+
+/// Tells whether a pattern of `allowed_origins` can match anything that a browser sends.
+fn is_origin(pattern: &str) -> bool {
+    let authority = pattern.split_once("://").map(|(_, rest)| rest);
+    pattern == "*"
+        || (pattern.matches('*').count() <= 1
+            && authority.is_some_and(|rest| !rest.is_empty() && !rest.contains('/')))
 }
 
 /// Reads `ADDRESS:PORT`; `localhost` and an empty address (all interfaces) are understood too.

@@ -31,6 +31,8 @@ pub(super) fn gateway_config(config: &Config) -> GatewayConfig {
     GatewayConfig {
         workers: config.server.workers.unwrap_or(defaults.workers),
         body_limit: usize::try_from(config.server.body_limit.0).unwrap_or(usize::MAX),
+        body_memory: usize::try_from(config.server.body_memory.0).unwrap_or(usize::MAX),
+        allowed_origins: config.server.allowed_origins.clone(),
         max_connections: config.server.max_connections,
         max_in_flight: config.server.max_in_flight,
         header_timeout: config.server.header_timeout.0,

@@ -3,6 +3,7 @@
 //! Secrets cannot get here by accident: they travel as [`primitives::Secret`], which shows nothing.
 
 mod line_buffer;
+mod plain;
 
 use std::io::{self, IsTerminal as _};
 
@@ -13,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{LogFormat, LogSection};
 use line_buffer::LineBuffer;
 pub use line_buffer::LogGuard;
+use plain::Plain;
 
 /// Starts logging for the whole process. Later calls change nothing: the first configuration counts.
 ///
@@ -22,10 +24,14 @@ pub fn install(log: &LogSection) -> io::Result<LogGuard> {
     let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = fmt()
         .with_env_filter(filter)
-        .with_writer(move || lines.clone())
-        .with_ansi(io::stderr().is_terminal());
+        .with_writer(move || lines.clone());
     let installed = match log.format {
-        LogFormat::Text => builder.finish().try_init(),
+        LogFormat::Text if io::stderr().is_terminal() => builder.finish().try_init(),
+        LogFormat::Text => builder
+            .with_ansi(false)
+            .event_format(Plain)
+            .finish()
+            .try_init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
     };
     if installed.is_err() {
