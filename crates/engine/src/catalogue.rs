@@ -14,7 +14,12 @@ use crate::tokenizer::Tokenizer;
 
 /// The name of the built-in model.
 pub(crate) const DEMO_NAME: &str = "remuda-demo";
-static DEMO: &[u8] = include_bytes!("../demo/remuda-demo.gguf");
+static DEMO: &[u8] = &Aligned(*include_bytes!("../demo/remuda-demo.gguf")).0;
+
+/// Puts the built-in file where blocks of weights can be read as they are.
+#[repr(align(32))]
+struct Aligned<T>(T);
+
 /// The most files of a models directory that are looked at.
 const MOST_FILES: usize = 1024;
 

@@ -2,11 +2,13 @@
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
+use primitives::OrgId;
 use web::Problem;
 
 use crate::credential::presented_credential;
 use crate::identity::Identity;
 use crate::model::{AuthError, Principal, Role};
+use crate::organisations::{OrgScope, UnknownOrganisation};
 
 /// Any caller who is let in; anonymous ones too, where no credential is required.
 #[derive(Clone, Debug)]
@@ -19,7 +21,7 @@ impl Caller {
     }
 }
 
-/// A caller with the administrator's role.
+/// A caller who administers the platform.
 ///
 /// Another domain's router uses it when its state gives an [`Identity`] (axum's `FromRef`).
 #[derive(Clone, Debug)]
@@ -52,12 +54,62 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let OrgAdmin(principal) = OrgAdmin::from_request_parts(parts, state).await?;
+        if principal.is_platform_admin() {
+            Ok(Self(principal))
+        } else {
+            Err(AuthError::NotPlatformAdmin.into())
+        }
+    }
+}
+
+/// A caller who administers an organisation: their own, or all of them where they administer the platform.
+#[derive(Clone, Debug)]
+pub struct OrgAdmin(Principal);
+
+impl OrgAdmin {
+    /// Returns who calls.
+    pub fn principal(&self) -> &Principal {
+        &self.0
+    }
+
+    /// Returns whose people and keys the caller may see and change.
+    pub fn scope(&self) -> OrgScope {
+        if self.0.is_platform_admin() {
+            OrgScope::All
+        } else {
+            OrgScope::One(self.0.org)
+        }
+    }
+
+    /// Returns the organisation that something new belongs to: the wanted one, or the caller's own.
+    ///
+    /// # Errors
+    /// When the wanted one is not the caller's to change.
+    pub(crate) fn one_org(&self, wanted: Option<OrgId>) -> Result<OrgId, UnknownOrganisation> {
+        let own = self.0.org;
+        Ok(self
+            .scope()
+            .narrow(Some(wanted.unwrap_or(own)))?
+            .id()
+            .unwrap_or(own))
+    }
+}
+
+impl<S> FromRequestParts<S> for OrgAdmin
+where
+    Identity: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let principal = authenticated(parts, &Identity::from_ref(state))?;
         match principal.role {
             Role::Admin => Ok(Self(principal)),
             // Who presented nothing may well be an administrator who has not signed in yet.
-            Role::User if principal.id().is_none() => Err(AuthError::Missing.into()),
-            Role::User => Err(AuthError::NotAdmin.into()),
+            _ if principal.id().is_none() => Err(AuthError::Missing.into()),
+            Role::Operator | Role::User | Role::Viewer => Err(AuthError::NotAdmin.into()),
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use ::store::StoreError;
 use primitives::{
-    Classify, Cursor, ErrorKind, InvalidCursor, KeyId, Page, PageRequest, Secret, Timestamp,
+    Classify, Cursor, ErrorKind, InvalidCursor, KeyId, OrgId, Page, PageRequest, Secret, Timestamp,
 };
 
 use crate::credential::{CredentialKind, SecretHash, generate, shown_prefix};
-use crate::extract::Admin;
+use crate::extract::OrgAdmin;
 use crate::identity::Identity;
-use crate::model::{PrincipalKind, Role};
+use crate::model::{KeyLimits, PrincipalKind, PriorityClass, Role};
+use crate::organisations::UnknownOrganisation;
 use crate::snapshot::UsageOwner;
 use crate::store;
 
@@ -18,6 +19,8 @@ const LONGEST_NAME: usize = 100;
 const MOST_MODELS: usize = 100;
 /// The most characters of one pattern.
 const LONGEST_MODEL: usize = 200;
+/// The largest limit of a key: leaves room for sums of many.
+const MOST_TOKENS: u64 = 1_000_000_000_000_000;
 /// The most keys that are not revoked: all of them are held in memory.
 const MOST_KEYS: u64 = 10_000;
 
@@ -26,6 +29,8 @@ const MOST_KEYS: u64 = 10_000;
 pub struct ApiKey {
     /// Its id.
     pub id: KeyId,
+    /// The organisation it belongs to.
+    pub org_id: OrgId,
     /// What it is called.
     pub name: String,
     /// The first characters of its secret, to recognise it by.
@@ -34,6 +39,10 @@ pub struct ApiKey {
     pub role: Role,
     /// The models it may use; all when absent.
     pub models: Option<Vec<String>>,
+    /// The soonest class its requests may have; any when absent.
+    pub priority: Option<PriorityClass>,
+    /// How much it may use.
+    pub limits: KeyLimits,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ends by itself.
@@ -76,8 +85,14 @@ pub struct KeyRequest {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// The organisation it belongs to; the caller's when absent.
+    pub org_id: Option<OrgId>,
     /// The models it may use, at most 100 patterns that may end in `*`; all when absent.
     pub models: Option<Vec<String>>,
+    /// The soonest class its requests may have; any when absent.
+    pub priority: Option<PriorityClass>,
+    /// How much it may use.
+    pub limits: KeyLimits,
     /// When it ends by itself; never when absent.
     pub expires_at: Option<Timestamp>,
 }
@@ -96,6 +111,12 @@ pub enum CreateKeyError {
     /// The end lies in the past.
     #[error("the key would have expired before it was made")]
     Expiry,
+    /// A limit is zero or beyond all measure.
+    #[error("a limit of a key lies between 1 and {MOST_TOKENS}")]
+    Limits,
+    /// The organisation is not one of the caller's.
+    #[error(transparent)]
+    Organisation(#[from] UnknownOrganisation),
     /// There are too many keys.
     #[error("there are {MOST_KEYS} keys already")]
     TooMany,
@@ -107,7 +128,8 @@ pub enum CreateKeyError {
 impl Classify for CreateKeyError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Name | Self::Models | Self::Expiry => ErrorKind::Invalid,
+            Self::Name | Self::Models | Self::Expiry | Self::Limits => ErrorKind::Invalid,
+            Self::Organisation(error) => error.kind(),
             Self::TooMany => ErrorKind::Conflict,
             Self::Store(error) => error.kind(),
         }
@@ -116,6 +138,8 @@ impl Classify for CreateKeyError {
     fn public_message(&self) -> String {
         match self {
             Self::Name | Self::Models => self.to_string(),
+            Self::Limits => format!("{self}: leave it out for no limit"),
+            Self::Organisation(error) => error.public_message(),
             Self::Expiry => "`expires_at` lies in the past: give a later time, or none".to_owned(),
             Self::TooMany => format!("{self}: revoke some that are not used any more"),
             Self::Store(error) => error.public_message(),
@@ -153,6 +177,9 @@ impl Classify for RevokeKeyError {
 /// Why no keys could be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum ListKeysError {
+    /// The organisation is not one of the caller's.
+    #[error(transparent)]
+    Organisation(#[from] UnknownOrganisation),
     /// The cursor is not ours.
     #[error(transparent)]
     Cursor(#[from] InvalidCursor),
@@ -164,6 +191,7 @@ pub enum ListKeysError {
 impl Classify for ListKeysError {
     fn kind(&self) -> ErrorKind {
         match self {
+            Self::Organisation(error) => error.kind(),
             Self::Cursor(_) => ErrorKind::Invalid,
             Self::Store(error) => error.kind(),
         }
@@ -171,6 +199,7 @@ impl Classify for ListKeysError {
 
     fn public_message(&self) -> String {
         match self {
+            Self::Organisation(error) => error.public_message(),
             Self::Cursor(error) => error.to_string(),
             Self::Store(error) => error.public_message(),
         }
@@ -181,18 +210,22 @@ impl Identity {
     /// Makes a key. Its secret is told only now.
     pub async fn create_key(
         &self,
-        admin: &Admin,
+        admin: &OrgAdmin,
         request: KeyRequest,
     ) -> Result<(ApiKey, Secret<String>), CreateKeyError> {
         let now = self.inner.clock.now();
         let request = checked(request, now)?;
+        let org_id = admin.one_org(request.org_id)?;
         let secret = generate(CredentialKind::Key);
         let key = ApiKey {
             id: KeyId::generate(now),
+            org_id,
             name: request.name,
             prefix: shown_prefix(&secret),
             role: request.role,
             models: request.models,
+            priority: request.priority,
+            limits: request.limits,
             created_at: now,
             expires_at: request.expires_at,
             revoked_at: None,
@@ -206,6 +239,9 @@ impl Identity {
         if store::count_live_keys(&mut tx).await? >= MOST_KEYS {
             return Err(CreateKeyError::TooMany);
         }
+        if !store::has_organisation(&mut tx, org_id).await? {
+            return Err(UnknownOrganisation(org_id).into());
+        }
         store::insert_key(&mut tx, &key, &SecretHash::of(secret.expose()), user_id).await?;
         store::advance_generation(&mut tx).await?;
         tx.commit().await?;
@@ -213,25 +249,32 @@ impl Identity {
         Ok((key, secret))
     }
 
-    /// Lists keys, revoked ones too, in the order in which they were made.
+    /// Lists keys, revoked ones too, of one organisation or of all that the caller may see, in the order in which they were made.
     pub async fn list_keys(
         &self,
-        _admin: &Admin,
+        admin: &OrgAdmin,
+        org_id: Option<OrgId>,
         page: &PageRequest,
     ) -> Result<Page<ApiKey>, ListKeysError> {
+        let scope = admin.scope().narrow(org_id)?;
         let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
         let size = page.size();
         let mut tx = self.inner.db.read().await?;
-        let keys =
-            store::list_keys(&mut tx, after.as_deref().unwrap_or_default(), size + 1).await?;
+        let keys = store::list_keys(
+            &mut tx,
+            scope,
+            after.as_deref().unwrap_or_default(),
+            size + 1,
+        )
+        .await?;
         tx.commit().await?;
         Ok(Page::from_overfetched(keys, size, |key| key.id.to_string()))
     }
 
     /// Revokes a key; when this returns, the key no longer works here. Revoking again changes nothing.
-    pub async fn revoke_key(&self, _admin: &Admin, id: KeyId) -> Result<(), RevokeKeyError> {
+    pub async fn revoke_key(&self, admin: &OrgAdmin, id: KeyId) -> Result<(), RevokeKeyError> {
         let mut tx = self.inner.db.write().await?;
-        if !store::revoke_key(&mut tx, id, self.inner.clock.now()).await? {
+        if !store::revoke_key(&mut tx, admin.scope(), id, self.inner.clock.now()).await? {
             return Err(RevokeKeyError::Unknown(id));
         }
         store::advance_generation(&mut tx).await?;
@@ -256,6 +299,19 @@ fn checked(mut request: KeyRequest, now: Timestamp) -> Result<KeyRequest, Create
         if models.is_empty() || models.len() > MOST_MODELS || !models.iter().all(pattern) {
             return Err(CreateKeyError::Models);
         }
+    }
+    let limits = request.limits;
+    let amounts = [
+        limits.requests_per_minute.map(u64::from),
+        limits.tokens_per_minute,
+        limits.tokens_per_month,
+    ];
+    if !amounts
+        .into_iter()
+        .flatten()
+        .all(|amount| (1..=MOST_TOKENS).contains(&amount))
+    {
+        return Err(CreateKeyError::Limits);
     }
     if request.expires_at.is_some_and(|end| end <= now) {
         return Err(CreateKeyError::Expiry);

@@ -2,28 +2,112 @@
 
 use std::sync::Arc;
 
-use primitives::{Classify, ErrorKind, KeyId, UserId};
+use primitives::{Classify, ErrorKind, KeyId, OrgId, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a caller may do.
+use crate::organisations::DEFAULT_ORG;
+
+/// What a caller may do in their organisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Everything: nodes, keys, users, all records.
+    /// Everything that is the organisation's: people, keys, records. In the first organisation: everything.
     Admin,
+    /// Inference, and looking at how the organisation's work is done.
+    Operator,
     /// Inference.
     User,
+    /// Looking, no inference.
+    Viewer,
 }
 
 impl Role {
+    /// Every role, the most powerful first.
+    pub const ALL: [Self; 4] = [Self::Admin, Self::Operator, Self::User, Self::Viewer];
+
     /// Names the role as it is stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admin => "admin",
+            Self::Operator => "operator",
             Self::User => "user",
+            Self::Viewer => "viewer",
         }
     }
+
+    /// Finds a role by its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// Returns what a key with this role may do, as it is stored and shown.
+    pub const fn scopes(self) -> &'static [&'static str] {
+        match self {
+            Self::Admin => &["inference", "admin"],
+            Self::Operator => &["inference", "operator"],
+            Self::User => &["inference"],
+            Self::Viewer => &["viewer"],
+        }
+    }
+
+    /// Returns the role that the scopes of a stored key amount to. Unknown ones give nothing.
+    pub(crate) fn from_scopes(scopes: &[String]) -> Self {
+        let has = |name: &str| scopes.iter().any(|scope| scope == name);
+        if has("admin") {
+            Self::Admin
+        } else if has("operator") {
+            Self::Operator
+        } else if has("inference") {
+            Self::User
+        } else {
+            Self::Viewer
+        }
+    }
+}
+
+/// How soon a request may be served, the soonest first.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum PriorityClass {
+    /// A person waits for the answer.
+    Interactive,
+    /// Nothing is said about it.
+    Default,
+    /// Nobody waits.
+    Batch,
+}
+
+impl PriorityClass {
+    /// Every class, the soonest first.
+    pub const ALL: [Self; 3] = [Self::Interactive, Self::Default, Self::Batch];
+
+    /// Names the class as it is stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Default => "default",
+            Self::Batch => "batch",
+        }
+    }
+
+    /// Finds a class by its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == name)
+    }
+}
+
+/// How much a key may use. Absent: as much as there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// Requests in any minute, at least one.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens, of prompts and answers together, in any minute, at least one.
+    pub tokens_per_minute: Option<u64>,
+    /// Tokens, of prompts and answers together, in a calendar month (UTC), at least one.
+    pub tokens_per_month: Option<u64>,
 }
 
 /// By what the caller is known.
@@ -55,10 +139,16 @@ pub struct Principal {
     pub kind: PrincipalKind,
     /// The key's or the person's name, for records.
     pub name: Arc<str>,
+    /// The organisation the caller belongs to: whose share of the fleet is used, and whose things may be seen.
+    pub org: OrgId,
     /// What the caller may do.
     pub role: Role,
     /// The models the caller may use; all when absent. A pattern may end in `*`.
     pub models: Option<Arc<[String]>>,
+    /// The soonest class the caller's requests may have; any when absent.
+    pub priority: Option<PriorityClass>,
+    /// How much the caller may use.
+    pub limits: KeyLimits,
 }
 
 impl Principal {
@@ -66,9 +156,27 @@ impl Principal {
         Self {
             kind: PrincipalKind::Anonymous,
             name: "anonymous".into(),
+            org: DEFAULT_ORG,
             role: Role::User,
             models: None,
+            priority: None,
+            limits: KeyLimits::default(),
         }
+    }
+
+    /// Tells whether the caller administers the platform: nodes, models and all organisations.
+    pub fn is_platform_admin(&self) -> bool {
+        self.role == Role::Admin && self.org == DEFAULT_ORG
+    }
+
+    /// Tells whether the caller may have models answer.
+    pub fn may_infer(&self) -> bool {
+        self.role != Role::Viewer
+    }
+
+    /// Returns the class of a request that asks for `wanted`: no sooner than the caller may have it.
+    pub fn priority_of(&self, wanted: PriorityClass) -> PriorityClass {
+        self.priority.map_or(wanted, |ceiling| wanted.max(ceiling))
     }
 
     /// Tells whether the caller may use the model. As in the fleet, case and a `:latest` tag make no difference.
@@ -122,13 +230,16 @@ pub enum AuthError {
     /// The caller is known, but this is for administrators.
     #[error("the caller is not an administrator")]
     NotAdmin,
+    /// The caller administers an organisation, but this is for administrators of the platform.
+    #[error("the caller does not administer the platform")]
+    NotPlatformAdmin,
 }
 
 impl Classify for AuthError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Missing | Self::Unknown | Self::Expired => ErrorKind::Unauthenticated,
-            Self::NotAdmin => ErrorKind::Forbidden,
+            Self::NotAdmin | Self::NotPlatformAdmin => ErrorKind::Forbidden,
         }
     }
 
@@ -138,6 +249,7 @@ impl Classify for AuthError {
             Self::Unknown => "the API key or session is not valid: check it, or make a new key with `remuda key create NAME`",
             Self::Expired => "the API key or session has expired: sign in again with `remuda login`, or make a new key with `remuda key create NAME`",
             Self::NotAdmin => "this needs an administrator: sign in with `remuda login`, or use a key with the admin role",
+            Self::NotPlatformAdmin => "this concerns all organisations: ask an administrator of the platform",
         }
         .to_owned()
     }
@@ -177,5 +289,35 @@ mod tests {
         assert!(Principal::anonymous().may_use("anything"));
         assert!(!limited(&[]).may_use("anything"));
         assert!(limited(&["*"]).may_use("anything"));
+    }
+
+    #[test]
+    fn roles_survive_being_stored_as_scopes() {
+        for role in Role::ALL {
+            let scopes: Vec<String> = role.scopes().iter().map(|&s| s.to_owned()).collect();
+            assert_eq!(Role::from_scopes(&scopes), role);
+            assert_eq!(Role::from_name(role.as_str()), Some(role));
+        }
+        assert_eq!(
+            Role::from_scopes(&["something new".to_owned()]),
+            Role::Viewer
+        );
+    }
+
+    #[test]
+    fn a_ceiling_only_lowers_the_class() {
+        let any = Principal::anonymous();
+        let low = Principal {
+            priority: Some(PriorityClass::Default),
+            ..Principal::anonymous()
+        };
+        for class in PriorityClass::ALL {
+            assert_eq!(any.priority_of(class), class);
+        }
+        assert_eq!(
+            low.priority_of(PriorityClass::Interactive),
+            PriorityClass::Default
+        );
+        assert_eq!(low.priority_of(PriorityClass::Batch), PriorityClass::Batch);
     }
 }

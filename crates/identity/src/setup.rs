@@ -13,7 +13,7 @@ use crate::store;
 const ADMIN: &str = "admin";
 
 /// The most characters of a user name.
-const LONGEST_USERNAME: usize = 100;
+pub(crate) const LONGEST_USERNAME: usize = 100;
 
 /// Whether there is an administrator yet.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ pub(crate) async fn prepare(
 
 async fn ensure_admin(inner: &Inner, password: Secret<String>) -> Result<(), OpenError> {
     let mut tx = inner.db.read().await?;
-    let found = store::find_user(&mut tx, ADMIN).await?;
+    let found = store::find_account(&mut tx, ADMIN).await?;
     tx.commit().await?;
     if let Some(user) = &found {
         let unchanged = inner

@@ -98,7 +98,7 @@ impl Identity {
             .map_err(too_many)?;
 
         let mut tx = self.inner.db.read().await?;
-        let user = store::find_user(&mut tx, &account)
+        let user = store::find_account(&mut tx, &account)
             .await?
             .filter(|user| user.disabled_at.is_none());
         tx.commit().await?;

@@ -1,5 +1,8 @@
 //! All SQL of the domain, one text for both engines.
 
+mod organisations;
+mod users;
+
 use std::sync::Arc;
 
 use ::store::{Json, Row, Statement, StoreError, Tx, params};
@@ -7,15 +10,21 @@ use primitives::{KeyId, SessionId, Timestamp, UserId};
 
 use crate::credential::SecretHash;
 use crate::keys::ApiKey;
-use crate::model::{Principal, PrincipalKind, Role};
+use crate::model::{KeyLimits, Principal, PrincipalKind, PriorityClass, Role};
+use crate::organisations::{DEFAULT_ORG, OrgScope};
 use crate::snapshot::{Entries, Entry, Snapshot, Usage, UsageOwner};
+
+pub(crate) use organisations::{
+    count_organisations, has_organisation, insert_organisation, list_organisations,
+};
+pub(crate) use users::{find_user_by_id, insert_user, list_users, update_password, update_user};
 
 const SETUP_TOKEN: &str = "identity.setup_token";
 const GENERATION: &str = "identity.generation";
 
-/// A person as stored.
+/// What is needed of a person to check their password.
 #[derive(Debug)]
-pub(crate) struct User {
+pub(crate) struct Account {
     pub(crate) id: UserId,
     pub(crate) password_hash: String,
     pub(crate) disabled_at: Option<Timestamp>,
@@ -28,14 +37,17 @@ pub(crate) async fn has_users(tx: &mut Tx) -> Result<bool, StoreError> {
     Ok(row.is_some())
 }
 
-pub(crate) async fn find_user(tx: &mut Tx, username: &str) -> Result<Option<User>, StoreError> {
+pub(crate) async fn find_account(
+    tx: &mut Tx,
+    username: &str,
+) -> Result<Option<Account>, StoreError> {
     tx.fetch_optional(
         "SELECT id, password_hash, disabled_at FROM users WHERE username = $1",
         params![username],
     )
     .await?
     .map(|row| {
-        Ok(User {
+        Ok(Account {
             id: row.get("id")?,
             password_hash: row.get("password_hash")?,
             disabled_at: row.get("disabled_at")?,
@@ -52,26 +64,45 @@ pub(crate) async fn insert_admin(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO users (id, username, password_hash, role, created_at) VALUES ($1, $2, $3, $4, $5)",
-        params![id, username, password_hash, Role::Admin.as_str(), now],
+        "INSERT INTO users (id, org_id, username, password_hash, role, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        params![id, DEFAULT_ORG, username, password_hash, Role::Admin.as_str(), now],
     )
     .await?;
     Ok(())
 }
 
-/// Gives the user a new password and the administrator's role, ends a lock, and signs the user out everywhere.
+/// Gives the user a new password and makes them an administrator of the platform, ends a lock, and signs the user out everywhere.
 pub(crate) async fn reset_admin(
     tx: &mut Tx,
     id: UserId,
     password_hash: String,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE users SET password_hash = $2, role = $3, disabled_at = NULL WHERE id = $1",
-        params![id, password_hash, Role::Admin.as_str()],
+        "UPDATE users SET password_hash = $2, role = $3, org_id = $4, disabled_at = NULL WHERE id = $1",
+        params![id, password_hash, Role::Admin.as_str(), DEFAULT_ORG],
     )
     .await?;
+    delete_sessions(tx, id).await
+}
+
+/// Ends all sessions of a person.
+pub(crate) async fn delete_sessions(tx: &mut Tx, id: UserId) -> Result<(), StoreError> {
     tx.execute("DELETE FROM sessions WHERE user_id = $1", params![id])
         .await?;
+    Ok(())
+}
+
+/// Ends all sessions of a person but one.
+pub(crate) async fn delete_sessions_but(
+    tx: &mut Tx,
+    id: UserId,
+    kept: &SecretHash,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "DELETE FROM sessions WHERE user_id = $1 AND token_hash <> $2",
+        params![id, kept.as_bytes()],
+    )
+    .await?;
     Ok(())
 }
 
@@ -190,16 +221,22 @@ pub(crate) async fn insert_key(
     user_id: Option<UserId>,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO api_keys (id, name, prefix, secret_hash, user_id, models, scopes, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO api_keys (id, org_id, name, prefix, secret_hash, user_id, models, scopes, priority,
+             requests_per_minute, tokens_per_minute, tokens_per_month, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         params![
             key.id,
+            key.org_id,
             &key.name,
             &key.prefix,
             secret_hash.as_bytes(),
             user_id,
             key.models.as_ref().map(|models| serde_json::json!(models)),
-            scopes(key.role),
+            serde_json::json!(key.role.scopes()),
+            key.priority.map(PriorityClass::as_str),
+            key.limits.requests_per_minute,
+            key.limits.tokens_per_minute,
+            key.limits.tokens_per_month,
             key.created_at,
             key.expires_at
         ],
@@ -209,28 +246,37 @@ pub(crate) async fn insert_key(
 }
 
 const LIST_KEYS: &str =
-    "SELECT id, name, prefix, models, scopes, created_at, expires_at, revoked_at, last_used_at FROM api_keys
-     WHERE id > $1 ORDER BY id LIMIT $2";
+    "SELECT id, org_id, name, prefix, models, scopes, priority, requests_per_minute, tokens_per_minute, tokens_per_month,
+         created_at, expires_at, revoked_at, last_used_at
+     FROM api_keys
+     WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND id > $2 ORDER BY id LIMIT $3";
 
 /// Lists keys in the order in which they were made, beginning after `after`.
 pub(crate) async fn list_keys(
     tx: &mut Tx,
+    scope: OrgScope,
     after: &str,
     limit: u32,
 ) -> Result<Vec<ApiKey>, StoreError> {
-    tx.fetch_all(LIST_KEYS, params![after, limit])
+    tx.fetch_all(LIST_KEYS, params![scope.id(), after, limit])
         .await?
         .iter()
         .map(read_key)
         .collect()
 }
 
-/// Revokes a key, keeping the time of an earlier revocation. Returns `false` when there is no such key.
-pub(crate) async fn revoke_key(tx: &mut Tx, id: KeyId, now: Timestamp) -> Result<bool, StoreError> {
+/// Revokes a key, keeping the time of an earlier revocation. Returns `false` when there is no such key within the scope.
+pub(crate) async fn revoke_key(
+    tx: &mut Tx,
+    scope: OrgScope,
+    id: KeyId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let found = tx
         .execute(
-            "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1",
-            params![id, now],
+            "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $2)
+             WHERE id = $1 AND (CAST($3 AS TEXT) IS NULL OR org_id = $3)",
+            params![id, now, scope.id()],
         )
         .await?;
     Ok(found == 1)
@@ -270,7 +316,8 @@ pub(crate) async fn load_entries(
     let mut entries = Entries::default();
     let keys = tx
         .fetch_all(
-            "SELECT k.id, k.name, k.secret_hash, k.models, k.scopes, k.expires_at, k.last_used_at
+            "SELECT k.id, k.org_id, k.name, k.secret_hash, k.models, k.scopes, k.priority, k.requests_per_minute,
+                 k.tokens_per_minute, k.tokens_per_month, k.expires_at, k.last_used_at
              FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
              WHERE k.revoked_at IS NULL AND u.disabled_at IS NULL",
             (),
@@ -279,7 +326,7 @@ pub(crate) async fn load_entries(
     insert_readable(&mut entries, &keys, |row| read_key_entry(row, current));
     let sessions = tx
         .fetch_all(
-            "SELECT s.id, s.user_id, s.token_hash, s.expires_at, s.last_used_at, u.username, u.role
+            "SELECT s.id, s.user_id, s.token_hash, s.expires_at, s.last_used_at, u.username, u.role, u.org_id
              FROM sessions s JOIN users u ON u.id = s.user_id
              WHERE s.expires_at > $1 AND u.disabled_at IS NULL",
             params![now],
@@ -317,10 +364,13 @@ fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), 
         principal: Principal {
             kind: PrincipalKind::Key(id),
             name: row.get::<String>("name")?.into(),
-            role: read_role(row)?,
+            org: row.get("org_id")?,
+            role: read_scopes(row)?,
             models: row
                 .get::<Option<Json<Vec<String>>>>("models")?
                 .map(|Json(models)| models.into()),
+            priority: read_priority(row)?,
+            limits: read_limits(row)?,
         },
         expires_at: row.get("expires_at")?,
         usage: usage(row, &hash, UsageOwner::Key(id), current)?,
@@ -331,17 +381,15 @@ fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), 
 fn read_session_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), StoreError> {
     let hash = read_hash(row, "token_hash")?;
     let owner = UsageOwner::Session(row.get("id")?);
-    let role: String = row.get("role")?;
     let entry = Entry {
         principal: Principal {
             kind: PrincipalKind::User(row.get("user_id")?),
             name: row.get::<String>("username")?.into(),
-            role: if role == Role::Admin.as_str() {
-                Role::Admin
-            } else {
-                Role::User
-            },
+            org: row.get("org_id")?,
+            role: read_role(row)?,
             models: None,
+            priority: None,
+            limits: KeyLimits::default(),
         },
         expires_at: row.get("expires_at")?,
         usage: usage(row, &hash, owner, current)?,
@@ -405,12 +453,15 @@ fn usage(
 fn read_key(row: &Row) -> Result<ApiKey, StoreError> {
     Ok(ApiKey {
         id: row.get("id")?,
+        org_id: row.get("org_id")?,
         name: row.get("name")?,
         prefix: row.get("prefix")?,
-        role: read_role(row)?,
+        role: read_scopes(row)?,
         models: row
             .get::<Option<Json<Vec<String>>>>("models")?
             .map(|Json(models)| models),
+        priority: read_priority(row)?,
+        limits: read_limits(row)?,
         created_at: row.get("created_at")?,
         expires_at: row.get("expires_at")?,
         revoked_at: row.get("revoked_at")?,
@@ -425,18 +476,27 @@ fn read_hash(row: &Row, column: &str) -> Result<SecretHash, StoreError> {
     })
 }
 
-fn scopes(role: Role) -> serde_json::Value {
-    match role {
-        Role::Admin => serde_json::json!(["inference", "admin"]),
-        Role::User => serde_json::json!(["inference"]),
-    }
+fn read_scopes(row: &Row) -> Result<Role, StoreError> {
+    let Json(scopes) = row.get::<Json<Vec<String>>>("scopes")?;
+    Ok(Role::from_scopes(&scopes))
 }
 
-fn read_role(row: &Row) -> Result<Role, StoreError> {
-    let Json(scopes) = row.get::<Json<Vec<String>>>("scopes")?;
-    Ok(if scopes.iter().any(|scope| scope == "admin") {
-        Role::Admin
-    } else {
-        Role::User
+/// Reads a person's role. One that this build does not know may do least.
+pub(crate) fn read_role(row: &Row) -> Result<Role, StoreError> {
+    let name: String = row.get("role")?;
+    Ok(Role::from_name(&name).unwrap_or(Role::Viewer))
+}
+
+fn read_priority(row: &Row) -> Result<Option<PriorityClass>, StoreError> {
+    let name: Option<String> = row.get("priority")?;
+    // A class that this build does not know is a ceiling all the same.
+    Ok(name.map(|name| PriorityClass::from_name(&name).unwrap_or(PriorityClass::Batch)))
+}
+
+fn read_limits(row: &Row) -> Result<KeyLimits, StoreError> {
+    Ok(KeyLimits {
+        requests_per_minute: row.get("requests_per_minute")?,
+        tokens_per_minute: row.get("tokens_per_minute")?,
+        tokens_per_month: row.get("tokens_per_month")?,
     })
 }

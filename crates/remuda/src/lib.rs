@@ -1,6 +1,6 @@
 //! Remuda's program: configuration, start-up in order, lifecycle, telemetry and the command line.
 //!
-//! `remuda up` runs every part in one process ([`start()`]); every other command is a client of the HTTP API. No rule of
+//! `remuda up` runs every part in one process ([`start()`]); other commands are clients of the HTTP API. No rule of
 //! any domain stands here: this crate reads what a person wants, wires the crates together and shows what they say.
 
 mod client;

@@ -57,7 +57,7 @@ fn arguments() -> Result<Arguments, Failure> {
             "--seed" => options.seed = number(&name, &value)?,
             "--tenants" => options.tenants = number(&name, &value)?,
             "--flood" => options.flood = Some(number(&name, &value)?),
-            "--prefix-blocks" => options.prefix_blocks = number(&name, &value)?,
+            "--prefix-blocks" => options.prefix_blocks = Some(number(&name, &value)?),
             "--slo-ttft-ms" => {
                 options.slo.first_token = Duration::from_millis(number(&name, &value)?);
             }

@@ -6,6 +6,7 @@
 use primitives::MonotonicTime;
 
 use crate::call::{Call, Candidate};
+use crate::capacity::Portion;
 use crate::eligibility::{Exclusion, is_eligible};
 use crate::policy::RoutingPolicy;
 use crate::queue::{FairQueue, Lane, Ticket};
@@ -23,11 +24,24 @@ pub enum Step {
     Nobody,
 }
 
+/// Calls that may have their turn at one seat before it has room.
+const MAX_RESERVED: u32 = 3;
+
+/// A prefix is worth standing in line for when more than this part of the prompt would have to be read again elsewhere.
+const WORTH_A_LINE: u32 = 4;
+
+/// Tells whether one more call that [waits for](Step::WaitFor) a seat gets its turn there at once ([`Placement::Reserve`]), when
+/// `reserved` calls have theirs. Further ones wait in line for the seat without a turn ([`Placement::Move`]): they would hold
+/// their places against whoever comes later with more right to them.
+pub const fn may_reserve(reserved: u32) -> bool {
+    reserved < MAX_RESERVED
+}
+
 /// Decides what happens to a call among candidates of which some are [full](Candidate::full).
 ///
 /// Where all are full the decision is left for later, when more is known. A call that cannot use the room there is goes to wait
-/// for a node that it can use, so that it does not stand before those who can. For policies that do not
-/// [wait for nodes](RoutingPolicy::waits_for_nodes) the full ones are excluded while others have room.
+/// for a node that it can use, so that it does not stand before those who can. While others have room, the full ones are excluded for
+/// policies that do not [wait for nodes](RoutingPolicy::waits_for_nodes).
 pub fn step(policy: &dyn RoutingPolicy, call: &Call<'_>, candidates: &mut [Candidate<'_>]) -> Step {
     let mut room = false;
     let mut room_for_others = false;
@@ -54,17 +68,49 @@ pub fn step(policy: &dyn RoutingPolicy, call: &Call<'_>, candidates: &mut [Candi
             }));
         }
     }
+    let Some(first) = policy.pick(call, candidates) else {
+        return Step::Nobody;
+    };
+    let is_full = |candidates: &[Candidate<'_>], index: usize| {
+        candidates
+            .get(index)
+            .is_some_and(|candidate| candidate.full)
+    };
+    if !is_full(candidates, first) {
+        return Step::Start(first);
+    }
+    let has_long_line = |candidate: &Candidate<'_>| candidate.waiting >= MAX_RESERVED;
+    if !room || !candidates.get(first).is_some_and(has_long_line) {
+        return Step::WaitFor(first);
+    }
+    // Standing in a line is worth it for a cache, not for a faster node: that one will have lost its lead by then.
+    let warm_there = candidates.get(first).map_or(0, |c| c.prefix_blocks);
+    for candidate in candidates.iter_mut().filter(|c| c.full && has_long_line(c)) {
+        candidate.excluded = candidate.excluded.or(Some(Exclusion::AtCapacity {
+            in_flight: candidate.in_flight + candidate.waiting,
+            limit: candidate.in_flight,
+        }));
+    }
     match policy.pick(call, candidates) {
-        Some(index) if candidates.get(index).is_some_and(|c| c.full) => Step::WaitFor(index),
-        Some(index) => Step::Start(index),
-        None => Step::Nobody,
+        Some(second)
+            if warm_there.saturating_sub(candidates[second].prefix_blocks) * WORTH_A_LINE
+                <= call.prefix.len() as u32 =>
+        {
+            if is_full(candidates, second) {
+                Step::WaitFor(second)
+            } else {
+                Step::Start(second)
+            }
+        }
+        _ => Step::WaitFor(first),
     }
 }
 
 /// What the owner of the queue does for [`offer`]: decides and starts with its own view of the fleet.
 pub trait Dispatch<T> {
-    /// Decides what happens to a waiting call now, usually by [`step`]. The candidates' lanes stand for them.
-    fn decide(&mut self, ticket: Ticket, waiting: &T) -> Placement;
+    /// Decides what happens to a waiting call now, usually by [`step`]. The candidates' lanes stand for them. What is
+    /// [full](Candidate::full) depends on the portion of each capacity that the call may use.
+    fn decide(&mut self, ticket: Ticket, waiting: &T, portion: Portion) -> Placement;
     /// Starts a call at the seat it was given. The queue counts it as running.
     fn start(&mut self, ticket: Ticket, waiting: T, seat: Lane);
 }
@@ -87,8 +133,8 @@ const DECISIONS: usize = 16;
 
 /// Offers room to those who wait in `lanes`, in the queue's order, until nobody more can start; returns how many started.
 ///
-/// To be called when a call was pushed (with its lane), and when something became free: first with the lane of the seat, then with
-/// those of the models that could use it.
+/// To be called when a call was pushed (with its lane), and when something became free: first with the lane of those who have
+/// their turn there, then with the lanes of those who wait in line for it and of the models that could use it, together.
 pub fn offer<T>(
     queue: &mut FairQueue<T>,
     lanes: &[Lane],
@@ -100,16 +146,22 @@ pub fn offer<T>(
         let Some(ticket) = queue.next(lanes.iter().copied()) else {
             break;
         };
+        let portion = if queue.is_heavy(ticket, now) {
+            Portion::AllButHeadroom
+        } else {
+            Portion::Whole
+        };
         let Some(waiting) = queue.payload(ticket) else {
             break;
         };
-        match dispatch.decide(ticket, waiting) {
+        match dispatch.decide(ticket, waiting, portion) {
             Placement::Start(seat) => {
                 if let Some(waiting) = queue.start(ticket, seat, now) {
                     dispatch.start(ticket, waiting, seat);
                     started += 1;
                 }
             }
+            Placement::Stay if portion == Portion::AllButHeadroom && queue.give_way(ticket) => {}
             Placement::Reserve(lane) | Placement::Move(lane) if lanes.contains(&lane) => break,
             Placement::Reserve(lane) => queue.reserve(ticket, lane),
             Placement::Move(lane) => queue.move_to(ticket, lane),

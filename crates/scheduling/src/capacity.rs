@@ -25,6 +25,16 @@ pub enum CapacityOutcome {
     Other,
 }
 
+/// How much of a capacity a call may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Portion {
+    /// All of it.
+    Whole,
+    /// All but a quarter, at least one place, if there are two: for an organisation that holds most of what runs, so that others
+    /// find a place at once.
+    AllButHeadroom,
+}
+
 /// Calls that a model nothing is known about takes at a time.
 const FIRST_LIMIT: f32 = 4.0;
 /// More than any one server takes.
@@ -86,9 +96,19 @@ impl Capacity {
 
     /// Tells whether one more call would run at once. `prompt_budget` is how many unread prompt tokens a node may have in
     /// front of it: a fraction of a second's worth keeps it busy without a line forming there.
-    pub fn has_room(&self, prompt_budget: u64) -> bool {
-        self.in_flight < self.limit()
-            && (self.pending_prompts == 0 || self.pending_prompt_tokens < prompt_budget)
+    pub fn has_room(&self, portion: Portion, prompt_budget: u64) -> bool {
+        let limit = self.limit();
+        let (limit, prompt_budget) = match portion {
+            Portion::AllButHeadroom if limit > 1 => (limit - limit.div_ceil(4), 0),
+            _ => (limit, prompt_budget),
+        };
+        self.in_flight < limit
+            && (self.is_reading_none() || self.pending_prompt_tokens < prompt_budget)
+    }
+
+    /// Tells whether no prompt that was sent is unread.
+    pub const fn is_reading_none(&self) -> bool {
+        self.pending_prompts == 0
     }
 
     /// Counts a call that is sent. `prompt_tokens` is what has to be read; pass 0 when nobody will tell of the first token.
@@ -142,7 +162,7 @@ mod tests {
     /// Serves `calls` calls with the limit always reached; a node that takes `real` refuses the others.
     fn press(capacity: &mut Capacity, real: u32, calls: u64) {
         for n in 0..calls {
-            while capacity.has_room(u64::MAX) {
+            while capacity.has_room(Portion::Whole, u64::MAX) {
                 capacity.begin(0);
             }
             let outcome = if capacity.in_flight() > real {
@@ -185,14 +205,21 @@ mod tests {
     #[test]
     fn an_unread_prompt_keeps_others_in_the_queue() {
         let mut capacity = Capacity::new(CapacityRule::Fixed(4));
-        assert!(capacity.has_room(100), "an idle node takes any prompt");
+        assert!(
+            capacity.has_room(Portion::Whole, 100),
+            "an idle node takes any prompt"
+        );
         capacity.begin(50_000);
-        assert!(!capacity.has_room(100));
+        assert!(!capacity.has_room(Portion::Whole, 100));
         capacity.prompt_read(50_000);
-        assert!(capacity.has_room(100));
+        assert!(capacity.has_room(Portion::Whole, 100));
         capacity.begin(60);
-        assert!(capacity.has_room(100), "a short prompt is no line");
+        assert!(
+            capacity.has_room(Portion::Whole, 100),
+            "a short prompt is no line"
+        );
+        assert!(!capacity.has_room(Portion::AllButHeadroom, 100));
         capacity.set_rule(CapacityRule::Fixed(2));
-        assert!(!capacity.has_room(100));
+        assert!(!capacity.has_room(Portion::Whole, 100));
     }
 }

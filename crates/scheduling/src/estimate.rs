@@ -36,13 +36,17 @@ const SUSPECT_MS: f32 = 5_000.0;
 /// What a prompt that probably does not fit costs.
 const TIGHT_CONTEXT_MS: f32 = 60_000.0;
 /// How much the time after the first token counts, compared with the time before it.
-const DECODE_SHARE: f32 = 0.5;
+const ANSWER_SHARE: f32 = 0.25;
+/// How much reading again what another candidate has in its cache counts. Far above 1: it takes not only this call's time but
+/// that of all who come after, and drives out what they would have found in the cache.
+const COPY_SHARE: f32 = 8.0;
 
-/// The speeds assumed for candidates that have none learned.
+/// What candidates are compared with: the speeds assumed for those that have none learned, and the longest warm prefix.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Assumed {
     decode: f32,
     prefill: f32,
+    warm_blocks: u32,
 }
 
 impl Assumed {
@@ -52,12 +56,14 @@ impl Assumed {
         let prior = Self {
             decode: Priors::DECODE_TOKENS_PER_S,
             prefill: Priors::PREFILL_TOKENS_PER_S,
+            warm_blocks: 0,
         };
         candidates.iter().fold(prior, |best, candidate| Self {
             decode: usable(candidate.decode_tokens_per_s)
                 .map_or(best.decode, |s| s.max(best.decode)),
             prefill: usable(candidate.prefill_tokens_per_s)
                 .map_or(best.prefill, |s| s.max(best.prefill)),
+            warm_blocks: best.warm_blocks.max(candidate.prefix_blocks),
         })
     }
 }
@@ -80,6 +86,8 @@ pub struct Estimate {
     pub read_ms: f32,
     /// Generating the answer.
     pub answer_ms: f32,
+    /// Reading again what another candidate has in its cache.
+    pub copy_ms: f32,
     /// What doubt costs.
     pub penalty_ms: f32,
 }
@@ -105,6 +113,9 @@ impl Estimate {
                 + slot_wait_ms(candidate, in_line, slots, decode_ms * slot_share),
             read_ms: OVERHEAD_MS + reading_ms(call, candidate, prefill, prefill_ms),
             answer_ms: output as f32 * decode_ms * (1.0 + BATCHING_SLOWDOWN * occupancy),
+            copy_ms: copied_share(call, candidate, assumed)
+                * call.prompt_tokens as f32
+                * prefill_ms,
             penalty_ms: penalty_ms(call, candidate),
         }
     }
@@ -114,9 +125,13 @@ impl Estimate {
         self.load_ms + self.wait_ms + self.read_ms
     }
 
-    /// Returns what the default policy minimises: the wait for the first token, half of the time after it, and penalties.
+    /// Returns what the default policy minimises: the wait for the first token, a quarter of the time after it, the work that is
+    /// done twice, and penalties.
     pub fn cost_ms(&self) -> f32 {
-        self.first_token_ms() + knob("K_WORK", 0.5) * self.read_ms + knob("K_DEC", 0.5) * self.answer_ms + self.penalty_ms
+        self.first_token_ms()
+            + COPY_SHARE * self.copy_ms
+            + ANSWER_SHARE * self.answer_ms
+            + self.penalty_ms
     }
 
     /// Notes in words what the estimate of `call` at `candidate` goes by.
@@ -286,6 +301,20 @@ fn cached_share(call: &Call<'_>, candidate: &Candidate<'_>) -> f32 {
     }
 }
 
+/// Returns the share of the prompt that another candidate has in its cache and this one has not.
+#[inline]
+fn copied_share(call: &Call<'_>, candidate: &Candidate<'_>, assumed: Assumed) -> f32 {
+    let blocks = call.prefix.len() as u32;
+    let missing = assumed
+        .warm_blocks
+        .min(blocks)
+        .saturating_sub(warm_blocks(call, candidate));
+    match missing {
+        0 => 0.0,
+        missing => missing as f32 / blocks as f32,
+    }
+}
+
 #[inline]
 fn reading_ms(
     call: &Call<'_>,
@@ -316,14 +345,4 @@ fn penalty_ms(call: &Call<'_>, candidate: &Candidate<'_>) -> f32 {
         penalty_ms += SUSPECT_MS;
     }
     penalty_ms
-}
-
-pub(crate) fn knob(name: &'static str, default: f32) -> f32 {
-    use std::sync::Mutex;
-    static K: Mutex<Vec<(&'static str, f32)>> = Mutex::new(Vec::new());
-    let mut k = K.lock().unwrap();
-    if let Some((_, v)) = k.iter().find(|(n, _)| *n == name) { return *v; }
-    let v = std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
-    k.push((name, v));
-    v
 }

@@ -15,6 +15,7 @@ mod eligibility;
 mod estimate;
 mod hashing;
 mod liveness;
+mod lru;
 mod policies;
 mod policy;
 mod prefix;
@@ -28,10 +29,10 @@ mod speed;
 mod split;
 mod window;
 
-pub use admission::{Dispatch, Placement, Step, offer, step};
+pub use admission::{Dispatch, Placement, Step, may_reserve, offer, step};
 pub use breaker::{Breaker, BreakerVerdict, CallOutcome};
 pub use call::{Call, Candidate, Residency};
-pub use capacity::{Capacity, CapacityOutcome, CapacityRule};
+pub use capacity::{Capacity, CapacityOutcome, CapacityRule, Portion};
 pub use eligibility::{Exclusion, exclusion};
 pub use estimate::{Estimate, Priors};
 pub use liveness::{

@@ -1,9 +1,10 @@
 //! Which prompt prefixes a node probably has in its cache, learned from where earlier prompts went.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use primitives::NodeId;
+
+use crate::lru::LruSet;
 
 /// Bytes of raw prompt in one block: about 64 tokens of English.
 pub const BLOCK_BYTES: usize = 256;
@@ -41,45 +42,27 @@ fn absorb(state: u64, bytes: &[u8]) -> u64 {
     fold(fold(state, u64::from_le_bytes(last)), bytes.len() as u64)
 }
 
-/// Block hashes are already mixed: hashing them again would be wasted work.
-#[derive(Clone, Copy, Debug, Default)]
-struct AlreadyHashed(u64);
+/// The most blocks remembered for all nodes together: about 50 MiB. A large fleet shares them.
+const TOTAL_CAPACITY: usize = 32 * PrefixIndex::DEFAULT_CAPACITY;
 
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = absorb(self.0, bytes);
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
+/// What is remembered of one node.
+#[derive(Clone, Debug)]
+struct Remembered {
+    blocks: LruSet,
+    /// How many blocks its cache holds, where that is known.
+    told: Option<usize>,
 }
 
-type Blocks = HashMap<u64, u64, BuildHasherDefault<AlreadyHashed>>;
-
-/// The blocks of one node, each with the number of its last use.
-#[derive(Clone, Debug, Default)]
-struct NodeBlocks {
-    last_use: Blocks,
-    uses: u64,
-}
-
-/// The most blocks remembered for all nodes together: about 64 MiB. A large fleet shares them.
-const TOTAL_CAPACITY: usize = 64 * PrefixIndex::DEFAULT_CAPACITY;
-
-/// Remembers, per node, the blocks of the prompts that went there: at most `capacity` blocks, the least recently used go first.
+/// Remembers, per node, the blocks of the prompts that went there: as many as its cache holds where that is known, the default
+/// otherwise. The least recently used go first, as they do in the caches of the servers.
 #[derive(Clone, Debug)]
 pub struct PrefixIndex {
     capacity: usize,
-    nodes: HashMap<NodeId, NodeBlocks>,
+    nodes: HashMap<NodeId, Remembered>,
 }
 
 impl PrefixIndex {
-    /// Blocks remembered per node by default: about 2 million tokens of prompts, 1 MiB of memory.
+    /// Blocks remembered per node by default: about 2 million tokens of prompts, 1.5 MiB of memory.
     pub const DEFAULT_CAPACITY: usize = 32_768;
 
     /// Makes an empty index that remembers at most `capacity` blocks per node (at least one prompt's worth).
@@ -90,32 +73,33 @@ impl PrefixIndex {
         }
     }
 
+    /// Notes how many blocks a node's cache holds, as it told.
+    pub fn set_capacity(&mut self, node: NodeId, blocks: usize) {
+        self.remembered(node).told = Some(blocks);
+        self.resize_all();
+    }
+
     /// Notes that a prompt with these blocks went to `node`.
     pub fn insert(&mut self, node: NodeId, blocks: &[u64]) {
         if blocks.is_empty() {
             return;
         }
-        let nodes = self.nodes.len() + usize::from(!self.nodes.contains_key(&node));
-        let capacity = share(self.capacity, nodes);
-        let known = self.nodes.entry(node).or_default();
-        known.uses += 1;
-        for block in blocks.iter().take(MAX_BLOCKS) {
-            known.last_use.insert(*block, known.uses);
-        }
-        if known.last_use.len() > capacity {
-            known.forget_oldest(capacity);
+        let remembered = self.remembered(node);
+        // The beginning is touched last: the rest of a prefix is of no use without it.
+        for block in blocks.iter().take(MAX_BLOCKS).rev() {
+            remembered.blocks.touch(*block);
         }
     }
 
     /// Returns how many leading blocks `node` probably has in its cache.
     pub fn leading_hits(&self, node: NodeId, blocks: &[u64]) -> u32 {
-        let Some(known) = self.nodes.get(&node) else {
+        let Some(remembered) = self.nodes.get(&node) else {
             return 0;
         };
         blocks
             .iter()
             .take(MAX_BLOCKS)
-            .take_while(|block| known.last_use.contains_key(block))
+            .take_while(|block| remembered.blocks.contains(**block))
             .count() as u32
     }
 
@@ -133,7 +117,32 @@ impl PrefixIndex {
     pub fn len(&self, node: NodeId) -> usize {
         self.nodes
             .get(&node)
-            .map_or(0, |known| known.last_use.len())
+            .map_or(0, |remembered| remembered.blocks.len())
+    }
+
+    fn remembered(&mut self, node: NodeId) -> &mut Remembered {
+        if !self.nodes.contains_key(&node) {
+            let made = Remembered {
+                blocks: LruSet::new(0),
+                told: None,
+            };
+            self.nodes.insert(node, made);
+            self.resize_all();
+        }
+        self.nodes.entry(node).or_insert_with(|| Remembered {
+            blocks: LruSet::new(0),
+            told: None,
+        })
+    }
+
+    /// Gives every node what it may have: nodes share the total.
+    fn resize_all(&mut self) {
+        let most = share(usize::MAX, self.nodes.len());
+        let usual = share(self.capacity, self.nodes.len());
+        for remembered in self.nodes.values_mut() {
+            let capacity = remembered.told.map_or(usual, |told| told.min(most));
+            remembered.blocks.resize(capacity);
+        }
     }
 }
 
@@ -146,24 +155,6 @@ impl Default for PrefixIndex {
 /// Returns how many of at most `capacity` blocks each of `nodes` nodes may have: at least one prompt's worth.
 fn share(capacity: usize, nodes: usize) -> usize {
     (TOTAL_CAPACITY / nodes.max(1)).clamp(MAX_BLOCKS, capacity)
-}
-
-impl NodeBlocks {
-    /// Drops the least recently used quarter, so that the cost of looking for them is paid once in many inserts.
-    fn forget_oldest(&mut self, capacity: usize) {
-        let excess = self.last_use.len().saturating_sub(capacity - capacity / 4);
-        let mut uses: Vec<u64> = self.last_use.values().copied().collect();
-        let (_, cut, _) =
-            uses.select_nth_unstable(excess.saturating_sub(1).min(self.last_use.len() - 1));
-        let cut = *cut;
-        // Blocks of one prompt go together: the rest of a prefix is of no use without its beginning.
-        self.last_use
-            .retain(|_, last| *last > cut || *last == self.uses);
-        // The share was larger when the fleet was smaller.
-        if self.last_use.capacity() > 4 * capacity {
-            self.last_use.shrink_to(capacity);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -229,7 +220,7 @@ mod tests {
             share(PrefixIndex::DEFAULT_CAPACITY, 1),
             PrefixIndex::DEFAULT_CAPACITY
         );
-        assert_eq!(share(PrefixIndex::DEFAULT_CAPACITY, 1_024), 2_048);
+        assert_eq!(share(PrefixIndex::DEFAULT_CAPACITY, 1_024), 1_024);
         assert_eq!(share(PrefixIndex::DEFAULT_CAPACITY, usize::MAX), MAX_BLOCKS);
     }
 

@@ -32,7 +32,7 @@ struct Ewma(Option<f32>);
 
 impl Ewma {
     fn observe(&mut self, value: f32) {
-        self.0 = Some(self.0.map_or(value, |mean| mean + crate::estimate::knob("K_ALPHA", 0.2) * (value - mean)));
+        self.0 = Some(self.0.map_or(value, |mean| mean + ALPHA * (value - mean)));
     }
 }
 

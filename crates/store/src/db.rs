@@ -195,9 +195,7 @@ fn sqlite_pools(path: &Path, max_connections: u32) -> Result<Pools, StoreError> 
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
-        .pragma("journal_size_limit", "67108864")
-        // The last pages of the tables that grow are written again and again: copying them to the file less often saves most of that.
-        .pragma("wal_autocheckpoint", "4000");
+        .pragma("journal_size_limit", "67108864");
     let readers = SqlitePoolOptions::new()
         .max_connections(max_connections.max(1))
         .acquire_timeout(ACQUIRE_TIMEOUT)

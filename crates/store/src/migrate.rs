@@ -33,6 +33,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     2 "0002_nodes"
     3 "0003_requests"
     4 "0004_request_indexes"
+    5 "0005_organisations"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

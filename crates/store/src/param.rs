@@ -5,6 +5,7 @@ use std::sync::Arc;
 use primitives::{KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId};
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::ColumnType;
 
@@ -140,12 +141,17 @@ bindable! {
     Vec<u8> => Bytes, Param::Bytes;
     &[u8] => Bytes, |value| Param::Bytes(value.to_vec());
     Timestamp => I64, |value| Param::I64(value.as_micros());
-    KeyId => Text, |id| Param::Text(id.to_string().into());
-    NodeId => Text, |id| Param::Text(id.to_string().into());
-    OrgId => Text, |id| Param::Text(id.to_string().into());
-    RequestId => Text, |id| Param::Text(id.to_string().into());
-    SessionId => Text, |id| Param::Text(id.to_string().into());
-    UserId => Text, |id| Param::Text(id.to_string().into());
+    KeyId => Text, |id| Param::Text(id_text(id.as_uuid()));
+    NodeId => Text, |id| Param::Text(id_text(id.as_uuid()));
+    OrgId => Text, |id| Param::Text(id_text(id.as_uuid()));
+    RequestId => Text, |id| Param::Text(id_text(id.as_uuid()));
+    SessionId => Text, |id| Param::Text(id_text(id.as_uuid()));
+    UserId => Text, |id| Param::Text(id_text(id.as_uuid()));
+}
+
+fn id_text(id: Uuid) -> Arc<str> {
+    let mut buffer = Uuid::encode_buffer();
+    Arc::from(&*id.hyphenated().encode_lower(&mut buffer))
 }
 
 fn text(text: &str) -> Arc<str> {

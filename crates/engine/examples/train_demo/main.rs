@@ -40,9 +40,7 @@ struct Options {
 }
 
 fn main() -> Result<()> {
-    // All cores: nothing else is served meanwhile.
-    let cores = std::thread::available_parallelism().ok().map(usize::from);
-    remuda_engine::reserve_compute_threads(cores);
+    remuda_engine::reserve_compute_threads(None);
     let demo = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/demo"));
     let options = options(&demo)?;
     let text =

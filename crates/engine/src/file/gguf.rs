@@ -8,7 +8,7 @@ use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, TensorInfo};
 use candle_core::quantized::{GgmlDType, QTensor};
 
-use super::{Metadata, ReadSeek, Refusal, Source};
+use super::{Bytes, Metadata, ReadSeek, Refusal, Source};
 
 /// The most samples of tensor data that go into a digest, and their size in bytes.
 const DIGEST_SAMPLES: u64 = 16;
@@ -21,6 +21,8 @@ pub(crate) struct GgufFile {
     tensors: HashMap<String, TensorInfo>,
     data_offset: u64,
     reader: Box<dyn ReadSeek>,
+    source: Source,
+    bytes: Option<Bytes>,
 }
 
 impl GgufFile {
@@ -57,6 +59,8 @@ impl GgufFile {
             tensors: content.tensor_infos,
             data_offset: content.tensor_data_offset,
             reader,
+            source: source.clone(),
+            bytes: None,
         };
         file.check_tensors()?;
         if file
@@ -83,6 +87,29 @@ impl GgufFile {
             .get(name)
             .ok_or_else(|| Refusal(format!("the tensor '{name}' is missing")))?;
         Ok(info.read(&mut self.reader, self.data_offset, &Device::Cpu)?)
+    }
+
+    /// Returns a tensor's type and data without reading it into memory.
+    pub(crate) fn data(&mut self, name: &str) -> Result<(GgmlDType, Bytes), Refusal> {
+        let info = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| Refusal(format!("the tensor '{name}' is missing")))?;
+        let bytes = match self.bytes.take() {
+            Some(bytes) => bytes,
+            None => Bytes::of(&self.source)?,
+        };
+        let bytes = self.bytes.insert(bytes);
+        let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
+        let part = usize::try_from(self.data_offset + info.offset)
+            .ok()
+            .and_then(|start| bytes.part(start..start + blocks * info.ggml_dtype.type_size()));
+        let part = part.ok_or_else(|| {
+            Refusal(format!(
+                "the file is truncated: the tensor '{name}' is not all there"
+            ))
+        })?;
+        Ok((info.ggml_dtype, part))
     }
 
     /// Counts the weights.

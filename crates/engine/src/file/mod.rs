@@ -1,5 +1,6 @@
 //! Model files: where they are, what their header says, and whether they are sound.
 
+mod bytes;
 mod gguf;
 mod metadata;
 
@@ -8,6 +9,7 @@ use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::PathBuf;
 
+pub(crate) use bytes::Bytes;
 pub(crate) use gguf::GgufFile;
 pub(crate) use metadata::Metadata;
 

@@ -1,12 +1,10 @@
 //! A decoder-only transformer over quantised weights. One code path serves every architecture; the description says what differs.
 
-use std::sync::Arc;
-
-use candle_core::quantized::QTensor;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::attention::{Limits, attend};
 use super::cache::KvCache;
+use super::matrix::Matrix;
 use super::rope::{Rope, Rotation};
 use super::spec::{Activation, DecoderSpec};
 use super::weights::{Linear, Norm};
@@ -48,7 +46,7 @@ struct Layer {
 #[derive(Debug)]
 pub(crate) struct Decoder {
     spec: DecoderSpec,
-    embedding: Arc<QTensor>,
+    embedding: Matrix,
     layers: Vec<Layer>,
     output_norm: Norm,
     output: Linear,
@@ -62,13 +60,13 @@ impl Decoder {
         file: &mut GgufFile,
         context: usize,
     ) -> std::result::Result<Self, Refusal> {
-        let embedding = Arc::new(file.load("token_embd.weight")?);
+        let embedding = Matrix::load(file, "token_embd.weight")?;
         let layers = (0..spec.layers)
             .map(|layer| Layer::load(&spec, file, &format!("blk.{layer}")))
             .collect::<std::result::Result<Vec<_>, _>>()?;
         let output = match file.find("output.weight") {
             Some(_) => Linear::load(file, "output")?,
-            None => Linear::shared(embedding.clone())?,
+            None => Linear::shared(embedding.clone()),
         };
         Ok(Self {
             output_norm: Norm::load(file, "output_norm", spec.norm_epsilon)?,
@@ -93,8 +91,7 @@ impl Decoder {
         }
         let rotation = self.rope.at(cache.len(), tokens.len())?;
         cache.reserve(self.layers.len(), tokens.len())?;
-        let ids = Tensor::new(tokens, &Device::Cpu)?;
-        let mut x = self.embedding.embedding(&ids)?;
+        let mut x = self.embedding.pick(tokens)?;
         if let Some(scale) = self.spec.embedding_scale {
             x = (x * scale)?;
         }

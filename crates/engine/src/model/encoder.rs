@@ -221,7 +221,7 @@ impl NamedTensors {
     ) -> std::result::Result<Linear, Refusal> {
         let weight = self.plain(&format!("{name}.weight"), Some(&[rows, columns]))?;
         let bias = self.plain(&format!("{name}.bias"), Some(&[rows]))?;
-        Ok(Linear::from_plain(weight, Some(bias)))
+        Ok(Linear::from_plain(&weight, Some(bias))?)
     }
 
     fn norm(&self, name: &str, spec: &EncoderSpec) -> std::result::Result<Norm, Refusal> {

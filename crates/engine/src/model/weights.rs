@@ -1,10 +1,8 @@
 //! The tensors of a decoder: which ones there must be, and their building blocks once loaded.
 
-use std::sync::Arc;
+use candle_core::{Device, Result, Tensor};
 
-use candle_core::quantized::{QMatMul, QTensor};
-use candle_core::{Device, Module, Result, Tensor};
-
+use super::matrix::Matrix;
 use super::spec::{Architecture, DecoderSpec};
 use crate::file::{GgufFile, Refusal};
 
@@ -80,11 +78,19 @@ fn layer_tensors(spec: &DecoderSpec) -> Vec<(&'static str, Vec<usize>)> {
     tensors
 }
 
-/// A quantised matrix with an optional bias.
+/// A matrix with an optional bias.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    weight: QMatMul,
+    weight: Weight,
     bias: Option<Tensor>,
+}
+
+#[derive(Debug)]
+enum Weight {
+    /// From a GGUF file.
+    Matrix(Matrix),
+    /// From a safetensors file, transposed.
+    Plain(Tensor),
 }
 
 impl Linear {
@@ -94,27 +100,30 @@ impl Linear {
             Some(_) => Some(load_plain(file, &bias)?),
             None => None,
         };
-        let weight = QMatMul::from_qtensor(file.load(&format!("{name}.weight"))?)?;
+        let weight = Weight::Matrix(Matrix::load(file, &format!("{name}.weight"))?);
         Ok(Self { weight, bias })
     }
 
-    pub(crate) fn from_plain(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self {
-            weight: QMatMul::Tensor(weight),
+    pub(crate) fn from_plain(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
+        Ok(Self {
+            weight: Weight::Plain(weight.t()?),
             bias,
-        }
+        })
     }
 
-    pub(crate) fn shared(weight: Arc<QTensor>) -> Result<Self> {
-        Ok(Self {
-            weight: QMatMul::from_arc(weight)?,
+    pub(crate) fn shared(weight: Matrix) -> Self {
+        Self {
+            weight: Weight::Matrix(weight),
             bias: None,
-        })
+        }
     }
 
     /// Multiplies rows of `x`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.weight.forward(x)?;
+        let y = match &self.weight {
+            Weight::Matrix(matrix) => matrix.multiply(x)?,
+            Weight::Plain(weight) => x.matmul(weight)?,
+        };
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),

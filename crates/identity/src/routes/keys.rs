@@ -2,15 +2,16 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use primitives::{KeyId, PageRequest, Timestamp};
+use primitives::{KeyId, OrgId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use web::{JsonBody, PageBody, PageQuery, PathParam, Problem, QueryParams};
+use web::{JsonBody, PageBody, PathParam, Problem, QueryParams};
 
-use crate::extract::Admin;
+use super::scoped_page::ScopedPageQuery;
+use crate::extract::OrgAdmin;
 use crate::identity::Identity;
 use crate::keys::{ApiKey, KeyRequest, KeyStatus};
-use crate::model::Role;
+use crate::model::{KeyLimits, PriorityClass, Role};
 
 /// What a new key shall be.
 #[derive(Deserialize, ToSchema)]
@@ -26,10 +27,58 @@ pub(crate) struct CreateKeyBody {
     #[serde(default)]
     #[schema(min_items = 1, max_items = 100, example = json!(["llama3", "qwen*"]))]
     models: Option<Vec<String>>,
+    /// The organisation the key belongs to; the caller's own when absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Uuid)]
+    org_id: Option<OrgId>,
+    /// The soonest class the key's requests may have; any when absent. Stored and shown; not kept to yet.
+    #[serde(default)]
+    priority: Option<PriorityClass>,
+    /// How much the key may use. Stored and shown; not kept to yet.
+    #[serde(default)]
+    limits: LimitsBody,
     /// When the key ends by itself; never when absent.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+}
+
+/// How much a key may use. What is absent is not limited.
+#[derive(Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitsBody {
+    /// Requests in any minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    requests_per_minute: Option<u32>,
+    /// Tokens of prompts and answers together in any minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    tokens_per_minute: Option<u64>,
+    /// Tokens of prompts and answers together in a calendar month (UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    tokens_per_month: Option<u64>,
+}
+
+impl From<KeyLimits> for LimitsBody {
+    fn from(limits: KeyLimits) -> Self {
+        Self {
+            requests_per_minute: limits.requests_per_minute,
+            tokens_per_minute: limits.tokens_per_minute,
+            tokens_per_month: limits.tokens_per_month,
+        }
+    }
+}
+
+impl From<LimitsBody> for KeyLimits {
+    fn from(body: LimitsBody) -> Self {
+        Self {
+            requests_per_minute: body.requests_per_minute,
+            tokens_per_minute: body.tokens_per_minute,
+            tokens_per_month: body.tokens_per_month,
+        }
+    }
 }
 
 /// A key without its secret.
@@ -45,11 +94,22 @@ pub(crate) struct KeyBody {
     prefix: String,
     /// Whether it works.
     status: KeyStatus,
+    /// The organisation it belongs to.
+    #[schema(value_type = String, format = Uuid)]
+    org_id: OrgId,
     /// What it may do.
     role: Role,
+    /// The same as a list of permissions.
+    #[schema(example = json!(["inference"]))]
+    scopes: &'static [&'static str],
     /// The models it may use; all when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     models: Option<Vec<String>>,
+    /// The soonest class its requests may have; any when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<PriorityClass>,
+    /// How much it may use.
+    limits: LimitsBody,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -74,8 +134,12 @@ impl KeyBody {
             id: key.id,
             name: key.name,
             prefix: key.prefix,
+            org_id: key.org_id,
             role: key.role,
+            scopes: key.role.scopes(),
             models: key.models,
+            priority: key.priority,
+            limits: key.limits.into(),
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
@@ -97,30 +161,31 @@ pub(crate) struct CreatedKeyBody {
 
 /// Lists API keys
 ///
-/// Shows all keys, revoked ones too, in the order in which they were made; never their secrets.
+/// Shows keys, revoked ones too, in the order in which they were made; never their secrets. Administrators of the platform see
+/// all, others those of their organisation.
 #[utoipa::path(
     get,
     path = "/api/v1/keys",
     operation_id = "list_keys",
     tag = "identity",
     security(("bearer" = [])),
-    params(PageQuery),
+    params(ScopedPageQuery),
     responses(
         (status = 200, description = "A page of keys.", body = PageBody<KeyBody>),
         (status = 400, description = "The cursor or another parameter is not valid.", body = Problem),
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "Not an administrator.", body = Problem),
+        (status = 404, description = "There is no such organisation.", body = Problem),
     )
 )]
 pub(crate) async fn list_keys(
-    admin: Admin,
+    admin: OrgAdmin,
     State(identity): State<Identity>,
-    query: QueryParams<PageQuery>,
+    query: QueryParams<ScopedPageQuery>,
 ) -> Result<JsonBody<PageBody<KeyBody>>, Problem> {
-    let QueryParams(PageQuery { limit, cursor }) = query;
-    let page = identity
-        .list_keys(&admin, &PageRequest { limit, cursor })
-        .await?;
+    let QueryParams(query) = query;
+    let (org_id, page) = query.split();
+    let page = identity.list_keys(&admin, org_id, &page).await?;
     let now = identity.inner.clock.now();
     Ok(JsonBody(
         PageBody::from(page).map(|key| KeyBody::new(key, now)),
@@ -142,11 +207,12 @@ pub(crate) async fn list_keys(
         (status = 400, description = "The name, the models or the expiry cannot be used.", body = Problem),
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "Not an administrator.", body = Problem),
+        (status = 404, description = "There is no such organisation.", body = Problem),
         (status = 409, description = "There are too many keys.", body = Problem),
     )
 )]
 pub(crate) async fn create_key(
-    admin: Admin,
+    admin: OrgAdmin,
     State(identity): State<Identity>,
     body: JsonBody<CreateKeyBody>,
 ) -> Result<(StatusCode, JsonBody<CreatedKeyBody>), Problem> {
@@ -154,7 +220,10 @@ pub(crate) async fn create_key(
     let request = KeyRequest {
         name: body.name,
         role: body.role.unwrap_or(Role::User),
+        org_id: body.org_id,
         models: body.models,
+        priority: body.priority,
+        limits: body.limits.into(),
         expires_at: body.expires_at,
     };
     let (key, secret) = identity.create_key(&admin, request).await?;
@@ -184,7 +253,7 @@ pub(crate) async fn create_key(
     )
 )]
 pub(crate) async fn revoke_key(
-    admin: Admin,
+    admin: OrgAdmin,
     State(identity): State<Identity>,
     id: PathParam<KeyId>,
 ) -> Result<StatusCode, Problem> {

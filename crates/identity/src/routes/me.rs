@@ -1,5 +1,6 @@
 //! `GET /api/v1/me`.
 
+use primitives::OrgId;
 use serde::Serialize;
 use utoipa::ToSchema;
 use web::{JsonBody, Problem};
@@ -18,8 +19,13 @@ pub(crate) struct MeBody {
     id: Option<String>,
     /// The key's or the person's name.
     name: String,
-    /// What the caller may do.
+    /// The caller's organisation.
+    #[schema(value_type = String, format = Uuid)]
+    org_id: OrgId,
+    /// What the caller may do in it.
     role: Role,
+    /// Whether the caller administers the platform: nodes, models and all organisations.
+    platform_admin: bool,
     /// The models the caller may use; all when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     models: Option<Vec<String>>,
@@ -43,7 +49,9 @@ pub(crate) async fn show_me(caller: Caller) -> JsonBody<MeBody> {
         kind: principal.kind.as_str(),
         id: principal.id(),
         name: principal.name.to_string(),
+        org_id: principal.org,
         role: principal.role,
+        platform_admin: principal.is_platform_admin(),
         models: principal.models.as_deref().map(<[String]>::to_vec),
     })
 }

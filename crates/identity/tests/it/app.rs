@@ -113,6 +113,16 @@ impl TestApp {
             .await
     }
 
+    pub(crate) async fn patch(&self, path: &str, credential: Option<&str>, body: Value) -> Answer {
+        self.send(request(Method::PATCH, path, credential, Some(body)))
+            .await
+    }
+
+    pub(crate) async fn put(&self, path: &str, credential: Option<&str>, body: Value) -> Answer {
+        self.send(request(Method::PUT, path, credential, Some(body)))
+            .await
+    }
+
     pub(crate) async fn delete(&self, path: &str, credential: Option<&str>) -> Answer {
         self.send(request(Method::DELETE, path, credential, None))
             .await

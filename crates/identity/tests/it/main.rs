@@ -9,6 +9,7 @@
 mod app;
 mod keys;
 mod lasting;
+mod organisations;
 mod outage;
 mod refusals;
 mod setup;

@@ -91,6 +91,8 @@ async fn every_protected_route_refuses_strangers() {
                 let answer = match method.as_str() {
                     "get" => app.get(&path, credential).await,
                     "delete" => app.delete(&path, credential).await,
+                    "put" => app.put(&path, credential, Value::Null).await,
+                    "patch" => app.patch(&path, credential, Value::Null).await,
                     _ => app.post(&path, credential, Value::Null).await,
                 };
                 assert_eq!(answer.status, 401, "{method} {path} with {credential:?}");
@@ -104,8 +106,14 @@ async fn every_protected_route_refuses_strangers() {
             "delete /api/v1/keys/{id}",
             "get /api/v1/keys",
             "get /api/v1/me",
+            "get /api/v1/organisations",
+            "get /api/v1/users",
+            "patch /api/v1/users/{id}",
             "post /api/v1/keys",
             "post /api/v1/logout",
+            "post /api/v1/organisations",
+            "post /api/v1/users",
+            "put /api/v1/me/password",
         ]
     );
 }

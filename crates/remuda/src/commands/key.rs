@@ -171,7 +171,8 @@ async fn list(context: &Context) -> Result<(), Failure> {
             "ID",
         ],
         "No keys yet: make one with `remuda key create NAME`.",
-    );
+    )
+    .dispensing_with(&["MADE", "LAST USED", "PREFIX", "ROLE"]);
     for key in load(context).await? {
         let tone = if key.status == "active" {
             Tone::Good

@@ -1,4 +1,4 @@
-//! The command line: one file a command. Every command but `up` is a client of the HTTP API.
+//! The command line: one file a command. Nearly every command but `up` is a client of the HTTP API.
 
 mod answer;
 mod chat;
@@ -23,6 +23,7 @@ mod rm;
 mod run;
 mod setup;
 mod show;
+mod simulate;
 mod start_args;
 mod status;
 mod up;
@@ -132,6 +133,8 @@ enum Command {
     Requests(requests::Requests),
     /// Explain one request: where it went, why, and how long each part took.
     Why(why::Why),
+    /// Replay recorded requests over a described fleet and compare routing policies.
+    Simulate(simulate::Simulate),
     /// Show whether the server and its parts are well.
     #[command(visible_alias = "health")]
     Status(status::Status),
@@ -215,6 +218,7 @@ impl Command {
             Self::Chat(command) => command.run(context).await,
             Self::Requests(command) => command.run(context).await,
             Self::Why(command) => command.run(context).await,
+            Self::Simulate(command) => command.run(context).await,
             Self::Status(command) => command.run(context).await,
             Self::Doctor(command) => command.run(context).await,
             Self::Up(_) | Self::Completions(_) | Self::Man(_) => Ok(()),

@@ -92,7 +92,8 @@ impl Models {
                 "NODES",
             ],
             "No models yet: fetch one with `remuda pull NAME`, or add a server with `remuda node add`.",
-        );
+        )
+        .dispensing_with(&["CHANGED", "FAMILY", "QUANTISATION", "PARAMETERS"]);
         for tag in tags.models {
             let nodes = places
                 .get(model_key(&tag.name).as_ref())

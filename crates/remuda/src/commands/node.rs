@@ -215,7 +215,8 @@ async fn list(context: &Context) -> Result<(), Failure> {
             "FROM",
         ],
         "No nodes yet: add one with `remuda node add NAME URL`.",
-    );
+    )
+    .dispensing_with(&["FROM", "SEEN", "TAGS", "IN FLIGHT"]);
     for row in page.items {
         let now = context.now();
         table.row_marked(

@@ -51,7 +51,8 @@ impl Ps {
         let mut table = Columns::new(
             ["NAME", "SIZE", "PROCESSOR", "CONTEXT", "NODE", "UNTIL"],
             "No model is in memory. One is loaded by its first request.",
-        );
+        )
+        .dispensing_with(&["PROCESSOR", "CONTEXT"]);
         for model in running.models {
             let until = model.expires_at.map_or(String::new(), |time| {
                 if time.since(context.now()) > FOR_EVER {

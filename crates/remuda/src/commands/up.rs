@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::start_args::StartArgs;
 use crate::config::{Config, Environment};
 use crate::output::remark;
-use crate::start::{self, Invitation, Running, banner};
+use crate::start::{self, Invitation, Running, banner, open_files};
 use crate::telemetry;
 
 /// Threads of the control plane: the data plane has its own.
@@ -58,6 +58,7 @@ impl Up {
         // Before any other thread starts: the compute library takes its thread count from the environment, once.
         engine::reserve_compute_threads(loaded.config.engine.threads);
         let _log = telemetry::install(&loaded.config.log).map_err(Failure::Runtime)?;
+        open_files::raise();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
             .thread_name("control")

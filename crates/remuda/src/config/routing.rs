@@ -14,7 +14,7 @@ use super::quantity::Period;
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoutingSection {
-    /// The policy for models that have none of their own: `remuda`, `least_load` or `round_robin`.
+    /// The policy for models that have none of their own; `remuda` unless set.
     pub policy: PolicyName,
     /// The most nodes tried for one request, the first included; 4 unless set.
     pub max_attempts: usize,

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Output;
 
@@ -20,17 +20,28 @@ pub(crate) async fn patiently<T>(
     if let Ok(result) = tokio::time::timeout(GRACE, &mut work).await {
         return result;
     }
-    // Dropped with this future too, when the wait is given up.
-    let _sign = (!out.is_json() && io::stdout().is_terminal()).then(|| {
-        let sign = ProgressBar::new_spinner()
+    let _sign = (!out.is_json() && io::stdout().is_terminal()).then(|| Sign::show(meanwhile));
+    work.await
+}
+
+/// A line that goes away when the wait is over, or given up.
+struct Sign(ProgressBar);
+
+impl Sign {
+    fn show(meanwhile: &str) -> Self {
+        let bar = ProgressBar::new_spinner()
             .with_style(style())
             .with_elapsed(GRACE)
-            .with_finish(ProgressFinish::AndClear)
             .with_message(meanwhile.to_owned());
-        sign.enable_steady_tick(Duration::from_millis(100));
-        sign
-    });
-    work.await
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self(bar)
+    }
+}
+
+impl Drop for Sign {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 fn style() -> ProgressStyle {

@@ -13,6 +13,7 @@ mod error;
 mod gateway_config;
 mod health;
 mod listener;
+pub(crate) mod open_files;
 mod running;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};

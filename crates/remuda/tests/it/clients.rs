@@ -127,12 +127,10 @@ fn a_question_is_answered_listed_and_explained() {
     assert_eq!(record["node"], "embedded");
     let id = record["id"].as_str().unwrap();
     let story = succeed(&mut home.remuda(["--server", url, "why", id]));
+    assert!(story.contains(id), "{story}");
     // The end of an id is enough.
-    assert!(story.contains(id));
-    assert_eq!(
-        story,
-        succeed(&mut home.remuda(["--server", url, "why", &id[24..]]))
-    );
+    let again = succeed(&mut home.remuda(["--server", url, "why", &id[24..]]));
+    assert!(again.contains(id), "{again}");
     assert!(story.contains("Sent to embedded"), "{story}");
     assert!(
         story.contains("→ embedded  expected first token "),

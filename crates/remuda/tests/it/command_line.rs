@@ -2,7 +2,7 @@
 
 use crate::harness::{Home, one_line_refusal, succeed};
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "up",
     "setup",
     "login",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 22] = [
     "chat",
     "requests",
     "why",
+    "simulate",
     "status",
     "doctor",
     "completions",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use testbed::{Flavour, RawConnection, ScriptedUpstream, send_raw};
 
-use crate::harness::{Home, succeed};
+use crate::harness::{Home, after_shell, succeed};
 use crate::service::{Service, until};
 
 /// Idle connections that a server must be able to hold.
@@ -70,6 +70,23 @@ async fn ten_thousand_idle_connections_leave_room_for_work_and_further_ones_are_
     })
     .await?;
     assert!(service.metric("remuda_connections_refused_total").await? >= 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_low_limit_on_open_files_is_raised_at_start() -> anyhow::Result<()> {
+    let upstream = ScriptedUpstream::start(Flavour::Ollama)?;
+    let home = Home::new();
+    let up = after_shell("ulimit -S -n 128", &home.up_over(&[&upstream], ""));
+    let service = Service::start(up).await?;
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        let mut connection = RawConnection::open(service.address()).await?;
+        let answer = connection.head_of("/api/version").await?;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        held.push(connection);
+    }
+    service.ask("is there room?").await?;
     Ok(())
 }
 

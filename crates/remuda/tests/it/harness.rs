@@ -153,6 +153,23 @@ impl Drop for Server {
     }
 }
 
+/// The same command, run by a shell after `settings`: limits and signals are inherited.
+pub(crate) fn after_shell(settings: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("{settings}; exec \"$0\" \"$@\"")])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            shell.env(name, value);
+        }
+    }
+    shell
+}
+
 /// Sends a signal by name, as `TERM`.
 pub(crate) fn send_signal(pid: u32, signal: &str) {
     let status = Command::new("sh")

@@ -25,3 +25,5 @@ mod records;
 mod refusals;
 #[cfg(test)]
 mod shutdown;
+#[cfg(test)]
+mod simulations;

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 use testbed::{Flavour, ScriptedUpstream};
 
-use crate::harness::{Home, one_line_refusal, succeed};
+use crate::harness::{Home, json as json_of, one_line_refusal, succeed};
 use crate::service::Service;
+use crate::simulations::FLEET;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn export_writes_every_record_of_a_time_whatever_their_number() -> anyhow::Result<()> {
@@ -38,6 +39,14 @@ async fn export_writes_every_record_of_a_time_whatever_their_number() -> anyhow:
     assert!(all.iter().all(|record| record["prompt_tokens"] == 2));
     // A trace begins with the earliest.
     assert!(all.is_sorted_by_key(|record| text(record, "id")));
+
+    // The export is a trace that can be replayed.
+    let trace = home.write("trace.jsonl", &succeed(&mut export(&[])));
+    let fleet = home.write("fleet.toml", FLEET);
+    let mut simulate = home.remuda(["simulate", "--policy", "remuda", "--trace"]);
+    simulate.arg(&trace).arg("--fleet").arg(&fleet);
+    let reports = json_of(&mut simulate);
+    assert_eq!(reports[0]["requests"], all.len());
 
     let boundary = text(&all[100], "received_at");
     let (later, earlier) = (

@@ -1,6 +1,6 @@
 //! Signals while answers are on their way.
 
-use testbed::{Answer, Flavour, Gate, ReplyStream, ScriptedUpstream, TestClient};
+use testbed::{Answer, Flavour, Gate, RawConnection, ReplyStream, ScriptedUpstream, TestClient};
 
 use crate::harness::{Home, send_signal};
 use crate::service::{Service, chat, until};
@@ -80,6 +80,20 @@ async fn a_second_signal_ends_open_streams_at_once() -> anyhow::Result<()> {
         assert!(stream.json_lines().await.is_err());
     }
     assert_eq!(open.service.server.ended(), Some(0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_head_does_not_hold_up_the_end() -> anyhow::Result<()> {
+    let upstream = ScriptedUpstream::start(Flavour::Ollama)?;
+    let home = Home::new();
+    let config = "[server]\ndrain_seconds = 3600\nheader_timeout = \"60m\"";
+    let service = Service::start(home.up_over(&[&upstream], config)).await?;
+    let mut half = RawConnection::open(service.address()).await?;
+    half.write(b"POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-")
+        .await?;
+    service.ask("is it there?").await?;
+    assert_eq!(service.server.stop("TERM"), Some(0));
     Ok(())
 }
 

@@ -55,7 +55,7 @@ fn draw(
             return Some((index, Some(Reason::Exploring)));
         }
     }
-    let equal = |_, score| score >= best * (1.0 + crate::estimate::knob("K_EQ", 0.02));
+    let equal = |_, score| score >= best * (1.0 + EQUAL_WITHIN);
     let (index, equals) = scores.draw(call.random, equal)?;
     let why = (equals > 1).then_some(Reason::OneOfEquals { equals });
     Some((index, why))

@@ -16,7 +16,7 @@ pub(super) struct Account<K> {
     /// Calls that wait.
     pub(super) waiting: u32,
     /// Calls that wait or run.
-    held: u32,
+    pub(super) held: u32,
     /// Which of its idle times this is.
     idle_stamp: u64,
 }
@@ -50,6 +50,7 @@ pub(super) struct Accounts<K> {
     free: Vec<u32>,
     idle: VecDeque<(u32, u64)>,
     stamps: u64,
+    active: usize,
 }
 
 /// Idle accounts remembered.
@@ -63,6 +64,7 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
             free: Vec::new(),
             idle: VecDeque::new(),
             stamps: 0,
+            active: 0,
         }
     }
 
@@ -98,8 +100,16 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
                 account.time = account.time.max(start);
             }
             account.held += 1;
+            if account.held == 1 {
+                self.active += 1;
+            }
         }
         index
+    }
+
+    /// Counts the accounts that have calls waiting or running.
+    pub(super) const fn active(&self) -> usize {
+        self.active
     }
 
     /// Lets go of a call's hold.
@@ -114,6 +124,7 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
             return;
         }
         account.idle_stamp = stamp;
+        self.active = self.active.saturating_sub(1);
         self.idle.push_back((index, stamp));
         while self.idle.len() > IDLE {
             if let Some((index, stamp)) = self.idle.pop_front() {
@@ -143,9 +154,35 @@ impl<K: Copy + Eq + Hash> Accounts<K> {
     pub(super) fn find(&self, key: &K) -> Option<u32> {
         self.index.get(key).copied()
     }
+}
 
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.index.len()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_of_a_million_visitors_are_not_kept() {
+        let mut accounts = Accounts::new();
+        for visitor in 0..1_000_000_u32 {
+            let index = accounts.hold(visitor, 0);
+            accounts.release(index);
+        }
+        assert_eq!(accounts.active(), 0);
+        assert_eq!(accounts.index.len(), IDLE);
+        assert!(accounts.slots.len() <= IDLE + 1);
+    }
+
+    #[test]
+    fn going_away_does_not_wipe_out_what_one_was_given() {
+        let mut accounts = Accounts::new();
+        let index = accounts.hold("a", 0);
+        if let Some(account) = accounts.get_mut(index) {
+            account.charge(500);
+            account.settle(500, 300);
+            account.charge(100);
+        }
+        accounts.release(index);
+        let again = accounts.hold("a", 10);
+        assert_eq!(accounts.get(again).map(|a| a.time), Some(500));
     }
 }

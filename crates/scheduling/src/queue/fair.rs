@@ -64,7 +64,12 @@ pub struct FairQueue<T> {
     users: Accounts<UserKey>,
     waiting: usize,
     sequence: u64,
+    /// The last two organisations that called, and when.
+    callers: [Option<(u32, MonotonicTime)>; 2],
 }
+
+/// An organisation that called within this time may call again: a place is kept free for it.
+const RECENT: Duration = Duration::from_mins(1);
 
 struct CurrentTimes<'a>(&'a Accounts<OrganisationKey>, &'a Accounts<UserKey>);
 
@@ -91,6 +96,7 @@ impl<T> FairQueue<T> {
             users: Accounts::new(),
             waiting: 0,
             sequence: 0,
+            callers: [None; 2],
         }
     }
 
@@ -144,6 +150,7 @@ impl<T> FairQueue<T> {
             .map_or(0, |account| account.newest_start);
         let user_key = (call.class, call.tenant.organisation, call.tenant.user);
         let user = self.users.hold(user_key, user_start);
+        self.note_caller(organisation, now);
         self.sequence += 1;
         let lane = self.lanes.open(call.lane);
         let ticket = self.entries.insert(Entry {
@@ -387,6 +394,51 @@ impl<T> FairQueue<T> {
     pub fn lane_of(&self, ticket: Ticket) -> Option<Lane> {
         let lane = self.entries.get(ticket)?.lane;
         Some(self.lanes.get(lane)?.key)
+    }
+
+    /// Tells whether a call's organisation runs more than a quarter of all that runs, and more than one and a half times its
+    /// share, although others call too. It should leave some [headroom](crate::Portion::AllButHeadroom), so that the others do
+    /// not wait for its calls to end.
+    pub fn is_heavy(&self, ticket: Ticket, now: MonotonicTime) -> bool {
+        let Some(organisation) = self.entries.get(ticket).map(|e| e.organisation) else {
+            return false;
+        };
+        let others_call = self
+            .callers
+            .iter()
+            .flatten()
+            .any(|(caller, at)| *caller != organisation && now.since(*at) < RECENT);
+        let runs = self
+            .organisations
+            .get(organisation)
+            .map_or(0, |account| account.held - account.waiting);
+        let sharing = self.organisations.active().max(2);
+        let (runs, all) = (runs as usize, self.running());
+        others_call && runs * 4 > all && runs * sharing * 2 > all * 3
+    }
+
+    /// Lets the next organisation of a call's lane go before the call's own, which cannot use the room there is. Tells whether
+    /// there is one.
+    pub fn give_way(&mut self, ticket: Ticket) -> bool {
+        let Some(entry) = self.entries.get(ticket) else {
+            return false;
+        };
+        let Some(second) = self.lanes.second_time(entry.lane, entry.class) else {
+            return false;
+        };
+        if let Some(account) = self.organisations.get_mut(entry.organisation) {
+            account.time = account.time.max(second.saturating_add(1));
+        }
+        true
+    }
+
+    fn note_caller(&mut self, organisation: u32, now: MonotonicTime) {
+        let [last, before] = self.callers;
+        if last.is_some_and(|(caller, _)| caller != organisation) {
+            self.callers = [Some((organisation, now)), last];
+        } else {
+            self.callers = [Some((organisation, now)), before];
+        }
     }
 
     /// Forgets a lane that the fleet no longer has. Does nothing while calls wait there: move them first.

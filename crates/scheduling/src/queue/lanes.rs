@@ -253,6 +253,12 @@ impl Lanes {
         }
     }
 
+    /// Returns the virtual time of the organisation that comes after the first one in a lane's class, as far as it is up to date.
+    pub(super) fn second_time(&self, lane: u32, class: Class) -> Option<u64> {
+        let order = self.get(lane)?.orders.get(class.index())?;
+        order.iter().nth(1).map(|(time, _)| *time)
+    }
+
     /// Returns the flow of the user who is next of an organisation in a lane.
     pub(super) fn first_flow(
         &mut self,

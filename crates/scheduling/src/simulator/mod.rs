@@ -9,7 +9,6 @@
 
 mod arrivals;
 mod fleet;
-mod lru;
 mod node;
 mod options;
 mod oracle;
@@ -17,6 +16,7 @@ mod plot;
 mod report;
 mod requests;
 mod router;
+mod spot;
 mod trace;
 mod world;
 

@@ -8,9 +8,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::fleet::NodeSpec;
-use super::lru::LruSet;
 use super::oracle::read_through;
 use super::trace::BLOCK_TOKENS;
+use crate::lru::LruSet;
 
 /// What a node is asked to do.
 #[derive(Clone, Debug)]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::prefix::PrefixIndex;
 use crate::queue::QueueLimits;
 use crate::residency::HoldRule;
 
@@ -25,8 +24,8 @@ pub struct Options {
     pub limits: QueueLimits,
     /// How long a node stays with the model it has.
     pub hold: HoldRule,
-    /// Blocks of prompts that the router remembers per node.
-    pub prefix_blocks: usize,
+    /// Blocks of prompts that the router believes each node's cache to hold. Without it the nodes tell.
+    pub prefix_blocks: Option<usize>,
 }
 
 /// What counts as served well.
@@ -55,7 +54,7 @@ impl Default for Options {
                 ..QueueLimits::default()
             },
             hold: HoldRule::default(),
-            prefix_blocks: PrefixIndex::DEFAULT_CAPACITY,
+            prefix_blocks: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The most that prefix caches could have saved: two caches that every request of the fleet shares.
 
-use super::lru::LruSet;
 use super::trace::BLOCK_TOKENS;
+use crate::lru::LruSet;
 
 /// Blocks that the boundless cache remembers: enough for 8 billion tokens, about half a gibibyte of memory.
 const BOUNDLESS: usize = 1 << 24;

@@ -1,6 +1,7 @@
 //! The requests that are in the system, in slots that are used again: memory goes with how many there are at a time.
 
-use crate::queue::{Lane, Ticket};
+use super::spot::Spot;
+use crate::queue::Ticket;
 
 /// One request from its arrival to its end.
 #[derive(Clone, Debug)]
@@ -17,8 +18,8 @@ pub(super) struct Request {
     pub(super) first_token_us: Option<u64>,
     pub(super) cached_tokens: u32,
     pub(super) tries: u32,
-    /// The lane it waits in.
-    pub(super) waits_for: Option<Lane>,
+    /// What it waits for.
+    pub(super) waits_for: Option<Spot>,
     /// The seat it runs at.
     pub(super) seat: Option<u32>,
     /// Tokens it will probably cost a node.

@@ -9,10 +9,12 @@ use super::fleet::{FleetSpec, NodeSpec};
 use super::node::{Job, Node};
 use super::options::Options;
 use super::requests::Requests;
-use crate::admission::{Dispatch, Placement, Step, step};
+use super::spot::Spot;
+use super::trace::BLOCK_TOKENS;
+use crate::admission::{Dispatch, Placement, Step, may_reserve, step};
 use crate::breaker::{Breaker, CallOutcome};
 use crate::call::{Call, Candidate, Residency};
-use crate::capacity::{Capacity, CapacityOutcome, CapacityRule};
+use crate::capacity::{Capacity, CapacityOutcome, CapacityRule, Portion};
 use crate::estimate::Priors;
 use crate::hashing::{Random, fold};
 use crate::policy::RoutingPolicy;
@@ -23,20 +25,6 @@ use crate::speed::{Speed, SpeedSample};
 
 /// A node may have unread prompts for this time in front of it.
 const PROMPT_BUDGET_S: f32 = 0.25;
-/// Lanes of seats are their numbers; the lanes of models lie above.
-const ANY: u64 = 1 << 40;
-const NOBODY: u64 = 1 << 41;
-
-/// The lane of calls that wait for any node that has a model.
-pub(super) const fn any(model: u32) -> Lane {
-    Lane(ANY + model as u64)
-}
-
-/// The lane of calls that nobody can serve now.
-pub(super) const fn nobody(model: u32) -> Lane {
-    Lane(NOBODY + model as u64)
-}
-
 /// One model on one node, as the gateway knows it.
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -45,8 +33,10 @@ pub(super) struct Seat {
     pub(super) capacity: Capacity,
     pub(super) speed: Speed,
     pub(super) breaker: Breaker,
-    /// Calls that wait for this seat.
-    pub(super) parked: u32,
+    /// Calls that have their turn here.
+    pub(super) reserved: u32,
+    /// Further calls that wait for this seat.
+    pub(super) in_line: u32,
 }
 
 /// A node, as the gateway counts what it does there.
@@ -137,15 +127,22 @@ impl<'a> Router<'a> {
                     capacity: Capacity::new(CapacityRule::Fixed(spec.slots)),
                     speed: Speed::new(),
                     breaker: Breaker::new(fold(options.seed ^ seats.len() as u64)),
-                    parked: 0,
+                    reserved: 0,
+                    in_line: 0,
                 });
             }
             node_seats.push((first..seats.len() as u32).collect());
         }
         let ids = (0..specs.len())
             .map(|n| format!("00000000-0000-7000-8000-{n:012x}").parse())
-            .collect::<Result<_, _>>()
+            .collect::<Result<Vec<NodeId>, _>>()
             .map_err(|_| SimulationError::TooManyNodes)?;
+        let mut prefixes = PrefixIndex::default();
+        for (id, spec) in ids.iter().zip(&specs) {
+            let told = usize::try_from(spec.cache_tokens / u64::from(BLOCK_TOKENS));
+            let blocks = options.prefix_blocks.or(told.ok());
+            prefixes.set_capacity(*id, blocks.unwrap_or(usize::MAX));
+        }
         Ok(Self {
             policy,
             nodes: specs.iter().map(|spec| Node::new(spec)).collect(),
@@ -156,7 +153,7 @@ impl<'a> Router<'a> {
             seats,
             models,
             requests: Requests::default(),
-            prefixes: PrefixIndex::new(options.prefix_blocks),
+            prefixes,
             cold_loads: ColdLoads::default(),
             hold: options.hold,
             random: Random::new(options.seed),
@@ -173,7 +170,7 @@ impl<'a> Router<'a> {
     }
 
     /// Asks the policy about a waiting call.
-    fn ask(&mut self, request: u32) -> Step {
+    fn ask(&mut self, request: u32, portion: Portion) -> Step {
         let random = self.random.next();
         let now = self.now();
         let Some(waiting) = self.requests.get(request) else {
@@ -184,11 +181,18 @@ impl<'a> Router<'a> {
             .models
             .get(model as usize)
             .map_or(&[][..], |m| m.seats.as_slice());
+        let idle_readers = seats
+            .iter()
+            .filter(|seat| self.seats[**seat as usize].capacity.is_reading_none())
+            .count();
+        // Somebody who holds most of what runs leaves one node free to read the prompts of others.
+        let may_read = portion == Portion::Whole || idle_readers > 1 || seats.len() == 1;
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
         let mut look_again = None;
         for seat in seats {
-            let (candidate, held) = self.candidate(*seat, model, &waiting.blocks, now);
+            let (mut candidate, held) = self.candidate(*seat, model, &waiting.blocks, portion, now);
+            candidate.full |= !may_read;
             candidates.push(candidate);
             look_again = look_again.into_iter().chain(held).min();
         }
@@ -217,6 +221,7 @@ impl<'a> Router<'a> {
         number: u32,
         model: u32,
         blocks: &[u64],
+        portion: Portion,
         now: MonotonicTime,
     ) -> (Candidate<'static>, Option<Duration>) {
         let base = Candidate::new(self.ids[number_of(&self.seats, number)], "");
@@ -243,7 +248,10 @@ impl<'a> Router<'a> {
                 self.pending_prompt_tokens(seat.node) + load.waiting_prompt_tokens,
             ),
             waiting: load.waiting,
-            full: !swappable || !seat.capacity.has_room((prefill * PROMPT_BUDGET_S) as u64),
+            full: !swappable
+                || !seat
+                    .capacity
+                    .has_room(portion, (prefill * PROMPT_BUDGET_S) as u64),
             slots: Some(spec.slots),
             decode_tokens_per_s: seat.speed.decode_tokens_per_s(),
             prefill_tokens_per_s: seat.speed.prefill_tokens_per_s(),
@@ -275,7 +283,8 @@ impl<'a> Router<'a> {
         let node = &self.nodes[place];
         let mut hold = self.loads[place].hold;
         if node.has_or_loads(seat.model) {
-            return (!hold.is_spent(self.hold, now), None);
+            let spent = hold.is_spent(self.hold, now) && self.waiting_for_others(seat.node) > 0;
+            return (!spent, None);
         }
         let model = &self.models[seat.model as usize];
         if self.cold_loads.loading(&model.name).is_some() || !node.could_load(model.bytes) {
@@ -297,8 +306,22 @@ impl<'a> Router<'a> {
             .iter()
             .map(|seat| &self.seats[*seat as usize])
             .filter(|seat| self.nodes[node as usize].is_loaded(seat.model))
-            .map(|seat| seat.parked + self.models[seat.model as usize].waiting)
+            .map(|seat| self.waiting_for(seat))
             .sum()
+    }
+
+    /// Counts the calls that wait for models which a node has not loaded.
+    fn waiting_for_others(&self, node: u32) -> u32 {
+        self.node_seats[node as usize]
+            .iter()
+            .map(|seat| &self.seats[*seat as usize])
+            .filter(|seat| !self.nodes[node as usize].has_or_loads(seat.model))
+            .map(|seat| self.waiting_for(seat))
+            .sum()
+    }
+
+    fn waiting_for(&self, seat: &Seat) -> u32 {
+        seat.reserved + seat.in_line + self.models[seat.model as usize].waiting
     }
 
     /// Notes that a call of another model waits for a node, so that its hold begins to count.
@@ -321,11 +344,14 @@ impl<'a> Router<'a> {
         };
         let model = &mut self.models[waiting.model as usize];
         match waiting.waits_for.take() {
-            Some(lane) if lane.0 >= NOBODY => model.stranded -= 1,
-            Some(lane) if lane.0 >= ANY => model.waiting -= 1,
-            Some(lane) => {
-                let seat = &mut self.seats[lane.0 as usize];
-                seat.parked -= 1;
+            Some(Spot::Nobody(_)) => model.stranded -= 1,
+            Some(Spot::Any(_)) => model.waiting -= 1,
+            Some(spot @ (Spot::Reserved(number) | Spot::Line(number))) => {
+                let seat = &mut self.seats[number as usize];
+                match spot {
+                    Spot::Reserved(_) => seat.reserved -= 1,
+                    _ => seat.in_line -= 1,
+                }
                 let load = &mut self.loads[seat.node as usize];
                 load.waiting -= 1;
                 load.waiting_tokens -= waiting.expected_tokens;
@@ -335,31 +361,34 @@ impl<'a> Router<'a> {
         }
     }
 
-    /// Counts a call as waiting in a lane.
-    pub(super) fn park(&mut self, request: u32, lane: Lane) {
+    /// Counts a call as waiting for something.
+    pub(super) fn park(&mut self, request: u32, spot: Spot) {
         self.unpark(request);
         let Some(waiting) = self.requests.get_mut(request) else {
             return;
         };
-        waiting.waits_for = Some(lane);
+        waiting.waits_for = Some(spot);
         let model = &mut self.models[waiting.model as usize];
-        if lane.0 >= NOBODY {
-            model.stranded += 1;
-        } else if lane.0 >= ANY {
-            model.waiting += 1;
-        } else {
-            let seat = &mut self.seats[lane.0 as usize];
-            seat.parked += 1;
-            let node = self.ids[seat.node as usize];
-            let load = &mut self.loads[seat.node as usize];
-            waiting.parked_prompt_tokens = unread(
-                waiting.prompt_tokens,
-                self.prefixes.leading_hits(node, &waiting.blocks),
-                waiting.blocks.len(),
-            );
-            load.waiting += 1;
-            load.waiting_tokens += waiting.expected_tokens;
-            load.waiting_prompt_tokens += waiting.parked_prompt_tokens;
+        match spot {
+            Spot::Nobody(_) => model.stranded += 1,
+            Spot::Any(_) => model.waiting += 1,
+            Spot::Reserved(number) | Spot::Line(number) => {
+                let seat = &mut self.seats[number as usize];
+                match spot {
+                    Spot::Reserved(_) => seat.reserved += 1,
+                    _ => seat.in_line += 1,
+                }
+                let node = self.ids[seat.node as usize];
+                let load = &mut self.loads[seat.node as usize];
+                waiting.parked_prompt_tokens = unread(
+                    waiting.prompt_tokens,
+                    self.prefixes.leading_hits(node, &waiting.blocks),
+                    waiting.blocks.len(),
+                );
+                load.waiting += 1;
+                load.waiting_tokens += waiting.expected_tokens;
+                load.waiting_prompt_tokens += waiting.parked_prompt_tokens;
+            }
         }
     }
 
@@ -435,36 +464,42 @@ fn unread(prompt_tokens: u32, hits: u32, blocks: usize) -> u64 {
 }
 
 impl Dispatch<u32> for Router<'_> {
-    fn decide(&mut self, _: Ticket, request: &u32) -> Placement {
+    fn decide(&mut self, _: Ticket, request: &u32, portion: Portion) -> Placement {
         let request = *request;
         let was = self.requests.get(request).and_then(|r| r.waits_for);
         // Its own work is not in front of it.
         self.unpark(request);
-        let step = self.ask(request);
-        let Some((model, number_of_seats)) = self.requests.get(request).and_then(|r| {
-            let seats = self.models.get(r.model as usize)?.seats.as_slice();
-            Some((r.model, seats))
-        }) else {
+        let step = self.ask(request, portion);
+        let Some(waiting) = self.requests.get(request) else {
             return Placement::Stay;
         };
-        let lane = |index: usize| {
-            number_of_seats
-                .get(index)
-                .map(|seat| Lane(u64::from(*seat)))
+        let model = waiting.model;
+        let seat = |index: usize| self.models[model as usize].seats[index];
+        let spot = match step {
+            Step::Start(index) => return Placement::Start(Spot::Reserved(seat(index)).lane()),
+            Step::WaitFor(index) => {
+                let number = seat(index);
+                if was == Some(Spot::Reserved(number))
+                    || may_reserve(self.seats[number as usize].reserved)
+                {
+                    Spot::Reserved(number)
+                } else {
+                    Spot::Line(number)
+                }
+            }
+            Step::WaitForAny => match was {
+                None | Some(Spot::Nobody(_)) => Spot::Any(model),
+                Some(was) => was,
+            },
+            Step::Nobody => Spot::Nobody(model),
         };
-        let placement = match step {
-            Step::Start(index) => lane(index).map_or(Placement::Stay, Placement::Start),
-            Step::WaitFor(index) => lane(index).map_or(Placement::Stay, Placement::Reserve),
-            Step::WaitForAny if was == Some(nobody(model)) => Placement::Move(any(model)),
-            Step::WaitForAny => Placement::Stay,
-            Step::Nobody => Placement::Move(nobody(model)),
+        self.park(request, spot);
+        let placement = match spot {
+            _ if was == Some(spot) => Placement::Stay,
+            Spot::Reserved(_) => Placement::Reserve(spot.lane()),
+            _ => Placement::Move(spot.lane()),
         };
-        match placement {
-            Placement::Start(_) => {}
-            Placement::Reserve(lane) | Placement::Move(lane) => self.park(request, lane),
-            Placement::Stay => self.park(request, was.unwrap_or(any(model))),
-        }
-        if !matches!(placement, Placement::Start(_)) && self.models.len() > 1 {
+        if self.models.len() > 1 {
             self.contest(model);
         }
         placement
@@ -472,8 +507,10 @@ impl Dispatch<u32> for Router<'_> {
 
     fn start(&mut self, ticket: Ticket, request: u32, lane: Lane) {
         let now = self.now();
-        let number = lane.0 as u32;
         self.unpark(request);
+        let Some(number) = Spot::seat_of(lane) else {
+            return;
+        };
         let (Some(waiting), Some(seat)) = (
             self.requests.get_mut(request),
             self.seats.get_mut(number as usize),
@@ -516,7 +553,7 @@ impl Dispatch<u32> for Router<'_> {
             self.cold_loads.begin(&model.name, id, now);
             load.hold.swapped();
         }
-        load.hold.started();
+        load.hold.started(now);
         let requests = &self.requests;
         node.accept(job, self.now_us, |request| requests.blocks(request));
         self.touched.push(seat.node);

@@ -12,7 +12,8 @@ use super::options::Options;
 use super::oracle::Oracle;
 use super::report::{PrefixReport, Report, Served, Tally};
 use super::requests::Request;
-use super::router::{Router, any, nobody};
+use super::router::Router;
+use super::spot::Spot;
 use super::trace::{BLOCK_TOKENS, TraceError, TraceRequest};
 use crate::admission::offer;
 use crate::breaker::CallOutcome;
@@ -164,7 +165,7 @@ impl World<'_> {
         let expected = u64::from(trace.prompt_tokens) + u64::from(Priors::OUTPUT_TOKENS);
         let cost = self.cost(model, trace.prompt_tokens, Priors::OUTPUT_TOKENS);
         let waiting = Waiting {
-            lane: any(model),
+            lane: Spot::Any(model).lane(),
             class: trace.class,
             tenant: Tenant {
                 organisation: u128::from(tenant),
@@ -198,8 +199,13 @@ impl World<'_> {
             self.router.requests.remove(request);
             return;
         }
-        self.router.park(request, any(model));
-        offer(&mut self.queue, &[any(model)], now, &mut self.router);
+        self.router.park(request, Spot::Any(model));
+        offer(
+            &mut self.queue,
+            &[Spot::Any(model).lane()],
+            now,
+            &mut self.router,
+        );
     }
 
     fn cost(&self, model: u32, prompt_tokens: u32, output_tokens: u32) -> u64 {
@@ -333,12 +339,19 @@ impl World<'_> {
         let (model, tries, ticket) = (failed.model, failed.tries, failed.ticket);
         if let Some(ticket) = ticket
             && tries < MAX_TRIES
-            && self.queue.put_back(ticket, any(model), request)
+            && self
+                .queue
+                .put_back(ticket, Spot::Any(model).lane(), request)
         {
             self.tally.retries += 1;
-            self.router.park(request, any(model));
+            self.router.park(request, Spot::Any(model));
             let now = self.router.now();
-            offer(&mut self.queue, &[any(model)], now, &mut self.router);
+            offer(
+                &mut self.queue,
+                &[Spot::Any(model).lane()],
+                now,
+                &mut self.router,
+            );
             return;
         }
         if let Some(ticket) = ticket {
@@ -375,43 +388,51 @@ impl World<'_> {
         }
     }
 
-    /// Offers a node's room to those who wait for it or for any; then, if the policy lets calls wait for nodes, to those who
-    /// wait for others.
+    /// Offers a node's room first to those who have their turn there, then to those who wait in line for it or for any node; then,
+    /// if the policy lets calls wait for nodes, to those who wait for others.
     fn offer_node(&mut self, node: u32) {
-        let now = self.router.now();
+        let seats = self.router.node_seats[node as usize].clone();
         let mut lanes = std::mem::take(&mut self.lanes);
-        lanes.clear();
-        let seats = &self.router.node_seats[node as usize];
-        let parked = |seat: &&u32| self.router.seats[**seat as usize].parked > 0;
-        lanes.extend(seats.iter().filter(parked).map(|s| Lane(u64::from(*s))));
-        if !lanes.is_empty() {
-            offer(&mut self.queue, &lanes, now, &mut self.router);
-        }
-        lanes.clear();
-        for number in &self.router.node_seats[node as usize] {
-            let model = self.router.seats[*number as usize].model;
-            if self.router.models[model as usize].waiting > 0 {
-                lanes.push(any(model));
+        for number in &seats {
+            if self.router.seats[*number as usize].reserved > 0 {
+                lanes.push(Spot::Reserved(*number).lane());
             }
         }
-        if !lanes.is_empty() {
-            offer(&mut self.queue, &lanes, now, &mut self.router);
+        self.offer_lanes(&mut lanes);
+        for number in &seats {
+            let seat = &self.router.seats[*number as usize];
+            if seat.in_line > 0 {
+                lanes.push(Spot::Line(*number).lane());
+            }
+            if self.router.models[seat.model as usize].waiting > 0 {
+                lanes.push(Spot::Any(seat.model).lane());
+            }
         }
+        self.offer_lanes(&mut lanes);
         if self.waits_for_nodes {
-            lanes.clear();
-            for number in &self.router.node_seats[node as usize] {
+            for number in &seats {
                 let model = self.router.seats[*number as usize].model;
-                let seats = &self.router.models[model as usize].seats;
-                let parked = seats
-                    .iter()
-                    .filter(|seat| self.router.seats[**seat as usize].parked > 0);
-                lanes.extend(parked.map(|seat| Lane(u64::from(*seat))));
+                for number in &self.router.models[model as usize].seats {
+                    let seat = &self.router.seats[*number as usize];
+                    if seat.reserved > 0 {
+                        lanes.push(Spot::Reserved(*number).lane());
+                    }
+                    if seat.in_line > 0 {
+                        lanes.push(Spot::Line(*number).lane());
+                    }
+                }
             }
-            if !lanes.is_empty() {
-                offer(&mut self.queue, &lanes, now, &mut self.router);
-            }
+            self.offer_lanes(&mut lanes);
         }
         self.lanes = lanes;
+    }
+
+    fn offer_lanes(&mut self, lanes: &mut Vec<Lane>) {
+        if !lanes.is_empty() {
+            let now = self.router.now();
+            offer(&mut self.queue, lanes, now, &mut self.router);
+            lanes.clear();
+        }
     }
 
     /// Offers everything to everybody: calls that nobody could serve, and those that waited for a held node.
@@ -423,12 +444,22 @@ impl World<'_> {
                 if before == 0 {
                     break;
                 }
-                offer(&mut self.queue, &[nobody(model)], now, &mut self.router);
+                offer(
+                    &mut self.queue,
+                    &[Spot::Nobody(model).lane()],
+                    now,
+                    &mut self.router,
+                );
                 if self.router.models[model as usize].stranded >= before {
                     break;
                 }
             }
-            offer(&mut self.queue, &[any(model)], now, &mut self.router);
+            offer(
+                &mut self.queue,
+                &[Spot::Any(model).lane()],
+                now,
+                &mut self.router,
+            );
         }
         self.router
             .touched

@@ -3,4 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod policies;
+mod queue;
+mod simulator;
 mod speed_of_deciding;

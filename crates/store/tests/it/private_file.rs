@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use primitives::Classify as _;
 use store::{Db, StoreConfig, StoreError};
 
 fn mode(path: &Path) -> u32 {
@@ -41,6 +42,9 @@ async fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     let text = "this is a diary, not a database. ".repeat(100);
     std::fs::write(&path, &text).unwrap();
     let result = Db::open(&StoreConfig::new(format!("sqlite:{}", path.display()))).await;
-    assert!(matches!(result, Err(StoreError::Backend(_))), "{result:?}");
+    let error = result.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged(_)), "{error:?}");
+    assert!(!error.is_passing());
+    assert!(error.public_message().contains("restore a backup"));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testbed::upstream::Chunking;
-use testbed::{Answer, Ending, Fault, Flavour, LinkBreaker, ScriptedUpstream, TestClient};
+use testbed::{Answer, Ending, Fault, Flavour, Gate, LinkBreaker, ScriptedUpstream, TestClient};
 
 fn chat(prompt: &str) -> Value {
     json!({"model": "test-model", "messages": [{"role": "user", "content": prompt}]})
@@ -195,6 +195,25 @@ async fn cut_link_breaks_open_connections_and_restored_link_works_again() {
     assert!(client.get("/api/version").await.is_err());
     link.restore();
     assert_eq!(client.get("/api/version").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn streams_wait_at_a_closed_gate_and_go_on_to_their_end_once_it_opens() {
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let gate = Gate::closed();
+    upstream.edit_script(|script| script.gate = Some((3, gate.clone())));
+    let client = TestClient::new(upstream.address());
+    let mut stream = client.stream("/api/chat", &chat("hello")).await.unwrap();
+    for _ in 0..3 {
+        stream.line().await.unwrap();
+    }
+    let held = tokio::time::timeout(Duration::from_millis(50), stream.line()).await;
+    assert!(held.is_err());
+    assert_eq!(upstream.counters().in_flight, 1);
+    gate.open();
+    let rest = stream.json_lines().await.unwrap();
+    assert_eq!(rest.last().unwrap()["done"], true);
+    assert_eq!(rest.len(), Answer::to("hello", None).tokens().len() - 3 + 1);
 }
 
 #[test]

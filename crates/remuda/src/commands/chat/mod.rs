@@ -30,18 +30,14 @@ const HELP: &str = "  /model [NAME]   show or change the model
 
 /// Talks to a model: several turns, streamed.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Within the conversation:
-  /model [NAME]   show or change the model
-  /clear          forget the conversation
-  /stats          show token counts and speeds after each answer
-  /help           list these
-  /bye            leave (as Ctrl-D)
-  Ctrl-C          stop an answer, not the program
-  Up, Ctrl-R      earlier messages, which are kept in ~/.local/state/remuda/chat_history
+#[command(after_long_help = format!("Within the conversation:
+{HELP}
+
+Earlier messages are kept in ~/.local/state/remuda/chat_history, readable by you only.
 
 Examples:
   remuda chat
-  remuda chat llama3.2 --system \"Answer in one sentence\"")]
+  remuda chat llama3.2 --system \"Answer in one sentence\""))]
 pub(super) struct Chat {
     /// The model. Without it, one that is in memory, or else the first of the fleet.
     model: Option<String>,
@@ -181,7 +177,7 @@ impl Conversation<'_> {
             _ = tokio::signal::ctrl_c() => None,
         };
         match result {
-            Some(Ok(())) => {}
+            Some(Ok(())) => shown.finish(self.context, self.shows_stats)?,
             None => remark("\n(stopped)"),
             Some(Err(Failure::Client(error))) => {
                 if !shown.text.is_empty() {
@@ -195,7 +191,6 @@ impl Conversation<'_> {
             // A question without an answer would confuse the model in the next turn.
             self.call.turns.pop();
         } else {
-            shown.finish(self.context, self.shows_stats)?;
             self.call.turns.push(Turn::new("assistant", shown.text));
         }
         Ok(())

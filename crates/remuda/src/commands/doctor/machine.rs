@@ -10,7 +10,7 @@ use store::Db;
 use super::Finding;
 use super::server::Server;
 use crate::config::Config;
-use crate::start::{DataDir, Holder, database, engine_config};
+use crate::start::{DataDir, Holder, database, engine_config, open_files};
 
 /// Fewer open files than this are too few for a gateway.
 const FEW_FILES: u64 = 4096;
@@ -27,27 +27,15 @@ pub(super) async fn check(config: &Config, server: &Server, findings: &mut Vec<F
 }
 
 fn open_files(findings: &mut Vec<Finding>) {
-    let limit = fs::read_to_string("/proc/self/limits")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find(|line| line.starts_with("Max open files"))?;
-            line.split_whitespace().nth(3)?.parse::<u64>().ok()
-        });
-    match limit {
-        Some(limit) if limit < FEW_FILES => findings.push(Finding::warning(
+    findings.push(match open_files::most() {
+        Some(limit) if limit < FEW_FILES => Finding::warning(
             "open files",
-            format!(
-                "this shell allows {limit} open files; each client and each stream takes one or two"
-            ),
-            "raise it with `ulimit -n 65536`, or LimitNOFILE= in the service file",
-        )),
-        Some(limit) => {
-            findings.push(Finding::good("open files", format!("{limit} are allowed")));
-        }
-        None => {}
-    }
+            format!("{limit} are allowed; each client and each stream takes one or two"),
+            "raise the hard limit: `ulimit -Hn 65536` as root, or LimitNOFILE= in the service file",
+        ),
+        Some(limit) => Finding::good("open files", format!("{limit} are allowed")),
+        None => Finding::good("open files", "as many as wanted"),
+    });
 }
 
 fn directory(path: &Path, server: &Server, findings: &mut Vec<Finding>) {

@@ -1,4 +1,5 @@
-//! A bounded set that forgets what was used longest ago: a node's prefix cache, and the oracle's.
+//! A bounded set that forgets what was used longest ago: what the router remembers of a node's prefix cache, and in simulations
+//! the cache itself.
 
 use crate::hashing::NumberMap;
 
@@ -13,7 +14,7 @@ struct Link {
 
 /// Keys in the order of their last use; at most `capacity` of them.
 #[derive(Clone, Debug)]
-pub(super) struct LruSet {
+pub(crate) struct LruSet {
     capacity: usize,
     index: NumberMap<u64, u32>,
     links: Vec<Link>,
@@ -22,7 +23,7 @@ pub(super) struct LruSet {
 }
 
 impl LruSet {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.min(NONE as usize - 1),
             index: NumberMap::default(),
@@ -32,12 +33,12 @@ impl LruSet {
         }
     }
 
-    pub(super) fn contains(&self, key: u64) -> bool {
+    pub(crate) fn contains(&self, key: u64) -> bool {
         self.index.contains_key(&key)
     }
 
     /// Makes a key the newest, taking the place of the oldest when the set is full.
-    pub(super) fn touch(&mut self, key: u64) {
+    pub(crate) fn touch(&mut self, key: u64) {
         if let Some(place) = self.index.get(&key).copied() {
             self.unlink(place);
             self.link(place);
@@ -66,7 +67,31 @@ impl LruSet {
         self.link(place);
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Changes how many keys there may be. Fewer than there are now: the oldest go.
+    pub(crate) fn resize(&mut self, capacity: usize) {
+        if capacity >= self.links.len() {
+            self.capacity = capacity.min(NONE as usize - 1);
+            return;
+        }
+        let mut newest_first = Vec::with_capacity(capacity);
+        let mut place = self.newest;
+        while newest_first.len() < capacity
+            && let Some(link) = self.links.get(place as usize)
+        {
+            newest_first.push(link.key);
+            place = link.older;
+        }
+        *self = Self::new(capacity);
+        for key in newest_first.into_iter().rev() {
+            self.touch(key);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
         self.index.clear();
         self.links.clear();
         (self.newest, self.oldest) = (NONE, NONE);
@@ -118,6 +143,17 @@ mod tests {
         set.clear();
         set.touch(9);
         assert!(set.contains(9) && !set.contains(3));
+        for key in 10..20 {
+            set.touch(key);
+        }
+        set.resize(2);
+        let kept: Vec<u64> = (0..30).filter(|key| set.contains(*key)).collect();
+        assert_eq!(kept, [18, 19]);
+        set.resize(4);
+        set.touch(1);
+        set.touch(2);
+        set.touch(3);
+        assert!(set.contains(19) && !set.contains(18) && set.len() == 4);
         let mut none = LruSet::new(0);
         none.touch(1);
         assert!(!none.contains(1));

@@ -1,0 +1,177 @@
+//! `GET` and `POST /api/v1/users`, `PATCH /api/v1/users/{id}`.
+
+use axum::extract::State;
+use http::StatusCode;
+use primitives::{OrgId, Secret, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use web::{JsonBody, PageBody, PathParam, Problem, QueryParams};
+
+use super::scoped_page::ScopedPageQuery;
+use crate::extract::OrgAdmin;
+use crate::identity::Identity;
+use crate::model::Role;
+use crate::users::{User, UserEdit, UserRequest};
+
+/// Whom to make.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateUserBody {
+    /// The name to sign in with: 1 to 100 letters, digits or `.` `_` `-` `@`.
+    #[schema(max_length = 100, example = "ann")]
+    username: String,
+    /// The first password: at least 8 characters.
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 1024)]
+    password: Secret<String>,
+    /// What they may do in their organisation; `user` when absent.
+    #[serde(default)]
+    role: Option<Role>,
+    /// Their organisation; the caller's own when absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Uuid)]
+    org_id: Option<OrgId>,
+}
+
+/// What to change of a person. What is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EditUserBody {
+    /// Another role.
+    #[serde(default)]
+    role: Option<Role>,
+    /// Whether they may not sign in. Disabling ends their sessions and stops their keys.
+    #[serde(default)]
+    disabled: Option<bool>,
+}
+
+/// A person.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UserBody {
+    /// Their id.
+    #[schema(value_type = String, format = Uuid)]
+    id: UserId,
+    /// Their organisation.
+    #[schema(value_type = String, format = Uuid)]
+    org_id: OrgId,
+    /// The name they sign in with.
+    username: String,
+    /// What they may do in their organisation.
+    role: Role,
+    /// When they were made.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// Since when they may not sign in any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    disabled_at: Option<Timestamp>,
+}
+
+impl From<User> for UserBody {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            org_id: user.org_id,
+            username: user.username,
+            role: user.role,
+            created_at: user.created_at,
+            disabled_at: user.disabled_at,
+        }
+    }
+}
+
+/// Lists people
+///
+/// Administrators of the platform see all, others those of their organisation.
+#[utoipa::path(
+    get,
+    path = "/api/v1/users",
+    operation_id = "list_users",
+    tag = "identity",
+    security(("bearer" = [])),
+    params(ScopedPageQuery),
+    responses(
+        (status = 200, description = "A page of people.", body = PageBody<UserBody>),
+        (status = 400, description = "The cursor or another parameter is not valid.", body = Problem),
+        (status = 401, description = "Not signed in.", body = Problem),
+        (status = 403, description = "Not an administrator.", body = Problem),
+        (status = 404, description = "There is no such organisation.", body = Problem),
+    )
+)]
+pub(crate) async fn list_users(
+    admin: OrgAdmin,
+    State(identity): State<Identity>,
+    query: QueryParams<ScopedPageQuery>,
+) -> Result<JsonBody<PageBody<UserBody>>, Problem> {
+    let QueryParams(query) = query;
+    let (org_id, page) = query.split();
+    let users = identity.list_users(&admin, org_id, &page).await?;
+    Ok(JsonBody(PageBody::from(users).map(UserBody::from)))
+}
+
+/// Makes a user
+///
+/// They can sign in at once with the given password.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users",
+    operation_id = "create_user",
+    tag = "identity",
+    security(("bearer" = [])),
+    request_body = CreateUserBody,
+    responses(
+        (status = 201, description = "The user exists.", body = UserBody),
+        (status = 400, description = "The name or the password cannot be used.", body = Problem),
+        (status = 401, description = "Not signed in.", body = Problem),
+        (status = 403, description = "Not an administrator.", body = Problem),
+        (status = 404, description = "There is no such organisation.", body = Problem),
+        (status = 409, description = "The name is taken.", body = Problem),
+    )
+)]
+pub(crate) async fn create_user(
+    admin: OrgAdmin,
+    State(identity): State<Identity>,
+    body: JsonBody<CreateUserBody>,
+) -> Result<(StatusCode, JsonBody<UserBody>), Problem> {
+    let JsonBody(body) = body;
+    let request = UserRequest {
+        username: body.username,
+        password: body.password,
+        role: body.role.unwrap_or(Role::User),
+        org_id: body.org_id,
+    };
+    let user = identity.create_user(&admin, request).await?;
+    Ok((StatusCode::CREATED, JsonBody(user.into())))
+}
+
+/// Changes a user
+///
+/// Gives another role, disables or enables. Takes effect before the answer is sent.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/users/{id}",
+    operation_id = "edit_user",
+    tag = "identity",
+    security(("bearer" = [])),
+    params(("id" = String, Path, format = Uuid, description = "The user's id.")),
+    request_body = EditUserBody,
+    responses(
+        (status = 200, description = "The user as they are now.", body = UserBody),
+        (status = 400, description = "Not an id, or the body is not valid.", body = Problem),
+        (status = 401, description = "Not signed in.", body = Problem),
+        (status = 403, description = "Not an administrator.", body = Problem),
+        (status = 404, description = "There is no such user.", body = Problem),
+        (status = 409, description = "Administrators cannot lock themselves out.", body = Problem),
+    )
+)]
+pub(crate) async fn edit_user(
+    admin: OrgAdmin,
+    State(identity): State<Identity>,
+    id: PathParam<UserId>,
+    body: JsonBody<EditUserBody>,
+) -> Result<JsonBody<UserBody>, Problem> {
+    let (PathParam(id), JsonBody(EditUserBody { role, disabled })) = (id, body);
+    let user = identity
+        .edit_user(&admin, id, UserEdit { role, disabled })
+        .await?;
+    Ok(JsonBody(user.into()))
+}

@@ -1,0 +1,65 @@
+//! The SQL of organisations.
+
+use ::store::{Row, StoreError, Tx, params};
+use primitives::OrgId;
+
+use crate::organisations::{OrgScope, Organisation};
+
+fn read(row: &Row) -> Result<Organisation, StoreError> {
+    Ok(Organisation {
+        id: row.get("id")?,
+        name: row.get("name")?,
+        created_at: row.get("created_at")?,
+    })
+}
+
+pub(crate) async fn count_organisations(tx: &mut Tx) -> Result<u64, StoreError> {
+    match tx
+        .fetch_optional(
+            "SELECT CAST(count(*) AS BIGINT) AS found FROM organisations",
+            (),
+        )
+        .await?
+    {
+        Some(row) => row.get("found"),
+        None => Ok(0),
+    }
+}
+
+pub(crate) async fn has_organisation(tx: &mut Tx, id: OrgId) -> Result<bool, StoreError> {
+    let row = tx
+        .fetch_optional("SELECT id FROM organisations WHERE id = $1", params![id])
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Inserts an organisation. A taken name is a conflict with `organisations_name`.
+pub(crate) async fn insert_organisation(
+    tx: &mut Tx,
+    organisation: &Organisation,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO organisations (id, name, created_at) VALUES ($1, $2, $3)",
+        params![organisation.id, &organisation.name, organisation.created_at],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Lists organisations by id, beginning after `after`.
+pub(crate) async fn list_organisations(
+    tx: &mut Tx,
+    scope: OrgScope,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Organisation>, StoreError> {
+    tx.fetch_all(
+        "SELECT id, name, created_at FROM organisations
+         WHERE (CAST($1 AS TEXT) IS NULL OR id = $1) AND id > $2 ORDER BY id LIMIT $3",
+        params![scope.id(), after, limit],
+    )
+    .await?
+    .iter()
+    .map(read)
+    .collect()
+}

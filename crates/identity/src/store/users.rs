@@ -1,0 +1,102 @@
+//! The SQL of people.
+
+use ::store::{Row, StoreError, Tx, params};
+use primitives::{OrgId, UserId};
+
+use super::read_role;
+use crate::organisations::OrgScope;
+use crate::users::User;
+
+fn read(row: &Row) -> Result<User, StoreError> {
+    Ok(User {
+        id: row.get("id")?,
+        org_id: row.get("org_id")?,
+        username: row.get("username")?,
+        role: read_role(row)?,
+        created_at: row.get("created_at")?,
+        disabled_at: row.get("disabled_at")?,
+    })
+}
+
+/// Inserts a person. A taken name is a conflict with `users_username`.
+pub(crate) async fn insert_user(
+    tx: &mut Tx,
+    user: &User,
+    password_hash: String,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO users (id, org_id, username, password_hash, role, created_at, disabled_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        params![
+            user.id,
+            user.org_id,
+            &user.username,
+            password_hash,
+            user.role.as_str(),
+            user.created_at,
+            user.disabled_at
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Finds a person within the scope.
+pub(crate) async fn find_user_by_id(
+    tx: &mut Tx,
+    scope: OrgScope,
+    id: UserId,
+) -> Result<Option<User>, StoreError> {
+    tx.fetch_optional(
+        "SELECT id, org_id, username, role, created_at, disabled_at FROM users
+         WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR org_id = $2)",
+        params![id, scope.id()],
+    )
+    .await?
+    .as_ref()
+    .map(read)
+    .transpose()
+}
+
+/// Lists people by id, beginning after `after`.
+pub(crate) async fn list_users(
+    tx: &mut Tx,
+    scope: OrgScope,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<User>, StoreError> {
+    tx.fetch_all(
+        "SELECT id, org_id, username, role, created_at, disabled_at FROM users
+         WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND id > $2 ORDER BY id LIMIT $3",
+        params![scope.id(), after, limit],
+    )
+    .await?
+    .iter()
+    .map(read)
+    .collect()
+}
+
+/// Writes a person's role and whether they are disabled.
+pub(crate) async fn update_user(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE users SET role = $3, disabled_at = $4 WHERE org_id = $1 AND id = $2",
+        params![user.org_id, user.id, user.role.as_str(), user.disabled_at],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Gives a person another password.
+pub(crate) async fn update_password(
+    tx: &mut Tx,
+    org: OrgId,
+    id: UserId,
+    password_hash: String,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE users SET password_hash = $3 WHERE org_id = $1 AND id = $2",
+        params![org, id, password_hash],
+    )
+    .await?;
+    Ok(())
+}

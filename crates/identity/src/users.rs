@@ -1,0 +1,264 @@
+//! People: made, listed, changed and disabled by the administrators of their organisation.
+
+use std::time::Duration;
+
+use ::store::StoreError;
+use primitives::{
+    Classify, Cursor, ErrorKind, InvalidCursor, OrgId, Page, PageRequest, Secret, Timestamp, UserId,
+};
+
+use crate::credential::SecretHash;
+use crate::extract::{Caller, OrgAdmin};
+use crate::identity::Identity;
+use crate::model::{PrincipalKind, Role};
+use crate::organisations::UnknownOrganisation;
+use crate::password::PasswordError;
+use crate::setup::{LONGEST_USERNAME, normalised_username};
+use crate::store;
+
+/// A person, without the password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Their id.
+    pub id: UserId,
+    /// Their organisation.
+    pub org_id: OrgId,
+    /// The name they sign in with; unique in all organisations.
+    pub username: String,
+    /// What they may do in their organisation.
+    pub role: Role,
+    /// When they were made.
+    pub created_at: Timestamp,
+    /// Since when they may not sign in any more.
+    pub disabled_at: Option<Timestamp>,
+}
+
+/// Whom to make.
+#[derive(Clone, Debug)]
+pub struct UserRequest {
+    /// The name to sign in with: 1 to 100 letters, digits or the characters `. _ - @`; case makes no difference.
+    pub username: String,
+    /// The first password.
+    pub password: Secret<String>,
+    /// What they may do.
+    pub role: Role,
+    /// Their organisation; the caller's when absent.
+    pub org_id: Option<OrgId>,
+}
+
+/// What to change of a person. Absent: stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserEdit {
+    /// Another role.
+    pub role: Option<Role>,
+    /// Whether they may not sign in. Disabling ends their sessions and stops their keys.
+    pub disabled: Option<bool>,
+}
+
+/// Why a person was not made, changed or listed.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// The name cannot be used.
+    #[error("a user name has 1 to {LONGEST_USERNAME} letters, digits or the characters . _ - @")]
+    Username,
+    /// Somebody has the name.
+    #[error("the user name {0:?} is taken")]
+    UsernameTaken(String),
+    /// There is no such person, as far as the caller may know.
+    #[error("there is no user {0}")]
+    Unknown(UserId),
+    /// The caller is no person: keys and anonymous callers have no password.
+    #[error("only people who are signed in have a password")]
+    NoPerson,
+    /// The present password was not given rightly.
+    #[error("the present password is not right")]
+    WrongPassword,
+    /// Too many wrong attempts.
+    #[error("too many attempts with a wrong password")]
+    TooManyAttempts {
+        /// How long to wait before the next attempt.
+        wait: Duration,
+    },
+    /// The caller would lock themselves out.
+    #[error("administrators cannot disable themselves or give up their own role")]
+    Oneself,
+    /// The organisation is not one of the caller's.
+    #[error(transparent)]
+    Organisation(#[from] UnknownOrganisation),
+    /// The password cannot be used.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The cursor is not ours.
+    #[error(transparent)]
+    Cursor(#[from] InvalidCursor),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classify for UserError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Username | Self::Cursor(_) => ErrorKind::Invalid,
+            Self::UsernameTaken(_) | Self::Oneself => ErrorKind::Conflict,
+            Self::Unknown(_) => ErrorKind::NotFound,
+            Self::NoPerson | Self::WrongPassword => ErrorKind::Forbidden,
+            Self::TooManyAttempts { .. } => ErrorKind::TooMany,
+            Self::Organisation(error) => error.kind(),
+            Self::Password(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn public_message(&self) -> String {
+        match self {
+            Self::Username => self.to_string(),
+            Self::UsernameTaken(_) => format!("{self}: choose another"),
+            Self::Unknown(_) => format!("{self}: `GET /api/v1/users` shows those you may see"),
+            Self::NoPerson => format!("{self}: sign in with `remuda login`"),
+            Self::WrongPassword => format!("{self}: give the one you signed in with"),
+            Self::TooManyAttempts { wait } => format!(
+                "{self}: try again in {} s",
+                wait.as_secs().saturating_add(1)
+            ),
+            Self::Oneself => format!("{self}: ask another administrator to do it"),
+            Self::Organisation(error) => error.public_message(),
+            Self::Password(error) => error.public_message(),
+            Self::Cursor(error) => error.to_string(),
+            Self::Store(error) => error.public_message(),
+        }
+    }
+}
+
+impl Identity {
+    /// Makes a person, who can sign in at once.
+    pub async fn create_user(
+        &self,
+        admin: &OrgAdmin,
+        request: UserRequest,
+    ) -> Result<User, UserError> {
+        let username = normalised_username(&request.username).ok_or(UserError::Username)?;
+        let org_id = admin.one_org(request.org_id)?;
+        let hash = self.inner.passwords.hash(request.password).await?;
+        let now = self.inner.clock.now();
+        let user = User {
+            id: UserId::generate(now),
+            org_id,
+            username,
+            role: request.role,
+            created_at: now,
+            disabled_at: None,
+        };
+        let mut tx = self.inner.db.write().await?;
+        if !store::has_organisation(&mut tx, org_id).await? {
+            return Err(UnknownOrganisation(org_id).into());
+        }
+        store::insert_user(&mut tx, &user, hash)
+            .await
+            .map_err(|error| {
+                if error.is_conflict("users_username") {
+                    UserError::UsernameTaken(user.username.clone())
+                } else {
+                    error.into()
+                }
+            })?;
+        store::advance_generation(&mut tx).await?;
+        tx.commit().await?;
+        Ok(user)
+    }
+
+    /// Lists people, of one organisation or of all that the caller may see, in the order in which they were made.
+    pub async fn list_users(
+        &self,
+        admin: &OrgAdmin,
+        org_id: Option<OrgId>,
+        page: &PageRequest,
+    ) -> Result<Page<User>, UserError> {
+        let scope = admin.scope().narrow(org_id)?;
+        let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
+        let size = page.size();
+        let mut tx = self.inner.db.read().await?;
+        let users = store::list_users(
+            &mut tx,
+            scope,
+            after.as_deref().unwrap_or_default(),
+            size + 1,
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(Page::from_overfetched(users, size, |user| {
+            user.id.to_string()
+        }))
+    }
+
+    /// Changes a person's role, or lets them in no more, or again. When this returns, sessions and keys of somebody disabled no
+    /// longer work here.
+    pub async fn edit_user(
+        &self,
+        admin: &OrgAdmin,
+        id: UserId,
+        edit: UserEdit,
+    ) -> Result<User, UserError> {
+        let mut tx = self.inner.db.write().await?;
+        let mut user = store::find_user_by_id(&mut tx, admin.scope(), id)
+            .await?
+            .ok_or(UserError::Unknown(id))?;
+        let steps_down = edit.role.is_some_and(|role| role != Role::Admin);
+        if admin.principal().kind == PrincipalKind::User(id)
+            && (steps_down || edit.disabled == Some(true))
+        {
+            return Err(UserError::Oneself);
+        }
+        user.role = edit.role.unwrap_or(user.role);
+        match edit.disabled {
+            Some(true) => {
+                user.disabled_at.get_or_insert(self.inner.clock.now());
+                store::delete_sessions(&mut tx, id).await?;
+            }
+            Some(false) => user.disabled_at = None,
+            None => {}
+        }
+        store::update_user(&mut tx, &user).await?;
+        store::advance_generation(&mut tx).await?;
+        tx.commit().await?;
+        self.published().await;
+        Ok(user)
+    }
+
+    /// Gives the caller another password. All their other sessions end; wrong attempts are slowed down as those to sign in are.
+    pub async fn change_password(
+        &self,
+        caller: &Caller,
+        token: &str,
+        present: Secret<String>,
+        new: Secret<String>,
+    ) -> Result<(), UserError> {
+        let principal = caller.principal();
+        let PrincipalKind::User(id) = principal.kind else {
+            return Err(UserError::NoPerson);
+        };
+        let account = principal.name.to_string();
+        let at = self.inner.clock.monotonic();
+        self.inner
+            .by_account
+            .attempt(&account, at)
+            .map_err(|wait| UserError::TooManyAttempts { wait })?;
+        let mut tx = self.inner.db.read().await?;
+        let stored = store::find_account(&mut tx, &account)
+            .await?
+            .map(|account| account.password_hash);
+        tx.commit().await?;
+        if !self.inner.passwords.verify(present, stored).await? {
+            return Err(UserError::WrongPassword);
+        }
+        self.inner.by_account.succeed(&account);
+        let hash = self.inner.passwords.hash(new).await?;
+        let mut tx = self.inner.db.write().await?;
+        store::update_password(&mut tx, principal.org, id, hash).await?;
+        store::delete_sessions_but(&mut tx, id, &SecretHash::of(token)).await?;
+        store::advance_generation(&mut tx).await?;
+        tx.commit().await?;
+        self.published().await;
+        Ok(())
+    }
+}
