@@ -317,7 +317,7 @@ impl Exchange {
             client_address: self.peer.ip(),
             dialect: self.operation.dialect().as_str(),
             operation: self.operation.as_str(),
-            requested_model: clip(&self.asked.model, RECORDED_NAME).into(),
+            requested_model: self.requested_model(),
             model: Some(self.route.name.clone()),
             node: self
                 .replica
@@ -339,6 +339,17 @@ impl Exchange {
         };
         log_line(&record);
         shared.recorder.submit(record);
+    }
+}
+
+impl Exchange {
+    /// Returns the model as the client wrote it, cut; without a copy where it is written as the fleet writes it.
+    fn requested_model(&self) -> Arc<str> {
+        if *self.asked.model == *self.route.name {
+            self.route.name.clone()
+        } else {
+            clip(&self.asked.model, RECORDED_NAME).into()
+        }
     }
 }
 
