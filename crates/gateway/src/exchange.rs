@@ -86,6 +86,8 @@ pub(crate) struct Exchange {
     pub(crate) continued_after: u64,
     /// The client's trace context, passed on to nodes.
     pub(crate) traceparent: Option<HeaderValue>,
+    /// The gateways that the request has passed, this one included, told to nodes.
+    pub(crate) hops: HeaderValue,
     canonical: Option<Request>,
     caller: Caller,
     caller_name: Arc<str>,
@@ -106,6 +108,7 @@ pub(crate) struct Arrival {
     pub(crate) received_at: Timestamp,
     pub(crate) arrived: MonotonicTime,
     pub(crate) traceparent: Option<HeaderValue>,
+    pub(crate) hops: HeaderValue,
 }
 
 impl Exchange {
@@ -144,6 +147,7 @@ impl Exchange {
             policy,
             continued_after: 0,
             traceparent: arrival.traceparent,
+            hops: arrival.hops,
             canonical: None,
             caller,
             caller_name: arrival.principal.name,

@@ -4,8 +4,8 @@ use primitives::{RequestId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use store::{
-    Bulk, BulkColumn, ColumnType, Db, Durability, Existing, Json, JsonText, Params, Row, StoreError,
-    params,
+    Bulk, BulkColumn, ColumnType, Db, Durability, Existing, Json, JsonText, Params, Row,
+    StoreError, params,
 };
 
 use crate::record::RequestRecord;
