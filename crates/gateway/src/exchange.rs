@@ -86,6 +86,8 @@ pub(crate) struct Exchange {
     pub(crate) continued_after: u64,
     /// The client's trace context, passed on to nodes.
     pub(crate) traceparent: Option<HeaderValue>,
+    /// The gateways that the request has passed, this one included, told to nodes.
+    pub(crate) hops: HeaderValue,
     canonical: Option<Request>,
     caller: Caller,
     caller_name: Arc<str>,
@@ -106,6 +108,7 @@ pub(crate) struct Arrival {
     pub(crate) received_at: Timestamp,
     pub(crate) arrived: MonotonicTime,
     pub(crate) traceparent: Option<HeaderValue>,
+    pub(crate) hops: HeaderValue,
 }
 
 impl Exchange {
@@ -144,6 +147,7 @@ impl Exchange {
             policy,
             continued_after: 0,
             traceparent: arrival.traceparent,
+            hops: arrival.hops,
             canonical: None,
             caller,
             caller_name: arrival.principal.name,
@@ -317,7 +321,7 @@ impl Exchange {
             client_address: self.peer.ip(),
             dialect: self.operation.dialect().as_str(),
             operation: self.operation.as_str(),
-            requested_model: clip(&self.asked.model, RECORDED_NAME).into(),
+            requested_model: self.requested_model(),
             model: Some(self.route.name.clone()),
             node: self
                 .replica
@@ -339,6 +343,17 @@ impl Exchange {
         };
         log_line(&record);
         shared.recorder.submit(record);
+    }
+}
+
+impl Exchange {
+    /// Returns the model as the client wrote it, cut; without a copy where it is written as the fleet writes it.
+    fn requested_model(&self) -> Arc<str> {
+        if *self.asked.model == *self.route.name {
+            self.route.name.clone()
+        } else {
+            clip(&self.asked.model, RECORDED_NAME).into()
+        }
     }
 }
 

@@ -145,9 +145,9 @@ impl RecordWriter {
                     batch.clear();
                     return true;
                 }
-                Err(store::StoreError::Unavailable(reason)) => {
+                Err(error) if error.is_passing() => {
                     if !reported {
-                        tracing::warn!(%reason, "the database is away: request records wait in memory");
+                        tracing::warn!(%error, "the database cannot take request records now: they wait in memory");
                         reported = true;
                     }
                     tokio::select! {
@@ -155,7 +155,7 @@ impl RecordWriter {
                         () = give_up.cancelled() => {
                             let lost = batch.len() + self.waiting.records.lock().len();
                             self.metrics.records_dropped.inc_by(lost as u64);
-                            tracing::error!(lost, "the database did not come back before the end: request records are lost");
+                            tracing::error!(lost, "the database took no records before the end: request records are lost");
                             return false;
                         }
                     }

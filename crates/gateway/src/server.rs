@@ -42,6 +42,8 @@ pub struct GatewayDeps {
     pub registry: Registry,
     /// The embedded engine, if there is one.
     pub engine: Option<Engine>,
+    /// Which certificate authorities vouch for nodes.
+    pub trust: web::outbound::Trust,
     /// For model commands: pulls, deletes, uploads.
     pub outbound: web::outbound::Client,
     /// Where request records go.
@@ -62,6 +64,9 @@ pub enum StartGatewayError {
     /// The listener could not be used.
     #[error("cannot use the listener: {0}")]
     Listener(#[source] std::io::Error),
+    /// TLS cannot be spoken to nodes.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[source] rustls::Error),
     /// A worker thread could not be started.
     #[error("cannot start a worker thread: {0}")]
     Thread(#[source] std::io::Error),
@@ -105,7 +110,8 @@ impl Gateway {
             deps.metrics.clone(),
             deps.config.record_retention,
         );
-        let dialer = Arc::new(Dialer::new(deps.config.connect_timeout));
+        let tls = deps.trust.client_config().map_err(StartGatewayError::Tls)?;
+        let dialer = Arc::new(Dialer::new(tls, deps.config.connect_timeout));
         let workers = deps.config.workers.max(1);
         let shared = Shared::new(
             deps.config,

@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     /// Makes prompts' block hashes unpredictable from outside.
     pub(crate) prefix_seed: u64,
     pub(crate) connections: AtomicUsize,
+    /// Names this installation to its clients and nodes.
+    pub(crate) instance_header: http::HeaderValue,
     /// Whose pages may call.
     pub(crate) allowed_origins: AllowedOrigins,
     /// What bounds the bodies of requests.
@@ -75,6 +77,7 @@ impl Shared {
         prefix_seed: u64,
     ) -> Arc<Self> {
         let live = LiveFleet::new();
+        let instance_header = registry.instance().header_value();
         let allowed_origins = AllowedOrigins::new(&config.allowed_origins);
         let body_rules = BodyRules {
             limit: config.body_limit,
@@ -97,6 +100,7 @@ impl Shared {
             version,
             prefix_seed,
             connections: AtomicUsize::new(0),
+            instance_header,
             allowed_origins,
             body_rules,
             in_flight: AtomicUsize::new(0),

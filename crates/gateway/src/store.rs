@@ -4,7 +4,8 @@ use primitives::{RequestId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use store::{
-    Bulk, BulkColumn, ColumnType, Db, Durability, Existing, Json, Params, Row, StoreError, params,
+    Bulk, BulkColumn, ColumnType, Db, Durability, Existing, Json, JsonText, Params, Row,
+    StoreError, params,
 };
 
 use crate::record::RequestRecord;
@@ -58,20 +59,20 @@ pub(crate) async fn insert_records(db: &Db, records: &[RequestRecord]) -> Result
 
 fn row(r: &RequestRecord) -> Params {
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let attempts = serde_json::to_value(&r.attempts).unwrap_or(Value::Array(Vec::new()));
+    let attempts = JsonText::of(&r.attempts).unwrap_or_else(|_| JsonText::empty_array());
     params![
         r.id,
         r.received_at,
         r.caller.kind(),
         r.caller.id(),
-        r.caller_name.to_string(),
+        &r.caller_name,
         r.client_address.to_string(),
         r.dialect,
         r.operation,
-        r.requested_model.to_string(),
-        r.model.as_ref().map(ToString::to_string),
+        &r.requested_model,
+        r.model.clone(),
         r.node.as_ref().map(|(id, _)| *id),
-        r.node.as_ref().map(|(_, name)| name.to_string()),
+        r.node.as_ref().map(|(_, name)| name.clone()),
         i64::from(r.status),
         r.outcome.as_str(),
         r.error.clone(),

@@ -176,6 +176,7 @@ pub(super) async fn answer(
         );
     }
     headers.insert(header::USER_AGENT, HeaderValue::from_static("remuda"));
+    headers.insert(web::HOPS_HEADER, visit.hops.clone());
     let lease = replica.node.view.activity.begin(0);
     let upstream = UpstreamRequest {
         method: Method::POST,

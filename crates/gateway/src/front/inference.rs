@@ -12,7 +12,7 @@ use primitives::ErrorKind;
 use scheduling::block_hashes;
 
 use super::reply::Reply;
-use super::{accepts_trailers, authenticate, count, read_body};
+use super::{accepts_trailers, authenticate, count, leaving_hops, read_body};
 use crate::body::ReplyBody;
 use crate::body_memory::RequestBody;
 use crate::exchange::{Arrival, Asked, Exchange};
@@ -50,6 +50,7 @@ pub(crate) async fn infer(
         received_at,
         arrived,
         traceparent: entered.traceparent,
+        hops: entered.hops,
     };
     let mut exchange = Box::new(Exchange::new(
         worker.clone(),
@@ -86,6 +87,7 @@ struct Entered {
     asked: Asked,
     route: Arc<Route>,
     traceparent: Option<http::HeaderValue>,
+    hops: http::HeaderValue,
     /// A refusal that is worth a record: the caller is known and so is what was asked.
     refused: Result<(), ApiError>,
 }
@@ -99,6 +101,7 @@ async fn enter(
 ) -> Result<Entered, ApiError> {
     let shared = &worker.shared;
     let principal = authenticate(worker, request.headers())?;
+    let hops = leaving_hops(worker, request.headers())?;
     let traceparent = request.headers().get("traceparent").cloned();
     let body = read_body(request, &shared.body_rules).await?;
     let Some(in_flight) = shared.admit() else {
@@ -139,6 +142,7 @@ async fn enter(
         asked,
         route,
         traceparent,
+        hops,
         refused,
     })
 }

@@ -17,7 +17,8 @@ use dialects::{ApiError, Dialect, Operation};
 use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
 use identity::{Principal, PrincipalKind, presented_credential};
-use primitives::{ErrorKind, RequestId};
+use primitives::{Classify as _, ErrorKind, RequestId};
+use web::Hops;
 
 use self::reply::Reply;
 use crate::body::ReplyBody;
@@ -35,6 +36,8 @@ pub(crate) struct Visit<'a> {
     pub(crate) peer: SocketAddr,
     /// In which dialect the client expects errors.
     pub(crate) dialect: Dialect,
+    /// The gateways that the request has passed, told to nodes.
+    pub(crate) hops: http::HeaderValue,
 }
 
 /// Answers any request.
@@ -60,7 +63,14 @@ pub(crate) async fn answer(
             let id = worker.request_id(worker.shared.clock.now());
             return cors::permission(id, request.headers(), origin.clone());
         }
-        (None, _) => Box::pin(other(worker, peer, request)).await,
+        (None, _) => {
+            let mut response = Box::pin(other(worker, peer, request)).await;
+            let instance = worker.shared.instance_header.clone();
+            response
+                .headers_mut()
+                .insert(web::INSTANCE_HEADER, instance);
+            response
+        }
     };
     if let Some(origin) = origin {
         cors::let_read(&mut response, origin);
@@ -76,11 +86,18 @@ async fn other(
 ) -> Response<ReplyBody> {
     let path = request.uri().path();
     let method = request.method();
+    let id = worker.request_id(worker.shared.clock.now());
+    let dialect = Dialect::of_path(path);
+    let hops = match leaving_hops(worker, request.headers()) {
+        Ok(hops) => hops,
+        Err(error) => return Reply::new(id).error(dialect, &error),
+    };
     let visit = Visit {
         worker,
-        id: worker.request_id(worker.shared.clock.now()),
+        id,
         peer,
-        dialect: Dialect::of_path(path),
+        dialect,
+        hops,
     };
     if path == "/" {
         return root::answer(&visit, request).await;
@@ -146,11 +163,8 @@ pub(crate) fn authenticate(
         .snapshot()
         .authenticate(presented.as_deref(), shared.clock.now())
         .map_err(|error| {
-            ApiError::new(
-                ErrorKind::Unauthenticated,
-                primitives::Classify::public_message(&error),
-            )
-            .with_code("invalid_api_key")
+            ApiError::new(ErrorKind::Unauthenticated, error.public_message())
+                .with_code("invalid_api_key")
         })?;
     // Without a credential only the browser's word tells a page of this machine from any page of the web.
     if matches!(principal.kind, PrincipalKind::Anonymous)
@@ -162,6 +176,18 @@ pub(crate) fn authenticate(
         ));
     }
     Ok(principal)
+}
+
+/// Refuses a request that has come in a ring of gateways; returns what the next node must be told.
+fn leaving_hops(worker: &Worker, headers: &http::HeaderMap) -> Result<http::HeaderValue, ApiError> {
+    let shared = &worker.shared;
+    if !headers.contains_key(web::HOPS_HEADER) {
+        return Ok(shared.instance_header.clone());
+    }
+    let here = shared.registry.instance();
+    Hops::arriving(headers, here)
+        .map(|hops| hops.leaving(here))
+        .map_err(|error| ApiError::new(error.kind(), error.public_message()))
 }
 
 /// Counts a request that ended before it had a model to be booked on.

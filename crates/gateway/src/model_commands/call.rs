@@ -38,6 +38,7 @@ fn prepare(
         .shared
         .outbound
         .call(method, &url.join(path))
+        .header(web::HOPS_HEADER, visit.hops.clone())
         .head_timeout(PATIENCE)
         .idle_timeout(SILENCE)
         .total_timeout(None);

@@ -423,7 +423,7 @@ fn refused(node: &str, dialect: dialects::Dialect, head: &ResponseHead, body: &[
 }
 
 fn headers(exchange: &Exchange) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(6);
+    let mut headers = HeaderMap::with_capacity(7);
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
@@ -433,6 +433,7 @@ fn headers(exchange: &Exchange) -> HeaderMap {
     if let Ok(id) = HeaderValue::try_from(exchange.id.to_string()) {
         headers.insert("x-request-id", id);
     }
+    headers.insert(web::HOPS_HEADER, exchange.hops.clone());
     if let Some(trace) = &exchange.traceparent {
         headers.insert("traceparent", trace.clone());
     }

@@ -18,15 +18,10 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// Makes a dialer that trusts the public certificate authorities.
-    pub(crate) fn new(timeout: Duration) -> Self {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        let config = rustls::ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+    /// Makes a dialer that speaks TLS as `tls` says and waits `timeout` for a connection.
+    pub(crate) fn new(tls: rustls::ClientConfig, timeout: Duration) -> Self {
         Self {
-            tls: TlsConnector::from(Arc::new(config)),
+            tls: TlsConnector::from(Arc::new(tls)),
             timeout,
         }
     }

@@ -118,6 +118,23 @@ async fn unknown_and_administrative_routes_do_not_reach_nodes() -> anyhow::Resul
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_sends_all_of_a_large_body_before_listening_hears_why_it_is_refused()
+-> anyhow::Result<()> {
+    let rig = Rig::start_with(&[Flavour::Ollama], |config| config.body_limit = 10_000).await?;
+    let body = "x".repeat(8 << 20);
+    let request = format!(
+        "POST /api/chat HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = Box::pin(send_raw(rig.client.address(), request.as_bytes())).await?;
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
+    assert!(text.contains("server.body_limit"), "{text}");
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn floods_of_headers_and_broken_requests_end_in_a_4xx() -> anyhow::Result<()> {
     let rig = Rig::start(&[Flavour::Ollama]).await?;
     let many = (0..500)

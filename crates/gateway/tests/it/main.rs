@@ -2,8 +2,11 @@
 
 mod answers;
 mod bad_input;
+mod browsers;
 mod cancellation;
 mod continuation;
 mod failover;
 mod fleet;
 mod rig;
+mod rings;
+mod shutdown;

@@ -112,6 +112,7 @@ impl Rig {
                 identity,
                 registry: registry.clone(),
                 engine: None,
+                trust: web::outbound::Trust::default(),
                 outbound,
                 db: db.clone(),
                 metrics: metrics.clone(),
@@ -175,8 +176,13 @@ impl Rig {
 
     /// Ends it in order.
     pub(crate) async fn shutdown(self) {
+        self.shutdown_within(Duration::from_secs(5)).await;
+    }
+
+    /// Ends it in order; requests under way get so much time.
+    pub(crate) async fn shutdown_within(self, limit: Duration) {
         self.gateway
-            .shutdown(Duration::from_secs(5), &CancellationToken::new())
+            .shutdown(limit, &CancellationToken::new())
             .await;
         self.stop.cancel();
         self.registry.stopped().await;

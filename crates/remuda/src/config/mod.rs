@@ -13,6 +13,7 @@ mod layers;
 mod log;
 mod nodes;
 mod origin;
+mod outbound;
 mod probes;
 mod quantity;
 mod requests;
@@ -37,6 +38,7 @@ pub use error::ConfigError;
 pub use log::{LogFormat, LogSection};
 pub use nodes::NodeSection;
 pub use origin::{KeyPath, Origins, Place};
+pub use outbound::OutboundSection;
 pub use probes::ProbesSection;
 pub use quantity::{ByteSize, Period};
 pub use requests::RequestsSection;
@@ -65,6 +67,8 @@ pub struct Config {
     pub aliases: BTreeMap<String, String>,
     /// Request records.
     pub requests: RequestsSection,
+    /// `[outbound]`: calls to nodes.
+    pub outbound: OutboundSection,
     /// Logs.
     pub log: LogSection,
     /// Nodes that the file describes.

@@ -7,7 +7,7 @@ use serde::de::{self, Deserializer, Visitor};
 
 use super::{
     AuthSection, Config, DiscoverySection, EngineSection, LogSection, ModelSection, NodeSection,
-    ProbesSection, RequestsSection, RoutingSection, ServerSection, StoreSection,
+    OutboundSection, ProbesSection, RequestsSection, RoutingSection, ServerSection, StoreSection,
 };
 
 /// What a section looks like.
@@ -39,6 +39,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "models" => Shape::Named(fields::<ModelSection>()),
         "aliases" => Shape::Texts,
         "requests" => Shape::Table(fields::<RequestsSection>()),
+        "outbound" => Shape::Table(fields::<OutboundSection>()),
         "log" => Shape::Table(fields::<LogSection>()),
         "nodes" => Shape::List(fields::<NodeSection>()),
         "probes" => Shape::Table(fields::<ProbesSection>()),

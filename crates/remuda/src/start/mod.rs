@@ -27,7 +27,7 @@ use primitives::{Clock, SystemClock};
 use store::Db;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use web::outbound::{Client, ClientConfig, Reach};
+use web::outbound::{Client, ClientConfig, Reach, Trust};
 
 use crate::config::{Config, NodeSection, Origins};
 
@@ -64,8 +64,17 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let (identity, setup) = open_identity(&config, &db, &clock).await?;
     let (engine, reports) = start_engine(&config, &data_dir, &clock).await?;
-    let outbound = Client::new(ClientConfig::new(Reach::Nodes))
-        .map_err(|error| StartError::part("outbound client", &error))?;
+    let trust = match &config.outbound.ca_file {
+        Some(path) => {
+            Trust::from_file(path).map_err(|error| StartError::part("outbound.ca_file", &error))?
+        }
+        None => Trust::default(),
+    };
+    let outbound = Client::new(ClientConfig {
+        trust: trust.clone(),
+        ..ClientConfig::new(Reach::Nodes)
+    })
+    .map_err(|error| StartError::part("outbound client", &error))?;
     let registry = open_registry(&config, &data_dir, &db, &clock, &outbound).await?;
     registry.attach_embedded(Arc::new(embedded::EmbeddedEngine::new(
         engine.clone(),
@@ -95,6 +104,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             identity,
             registry: registry.clone(),
             engine: Some(engine),
+            trust,
             outbound,
             db: db.clone(),
             metrics,
