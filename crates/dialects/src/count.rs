@@ -18,15 +18,21 @@ pub(crate) struct Number(Option<f64>);
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?;
-        let number = raw.get().parse::<f64>().ok();
-        Ok(Self(
-            number.filter(|number| number.is_finite() && *number >= 0.0),
-        ))
+        <&RawValue>::deserialize(deserializer).map(|raw| Self::of(raw.get()))
     }
 }
 
 impl Number {
+    /// Reads a JSON value.
+    pub(crate) fn of(json: &str) -> Self {
+        // Whole numbers are the rule, and quickly read.
+        let number = match json.parse::<u32>() {
+            Ok(number) => Some(f64::from(number)),
+            Err(_) => json.parse::<f64>().ok(),
+        };
+        Self(number.filter(|number| number.is_finite() && *number >= 0.0))
+    }
+
     /// Returns the number of tokens; `None` for what no server can have counted.
     pub(crate) fn tokens(self) -> Option<u64> {
         let tokens = self.0? as u64;

@@ -8,8 +8,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
-use serde::Deserialize;
+use memchr::{memchr, memchr2};
 
 /// Deeper values are left to others.
 const MAX_DEPTH: u32 = 128;
@@ -30,6 +29,15 @@ impl<'a> Scanner<'a> {
             at: 0,
             controls: Controls::of(json),
         })
+    }
+
+    /// Begins at the first byte of a value that another scanner has handed out.
+    pub(crate) fn of_value(json: &'a str) -> Self {
+        Self {
+            text: json,
+            at: 0,
+            controls: Controls::Possible,
+        }
     }
 
     /// Walks over the members of an object. `member` must take its value with one call to the scanner.
@@ -217,13 +225,17 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Reads a value that [`Scanner::present`] found as a `T`; the outer `None` when it is of another type.
+/// Reads a string that [`Scanner::present`] found; the outer `None` when it is of another type.
 #[expect(clippy::option_option, reason = "an absent value is no failure")]
-pub(crate) fn optional<'a, T: Deserialize<'a>>(json: Option<&'a str>) -> Option<Option<T>> {
-    match json {
-        Some(json) => serde_json::from_str(json).ok().map(Some),
-        None => Some(None),
+pub(crate) fn string(json: Option<&str>) -> Option<Option<Cow<'_, str>>> {
+    let Some(json) = json else { return Some(None) };
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if memchr(b'\\', inner.as_bytes()).is_none() {
+        return Some(Some(Cow::Borrowed(inner)));
     }
+    serde_json::from_str(json)
+        .ok()
+        .map(|text| Some(Cow::Owned(text)))
 }
 
 /// Where a string ends.

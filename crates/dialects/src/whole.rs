@@ -24,8 +24,11 @@ pub(crate) fn scan(operation: Operation, body: &[u8]) -> Option<Observed> {
 
 #[cfg(test)]
 mod tests {
+    use primitives::Timestamp;
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
     use super::*;
-    use crate::{FinishReason, Observer};
+    use crate::{Event, FinishReason, Observer, ResponseMeta, Usage, encode_whole};
 
     const OPENAI: &str = r#"{"id":"c","created":9,"model":"m","choices":[{"index":1,"finish_reason":"length"},{"index":0,
         "message":{"content":"a \"usage\":{ b","tool_calls":[]},"finish_reason":"stop"}],
@@ -85,6 +88,31 @@ mod tests {
             (Operation::AnthropicMessages, "{}"),
         ] {
             assert_eq!(scan(operation, body.as_bytes()), None, "{body}");
+        }
+    }
+
+    fn account(seen: &Observed) -> (Option<Usage>, Option<FinishReason>, &Option<String>, bool) {
+        (seen.usage, seen.finish, &seen.model, seen.complete)
+    }
+
+    proptest! {
+        #[test]
+        fn a_walk_over_any_answer_finds_what_the_full_reader_finds(
+            texts in proptest::collection::vec(any::<String>(), 0..4), thinking in any::<String>(),
+            tokens in 0..2_000_000_u64, cached in proptest::option::of(0..9_u64), long in any::<bool>(),
+        ) {
+            let now = Timestamp::from_micros(1_767_323_045_000_000);
+            let meta = ResponseMeta::plain("m\"\u{e4}", "id", now);
+            let mut events = vec![Event::Thinking(thinking)];
+            events.extend(texts.into_iter().map(Event::Text));
+            events.push(Event::Finish(if long { FinishReason::Length } else { FinishReason::Stop }));
+            events.push(Event::Usage(Usage { prompt_tokens: tokens, completion_tokens: 7, cached_tokens: cached, ..Usage::default() }));
+            for operation in [Operation::OpenAiChat, Operation::OpenAiCompletions, Operation::OllamaChat, Operation::OllamaGenerate] {
+                let body = encode_whole(operation, &meta, &events, now).unwrap();
+                let walked = scan(operation, &body).unwrap();
+                let read = Observer::whole_in_full(operation, &body);
+                prop_assert_eq!(account(&walked), account(&read));
+            }
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::backend::Backend;
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// Model files (GGUF) or directories (safetensors embedding models) to serve.
+    ///
+    /// Weights of GGUF files are mapped, not read: a file must not be changed in place while it is served. Put a new one beside it and
+    /// rename it.
     pub models: Vec<PathBuf>,
     /// A directory whose `*.gguf` files are all served. A missing directory counts as empty.
     pub models_dir: Option<PathBuf>,

@@ -4,6 +4,7 @@
 //! renewed, and a periodic reconcile picks up what other replicas changed. Nothing here is called with the database on the
 //! inference path: that path sees [`Snapshot`] only.
 
+mod argon;
 mod credential;
 mod extract;
 mod identity;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use primitives::{Classify, ErrorKind, Secret};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+
+use crate::argon::Argon;
 
 /// How many passwords are hashed at once; each takes 19 MiB and a core for some 20 ms.
 const RUNNING: usize = 8;
@@ -75,7 +76,7 @@ impl Passwords {
             return Err(PasswordError::Length);
         }
         self.run(move || {
-            Argon2::default()
+            Argon
                 .hash_password(password.expose().as_bytes())
                 .map(|hash| hash.to_string())
                 .map_err(|_| PasswordError::Failed)
@@ -95,7 +96,7 @@ impl Passwords {
         self.run(move || {
             let hash = PasswordHash::new(stored.as_deref().unwrap_or(DECOY))
                 .map_err(|_| PasswordError::Failed)?;
-            let equal = Argon2::default()
+            let equal = Argon
                 .verify_password(password.expose().as_bytes(), &hash)
                 .is_ok();
             Ok(equal && stored.is_some())

@@ -47,12 +47,14 @@ pub struct UserRequest {
 }
 
 /// What to change of a person. Absent: stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct UserEdit {
     /// Another role.
     pub role: Option<Role>,
     /// Whether they may not sign in. Disabling ends their sessions and stops their keys.
     pub disabled: Option<bool>,
+    /// Another password, for who has lost theirs. Ends all their sessions.
+    pub password: Option<Secret<String>>,
 }
 
 /// Why a person was not made, changed or listed.
@@ -191,7 +193,7 @@ impl Identity {
         }))
     }
 
-    /// Changes a person's role, or lets them in no more, or again. When this returns, sessions and keys of somebody disabled no
+    /// Changes a person's role or password, or lets them in no more, or again. When this returns, sessions and keys of somebody disabled no
     /// longer work here.
     pub async fn edit_user(
         &self,
@@ -199,6 +201,11 @@ impl Identity {
         id: UserId,
         edit: UserEdit,
     ) -> Result<User, UserError> {
+        // Hashing takes longer than a transaction should.
+        let hash = match edit.password {
+            Some(password) => Some(self.inner.passwords.hash(password).await?),
+            None => None,
+        };
         let mut tx = self.inner.db.write().await?;
         let mut user = store::find_user_by_id(&mut tx, admin.scope(), id)
             .await?
@@ -213,10 +220,15 @@ impl Identity {
         match edit.disabled {
             Some(true) => {
                 user.disabled_at.get_or_insert(self.inner.clock.now());
-                store::delete_sessions(&mut tx, id).await?;
             }
             Some(false) => user.disabled_at = None,
             None => {}
+        }
+        if edit.disabled == Some(true) || hash.is_some() {
+            store::delete_sessions(&mut tx, id).await?;
+        }
+        if let Some(hash) = hash {
+            store::update_password(&mut tx, user.org_id, id, hash).await?;
         }
         store::update_user(&mut tx, &user).await?;
         store::advance_generation(&mut tx).await?;

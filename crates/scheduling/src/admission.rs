@@ -142,8 +142,11 @@ pub fn offer<T>(
     dispatch: &mut impl Dispatch<T>,
 ) -> usize {
     let mut started = 0;
+    // Lanes whose next call cannot start: nobody behind it can either, but those in other lanes may.
+    let mut stuck: Vec<Lane> = Vec::new();
     for _ in 0..DECISIONS {
-        let Some(ticket) = queue.next(lanes.iter().copied()) else {
+        let open = lanes.iter().filter(|lane| !stuck.contains(lane));
+        let Some(ticket) = queue.next(open.copied()) else {
             break;
         };
         let portion = if queue.is_heavy(ticket, now) {
@@ -162,10 +165,9 @@ pub fn offer<T>(
                 }
             }
             Placement::Stay if portion == Portion::AllButHeadroom && queue.give_way(ticket) => {}
-            Placement::Reserve(lane) | Placement::Move(lane) if lanes.contains(&lane) => break,
             Placement::Reserve(lane) => queue.reserve(ticket, lane),
             Placement::Move(lane) => queue.move_to(ticket, lane),
-            Placement::Stay => break,
+            Placement::Stay => stuck.extend(queue.lane_of(ticket)),
         }
     }
     started

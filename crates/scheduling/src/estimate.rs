@@ -50,21 +50,85 @@ pub(crate) struct Assumed {
 }
 
 impl Assumed {
-    /// Takes the best learned speeds among the candidates, at least the priors: who is unknown is taken to be as good as
-    /// the best, and so gets tried.
-    pub(crate) fn best_of(candidates: &[Candidate<'_>]) -> Self {
-        let prior = Self {
-            decode: Priors::DECODE_TOKENS_PER_S,
-            prefill: Priors::PREFILL_TOKENS_PER_S,
-            warm_blocks: 0,
+    /// What is assumed before any candidate was seen.
+    pub(crate) const PRIOR: Self = Self {
+        decode: Priors::DECODE_TOKENS_PER_S,
+        prefill: Priors::PREFILL_TOKENS_PER_S,
+        warm_blocks: 0,
+    };
+
+    /// Takes the better of what is assumed and what a candidate has: who is unknown is taken to be as good as the best, and so
+    /// gets tried.
+    #[inline]
+    fn include(&mut self, candidate: &Candidate<'_>) {
+        if let Some(speed) = usable(candidate.decode_tokens_per_s) {
+            self.decode = self.decode.max(speed);
+        }
+        if let Some(speed) = usable(candidate.prefill_tokens_per_s) {
+            self.prefill = self.prefill.max(speed);
+        }
+        self.warm_blocks = self.warm_blocks.max(candidate.prefix_blocks);
+    }
+}
+
+/// The cost of a call at one candidate, but for what depends on the other candidates. It makes one pass over the candidates
+/// enough: they are larger than a processor's first cache.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draft {
+    cost_ms: f32,
+    copy_ms_per_block: f32,
+    warm_blocks: u32,
+    weight: f32,
+    /// Whether all speeds are learned, so that nothing has to be assumed.
+    learned: bool,
+}
+
+impl Draft {
+    /// Drafts the cost of `call` at `candidate`, and takes the candidate into what is assumed of others.
+    #[inline]
+    pub(crate) fn of(call: &Call<'_>, candidate: &Candidate<'_>, assumed: &mut Assumed) -> Self {
+        assumed.include(candidate);
+        let prefill = usable(candidate.prefill_tokens_per_s);
+        let learned = prefill.is_some() && usable(candidate.decode_tokens_per_s).is_some();
+        let copy_ms_per_block = match (prefill, call.prefix.len()) {
+            (Some(prefill), blocks @ 1..) => {
+                COPY_SHARE * 1_000.0 * call.prompt_tokens as f32 / (blocks as f32 * prefill)
+            }
+            _ => 0.0,
         };
-        candidates.iter().fold(prior, |best, candidate| Self {
-            decode: usable(candidate.decode_tokens_per_s)
-                .map_or(best.decode, |s| s.max(best.decode)),
-            prefill: usable(candidate.prefill_tokens_per_s)
-                .map_or(best.prefill, |s| s.max(best.prefill)),
-            warm_blocks: best.warm_blocks.max(candidate.prefix_blocks),
-        })
+        let cost_ms = if learned {
+            Estimate::of(call, candidate, Assumed::PRIOR).cost_ms()
+        } else {
+            0.0
+        };
+        Self {
+            cost_ms,
+            copy_ms_per_block,
+            warm_blocks: warm_blocks(call, candidate),
+            weight: candidate.effective_weight(),
+            learned,
+        }
+    }
+
+    /// Returns the weighted cost, once all candidates are known.
+    #[inline]
+    pub(crate) fn finish(
+        &self,
+        call: &Call<'_>,
+        candidate: &Candidate<'_>,
+        assumed: Assumed,
+    ) -> f32 {
+        let cost = if self.learned {
+            let warmest = assumed.warm_blocks.min(call.prefix.len() as u32);
+            let missing = warmest.saturating_sub(self.warm_blocks);
+            self.cost_ms + missing as f32 * self.copy_ms_per_block
+        } else {
+            Estimate::of(call, candidate, assumed).cost_ms()
+        };
+        match self.weight {
+            1.0 => cost,
+            weight => cost / weight,
+        }
     }
 }
 
@@ -260,7 +324,7 @@ fn slots(candidate: &Candidate<'_>) -> f32 {
 /// How long the prompts in front take to be read, where somebody counts them.
 #[inline]
 fn prompts_ahead_ms(candidate: &Candidate<'_>, prefill_ms: f32) -> f32 {
-    candidate.pending_prompt_tokens.unwrap_or(0) as f32 * prefill_ms
+    as_f32(candidate.pending_prompt_tokens.unwrap_or(0)) * prefill_ms
 }
 
 /// How long the requests in front hold every slot: with free slots nothing waits.
@@ -280,7 +344,13 @@ fn slot_wait_ms(
         .saturating_sub(pending)
         .max(u64::from(candidate.in_flight) * Priors::TOKENS_PER_REQUEST);
     let share_before_a_slot_frees = (in_line + 1.0 - slots) / (in_line + 1.0);
-    backlog as f32 * share_before_a_slot_frees * all_slots_decode_ms
+    as_f32(backlog) * share_before_a_slot_frees * all_slots_decode_ms
+}
+
+/// Converts a count; signed, which processors do at once.
+#[inline]
+fn as_f32(count: u64) -> f32 {
+    i64::try_from(count).unwrap_or(i64::MAX) as f32
 }
 
 /// Counts the leading blocks of the prompt that the node has in its cache.

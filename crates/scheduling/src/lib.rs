@@ -1,5 +1,6 @@
-//! Decides where a call goes, and what a node's recent past says about it: routing policies, breaker, retry budget,
-//! learned speeds, prefix affinity and liveness.
+//! Decides who goes next and where, and what a node's recent past says about it: the fair queue and admission, routing policies,
+//! residency of models, breaker, retry budget, learned speeds and capacities, prefix affinity, liveness; and the simulator that
+//! runs all of it on recorded traces.
 //!
 //! Everything here is a function of its arguments: time and randomness come in as values, nothing waits, nothing does I/O.
 //! That is why the live gateway and a simulation in virtual time can run the same code. This crate must never hold a lock,

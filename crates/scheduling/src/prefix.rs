@@ -76,7 +76,7 @@ impl PrefixIndex {
     /// Notes how many blocks a node's cache holds, as it told.
     pub fn set_capacity(&mut self, node: NodeId, blocks: usize) {
         self.remembered(node).told = Some(blocks);
-        self.resize_all();
+        self.resize_all(self.nodes.len());
     }
 
     /// Notes that a prompt with these blocks went to `node`.
@@ -122,23 +122,20 @@ impl PrefixIndex {
 
     fn remembered(&mut self, node: NodeId) -> &mut Remembered {
         if !self.nodes.contains_key(&node) {
-            let made = Remembered {
-                blocks: LruSet::new(0),
-                told: None,
-            };
-            self.nodes.insert(node, made);
-            self.resize_all();
+            // Everybody's share gets smaller by the newcomer's.
+            self.resize_all(self.nodes.len() + 1);
         }
+        let capacity = share(self.capacity, self.nodes.len() + 1);
         self.nodes.entry(node).or_insert_with(|| Remembered {
-            blocks: LruSet::new(0),
+            blocks: LruSet::new(capacity),
             told: None,
         })
     }
 
-    /// Gives every node what it may have: nodes share the total.
-    fn resize_all(&mut self) {
-        let most = share(usize::MAX, self.nodes.len());
-        let usual = share(self.capacity, self.nodes.len());
+    /// Gives every node what it may have when `count` nodes share the total.
+    fn resize_all(&mut self, count: usize) {
+        let most = share(usize::MAX, count);
+        let usual = share(self.capacity, count);
         for remembered in self.nodes.values_mut() {
             let capacity = remembered.told.map_or(usual, |told| told.min(most));
             remembered.blocks.resize(capacity);

@@ -245,8 +245,8 @@ mod tests {
             "never used"
         );
         hold.started(at(1_000));
-        let held = SwapVerdict::Held(Duration::from_millis(1_500));
-        assert_eq!(hold.may_swap(rule, 0, 0, at(1_500)), held);
+        let rest = SwapVerdict::Held(Duration::from_millis(1_500));
+        assert_eq!(hold.may_swap(rule, 0, 0, at(1_500)), rest);
         assert_eq!(hold.may_swap(rule, 0, 0, at(3_000)), SwapVerdict::Now);
     }
 

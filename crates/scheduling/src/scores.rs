@@ -43,6 +43,28 @@ impl Scores {
         }
     }
 
+    /// Takes costs, of which the least is the best; `None` for candidates that may not be chosen.
+    pub(crate) fn of_costs(costs: impl Iterator<Item = Option<f32>>) -> Self {
+        let mut eligible = 0;
+        let mut best = f32::NEG_INFINITY;
+        let values = costs
+            .map(|cost| {
+                let Some(cost) = cost else {
+                    return f32::NEG_INFINITY;
+                };
+                eligible += 1;
+                let score = (-cost).max(f32::MIN);
+                best = best.max(score);
+                score
+            })
+            .collect();
+        Self {
+            values,
+            eligible,
+            best,
+        }
+    }
+
     /// Returns the best score; negative infinity when nobody may be chosen.
     pub(crate) const fn best(&self) -> f32 {
         self.best

@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::machine;
 use super::nginx::Nginx;
-use super::process::{LOAD_CORE, Running, pinned, resident_kib};
+use super::process::{LOAD_CORE, Running, pinned, private_kib, resident_kib};
 use super::remuda::Remuda;
 use super::report::{self, Memory, Results};
 use super::scenario::{Load, Scenario, Target, Window};
@@ -175,7 +175,7 @@ fn interleaved(
 fn memory(load: &Load, target: &Target, settle_s: u64) -> anyhow::Result<Memory> {
     let pid = target.pid.context("a target without a process")?;
     eprintln!("xtask: {SLOW_STREAMS} slow streams, {}", target.name);
-    let idle_kib = resident_kib(pid)?;
+    let (idle_kib, private_kib) = (resident_kib(pid)?, private_kib(pid)?);
     let mut holding = load.hold(target, SLOW_STREAMS)?;
     std::thread::sleep(Duration::from_secs(settle_s));
     let open_kib = resident_kib(pid)?;
@@ -188,6 +188,7 @@ fn memory(load: &Load, target: &Target, settle_s: u64) -> anyhow::Result<Memory>
     Ok(Memory {
         streams: SLOW_STREAMS,
         idle_kib,
+        private_kib,
         open_kib,
         later_kib,
         apart_s: 2 * settle_s,

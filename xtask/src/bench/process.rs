@@ -135,19 +135,28 @@ pub(super) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_millis(used * 10))
 }
 
-/// Returns the memory that a process holds, in KiB.
+/// Returns the memory that a process holds, pages of its program file included, in KiB.
 pub(super) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
+    status_kib(pid, "VmRSS:")
+}
+
+/// Returns the memory that a process holds for itself alone, in KiB.
+pub(super) fn private_kib(pid: u32) -> anyhow::Result<u64> {
+    status_kib(pid, "RssAnon:")
+}
+
+fn status_kib(pid: u32, name: &'static str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("process {pid}"))?;
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("VmRSS")?;
+        .find_map(|line| line.strip_prefix(name))
+        .context(name)?;
     line.trim()
         .trim_end_matches("kB")
         .trim()
         .parse()
-        .context("VmRSS")
+        .context(name)
 }
 
 /// Returns the first child of a process.

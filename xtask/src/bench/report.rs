@@ -32,6 +32,8 @@ pub(super) struct Results {
 pub(super) struct Memory {
     pub(super) streams: usize,
     pub(super) idle_kib: u64,
+    /// What of it is no page of the program file.
+    pub(super) private_kib: u64,
     pub(super) open_kib: u64,
     pub(super) later_kib: u64,
     /// Seconds between the two readings with open streams.
@@ -164,6 +166,12 @@ fn write(text: &mut String, results: &Results) -> std::fmt::Result {
         "| memory idle, MiB | | {:.1} | {idle:.1} | | {} |",
         mib(nginx.idle_kib),
         Budget::AtMost(20.0).verdict(idle)
+    )?;
+    writeln!(
+        text,
+        "| of it private (the rest are pages of the program file) | | {:.1} | {:.1} | | |",
+        mib(nginx.private_kib),
+        mib(remuda.private_kib)
     )?;
     writeln!(
         text,

@@ -1,5 +1,7 @@
 //! Reading Ollama's chunks and whole responses. A whole response is a single chunk that is done.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -10,7 +12,7 @@ use crate::error::ApiError;
 use crate::event::{AlternativeLogprob, Event, FinishReason, TokenLogprob, ToolCallDelta, Usage};
 use crate::json::Text;
 use crate::observer::Observed;
-use crate::scan::{Scanner, optional};
+use crate::scan::{Scanner, string};
 
 /// A chunk of `/api/chat` or `/api/generate`: they differ only in where the text stands.
 #[derive(Deserialize)]
@@ -178,7 +180,7 @@ pub(crate) fn scan_whole(scanner: &mut Scanner<'_>) -> Option<Observed> {
             "eval_count" => &mut account.eval_count,
             "eval_duration" => &mut account.eval_duration,
             "model" => {
-                observed.model = optional(scanner.present()?)?;
+                observed.model = string(scanner.present()?)?.map(Cow::into_owned);
                 return Some(());
             }
             "done" => {
@@ -186,7 +188,7 @@ pub(crate) fn scan_whole(scanner: &mut Scanner<'_>) -> Option<Observed> {
                 return Some(());
             }
             "done_reason" => {
-                if let Some(Text(reason)) = optional(scanner.present()?)? {
+                if let Some(reason) = string(scanner.present()?)? {
                     finish = finish_reason(&reason);
                 }
                 return Some(());
@@ -194,7 +196,7 @@ pub(crate) fn scan_whole(scanner: &mut Scanner<'_>) -> Option<Observed> {
             "error" => return scanner.present()?.is_none().then_some(()),
             _ => return scanner.skip(),
         };
-        *number = optional(scanner.present()?)?;
+        *number = scanner.present()?.map(Number::of);
         Some(())
     })?;
     observed.finish = Some(finish);

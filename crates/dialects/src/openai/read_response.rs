@@ -1,6 +1,8 @@
 //! Reading chunks and whole responses of chat completions, completions and embeddings, with the extras of vLLM and
 //! llama-server. A whole response is a chunk whose choices have a `message` in place of a `delta`.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -14,7 +16,7 @@ use crate::error::ApiError;
 use crate::event::{Event, FinishReason, TokenLogprob, ToolCallDelta, Usage};
 use crate::json::Text;
 use crate::observer::Observed;
-use crate::scan::{Scanner, optional};
+use crate::scan::{Scanner, string};
 
 const DONE: &[u8] = b"[DONE]";
 
@@ -168,14 +170,24 @@ pub(crate) fn scan_whole(scanner: &mut Scanner<'_>) -> Option<Observed> {
     let mut timings = None;
     scanner.object(|key, scanner| {
         match key {
-            "id" => observed.id = optional(scanner.present()?)?,
-            "model" => observed.model = optional(scanner.present()?)?,
+            "id" => observed.id = string(scanner.present()?)?.map(Cow::into_owned),
+            "model" => observed.model = string(scanner.present()?)?.map(Cow::into_owned),
             "created" => {
-                let created: Option<Number> = optional(scanner.present()?)?;
+                let created = scanner.present()?.map(Number::of);
                 observed.created = created.and_then(Number::seconds);
             }
-            "usage" => usage = optional::<UsageWire>(scanner.present()?)?,
-            "timings" => timings = optional::<Timings>(scanner.present()?)?,
+            "usage" => {
+                usage = match scanner.present()? {
+                    Some(json) => Some(scan_usage(&mut Scanner::of_value(json))?),
+                    None => None,
+                }
+            }
+            "timings" => {
+                timings = match scanner.present()? {
+                    Some(json) => Some(serde_json::from_str::<Timings>(json).ok()?),
+                    None => None,
+                }
+            }
             "choices" => scanner.array(|scanner| scan_choice(scanner, &mut observed))?,
             "error" => {
                 if scanner.present()?.is_some() {
@@ -191,15 +203,63 @@ pub(crate) fn scan_whole(scanner: &mut Scanner<'_>) -> Option<Observed> {
     Some(observed)
 }
 
+fn scan_usage(scanner: &mut Scanner<'_>) -> Option<UsageWire> {
+    let mut usage = UsageWire {
+        prompt_tokens: None,
+        completion_tokens: None,
+        prompt_tokens_details: None,
+        completion_tokens_details: None,
+    };
+    scanner.object(|key, scanner| {
+        match key {
+            "prompt_tokens" => usage.prompt_tokens = scanner.present()?.map(Number::of),
+            "completion_tokens" => usage.completion_tokens = scanner.present()?.map(Number::of),
+            "prompt_tokens_details" => {
+                if let Some(json) = scanner.present()? {
+                    let cached_tokens = scan_detail(json, "cached_tokens")?;
+                    usage.prompt_tokens_details = Some(PromptDetails { cached_tokens });
+                }
+            }
+            "completion_tokens_details" => {
+                if let Some(json) = scanner.present()? {
+                    let reasoning_tokens = scan_detail(json, "reasoning_tokens")?;
+                    usage.completion_tokens_details = Some(CompletionDetails { reasoning_tokens });
+                }
+            }
+            _ => scanner.skip()?,
+        }
+        Some(())
+    })?;
+    Some(usage)
+}
+
+/// Finds one count of an object; the outer `None` when it is none.
+#[expect(clippy::option_option, reason = "an absent count is no failure")]
+fn scan_detail(json: &str, name: &str) -> Option<Option<Number>> {
+    let mut found = None;
+    Scanner::of_value(json).object(|key, scanner| {
+        if key == name {
+            found = scanner.present()?.map(Number::of);
+            return Some(());
+        }
+        scanner.skip()
+    })?;
+    Some(found)
+}
+
 fn scan_choice(scanner: &mut Scanner<'_>, observed: &mut Observed) -> Option<()> {
     let mut index = 0;
     let mut finish = None;
     scanner.object(|key, scanner| {
         match key {
-            "index" => index = optional::<u32>(scanner.present()?)?.unwrap_or(0),
+            "index" => {
+                index = match scanner.present()? {
+                    Some(json) => json.parse::<u32>().ok()?,
+                    None => 0,
+                }
+            }
             "finish_reason" => {
-                let reason = optional::<Text<'_>>(scanner.present()?)?;
-                finish = reason.map(|Text(reason)| finish_reason(&reason));
+                finish = string(scanner.present()?)?.map(|reason| finish_reason(&reason));
             }
             _ => scanner.skip()?,
         }

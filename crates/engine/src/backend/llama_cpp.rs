@@ -27,7 +27,7 @@ pub(super) fn inspect(file: &GgufFile, source: &Source) -> Result<Shape, Refusal
     // Reads the header and the vocabulary only, and so finds whether llama.cpp knows the architecture.
     open(
         path(source)?,
-        LlamaModelParams::default().with_vocab_only(true),
+        &LlamaModelParams::default().with_vocab_only(true),
     )?;
     Ok(shape)
 }
@@ -38,7 +38,7 @@ pub(super) fn load(
     resources: Resources,
 ) -> Result<Box<dyn TextModel>, Refusal> {
     let shape = shape(&file.metadata)?;
-    let inner = open(path(source)?, LlamaModelParams::default())?;
+    let inner = open(path(source)?, &LlamaModelParams::default())?;
     let weights = Weights {
         context: shape.context.min(resources.context),
         threads: i32::try_from(resources.threads).unwrap_or(1),
@@ -60,10 +60,10 @@ fn runtime() -> Result<&'static LlamaBackend, Refusal> {
         .map_err(|error| Refusal(format!("llama.cpp cannot start: {error}")))
 }
 
-fn open(path: &Path, params: LlamaModelParams) -> Result<LlamaModel, Refusal> {
+fn open(path: &Path, params: &LlamaModelParams) -> Result<LlamaModel, Refusal> {
     let runtime = runtime()?;
     log::forget();
-    LlamaModel::load_from_file(runtime, path, &params).map_err(|error| {
+    LlamaModel::load_from_file(runtime, path, params).map_err(|error| {
         let reason = log::last_error().unwrap_or_else(|| error.to_string());
         Refusal(format!("llama.cpp cannot load it: {reason}"))
     })
@@ -116,5 +116,36 @@ impl TextModel for Model {
 
     fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
         context::mean_of_states(self.0.clone(), tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::Tokenizer;
+
+    #[test]
+    fn our_tokenizer_splits_as_llama_cpp_does() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/remuda-demo.gguf");
+        let file = GgufFile::open(&Source::Path(path.clone())).unwrap();
+        let ours = Tokenizer::from_gguf(&file).unwrap();
+        let theirs = open(&path, &LlamaModelParams::default().with_vocab_only(true)).unwrap();
+        for text in [
+            "What is Remuda?",
+            "  two  spaces,\ttabs\n\n\nand lines \r\n",
+            "I'll don't THEY'RE we've 1234567 3.14",
+            "naïve café Ünïcödé 日本語 русский عربى 🐎🐎",
+            "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
+            "fn main() { println!(\"{}\", a[0]); } // <|im_star|>",
+            "",
+        ] {
+            let expected: Vec<u32> = theirs
+                .vocab()
+                .tokenize(text.as_bytes(), true, true)
+                .into_iter()
+                .map(|token| token.0.cast_unsigned())
+                .collect();
+            assert_eq!(ours.encode(text).unwrap(), expected, "{text:?}");
+        }
     }
 }

@@ -32,7 +32,7 @@ impl Bytes {
                         reason = "reading weights into memory would hold them twice"
                     )]
                     // SAFETY: bytes of weights may have any value. Whoever cuts a file short while it is served ends the program,
-                    // as with every program that maps its files; `docs/limits.md` says so.
+                    // as with every program that maps its files; `EngineConfig::models` says so.
                     unsafe {
                         Mmap::map(&file)
                     }

@@ -2,7 +2,8 @@
 
 #[cfg(test)]
 mod architectures;
-#[cfg(all(test, feature = "llama-cpp"))]
+#[cfg(test)]
+#[cfg(feature = "llama-cpp")]
 mod backends;
 #[cfg(test)]
 mod bad_files;

@@ -42,6 +42,10 @@ pub(crate) struct EditUserBody {
     /// Whether they may not sign in. Disabling ends their sessions and stops their keys.
     #[serde(default)]
     disabled: Option<bool>,
+    /// Another password, for who has lost theirs. Ends all their sessions.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Password, min_length = 8, max_length = 1024)]
+    password: Option<Secret<String>>,
 }
 
 /// A person.
@@ -145,7 +149,7 @@ pub(crate) async fn create_user(
 
 /// Changes a user
 ///
-/// Gives another role, disables or enables. Takes effect before the answer is sent.
+/// Gives another role or password, disables or enables. Takes effect before the answer is sent.
 #[utoipa::path(
     patch,
     path = "/api/v1/users/{id}",
@@ -169,9 +173,12 @@ pub(crate) async fn edit_user(
     id: PathParam<UserId>,
     body: JsonBody<EditUserBody>,
 ) -> Result<JsonBody<UserBody>, Problem> {
-    let (PathParam(id), JsonBody(EditUserBody { role, disabled })) = (id, body);
-    let user = identity
-        .edit_user(&admin, id, UserEdit { role, disabled })
-        .await?;
+    let (PathParam(id), JsonBody(body)) = (id, body);
+    let edit = UserEdit {
+        role: body.role,
+        disabled: body.disabled,
+        password: body.password,
+    };
+    let user = identity.edit_user(&admin, id, edit).await?;
     Ok(JsonBody(user.into()))
 }

@@ -83,8 +83,8 @@ async fn an_administrator_sees_and_changes_only_their_own_organisation(store: Te
     let (ours, we) = organisation(&app, &platform, "ours").await;
     let (theirs, they) = organisation(&app, &platform, "theirs").await;
     let (key, secret) = app.key(&they, json!({"name": "their key"})).await;
-    let them = app.get("/api/v1/me", Some(&they)).await.body["id"].clone();
-    let them = them.as_str().unwrap();
+    let me = app.get("/api/v1/me", Some(&they)).await;
+    let them = me.body["id"].as_str().unwrap();
 
     assert_eq!(
         names(&app, "/api/v1/organisations", &we, "id").await,
@@ -189,6 +189,26 @@ async fn a_disabled_person_and_their_keys_stop_at_once(store: TestStore) {
         "sessions have ended"
     );
     assert_eq!(app.log_in("ann", PASSWORD, "127.0.0.1").await.status, 200);
+
+    let session = app.log_in("ann", PASSWORD, "127.0.0.1").await.body["token"].clone();
+    let reset = app
+        .patch(&path, Some(&boss), json!({"password": "a lost one found"}))
+        .await;
+    assert_eq!(reset.status, 200);
+    assert!(app.authenticate(session.as_str()).is_err());
+    assert_eq!(app.log_in("ann", PASSWORD, "127.0.0.1").await.status, 401);
+    assert_eq!(
+        app.log_in("ann", "a lost one found", "127.0.0.1")
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        app.patch(&path, Some(&boss), json!({"password": "short"}))
+            .await
+            .status,
+        400
+    );
 
     let boss_id = app.get("/api/v1/me", Some(&boss)).await.body["id"].clone();
     let own = format!("/api/v1/users/{}", boss_id.as_str().unwrap());

@@ -16,6 +16,7 @@ mod origin;
 mod outbound;
 mod probes;
 mod quantity;
+mod redis;
 mod requests;
 mod routing;
 mod schema;
@@ -41,6 +42,7 @@ pub use origin::{KeyPath, Origins, Place};
 pub use outbound::OutboundSection;
 pub use probes::ProbesSection;
 pub use quantity::{ByteSize, Period};
+pub use redis::RedisSection;
 pub use requests::RequestsSection;
 pub use routing::{ModelSection, RoutingSection};
 pub use server::ServerSection;
@@ -57,6 +59,8 @@ pub struct Config {
     pub auth: AuthSection,
     /// The database.
     pub store: StoreSection,
+    /// Redis, for several replicas.
+    pub redis: RedisSection,
     /// The embedded engine.
     pub engine: EngineSection,
     /// How nodes are chosen.
@@ -67,7 +71,7 @@ pub struct Config {
     pub aliases: BTreeMap<String, String>,
     /// Request records.
     pub requests: RequestsSection,
-    /// `[outbound]`: calls to nodes.
+    /// Calls to nodes.
     pub outbound: OutboundSection,
     /// Logs.
     pub log: LogSection,
@@ -141,6 +145,7 @@ impl Config {
     pub fn check(&self, origins: &Origins) -> Result<(), ConfigError> {
         self.server.check(origins)?;
         self.store.check(origins)?;
+        self.redis.check(origins)?;
         self.engine.check(origins)?;
         self.routing.check(origins)?;
         self.requests.check(origins)?;
@@ -204,6 +209,11 @@ impl Config {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        if self.redis.url.is_some() {
+            warnings.push(
+                "[redis] url is set, but this version keeps everything in process and does not connect to Redis: start one process only".to_owned(),
+            );
+        }
         if !self.listens_on_loopback() && self.auth.required == Some(false) {
             warnings.push(format!(
                 "[auth] required = false has no effect: {} is reachable from other machines, so every call needs a key",

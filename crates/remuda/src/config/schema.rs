@@ -7,7 +7,8 @@ use serde::de::{self, Deserializer, Visitor};
 
 use super::{
     AuthSection, Config, DiscoverySection, EngineSection, LogSection, ModelSection, NodeSection,
-    OutboundSection, ProbesSection, RequestsSection, RoutingSection, ServerSection, StoreSection,
+    OutboundSection, ProbesSection, RedisSection, RequestsSection, RoutingSection, ServerSection,
+    StoreSection,
 };
 
 /// What a section looks like.
@@ -38,6 +39,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "routing" => Shape::Table(fields::<RoutingSection>()),
         "models" => Shape::Named(fields::<ModelSection>()),
         "aliases" => Shape::Texts,
+        "redis" => Shape::Table(fields::<RedisSection>()),
         "requests" => Shape::Table(fields::<RequestsSection>()),
         "outbound" => Shape::Table(fields::<OutboundSection>()),
         "log" => Shape::Table(fields::<LogSection>()),

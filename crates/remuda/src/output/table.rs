@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 
 use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 
+use super::wrap::terminal_width;
 use super::{Output, Tone};
 
 /// Columns whose cells are never broken: people copy ids and addresses, and a state in two pieces is hard to read.
@@ -116,12 +117,7 @@ impl Columns {
         } else {
             ContentArrangement::Disabled
         });
-        let room = if io::stdout().is_terminal() {
-            table.width().map_or(usize::MAX, usize::from)
-        } else {
-            usize::MAX
-        };
-        let shown = self.shown(room);
+        let shown = self.shown(terminal_width());
         let is_shown = |column: usize| shown.get(column).copied().unwrap_or(false);
         let titles = || {
             let columns = self.header.iter().enumerate();

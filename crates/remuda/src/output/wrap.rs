@@ -10,13 +10,15 @@ const NARROWEST: usize = 40;
 /// Breaks `text` between words so that lines fit the terminal behind an indent of `indent` columns. A pipe has no width:
 /// the text stays one line.
 pub(crate) fn wrapped(text: &str, indent: usize) -> Vec<String> {
-    let width = Table::new()
+    broken(text, terminal_width().saturating_sub(indent).max(NARROWEST))
+}
+
+/// Returns the columns of the terminal that is written to; without one there is no end to a line.
+pub(super) fn terminal_width() -> usize {
+    Table::new()
         .width()
         .filter(|_| io::stdout().is_terminal())
-        .map_or(usize::MAX, |width| {
-            usize::from(width).saturating_sub(indent).max(NARROWEST)
-        });
-    broken(text, width)
+        .map_or(usize::MAX, usize::from)
 }
 
 fn broken(text: &str, width: usize) -> Vec<String> {

@@ -8,7 +8,7 @@ use crate::reason::{Reason, Reasons};
 use crate::scores::Scores;
 
 /// Longest warm prefix with bounded load (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016):
-/// candidates above [`LOAD_FACTOR`] times the mean load lose their affinity. Without a useful prefix the least loaded wins.
+/// candidates above 1.25 times the mean load lose their affinity. Without a useful prefix the least loaded wins.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PrefixAffinity;
 

@@ -2,7 +2,8 @@
 
 use crate::breaker::BreakerVerdict;
 use crate::call::{Call, Candidate, Residency};
-use crate::estimate::{Assumed, Estimate};
+use crate::eligibility::is_eligible;
+use crate::estimate::{Assumed, Draft, Estimate};
 use crate::policy::{Decision, RoutingPolicy};
 use crate::reason::{Reason, Reasons};
 use crate::scores::Scores;
@@ -21,12 +22,20 @@ const EXPLORE_EVERY: u64 = 250;
 /// Exploring goes only to candidates whose cost is at most this many times the best.
 const EXPLORE_WITHIN: f32 = 4.0;
 
-fn score(call: &Call<'_>, candidate: &Candidate<'_>, assumed: Assumed) -> f32 {
-    let cost = Estimate::of(call, candidate, assumed).cost_ms();
-    match candidate.effective_weight() {
-        1.0 => -cost,
-        weight => -cost / weight,
-    }
+/// Scores all candidates; also returns what was assumed of those about which too little is known.
+fn score(call: &Call<'_>, candidates: &[Candidate<'_>]) -> (Scores, Assumed) {
+    let mut assumed = Assumed::PRIOR;
+    let drafts: Vec<Option<Draft>> = candidates
+        .iter()
+        .map(|candidate| {
+            is_eligible(call, candidate).then(|| Draft::of(call, candidate, &mut assumed))
+        })
+        .collect();
+    let costs = drafts
+        .iter()
+        .zip(candidates)
+        .map(|(draft, candidate)| Some(draft.as_ref()?.finish(call, candidate, assumed)));
+    (Scores::of_costs(costs), assumed)
 }
 
 fn explain(call: &Call<'_>, candidate: &Candidate<'_>, assumed: Assumed, reasons: &mut Reasons) {
@@ -63,10 +72,7 @@ fn draw(
 
 impl RoutingPolicy for Remuda {
     fn choose(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Decision {
-        let assumed = Assumed::best_of(candidates);
-        let scores = Scores::of(call, candidates, |candidate| {
-            score(call, candidate, assumed)
-        });
+        let (scores, assumed) = score(call, candidates);
         let (chosen, why) = draw(call, candidates, &scores).unzip();
         scores.decide(
             call,
@@ -80,10 +86,7 @@ impl RoutingPolicy for Remuda {
     }
 
     fn pick(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Option<usize> {
-        let assumed = Assumed::best_of(candidates);
-        let scores = Scores::of(call, candidates, |candidate| {
-            score(call, candidate, assumed)
-        });
+        let (scores, _) = score(call, candidates);
         draw(call, candidates, &scores).map(|(index, _)| index)
     }
 

@@ -1,7 +1,9 @@
 //! What everybody was given so far: the virtual times of organisations and users.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
+
+use crate::hashing::NumberMap;
 
 /// One participant's account.
 #[derive(Clone, Debug)]
@@ -45,7 +47,7 @@ impl<K> Account<K> {
 /// what one was given; at most [`IDLE`] of them.
 #[derive(Debug)]
 pub(super) struct Accounts<K> {
-    index: HashMap<K, u32>,
+    index: NumberMap<K, u32>,
     slots: Vec<Option<Account<K>>>,
     free: Vec<u32>,
     idle: VecDeque<(u32, u64)>,
@@ -59,7 +61,7 @@ const IDLE: usize = 4_096;
 impl<K: Copy + Eq + Hash> Accounts<K> {
     pub(super) fn new() -> Self {
         Self {
-            index: HashMap::new(),
+            index: NumberMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
             idle: VecDeque::new(),
@@ -175,14 +177,14 @@ mod tests {
     #[test]
     fn going_away_does_not_wipe_out_what_one_was_given() {
         let mut accounts = Accounts::new();
-        let index = accounts.hold("a", 0);
+        let index = accounts.hold(7_u32, 0);
         if let Some(account) = accounts.get_mut(index) {
             account.charge(500);
             account.settle(500, 300);
             account.charge(100);
         }
         accounts.release(index);
-        let again = accounts.hold("a", 10);
+        let again = accounts.hold(7_u32, 10);
         assert_eq!(accounts.get(again).map(|a| a.time), Some(500));
     }
 }

@@ -9,6 +9,7 @@ use super::class::Class;
 use super::entries::{Entries, Entry, NONE, Standing, Ticket};
 use super::lanes::{Lane, Lanes, Times};
 use super::limits::{QueueLimits, Refusal, RefusalReason};
+use super::turns::ClassAccount;
 
 /// Who a call belongs to, as numbers: an organisation, and a user or key in it (`id.as_uuid().as_u128()`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,35 +42,24 @@ pub struct Place {
     pub expected_wait: Option<Duration>,
 }
 
-/// One class.
-#[derive(Clone, Copy, Debug, Default)]
-struct ClassAccount {
-    time: u64,
-    newest_start: u64,
-    waiting: u32,
-}
-
-type OrganisationKey = (Class, u128);
-type UserKey = (Class, u128, u128);
+pub(super) type OrganisationKey = (Class, u128);
+pub(super) type UserKey = (Class, u128, u128);
 
 /// The bounded, fair queue. `T` is what the owner keeps with a waiting call.
 #[derive(Debug)]
 pub struct FairQueue<T> {
-    limits: QueueLimits,
-    entries: Entries<T>,
-    lanes: Lanes,
-    classes: [ClassAccount; 4],
-    newest_start: u64,
-    organisations: Accounts<OrganisationKey>,
-    users: Accounts<UserKey>,
-    waiting: usize,
-    sequence: u64,
+    pub(super) limits: QueueLimits,
+    pub(super) entries: Entries<T>,
+    pub(super) lanes: Lanes,
+    pub(super) classes: [ClassAccount; 4],
+    pub(super) newest_start: u64,
+    pub(super) organisations: Accounts<OrganisationKey>,
+    pub(super) users: Accounts<UserKey>,
+    pub(super) waiting: usize,
+    pub(super) sequence: u64,
     /// The last two organisations that called, and when.
-    callers: [Option<(u32, MonotonicTime)>; 2],
+    pub(super) callers: [Option<(u32, MonotonicTime)>; 2],
 }
-
-/// An organisation that called within this time may call again: a place is kept free for it.
-const RECENT: Duration = Duration::from_mins(1);
 
 struct CurrentTimes<'a>(&'a Accounts<OrganisationKey>, &'a Accounts<UserKey>);
 
@@ -396,51 +386,6 @@ impl<T> FairQueue<T> {
         Some(self.lanes.get(lane)?.key)
     }
 
-    /// Tells whether a call's organisation runs more than a quarter of all that runs, and more than one and a half times its
-    /// share, although others call too. It should leave some [headroom](crate::Portion::AllButHeadroom), so that the others do
-    /// not wait for its calls to end.
-    pub fn is_heavy(&self, ticket: Ticket, now: MonotonicTime) -> bool {
-        let Some(organisation) = self.entries.get(ticket).map(|e| e.organisation) else {
-            return false;
-        };
-        let others_call = self
-            .callers
-            .iter()
-            .flatten()
-            .any(|(caller, at)| *caller != organisation && now.since(*at) < RECENT);
-        let runs = self
-            .organisations
-            .get(organisation)
-            .map_or(0, |account| account.held - account.waiting);
-        let sharing = self.organisations.active().max(2);
-        let (runs, all) = (runs as usize, self.running());
-        others_call && runs * 4 > all && runs * sharing * 2 > all * 3
-    }
-
-    /// Lets the next organisation of a call's lane go before the call's own, which cannot use the room there is. Tells whether
-    /// there is one.
-    pub fn give_way(&mut self, ticket: Ticket) -> bool {
-        let Some(entry) = self.entries.get(ticket) else {
-            return false;
-        };
-        let Some(second) = self.lanes.second_time(entry.lane, entry.class) else {
-            return false;
-        };
-        if let Some(account) = self.organisations.get_mut(entry.organisation) {
-            account.time = account.time.max(second.saturating_add(1));
-        }
-        true
-    }
-
-    fn note_caller(&mut self, organisation: u32, now: MonotonicTime) {
-        let [last, before] = self.callers;
-        if last.is_some_and(|(caller, _)| caller != organisation) {
-            self.callers = [Some((organisation, now)), last];
-        } else {
-            self.callers = [Some((organisation, now)), before];
-        }
-    }
-
     /// Forgets a lane that the fleet no longer has. Does nothing while calls wait there: move them first.
     pub fn close_lane(&mut self, lane: Lane) {
         self.lanes.close(lane);
@@ -454,82 +399,6 @@ impl<T> FairQueue<T> {
                 .length()
                 .mul_f64(f64::from(calls) / f64::from(count))
         })
-    }
-
-    /// Charges a call that gets its turn, once.
-    fn charge(&mut self, ticket: Ticket) {
-        let Some(entry) = self.entries.get_mut(ticket) else {
-            return;
-        };
-        if std::mem::replace(&mut entry.charged, true) {
-            return;
-        }
-        let (class, cost) = (entry.class, entry.cost);
-        let (organisation, user) = (entry.organisation, entry.user);
-        let user_start = self.users.get_mut(user).map_or(0, |u| u.charge(cost));
-        let account = &mut self.classes[class.index()];
-        let class_start = account.time;
-        account.time = account
-            .time
-            .saturating_add(cost.saturating_mul(1_024) / class.weight());
-        if let Some(organisation) = self.organisations.get_mut(organisation) {
-            let start = organisation.charge(cost);
-            organisation.newest_start = organisation.newest_start.max(user_start);
-            account.newest_start = account.newest_start.max(start);
-        }
-        if class != Class::System {
-            self.newest_start = self.newest_start.max(class_start);
-        }
-    }
-
-    /// Takes a charge back: the turn was not used.
-    fn refund(&mut self, ticket: Ticket) {
-        let Some(entry) = self.entries.get_mut(ticket) else {
-            return;
-        };
-        if !std::mem::take(&mut entry.charged) {
-            return;
-        }
-        let (cost, organisation, user) = (entry.cost, entry.organisation, entry.user);
-        if let Some(account) = self.organisations.get_mut(organisation) {
-            account.settle(cost, 0);
-        }
-        if let Some(account) = self.users.get_mut(user) {
-            account.settle(cost, 0);
-        }
-    }
-
-    fn settle(&mut self, entry: &Entry<T>, used: u64) {
-        if let Some(account) = self.organisations.get_mut(entry.organisation) {
-            account.settle(entry.cost, used);
-        }
-        if let Some(account) = self.users.get_mut(entry.user) {
-            account.settle(entry.cost, used);
-        }
-    }
-
-    fn count_waiting(&mut self, ticket: Ticket) {
-        self.waiting += 1;
-        let organisation = self.entries.get(ticket).map(|e| e.organisation);
-        if let Some(account) = organisation.and_then(|o| self.organisations.get_mut(o)) {
-            account.waiting += 1;
-        }
-        let user = self.entries.get(ticket).map(|e| e.user);
-        if let Some(account) = user.and_then(|u| self.users.get_mut(u)) {
-            account.waiting += 1;
-        }
-    }
-
-    fn uncount_waiting(&mut self, class: Class, organisation: u32, user: u32) {
-        self.waiting = self.waiting.saturating_sub(1);
-        let class = &mut self.classes[class.index()];
-        class.waiting = class.waiting.saturating_sub(1);
-        if let Some(account) = self.organisations.get_mut(organisation) {
-            account.waiting = account.waiting.saturating_sub(1);
-        }
-        if let Some(account) = self.users.get_mut(user) {
-            account.waiting = account.waiting.saturating_sub(1);
-        }
     }
 
     fn unlist_preemptible(&mut self, ticket: Ticket, lane: u32) {

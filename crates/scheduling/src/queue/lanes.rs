@@ -63,8 +63,8 @@ pub(super) trait Times {
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     index: NumberMap<u64, u32>,
-    lanes: Vec<LaneState>,
-    free_lanes: Vec<u32>,
+    states: Vec<LaneState>,
+    free: Vec<u32>,
     members: NumberMap<(u32, u32), Member>,
     flow_index: NumberMap<(u32, u32), u32>,
     flows: Vec<Flow>,
@@ -84,14 +84,14 @@ impl Lanes {
             started: Window::new(RATE_BUCKET),
             preemptible: Vec::new(),
         };
-        let index = if let Some(free) = self.free_lanes.pop() {
-            if let Some(slot) = self.lanes.get_mut(free as usize) {
+        let index = if let Some(free) = self.free.pop() {
+            if let Some(slot) = self.states.get_mut(free as usize) {
                 *slot = state;
             }
             free
         } else {
-            self.lanes.push(state);
-            self.lanes.len() as u32 - 1
+            self.states.push(state);
+            self.states.len() as u32 - 1
         };
         self.index.insert(key.0, index);
         index
@@ -103,7 +103,7 @@ impl Lanes {
             && self.get(index).is_some_and(|lane| lane.waiting == [0; 4])
         {
             self.index.remove(&key.0);
-            self.free_lanes.push(index);
+            self.free.push(index);
         }
     }
 
@@ -112,11 +112,11 @@ impl Lanes {
     }
 
     pub(super) fn get(&self, lane: u32) -> Option<&LaneState> {
-        self.lanes.get(lane as usize)
+        self.states.get(lane as usize)
     }
 
     pub(super) fn get_mut(&mut self, lane: u32) -> Option<&mut LaneState> {
-        self.lanes.get_mut(lane as usize)
+        self.states.get_mut(lane as usize)
     }
 
     pub(super) fn flow(&self, flow: u32) -> Option<&Flow> {
@@ -147,7 +147,7 @@ impl Lanes {
         user: u32,
         times: &impl Times,
     ) -> u32 {
-        let Some(state) = self.lanes.get_mut(lane as usize) else {
+        let Some(state) = self.states.get_mut(lane as usize) else {
             return NONE;
         };
         if let Some(waiting) = state.waiting.get_mut(class.index()) {
@@ -199,7 +199,7 @@ impl Lanes {
             return;
         };
         if let Some(waiting) = self
-            .lanes
+            .states
             .get_mut(flow.lane as usize)
             .and_then(|lane| lane.waiting.get_mut(flow.class.index()))
         {
@@ -219,7 +219,7 @@ impl Lanes {
         if member.users.is_empty() {
             let place = (member.time, flow.organisation);
             self.members.remove(&key);
-            if let Some(lane) = self.lanes.get_mut(flow.lane as usize)
+            if let Some(lane) = self.states.get_mut(flow.lane as usize)
                 && let Some(order) = lane.orders.get_mut(flow.class.index())
             {
                 order.remove(&place);
@@ -235,7 +235,7 @@ impl Lanes {
         times: &impl Times,
     ) -> Option<(u64, u32)> {
         let order = self
-            .lanes
+            .states
             .get_mut(lane as usize)?
             .orders
             .get_mut(class.index())?;

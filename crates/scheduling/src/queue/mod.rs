@@ -16,6 +16,7 @@ mod entries;
 mod fair;
 mod lanes;
 mod limits;
+mod turns;
 
 pub use class::{Class, token_cost};
 pub use entries::Ticket;

@@ -8,6 +8,7 @@
 //! answers, and a request that lost its node starts over.
 
 mod arrivals;
+mod counts;
 mod fleet;
 mod node;
 mod options;

@@ -12,16 +12,16 @@ use super::requests::Requests;
 use super::spot::Spot;
 use super::trace::BLOCK_TOKENS;
 use crate::admission::{Dispatch, Placement, Step, may_reserve, step};
-use crate::breaker::{Breaker, CallOutcome};
+use crate::breaker::Breaker;
 use crate::call::{Call, Candidate, Residency};
-use crate::capacity::{Capacity, CapacityOutcome, CapacityRule, Portion};
+use crate::capacity::{Capacity, CapacityRule, Portion};
 use crate::estimate::Priors;
 use crate::hashing::{Random, fold};
 use crate::policy::RoutingPolicy;
 use crate::prefix::PrefixIndex;
 use crate::queue::{Lane, Ticket};
 use crate::residency::{ColdLoads, HoldRule, ModelHold, SwapVerdict};
-use crate::speed::{Speed, SpeedSample};
+use crate::speed::Speed;
 
 /// A node may have unread prompts for this time in front of it.
 const PROMPT_BUDGET_S: f32 = 0.25;
@@ -41,13 +41,13 @@ pub(super) struct Seat {
 
 /// A node, as the gateway counts what it does there.
 #[derive(Clone, Copy, Debug, Default)]
-struct Load {
-    in_flight: u32,
-    queued_tokens: u64,
-    waiting: u32,
-    waiting_tokens: u64,
-    waiting_prompt_tokens: u64,
-    hold: ModelHold,
+pub(super) struct Load {
+    pub(super) in_flight: u32,
+    pub(super) queued_tokens: u64,
+    pub(super) waiting: u32,
+    pub(super) waiting_tokens: u64,
+    pub(super) waiting_prompt_tokens: u64,
+    pub(super) hold: ModelHold,
 }
 
 /// A model, as the gateway counts it.
@@ -66,19 +66,19 @@ pub(super) struct Model {
 /// The gateway's state.
 #[derive(Debug)]
 pub(super) struct Router<'a> {
-    policy: &'a dyn RoutingPolicy,
+    pub(super) policy: &'a dyn RoutingPolicy,
     pub(super) nodes: Vec<Node>,
-    specs: Vec<&'a NodeSpec>,
-    ids: Vec<NodeId>,
-    loads: Vec<Load>,
+    pub(super) specs: Vec<&'a NodeSpec>,
+    pub(super) ids: Vec<NodeId>,
+    pub(super) loads: Vec<Load>,
     pub(super) node_seats: Vec<Vec<u32>>,
     pub(super) seats: Vec<Seat>,
     pub(super) models: Vec<Model>,
     pub(super) requests: Requests,
-    prefixes: PrefixIndex,
-    cold_loads: ColdLoads,
-    hold: HoldRule,
-    random: Random,
+    pub(super) prefixes: PrefixIndex,
+    pub(super) cold_loads: ColdLoads,
+    pub(super) hold: HoldRule,
+    pub(super) random: Random,
     pub(super) now_us: u64,
     /// Nodes at which something was started or freed, to be looked at by the event loop.
     pub(super) touched: Vec<u32>,
@@ -86,7 +86,7 @@ pub(super) struct Router<'a> {
     pub(super) lost: Vec<u32>,
     /// When a held model may be given up at the earliest.
     pub(super) look_again_us: Option<u64>,
-    candidates: Vec<Candidate<'static>>,
+    pub(super) candidates: Vec<Candidate<'static>>,
 }
 
 impl<'a> Router<'a> {
@@ -336,129 +336,10 @@ impl<'a> Router<'a> {
             }
         }
     }
-
-    /// Takes a waiting call off the counts of what it waits for.
-    pub(super) fn unpark(&mut self, request: u32) {
-        let Some(waiting) = self.requests.get_mut(request) else {
-            return;
-        };
-        let model = &mut self.models[waiting.model as usize];
-        match waiting.waits_for.take() {
-            Some(Spot::Nobody(_)) => model.stranded -= 1,
-            Some(Spot::Any(_)) => model.waiting -= 1,
-            Some(spot @ (Spot::Reserved(number) | Spot::Line(number))) => {
-                let seat = &mut self.seats[number as usize];
-                match spot {
-                    Spot::Reserved(_) => seat.reserved -= 1,
-                    _ => seat.in_line -= 1,
-                }
-                let load = &mut self.loads[seat.node as usize];
-                load.waiting -= 1;
-                load.waiting_tokens -= waiting.expected_tokens;
-                load.waiting_prompt_tokens -= waiting.parked_prompt_tokens;
-            }
-            None => {}
-        }
-    }
-
-    /// Counts a call as waiting for something.
-    pub(super) fn park(&mut self, request: u32, spot: Spot) {
-        self.unpark(request);
-        let Some(waiting) = self.requests.get_mut(request) else {
-            return;
-        };
-        waiting.waits_for = Some(spot);
-        let model = &mut self.models[waiting.model as usize];
-        match spot {
-            Spot::Nobody(_) => model.stranded += 1,
-            Spot::Any(_) => model.waiting += 1,
-            Spot::Reserved(number) | Spot::Line(number) => {
-                let seat = &mut self.seats[number as usize];
-                match spot {
-                    Spot::Reserved(_) => seat.reserved += 1,
-                    _ => seat.in_line += 1,
-                }
-                let node = self.ids[seat.node as usize];
-                let load = &mut self.loads[seat.node as usize];
-                waiting.parked_prompt_tokens = unread(
-                    waiting.prompt_tokens,
-                    self.prefixes.leading_hits(node, &waiting.blocks),
-                    waiting.blocks.len(),
-                );
-                load.waiting += 1;
-                load.waiting_tokens += waiting.expected_tokens;
-                load.waiting_prompt_tokens += waiting.parked_prompt_tokens;
-            }
-        }
-    }
-
-    /// Notes the first token of a call.
-    pub(super) fn first_token(&mut self, request: u32) {
-        let Some(running) = self.requests.get_mut(request) else {
-            return;
-        };
-        if let Some(seat) = running.seat {
-            let pending = std::mem::take(&mut running.pending_prompt_tokens);
-            let seat = &mut self.seats[seat as usize];
-            seat.capacity.prompt_read(pending);
-            let load = &mut self.loads[seat.node as usize];
-            load.queued_tokens -= pending;
-            running.queued_tokens -= pending;
-        }
-    }
-
-    /// Takes a call off the counts of where it ran, and lets breaker, capacity and speed learn.
-    pub(super) fn ended(
-        &mut self,
-        request: u32,
-        outcome: CallOutcome,
-        sample: Option<&SpeedSample>,
-    ) {
-        let now = self.now();
-        let Some(running) = self.requests.get_mut(request) else {
-            return;
-        };
-        let Some(number) = running.seat.take() else {
-            return;
-        };
-        let seat = &mut self.seats[number as usize];
-        seat.capacity
-            .prompt_read(std::mem::take(&mut running.pending_prompt_tokens));
-        let served = outcome == CallOutcome::Success;
-        let learned = if served {
-            CapacityOutcome::Served
-        } else {
-            CapacityOutcome::Other
-        };
-        seat.capacity.end(learned, now);
-        seat.breaker.record(outcome, now);
-        if let Some(sample) = sample {
-            seat.speed.observe(sample);
-        }
-        let load = &mut self.loads[seat.node as usize];
-        load.in_flight -= 1;
-        load.queued_tokens -= std::mem::take(&mut running.queued_tokens);
-        self.touched.push(seat.node);
-    }
-
-    /// Notes that a model was loaded.
-    pub(super) fn loaded(&mut self, node: u32, model: u32) {
-        self.cold_loads
-            .done(&self.models[model as usize].name, self.ids[node as usize]);
-        self.touched.push(node);
-    }
-
-    /// Forgets the loads of a node that failed.
-    pub(super) fn node_failed(&mut self, node: u32) {
-        for model in &self.models {
-            self.cold_loads.done(&model.name, self.ids[node as usize]);
-        }
-        self.loads[node as usize].hold = ModelHold::default();
-    }
 }
 
 /// Returns the tokens of a prompt that are not in the cache as far as is known.
-fn unread(prompt_tokens: u32, hits: u32, blocks: usize) -> u64 {
+pub(super) fn unread(prompt_tokens: u32, hits: u32, blocks: usize) -> u64 {
     let cold = 1.0 - f64::from(hits) / blocks.max(1) as f64;
     ((f64::from(prompt_tokens) * cold) as u64).max(1)
 }

@@ -1,30 +1,32 @@
 //! Servers by https whose certificates come from an authority of one's own.
-//!
-//! The certificates under `certs/` are valid for 100 years; their authority's key was thrown away.
 
 use std::sync::Arc;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 use web::outbound::{Client, ClientConfig, OutboundError, Reach, Trust};
 
-const AUTHORITY: &[u8] = include_bytes!("certs/ca.pem");
-
-/// Answers one call by TLS and returns where.
-async fn tls_server() -> Url {
-    let certificate = CertificateDer::from_pem_slice(include_bytes!("certs/server.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(include_bytes!("certs/server.key")).unwrap();
+/// Answers one call by TLS; returns where, and the certificate of its authority as PEM.
+async fn tls_server() -> (Url, String) {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority =
+        CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["127.0.0.1".to_owned()])
+        .unwrap()
+        .signed_by(&key, &authority)
+        .unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
+        .with_single_cert(vec![certificate.der().clone()], key.into())
         .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -41,7 +43,8 @@ async fn tls_server() -> Url {
             .unwrap();
         stream.shutdown().await.unwrap();
     });
-    Url::parse(&format!("https://127.0.0.1:{port}/")).unwrap()
+    let url = Url::parse(&format!("https://127.0.0.1:{port}/")).unwrap();
+    (url, authority.pem())
 }
 
 fn client(trust: Trust) -> Client {
@@ -52,23 +55,19 @@ fn client(trust: Trust) -> Client {
 
 #[tokio::test]
 async fn an_added_authority_is_believed() {
-    let url = tls_server().await;
-    let trust = Trust::from_pem(AUTHORITY, "ca.pem").unwrap();
+    let (url, authority) = tls_server().await;
+    let bundle = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(bundle.path(), authority).unwrap();
+    let trust = Trust::from_file(bundle.path()).unwrap();
     let answer = client(trust).get(&url).send().await.unwrap();
     assert_eq!(answer.bytes(100).await.unwrap(), "secret");
 }
 
 #[tokio::test]
 async fn an_unknown_authority_is_not_believed_and_the_error_says_so() {
-    let url = tls_server().await;
+    let (url, _) = tls_server().await;
     let error = client(Trust::default()).get(&url).send().await.unwrap_err();
     assert!(matches!(error, OutboundError::Connect { .. }), "{error:?}");
     assert!(error.is_before_send());
     assert!(error.to_string().contains("UnknownIssuer"), "{error}");
-}
-
-#[test]
-fn a_bundle_is_read_from_a_file() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/certs/ca.pem");
-    assert!(Trust::from_file(&path).is_ok());
 }

@@ -45,12 +45,12 @@ impl Bound {
             .with_flash_attention_policy(0)
             .with_no_perf(true);
         let runtime = runtime().map_err(|refusal| EngineError::Failed(refusal.to_string()))?;
-        // SAFETY: the weights stay where they are as long as a count on them is held, and `Self` holds one until after the context is
-        // dropped. The context never leaves `Self`.
         #[expect(
             unsafe_code,
             reason = "a context borrows from weights that its owner shares"
         )]
+        // SAFETY: the weights stay where they are as long as a count on them is held, and `Self` holds one until after the context is
+        // dropped. The context never leaves `Self`.
         let borrowed: &'static Weights = unsafe { &*Rc::as_ptr(&weights) };
         let context = borrowed
             .inner

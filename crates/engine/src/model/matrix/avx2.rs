@@ -9,12 +9,13 @@ mod format;
 
 use std::arch::x86_64::{
     __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps,
-    _mm256_add_epi32, _mm256_castps256_ps128, _mm256_cvtepi32_ps, _mm256_extractf128_ps,
-    _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps, _mm256_set1_ps,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_castps256_ps128, _mm256_cvtepi32_ps,
+    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_set1_ps,
     _mm256_setzero_ps,
 };
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use candle_core::Result;
 use candle_core::quantized::GgmlDType;
@@ -27,6 +28,9 @@ use format::{Format, Q4_0, Q4K, Q5_0, Q5K, Q6K, Q8_0};
 const GROUP: usize = 32;
 /// Rows of activations that are multiplied with a row of weights at once.
 const TILE: usize = 4;
+
+/// Multiplications that one thread does sooner than several agree to share them.
+const ALONE: usize = 1 << 18;
 
 /// Finds the kernel of a type, if the processor has what it needs.
 pub(super) fn find(kind: GgmlDType) -> Option<&'static dyn Kernel> {
@@ -71,7 +75,7 @@ impl<F: Format> Kernel for Avx2<F> {
         let x = unsafe { Activations::round(x, columns, F::MINIMA) };
         let lines = x.lines();
         let products = Products(products.as_mut_ptr());
-        barrier_pool().execute_chunked(rows, |range| {
+        let work = |range: Range<usize>| {
             let mut row = ROW.take();
             let weights = &weights[range.start * row_bytes..range.end * row_bytes];
             for (place, weights) in range.zip(weights.chunks_exact(row_bytes)) {
@@ -82,7 +86,12 @@ impl<F: Format> Kernel for Avx2<F> {
                 }
             }
             ROW.set(row);
-        });
+        };
+        if count * columns * rows <= ALONE {
+            work(0..rows);
+        } else {
+            barrier_pool().execute_chunked(rows, work);
+        }
         Ok(())
     }
 
@@ -227,7 +236,7 @@ unsafe fn multiply_row<F: Format>(row: &Row, x: &[Line<'_>], products: *mut f32,
             unsafe {
                 products
                     .add((place * TILE + offset) * stride)
-                    .write(product)
+                    .write(product);
             };
         }
     }
@@ -237,7 +246,7 @@ unsafe fn multiply_row<F: Format>(row: &Row, x: &[Line<'_>], products: *mut f32,
         unsafe {
             products
                 .add((tiles.len() * TILE + place) * stride)
-                .write(product)
+                .write(product);
         };
     }
 }
@@ -245,45 +254,44 @@ unsafe fn multiply_row<F: Format>(row: &Row, x: &[Line<'_>], products: *mut f32,
 /// Multiplies a row of weights with some rows of activations. What is computed for one does not depend on the others.
 #[target_feature(enable = "avx2,fma")]
 fn dots<F: Format, const N: usize>(row: &Row, x: &[Line<'_>; N]) -> [f32; N] {
-    let mut sums = [_mm256_setzero_ps(); N];
-    let halves = row.numbers.as_chunks::<16>().0.as_chunks::<2>().0;
-    let count = halves.len();
-    let mut numbers = [&halves[..0]; N];
+    // Two sums for each, since one alone would wait for itself.
+    let mut sums = [[_mm256_setzero_ps(); 2]; N];
+    let weights = row.numbers.as_chunks::<16>().0.as_chunks::<2>().0;
+    let mut numbers = [&weights[..0]; N];
     let mut scales = [&row.scales[..0]; N];
     for (place, line) in x.iter().enumerate() {
-        numbers[place] = &line.numbers.as_chunks::<16>().0.as_chunks::<2>().0[..count];
-        scales[place] = &line.scales[..count];
+        numbers[place] = &line.numbers.as_chunks::<16>().0.as_chunks::<2>().0[..weights.len()];
+        scales[place] = &line.scales[..weights.len()];
     }
-    for (group, [low, high]) in halves.iter().enumerate() {
-        let (low, high) = (load(low), load(high));
-        if F::GROUP == GROUP {
-            let scale = _mm256_set1_ps(row.scales[group]);
-            for place in 0..N {
-                let [x_low, x_high] = &numbers[place][group];
-                let products = _mm256_add_epi32(
-                    _mm256_madd_epi16(low, load(x_low)),
-                    _mm256_madd_epi16(high, load(x_high)),
-                );
-                let scale = _mm256_mul_ps(scale, _mm256_set1_ps(scales[place][group]));
-                sums[place] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(products), sums[place]);
-            }
+    for (group, weights) in weights.iter().enumerate() {
+        let weights = weights.each_ref().map(|half| load(half));
+        let [low, high] = if F::GROUP == GROUP {
+            [row.scales[group]; 2]
         } else {
-            let scale_low = _mm256_set1_ps(row.scales[2 * group]);
-            let scale_high = _mm256_set1_ps(row.scales[2 * group + 1]);
-            for place in 0..N {
-                let [x_low, x_high] = &numbers[place][group];
-                let products_low = _mm256_cvtepi32_ps(_mm256_madd_epi16(low, load(x_low)));
-                let products_high = _mm256_cvtepi32_ps(_mm256_madd_epi16(high, load(x_high)));
-                let weighted = _mm256_mul_ps(scale_low, products_low);
-                let weighted = _mm256_fmadd_ps(scale_high, products_high, weighted);
-                let scale = _mm256_set1_ps(scales[place][group]);
-                sums[place] = _mm256_fmadd_ps(scale, weighted, sums[place]);
-            }
+            [row.scales[2 * group], row.scales[2 * group + 1]]
+        };
+        for place in 0..N {
+            let numbers = numbers[place][group].each_ref().map(|half| load(half));
+            let scale = scales[place][group];
+            let sum = &mut sums[place][group % 2];
+            *sum = if F::GROUP == GROUP {
+                let products = _mm256_add_epi32(
+                    _mm256_madd_epi16(weights[0], numbers[0]),
+                    _mm256_madd_epi16(weights[1], numbers[1]),
+                );
+                let scale = _mm256_set1_ps(low * scale);
+                _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(products), *sum)
+            } else {
+                let first = _mm256_cvtepi32_ps(_mm256_madd_epi16(weights[0], numbers[0]));
+                let second = _mm256_cvtepi32_ps(_mm256_madd_epi16(weights[1], numbers[1]));
+                let sum = _mm256_fmadd_ps(_mm256_set1_ps(low * scale), first, *sum);
+                _mm256_fmadd_ps(_mm256_set1_ps(high * scale), second, sum)
+            };
         }
     }
     let mut products = [0.0; N];
     for (place, line) in x.iter().enumerate() {
-        products[place] = total(sums[place]);
+        products[place] = total(_mm256_add_ps(sums[place][0], sums[place][1]));
         if F::MINIMA {
             products[place] -= dot(&row.minima, line.sums);
         }
@@ -306,7 +314,7 @@ fn total(x: __m256) -> f32 {
 }
 
 /// Multiplies plain numbers, in an order that does not depend on anything but their count.
-#[inline(always)]
+#[target_feature(enable = "avx2,fma")]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [0f32; 8];

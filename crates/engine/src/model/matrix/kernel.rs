@@ -88,3 +88,70 @@ impl<T: GgmlType> Kernel for Plain<T> {
         T::to_float(Self::blocks(weights), values);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::quantized::QTensor;
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+
+    const SHAPE: (usize, usize, usize) = (7, 512, 33);
+
+    fn random(rows: usize) -> Tensor {
+        Tensor::randn(0f32, 1.0, (rows, SHAPE.1), &Device::Cpu).unwrap()
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn every_type_multiplies_nearly_as_plain_numbers_do() {
+        let (count, columns, rows) = SHAPE;
+        for kind in [
+            GgmlDType::F32,
+            GgmlDType::F16,
+            GgmlDType::BF16,
+            GgmlDType::Q4_0,
+            GgmlDType::Q4_1,
+            GgmlDType::Q5_0,
+            GgmlDType::Q5_1,
+            GgmlDType::Q8_0,
+            GgmlDType::Q2K,
+            GgmlDType::Q3K,
+            GgmlDType::Q4K,
+            GgmlDType::Q5K,
+            GgmlDType::Q6K,
+        ] {
+            let packed = QTensor::quantize(&random(rows), kind).unwrap();
+            let weights = packed.dequantize(&Device::Cpu).unwrap();
+            let x = random(count);
+            let expected = values(&x.matmul(&weights.t().unwrap()).unwrap());
+            let (kernel, bytes, x) = (find(kind).unwrap(), packed.data().unwrap(), values(&x));
+            let mut products = vec![0.0; count * rows];
+            kernel.multiply(&bytes, SHAPE, &x, &mut products).unwrap();
+            // Products of 512 normal numbers spread by about 23.
+            for (product, expected) in products.iter().zip(&expected) {
+                assert!(
+                    (product - expected).abs() < 1.0,
+                    "{kind:?}: {product} {expected}"
+                );
+            }
+            for (x, products) in x.chunks(columns).zip(products.chunks(rows)) {
+                let mut alone = vec![0.0; rows];
+                let shape = (1, columns, rows);
+                kernel.multiply(&bytes, shape, x, &mut alone).unwrap();
+                assert_eq!(
+                    alone, products,
+                    "{kind:?} depends on what is computed with it"
+                );
+            }
+            let mut unpacked = vec![0.0; rows * columns];
+            kernel.unpack(&bytes, &mut unpacked);
+            for (unpacked, weight) in unpacked.iter().zip(values(&weights)) {
+                assert!((unpacked - weight).abs() < 1e-5, "{kind:?}");
+            }
+        }
+    }
+}

@@ -3,8 +3,9 @@
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cvtsi32_si128, _mm_loadu_si128,
     _mm_or_si128, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi64x, _mm_setr_epi8, _mm_shuffle_epi8,
-    _mm_slli_epi16, _mm_srl_epi16, _mm_srli_epi16, _mm256_cvtepi8_epi16, _mm256_cvtepu8_epi16,
-    _mm256_set1_epi16, _mm256_storeu_si256, _mm256_sub_epi16,
+    _mm_slli_epi16, _mm_srl_epi16, _mm_srli_epi16, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi16, _mm256_cvtepu8_epi32, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_ps,
+    _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi16,
 };
 
 /// A type of quantised weights, as groups of small whole numbers with a scale each.
@@ -189,7 +190,7 @@ impl Format for Q6K {
 }
 
 /// Reads bytes, sixteen at a time.
-#[inline(always)]
+#[inline]
 fn vectors(bytes: &[u8]) -> impl Iterator<Item = __m128i> {
     bytes.as_chunks::<16>().0.iter().map(|bytes| {
         // SAFETY: reads 16 bytes at any alignment, and the array has as many; every processor of this architecture can.
@@ -247,26 +248,35 @@ fn store(numbers: &mut [i16; 16], values: __m256i) {
 }
 
 /// Unpacks the eight scales and minima of 6 bits that `Q4_K` and `Q5_K` begin with.
-#[inline(always)]
+#[target_feature(enable = "avx2")]
+#[inline]
 fn scales_and_minima(block: &[u8], scales: &mut [f32], minima: &mut [f32]) {
-    let (scale, minimum) = (half(block, 0), half(block, 2));
-    let packed = &block[4..16];
-    for group in 0..8 {
-        let (s, m) = if group < 4 {
-            (packed[group] & 63, packed[group + 4] & 63)
-        } else {
-            (
-                packed[group + 4] & 15 | (packed[group - 4] >> 6) << 4,
-                packed[group + 4] >> 4 | (packed[group] >> 6) << 4,
-            )
-        };
-        scales[group] = scale * f32::from(s);
-        minima[group] = minimum * f32::from(m);
+    let word =
+        |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+    let (a, b, c) = (word(4), word(8), word(12));
+    let six = 0x3f3f_3f3f;
+    let (four, two) = (0x0f0f_0f0f, 0x0303_0303);
+    let last_scales = c & four | (a >> 6 & two) << 4;
+    let last_minima = c >> 4 & four | (b >> 6 & two) << 4;
+    scale(scales, half(block, 0), a & six, last_scales);
+    scale(minima, half(block, 2), b & six, last_minima);
+}
+
+/// Writes eight bytes as numbers, scaled.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn scale(numbers: &mut [f32], scale: f32, first: u32, last: u32) {
+    let bytes = i64::from(first) | i64::from(last) << 32;
+    let values = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_set1_epi64x(bytes)));
+    if let Some(numbers) = numbers.first_chunk_mut::<8>() {
+        let scaled = _mm256_mul_ps(values, _mm256_set1_ps(scale));
+        // SAFETY: writes 32 bytes at any alignment, and the array has as many.
+        unsafe { _mm256_storeu_ps(numbers.as_mut_ptr(), scaled) };
     }
 }
 
 /// Reads a number of 16 bits. Infinities do not occur in weights.
-#[inline(always)]
+#[inline]
 fn half(block: &[u8], at: usize) -> f32 {
     /// Moves the exponent from the bias of 16-bit numbers to that of 32-bit ones.
     const REBIAS: f32 = f32::from_bits(0x7780_0000);
