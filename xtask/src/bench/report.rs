@@ -158,6 +158,18 @@ fn write(text: &mut String, results: &Results) -> std::fmt::Result {
         |w| w.first_byte_us.p99,
         Budget::None,
     )?;
+    memory_rows(text, memory, results.settled_kib)?;
+    writeln!(
+        text,
+        "\nRequest records dropped, as `/metrics` tells after the load:\n\n```"
+    )?;
+    for line in &results.dropped_records {
+        writeln!(text, "{line}")?;
+    }
+    writeln!(text, "```")
+}
+
+fn memory_rows(text: &mut String, memory: &[Memory; 2], settled_kib: u64) -> std::fmt::Result {
     let [nginx, remuda] = memory;
     let mib = |kib: u64| kib as f64 / 1024.0;
     let idle = mib(remuda.idle_kib);
@@ -191,16 +203,8 @@ fn write(text: &mut String, results: &Results) -> std::fmt::Result {
     writeln!(
         text,
         "| memory after all load, MiB | | | {:.1} | | |",
-        mib(results.settled_kib)
-    )?;
-    writeln!(
-        text,
-        "\nRequest records dropped, as `/metrics` tells after the load:\n\n```"
-    )?;
-    for line in &results.dropped_records {
-        writeln!(text, "{line}")?;
-    }
-    writeln!(text, "```")
+        mib(settled_kib)
+    )
 }
 
 fn row(

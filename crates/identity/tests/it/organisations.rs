@@ -84,7 +84,7 @@ async fn an_administrator_sees_and_changes_only_their_own_organisation(store: Te
     let (theirs, they) = organisation(&app, &platform, "theirs").await;
     let (key, secret) = app.key(&they, json!({"name": "their key"})).await;
     let me = app.get("/api/v1/me", Some(&they)).await;
-    let them = me.body["id"].as_str().unwrap();
+    let stranger = me.body["id"].as_str().unwrap();
 
     assert_eq!(
         names(&app, "/api/v1/organisations", &we, "id").await,
@@ -108,7 +108,7 @@ async fn an_administrator_sees_and_changes_only_their_own_organisation(store: Te
     );
     let edit = app
         .patch(
-            &format!("/api/v1/users/{them}"),
+            &format!("/api/v1/users/{stranger}"),
             Some(&we),
             json!({"disabled": true}),
         )

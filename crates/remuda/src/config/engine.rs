@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use engine::Backend;
 use serde::Deserialize;
 
 use super::error::ConfigError;
@@ -18,6 +19,8 @@ pub struct EngineSection {
     pub models_dir: Option<PathBuf>,
     /// Whether the built-in demo model is offered; true unless set.
     pub demo: bool,
+    /// What computes generating models: `candle` unless set, or `llama_cpp` in a build with the feature `llama-cpp`.
+    pub backend: Backend,
     /// Threads for computing. Unset: one for each core.
     pub threads: Option<usize>,
     /// The most sequences that run at once; 4 unless set.
@@ -36,6 +39,7 @@ impl Default for EngineSection {
             models: Vec::new(),
             models_dir: None,
             demo: true,
+            backend: Backend::default(),
             threads: None,
             max_sequences: 4,
             max_waiting: 64,
@@ -47,6 +51,12 @@ impl Default for EngineSection {
 
 impl EngineSection {
     pub(super) fn check(&self, at: &Origins) -> Result<(), ConfigError> {
+        if !self.backend.is_built() {
+            return Err(at.bad(
+                ["engine", "backend"],
+                "is not in this build: use candle, or build with `cargo build --release --features llama-cpp` (needs cmake, a C++ compiler and libclang)",
+            ));
+        }
         if self.threads.is_some_and(|count| count == 0 || count > 1024) {
             return Err(at.bad(["engine", "threads"], "must be 1 to 1024"));
         }

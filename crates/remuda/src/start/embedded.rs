@@ -30,6 +30,7 @@ pub(crate) fn engine_config(config: &Config, data_dir: &Path) -> EngineConfig {
                 .unwrap_or_else(|| data_dir.join(MODELS_DIR)),
         ),
         demo: section.demo,
+        backend: section.backend,
         threads: section.threads,
         max_sequences: section.max_sequences,
         max_waiting: section.max_waiting,
