@@ -45,13 +45,19 @@ impl BodyShare {
         }
     }
 
-    /// Takes room for `bytes` more; `false` when there is none.
+    /// Takes room for `bytes` more; `false` when there is none, and then nothing is taken.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         // No body comes near what the signed number cannot hold.
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         let before = self.memory.held.inc_by(bytes);
-        self.bytes = self.bytes.saturating_add(bytes);
-        usize::try_from(before.saturating_add(bytes)).is_ok_and(|held| held <= self.memory.limit)
+        let fits = usize::try_from(before.saturating_add(bytes))
+            .is_ok_and(|held| held <= self.memory.limit);
+        if fits {
+            self.bytes = self.bytes.saturating_add(bytes);
+        } else {
+            self.memory.held.dec_by(bytes);
+        }
+        fits
     }
 }
 

@@ -4,19 +4,15 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::body::{BrokenBody, ReplyBody};
 use crate::front;
 use crate::shared::{Shared, Worker};
 
@@ -65,56 +61,6 @@ impl Drop for ConnectionGuard {
     }
 }
 
-/// The exchanges of one connection that are not over: from the head of the request to the last byte of the answer.
-#[derive(Clone, Default)]
-struct OpenExchanges(Arc<AtomicUsize>);
-
-/// Counts one until dropped.
-struct OpenExchange(OpenExchanges);
-
-impl OpenExchanges {
-    fn enter(&self) -> OpenExchange {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        OpenExchange(self.clone())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
-    }
-}
-
-impl Drop for OpenExchange {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// An answer's body that keeps its exchange open until it is sent or dropped.
-struct OpenBody {
-    body: ReplyBody,
-    _open: OpenExchange,
-}
-
-impl Body for OpenBody {
-    type Data = Bytes;
-    type Error = BrokenBody;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// Serves one connection until the client closes it, it breaks a limit, or `drain` asks for its end after the
 /// request under way.
 pub(crate) async fn serve(
@@ -129,14 +75,12 @@ pub(crate) async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(worker.shared.config.header_timeout)
         .max_buf_size(MAX_HEAD);
-    let open = OpenExchanges::default();
+    let asked = AtomicBool::new(false);
     let service = service_fn(|request| {
-        let (worker, open) = (worker.clone(), open.enter());
+        asked.store(true, Ordering::Relaxed);
+        let worker = worker.clone();
         // On the heap, so that an idle connection does not hold the room of a request.
-        Box::pin(async move {
-            let response = front::answer(&worker, peer, request).await;
-            Ok::<_, Infallible>(response.map(|body| OpenBody { body, _open: open }))
-        })
+        Box::pin(async move { Ok::<_, Infallible>(front::answer(&worker, peer, request).await) })
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -146,12 +90,11 @@ pub(crate) async fn serve(
         ended = connection.as_mut() => Some(ended),
         () = drained => None,
     };
-    let ended = match ended {
-        Some(ended) => Some(ended),
-        None => {
-            connection.as_mut().graceful_shutdown();
-            finish(connection, &open).await
-        }
+    let ended = if ended.is_some() {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        finish(connection, &asked).await
     };
     if let Some(Err(error)) = ended {
         tracing::debug!(%error, %peer, "client connection ended");
@@ -159,16 +102,16 @@ pub(crate) async fn serve(
     drop(guard);
 }
 
-/// Lets the exchanges under way end. A connection that has none after a moment has sent half a head and no more, and is closed.
-async fn finish<C: Future>(mut connection: Pin<&mut C>, open: &OpenExchanges) -> Option<C::Output> {
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => return Some(ended),
-            () = tokio::time::sleep(HEAD_GRACE) => {
-                if open.is_empty() {
-                    return None;
-                }
-            }
-        }
+/// Lets what is under way end. A connection on which nothing was ever asked has sent half a head at most, and is closed after a
+/// moment; any other one may still be sending an answer.
+async fn finish<C: Future>(mut connection: Pin<&mut C>, asked: &AtomicBool) -> Option<C::Output> {
+    tokio::select! {
+        ended = connection.as_mut() => return Some(ended),
+        () = tokio::time::sleep(HEAD_GRACE) => {}
+    }
+    if asked.load(Ordering::Relaxed) {
+        Some(connection.await)
+    } else {
+        None
     }
 }

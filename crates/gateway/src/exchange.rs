@@ -12,11 +12,14 @@ use dialects::{ApiError, Operation, Request, Usage};
 use http::HeaderValue;
 use identity::{Principal, PrincipalKind};
 use primitives::{ErrorKind, MonotonicTime, NodeId, RequestId, Timestamp};
-use scheduling::{CallOutcome, SpeedSample};
+use scheduling::queue::{Class, Place, Tenant, Ticket, token_cost};
+use scheduling::{CallOutcome, CapacityOutcome, SpeedSample};
 
+use crate::admission::{Facts, Load, Queued, SharedStanding, Turn};
 use crate::body_memory::RequestBody;
 use crate::fleet_view::{Replica, Route};
 use crate::record::{AttemptRecord, Caller, Outcome, RequestRecord};
+use crate::routing::EXPECTED_COMPLETION;
 use crate::shared::{InFlight, Shared, Worker};
 use crate::upstream::attempt::Opened;
 
@@ -55,9 +58,6 @@ pub(crate) struct Asked {
     pub(crate) prefix: Vec<u64>,
 }
 
-/// The name of the node asked last, readable while the exchange is lent to the opening of a node.
-pub(crate) type NodeName = Arc<parking_lot::Mutex<Option<Arc<str>>>>;
-
 /// A request under way.
 pub(crate) struct Exchange {
     pub(crate) worker: Arc<Worker>,
@@ -68,7 +68,11 @@ pub(crate) struct Exchange {
     pub(crate) route: Arc<Route>,
     /// The node and model that serve it now.
     pub(crate) replica: Option<Arc<Replica>>,
-    pub(crate) node_name: NodeName,
+    pub(crate) standing: SharedStanding,
+    /// Its turn in the queue, once it has entered it.
+    pub(crate) turn: Option<Turn>,
+    pub(crate) class: Class,
+    pub(crate) tenant: Tenant,
     /// Nodes that failed for this request since its answer last made progress.
     pub(crate) tried: Vec<NodeId>,
     /// Tries since then that reached a node and failed.
@@ -109,6 +113,8 @@ pub(crate) struct Arrival {
     pub(crate) arrived: MonotonicTime,
     pub(crate) traceparent: Option<HeaderValue>,
     pub(crate) hops: HeaderValue,
+    /// How important it is.
+    pub(crate) class: Class,
 }
 
 impl Exchange {
@@ -122,6 +128,7 @@ impl Exchange {
         route: Arc<Route>,
     ) -> Self {
         let policy = route.policy.name();
+        let tenant = tenant(&arrival.principal);
         let caller = match arrival.principal.kind {
             PrincipalKind::Anonymous => Caller::Anonymous,
             PrincipalKind::Key(id) => Caller::Key(id),
@@ -135,7 +142,10 @@ impl Exchange {
             asked,
             route,
             replica: None,
-            node_name: NodeName::default(),
+            standing: SharedStanding::default(),
+            turn: None,
+            class: arrival.class,
+            tenant,
             tried: Vec::new(),
             tries: 0,
             lost_connections: false,
@@ -157,6 +167,69 @@ impl Exchange {
             first_token: None,
             ended: false,
             _in_flight: in_flight,
+        }
+    }
+
+    /// Looks up the model's replicas anew: nodes may have come, left or changed since.
+    pub(crate) fn renew_route(&mut self) {
+        let table = self.shared().routes.load();
+        let route = table.model(&self.route.name).cloned();
+        self.route = route.unwrap_or_else(|| Arc::new(Route::unknown(&self.route.name)));
+    }
+
+    /// Returns what it is expected to cost a node.
+    pub(crate) fn load(&self) -> Load<'_> {
+        Load {
+            prompt_tokens: self.asked.prompt_tokens,
+            answer_tokens: self.asked.max_tokens.unwrap_or(EXPECTED_COMPLETION),
+            prefix: &self.asked.prefix,
+            streams: self.asked.stream,
+        }
+    }
+
+    /// Returns what others need to know to decide for it while it waits.
+    pub(crate) fn facts(&self) -> Facts {
+        Facts {
+            model: self.route.name.clone(),
+            prompt_tokens: self.asked.prompt_tokens,
+            max_tokens: self.asked.max_tokens,
+            num_ctx: self.asked.num_ctx,
+            prefix: self.asked.prefix.clone(),
+            tried: self.tried.clone(),
+            streams: self.asked.stream,
+            class: self.class,
+            tenant: self.tenant,
+            caller: self.caller_name.clone(),
+        }
+    }
+
+    /// Notes that it waits in the queue from now on, if it has a place there.
+    pub(crate) fn begin_waiting(&self, place: Option<(Ticket, Place)>) {
+        let Some((ticket, place)) = place else {
+            return;
+        };
+        let now = self.shared().clock.monotonic();
+        let mut standing = self.standing.lock();
+        let queued = standing.queued.get_or_insert(Queued {
+            position: place.position,
+            waits: None,
+            before: Duration::ZERO,
+        });
+        queued.waits = Some((now, ticket));
+    }
+
+    /// Notes that it waits no more.
+    pub(crate) fn end_waiting(&self) {
+        let now = self.shared().clock.monotonic();
+        if let Some(queued) = &mut self.standing.lock().queued
+            && let Some((since, _)) = queued.waits.take()
+        {
+            let waited = now.since(since);
+            queued.before += waited;
+            self.shared()
+                .metrics
+                .queue_wait
+                .observe(waited.as_secs_f64());
         }
     }
 
@@ -245,7 +318,7 @@ impl Exchange {
     }
 
     /// Notes that a node did its work: its breaker closes and its speed is learned.
-    pub(crate) fn note_success(&mut self, opened: &Opened, usage: &Usage, before: u64) {
+    pub(crate) fn note_success(&self, opened: &mut Opened, usage: &Usage, before: u64) {
         let now = self.shared().clock.monotonic();
         let live = &opened.chosen.replica.live;
         {
@@ -275,6 +348,7 @@ impl Exchange {
                     .saturating_sub(first_token.unwrap_or_default())
             }),
         });
+        opened.chosen.place.note(CapacityOutcome::Served);
         opened.chosen.replica.node.view.activity.progressed(now);
     }
 
@@ -292,6 +366,24 @@ impl Exchange {
         self.ended = true;
         let shared = self.worker.shared.clone();
         let total_us = self.elapsed_us();
+        let now = shared.clock.monotonic();
+        let queue_us = self
+            .standing
+            .lock()
+            .queued
+            .map_or(0, |queued| queued.time(now).as_micros() as u64);
+        if let Some(turn) = self.turn.take() {
+            // Who leaves before the node has counted has used its prompt at least, if a node was asked.
+            let prompt = match (outcome, &self.replica) {
+                (Outcome::Cancelled, Some(_)) => u64::from(self.asked.prompt_tokens),
+                _ => 0,
+            };
+            turn.end(token_cost(
+                usage.prompt_tokens.max(prompt),
+                usage.completion_tokens,
+                1.0,
+            ));
+        }
         if let Some(attempt) = self.attempts.last_mut() {
             attempt
                 .took_us
@@ -333,7 +425,7 @@ impl Exchange {
             stream: self.asked.stream,
             continued: self.continued,
             retries: self.retries,
-            queue_us: self.attempts.first().map_or(total_us, |a| a.started_us),
+            queue_us,
             first_token_us,
             total_us,
             prompt_tokens: usage.prompt_tokens,
@@ -368,6 +460,19 @@ impl Drop for Exchange {
                 None,
             );
         }
+    }
+}
+
+/// Whose share of the fleet a caller uses.
+fn tenant(principal: &Principal) -> Tenant {
+    let user = match principal.kind {
+        PrincipalKind::Anonymous => 0,
+        PrincipalKind::Key(id) => id.as_uuid().as_u128(),
+        PrincipalKind::User(id) => id.as_uuid().as_u128(),
+    };
+    Tenant {
+        organisation: principal.org.as_uuid().as_u128(),
+        user,
     }
 }
 

@@ -9,6 +9,7 @@ use dialects::{Dialect, ServerKind};
 use primitives::NodeId;
 use scheduling::{PolicyName, Residency, RoutingPolicy, policy};
 
+use crate::admission::ModelKey;
 use crate::config::GatewayConfig;
 use crate::live::{LiveFleet, ReplicaLive};
 use crate::metrics::Metrics;
@@ -59,6 +60,8 @@ impl Replica {
 pub(crate) struct Route {
     /// The normalised name.
     pub(crate) name: Arc<str>,
+    /// The name as a number.
+    pub(crate) key: ModelKey,
     pub(crate) policy: Arc<dyn RoutingPolicy>,
     pub(crate) require_tags: Vec<String>,
     pub(crate) replicas: Vec<Arc<Replica>>,
@@ -96,9 +99,11 @@ impl RouteTable {
                     .filter_map(|replica| {
                         let (view, model) = snapshot.resolve(*replica)?;
                         let node = nodes.get(replica.node)?.clone();
+                        let of_pair = live.replica(view.id, &view.name, name, metrics);
+                        live.admission.set_rule(of_pair.seat.number(), view);
                         Some(Arc::new(Replica {
                             residency: residency(&node, model),
-                            live: live.replica(view.id, &view.name, name, metrics),
+                            live: of_pair,
                             node,
                             model: model.clone(),
                         }))
@@ -106,6 +111,7 @@ impl RouteTable {
                     .collect();
                 let route = Route {
                     name: name.as_str().into(),
+                    key: ModelKey::of(name),
                     policy: live.policy(name, own.and_then(|m| m.policy).unwrap_or(config.policy)),
                     require_tags: own.map(|m| m.require_tags.clone()).unwrap_or_default(),
                     replicas,
@@ -129,6 +135,11 @@ impl RouteTable {
                 .map(|(name, m)| (key(name), m.fallbacks.iter().map(key).collect()))
                 .collect(),
         }
+    }
+
+    /// Returns the route of a model by its normalised name.
+    pub(crate) fn model(&self, name: &str) -> Option<&Arc<Route>> {
+        self.models.get(name)
     }
 
     /// Finds the model that a client means: by name, by alias, or a fallback when no node can serve it now.
@@ -198,6 +209,7 @@ impl Route {
     pub(crate) fn unknown(name: &str) -> Self {
         Self {
             name: model_key(name).into(),
+            key: ModelKey::of(&model_key(name)),
             policy: policy(PolicyName::default()).into(),
             require_tags: Vec::new(),
             replicas: Vec::new(),

@@ -5,6 +5,7 @@
 //! call upstream, relay, record. It must never call the database: identities and the fleet are snapshots, and records
 //! leave through a bounded buffer (`recorder`).
 
+mod admission;
 mod body;
 mod body_memory;
 mod config;

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use primitives::NodeId;
 use scheduling::{Breaker, PolicyName, PrefixIndex, RetryBudget, RoutingPolicy, Speed, policy};
 
+use crate::admission::{Admission, SeatOwner};
 use crate::fleet_view::RouteTable;
 use crate::metrics::{Metrics, PairSeries};
 
@@ -18,11 +19,14 @@ pub(crate) struct ReplicaLive {
     pub(crate) breaker: Mutex<Breaker>,
     pub(crate) speed: Mutex<Speed>,
     pub(crate) series: PairSeries,
+    /// Its seat in the admission.
+    pub(crate) seat: SeatOwner,
 }
 
 /// The live state of the fleet.
 #[derive(Debug)]
 pub(crate) struct LiveFleet {
+    pub(crate) admission: Admission,
     replicas: Mutex<HashMap<(NodeId, String), Arc<ReplicaLive>>>,
     policies: Mutex<HashMap<String, Arc<dyn RoutingPolicy>>>,
     pub(crate) prefixes: Mutex<PrefixIndex>,
@@ -31,8 +35,9 @@ pub(crate) struct LiveFleet {
 
 impl LiveFleet {
     /// Makes the state of a fleet about which nothing was learned yet.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
         Self {
+            admission: Admission::new(metrics),
             replicas: Mutex::default(),
             policies: Mutex::default(),
             prefixes: Mutex::new(PrefixIndex::new(PrefixIndex::DEFAULT_CAPACITY)),
@@ -59,6 +64,7 @@ impl LiveFleet {
                     breaker: Mutex::new(Breaker::new(jitter.finish())),
                     speed: Mutex::new(Speed::new()),
                     series: metrics.pair(model, node_name),
+                    seat: self.admission.open_seat(node, model),
                 })
             })
             .clone()

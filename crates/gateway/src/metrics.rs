@@ -46,6 +46,11 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClassLabels {
+    class: &'static str,
+}
+
 /// Everything the data plane counts.
 #[derive(Debug)]
 pub struct Metrics {
@@ -66,6 +71,10 @@ pub struct Metrics {
     pub(crate) body_bytes: Gauge,
     pub(crate) records_written: Counter,
     pub(crate) records_dropped: Counter,
+    queue_waiting: Family<ClassLabels, Gauge>,
+    queue_refused: Family<ReasonLabels, Counter>,
+    pub(crate) queue_running: Gauge,
+    pub(crate) queue_wait: Histogram,
     resident_bytes: Gauge,
 }
 
@@ -116,6 +125,10 @@ impl Metrics {
             body_bytes: Gauge::default(),
             records_written: Counter::default(),
             records_dropped: Counter::default(),
+            queue_waiting: Family::default(),
+            queue_refused: Family::default(),
+            queue_running: Gauge::default(),
+            queue_wait: latency_histogram(),
             resident_bytes: Gauge::default(),
         };
         metrics.register();
@@ -202,6 +215,27 @@ impl Metrics {
             "Request records dropped because the buffer was full or the database refused them",
             self.records_dropped.clone(),
         );
+        r.register(
+            "queue_waiting",
+            "Requests that wait for a node, by class",
+            self.queue_waiting.clone(),
+        );
+        r.register(
+            "queue_running",
+            "Requests that have their turn",
+            self.queue_running.clone(),
+        );
+        r.register(
+            "queue_refused",
+            "Requests refused because the queue was full, or that waited too long, by reason",
+            self.queue_refused.clone(),
+        );
+        r.register_with_unit(
+            "queue_wait",
+            "Time in the queue of requests that had to wait",
+            Unit::Seconds,
+            self.queue_wait.clone(),
+        );
         r.register_with_unit(
             "process_resident_memory",
             "Resident memory of this process",
@@ -261,6 +295,20 @@ impl Metrics {
                 outcome: outcome.as_str(),
             })
             .clone()
+    }
+
+    /// Resolves the count of those of a class that wait.
+    pub(crate) fn queue_waiting(&self, class: &'static str) -> Gauge {
+        self.queue_waiting
+            .get_or_create(&ClassLabels { class })
+            .clone()
+    }
+
+    /// Counts a request that the queue did not take or keep.
+    pub(crate) fn queue_refused(&self, reason: &'static str) {
+        self.queue_refused
+            .get_or_create(&ReasonLabels { reason })
+            .inc();
     }
 
     /// Counts a retry.

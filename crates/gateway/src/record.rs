@@ -147,7 +147,7 @@ pub struct RequestRecord {
     pub continued: u32,
     /// Tries before the first byte beyond the first one.
     pub retries: u32,
-    /// Microseconds from arrival to the first try.
+    /// Microseconds in the queue.
     pub queue_us: u64,
     /// Microseconds from arrival to the first token (or the whole answer).
     pub first_token_us: Option<u64>,

@@ -1,41 +1,86 @@
 //! Chooses the node for the next attempt of a request, and writes down why.
+//!
+//! Where nodes have room and nobody waits, this decides; otherwise the call waits and `admission` decides for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::InFlight;
 use dialects::ApiError;
 use primitives::ErrorKind;
-use scheduling::{BreakerVerdict, Call, Candidate, Decision, Exclusion, Health, Reason, exclusion};
+use scheduling::{
+    BreakerVerdict, Call, CallOutcome, Candidate, Decision, Exclusion, Health, Reason, exclusion,
+};
+use tokio::time::Instant;
 
+use crate::admission::{self, Place};
 use crate::exchange::Exchange;
 use crate::fleet_view::Replica;
 use crate::record::{AttemptRecord, CandidateRecord};
+use crate::shared::Shared;
 
 /// How soon a client may ask again when no node can serve a model now.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Expected answer length when the client set no limit: the median of public conversation traces.
-const EXPECTED_COMPLETION: u32 = 256;
+pub(crate) const EXPECTED_COMPLETION: u32 = 256;
 
 /// A node chosen for an attempt; its load counts from here on.
+#[derive(Debug)]
 pub(crate) struct Chosen {
     pub(crate) replica: Arc<Replica>,
-    _lease: InFlight,
+    pub(crate) place: Place,
 }
 
 /// Whether nodes that look bad count as candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mood {
+pub(crate) enum Mood {
     /// Only nodes that look well.
     Choosy,
     /// Open breakers and failed probes are ignored: they may be out of date, and trying costs less than refusing.
     Desperate,
 }
 
-/// Chooses a replica of the exchange's model, or says why none can be had.
+impl Mood {
+    /// Shows a candidate as it looks in this mood.
+    pub(crate) const fn of(self, seen: Candidate<'_>) -> Candidate<'_> {
+        match self {
+            Self::Choosy => seen,
+            Self::Desperate => Candidate {
+                breaker: BreakerVerdict::Allow,
+                health: Health::Suspect,
+                ..seen
+            },
+        }
+    }
+}
+
+/// Chooses a replica of the exchange's model, waiting for one in the queue when all are busy; or says why none can be had.
 ///
 /// When no node looks well, those that look bad are tried before the client is refused.
-pub(crate) fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
+pub(crate) async fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
+    let deadline = Instant::now() + exchange.shared().config.first_token_timeout;
+    loop {
+        if exchange.turn.is_some() {
+            exchange.renew_route();
+        }
+        let decision = match choose_now(exchange)? {
+            Now::Start(chosen) => return Ok(chosen),
+            Now::Wait(decision) => decision,
+        };
+        if let Some(chosen) = admission::wait(exchange, deadline).await? {
+            note(exchange, &decision, &chosen.replica);
+            return Ok(chosen);
+        }
+    }
+}
+
+/// What can be done at once.
+enum Now {
+    Start(Chosen),
+    /// It must wait; the decision tells how the nodes looked.
+    Wait(Decision),
+}
+
+fn choose_now(exchange: &mut Exchange) -> Result<Now, ApiError> {
     let shared = exchange.shared().clone();
     let route = exchange.route.clone();
     let mut refused = Vec::new();
@@ -52,7 +97,7 @@ pub(crate) fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
             now,
             random: exchange.worker.random(),
         };
-        let candidates: Vec<Candidate<'_>> = route
+        let mut candidates: Vec<Candidate<'_>> = route
             .replicas
             .iter()
             .enumerate()
@@ -60,22 +105,19 @@ pub(crate) fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
                 let excluded = (exchange.tried.contains(&replica.node.view.id)
                     || refused.contains(&index))
                 .then_some(Exclusion::AlreadyTried);
-                let seen = candidate(exchange, replica, &call, excluded);
-                match mood {
-                    Mood::Choosy => seen,
-                    Mood::Desperate => Candidate {
-                        breaker: BreakerVerdict::Allow,
-                        health: Health::Suspect,
-                        ..seen
-                    },
-                }
+                mood.of(candidate(&shared, replica, &call, excluded))
             })
             .collect();
+        shared
+            .live
+            .admission
+            .describe(&route.replicas, &mut candidates);
         let decision = route.policy.choose(&call, &candidates);
-        let chosen = decision
-            .chosen
-            .and_then(|index| Some((index, route.replicas.get(index)?.clone())));
-        let Some((index, replica)) = chosen else {
+        let chosen = decision.chosen.and_then(|index| {
+            let full = candidates.get(index).is_some_and(|c| c.full);
+            Some((index, route.replicas.get(index)?.clone(), full))
+        });
+        let Some((index, replica, full)) = chosen else {
             if mood == Mood::Choosy && candidates.iter().any(|c| looks_bad(&call, c)) {
                 mood = Mood::Desperate;
                 refused.clear();
@@ -86,31 +128,44 @@ pub(crate) fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
             exchange.push_attempt(record);
             return Err(error);
         };
+        drop(candidates);
+        if full {
+            return Ok(Now::Wait(decision));
+        }
         // Taking the breaker's permit can fail: another worker may have taken the only trial since the verdict.
         let permit = replica.live.breaker.lock().permit(now);
         if mood == Mood::Choosy && matches!(permit, BreakerVerdict::Refuse { .. }) {
             refused.push(index);
             continue;
         }
-        if !exchange.asked.prefix.is_empty() {
-            shared
-                .live
-                .prefixes
-                .lock()
-                .insert(replica.node.view.id, &exchange.asked.prefix);
-        }
-        let tokens = u64::from(exchange.asked.prompt_tokens)
-            + u64::from(exchange.asked.max_tokens.unwrap_or(EXPECTED_COMPLETION));
-        let lease = replica.node.view.activity.begin(tokens);
-        let record = attempt_record(exchange, &decision, Some(&replica));
-        exchange.push_attempt(record);
-        *exchange.node_name.lock() = Some(replica.node.view.name.clone());
-        exchange.replica = Some(replica.clone());
-        return Ok(Chosen {
-            replica,
-            _lease: lease,
-        });
+        let started = admission::start_now(exchange, &replica);
+        let Ok(Some(chosen)) = started else {
+            if matches!(permit, BreakerVerdict::Probe) {
+                let mut breaker = replica.live.breaker.lock();
+                breaker.record(CallOutcome::NotTheNode, now);
+            }
+            started?;
+            return Ok(Now::Wait(decision));
+        };
+        note(exchange, &decision, &replica);
+        return Ok(Now::Start(chosen));
     }
+}
+
+/// Writes down which node is asked, and what for.
+fn note(exchange: &mut Exchange, decision: &Decision, replica: &Arc<Replica>) {
+    if !exchange.asked.prefix.is_empty() {
+        exchange
+            .shared()
+            .live
+            .prefixes
+            .lock()
+            .insert(replica.node.view.id, &exchange.asked.prefix);
+    }
+    let record = attempt_record(exchange, decision, Some(replica));
+    exchange.push_attempt(record);
+    exchange.standing.lock().node = Some(replica.node.view.name.clone());
+    exchange.replica = Some(replica.clone());
 }
 
 /// Tells whether only its looks speak against a candidate.
@@ -121,8 +176,9 @@ fn looks_bad(call: &Call<'_>, candidate: &Candidate<'_>) -> bool {
     )
 }
 
-fn candidate<'a>(
-    exchange: &Exchange,
+/// Describes a replica, but for what the admission counts.
+pub(crate) fn candidate<'a>(
+    shared: &Shared,
     replica: &'a Replica,
     call: &Call<'_>,
     excluded: Option<Exclusion>,
@@ -132,8 +188,7 @@ fn candidate<'a>(
     let prefix_blocks = if call.prefix.is_empty() {
         0
     } else {
-        exchange
-            .shared()
+        shared
             .live
             .prefixes
             .lock()
@@ -144,7 +199,6 @@ fn candidate<'a>(
         in_flight: view.activity.in_flight(),
         queued_tokens: view.activity.queued_tokens(),
         slots: view.slots,
-        max_in_flight: view.max_in_flight,
         decode_tokens_per_s: speed.decode_tokens_per_s(),
         prefill_tokens_per_s: speed.prefill_tokens_per_s(),
         ttft_ewma_ms: speed.ttft_ms(),
@@ -220,10 +274,6 @@ fn nothing_eligible(
         )
         .with_code("context_length_exceeded");
     }
-    let full = !exclusions.is_empty()
-        && exclusions
-            .iter()
-            .all(|(_, e)| matches!(e, Exclusion::AtCapacity { .. }));
     let wait = exclusions
         .iter()
         .filter_map(|(_, e)| match e {
@@ -231,24 +281,15 @@ fn nothing_eligible(
             _ => None,
         })
         .min()
-        .unwrap_or(if full {
-            Duration::from_secs(1)
-        } else {
-            RETRY_AFTER
-        });
+        .unwrap_or(RETRY_AFTER);
     let why = exclusions
         .iter()
         .take(8)
         .map(|(name, e)| format!("{name}: {}", Reason::Excluded(*e)))
         .collect::<Vec<_>>()
         .join("; ");
-    let kind = if full {
-        ErrorKind::TooMany
-    } else {
-        ErrorKind::Unavailable
-    };
     ApiError::new(
-        kind,
+        ErrorKind::Unavailable,
         format!(
             "no node can serve {} now ({why}): try again soon",
             exchange.route.name

@@ -10,11 +10,13 @@ use cluster::Registry;
 use engine::Engine;
 use identity::Identity;
 use primitives::Clock;
+use scheduling::queue::QueueLimits;
 use store::Db;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission;
 use crate::config::GatewayConfig;
 use crate::connect::{self, ConnectionGuard};
 use crate::control::ControlPlane;
@@ -27,6 +29,8 @@ use crate::upstream::{Dialer, Pool};
 const HANDOVER: usize = 1024;
 /// What a client hears when there are too many connections.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 67\r\n\r\n{\"error\":\"too many connections: close idle ones or try again soon\"}";
+/// How often the queue is looked through for changes that no event told of.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(100);
 /// How often idle upstream connections are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -140,6 +144,7 @@ impl Gateway {
         }
         background.spawn(accept(listener, shared.clone(), handovers, drain.clone()));
         background.spawn(follow_fleet(shared.clone(), stop.clone()));
+        background.spawn(look_again(shared.clone(), stop.clone()));
         let writer = tokio::spawn(writer.run(writer_end.clone()));
         Ok(Self {
             address,
@@ -156,6 +161,11 @@ impl Gateway {
     /// Returns the address that is listened on.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Replaces the bounds of the queue, from now on; who waits already stays. Until it is called the default ones hold.
+    pub fn set_queue_limits(&self, limits: QueueLimits) {
+        self.shared.live.admission.set_limits(limits);
     }
 
     /// Stops accepting, lets requests under way finish for at most `limit` (or until `hurry`), then ends the rest and
@@ -303,6 +313,17 @@ async fn accept(
         guard.assign(&worker.open);
         if worker.sender.send((stream, peer, guard)).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Looks after those who wait: some changes come with time alone.
+async fn look_again(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(LOOK_AGAIN_EVERY);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => admission::look_again(&shared),
+            () = stop.cancelled() => return,
         }
     }
 }

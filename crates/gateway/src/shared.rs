@@ -9,6 +9,7 @@ use engine::Engine;
 use identity::Identity;
 use primitives::{Clock, RequestId, Timestamp};
 
+use crate::admission;
 use crate::body_memory::BodyMemory;
 use crate::config::GatewayConfig;
 use crate::control::ControlPlane;
@@ -76,7 +77,7 @@ impl Shared {
         version: &'static str,
         prefix_seed: u64,
     ) -> Arc<Self> {
-        let live = LiveFleet::new();
+        let live = LiveFleet::new(&metrics);
         let instance_header = registry.instance().header_value();
         let allowed_origins = AllowedOrigins::new(&config.allowed_origins);
         let body_rules = BodyRules {
@@ -108,7 +109,7 @@ impl Shared {
     }
 
     /// Publishes the routes of the registry's present snapshot.
-    pub(crate) fn refresh_routes(&self) {
+    pub(crate) fn refresh_routes(self: &Arc<Self>) {
         let table = RouteTable::build(
             &self.registry.snapshot(),
             &self.config,
@@ -117,6 +118,7 @@ impl Shared {
         );
         self.live.retain(&table);
         self.routes.store(Arc::new(table));
+        admission::refresh(self);
     }
 
     /// Counts a request in, or returns `None` at the limit.

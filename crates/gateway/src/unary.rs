@@ -30,12 +30,12 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Result<Bytes, ApiError> {
         match tokio::time::timeout(limit, read(exchange, source)).await {
             Ok(Ok((body, usage))) => {
                 exchange.note_first_token();
-                exchange.note_success(&opened, &usage, 0);
+                exchange.note_success(&mut opened, &usage, 0);
                 exchange.end(Outcome::Ok, 200, usage, None);
                 break Ok(body);
             }
             Ok(Err(failure)) => {
-                if let Some(error) = after_failure(exchange, &opened, failure) {
+                if let Some(error) = after_failure(exchange, &mut opened, failure) {
                     break Err(error);
                 }
             }
@@ -49,7 +49,7 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Result<Bytes, ApiError> {
                     ),
                 );
                 if let Some(error) =
-                    after_failure(exchange, &opened, Failure::node("timeout", error))
+                    after_failure(exchange, &mut opened, Failure::node("timeout", error))
                 {
                     break Err(error);
                 }
@@ -67,8 +67,12 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Result<Bytes, ApiError> {
 }
 
 /// Books a failure; returns the error when it is final.
-fn after_failure(exchange: &mut Exchange, opened: &Opened, failure: Failure) -> Option<ApiError> {
-    attempt::note_failure(exchange, &opened.chosen, &failure);
+fn after_failure(
+    exchange: &mut Exchange,
+    opened: &mut Opened,
+    failure: Failure,
+) -> Option<ApiError> {
+    attempt::note_failure(exchange, &mut opened.chosen, &failure);
     if failure.retry == Retry::Never || !attempt::may_retry(exchange, failure.reason) {
         return Some(failure.error);
     }

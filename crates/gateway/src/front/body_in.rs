@@ -37,9 +37,12 @@ pub(crate) async fn read_body<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    // Who asks first has sent nothing yet and needs no throwing away.
     let asks_first = request.headers().contains_key(header::EXPECT);
     let mut body = request.into_body();
+    if body.size_hint().lower() > rules.limit as u64 && asks_first {
+        // Who asks first has sent nothing yet, and there is nothing to throw away.
+        return Err(too_large(rules.limit));
+    }
     let read = if body.size_hint().lower() > rules.limit as u64 {
         Err(too_large(rules.limit))
     } else {
@@ -47,7 +50,6 @@ where
     };
     if let Err(error) = &read
         && matches!(error.kind, ErrorKind::TooLarge | ErrorKind::Unavailable)
-        && !asks_first
     {
         // Giving up is as good as the end: the connection is closed either way.
         drop(tokio::time::timeout(DISCARDING, discard(&mut body)).await);

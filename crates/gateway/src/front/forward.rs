@@ -110,8 +110,8 @@ pub(super) async fn answer(
     let shared = &visit.worker.shared;
     let path = request.uri().path().to_owned();
     let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-    let held = read_body(request, &shared.body_rules).await?;
-    let body = Bytes::clone(&held);
+    let read = read_body(request, &shared.body_rules).await?;
+    let body = Bytes::clone(&read);
     let multipart = content_type.as_ref().and_then(form::boundary);
     let (model, body) = if let Some(boundary) = &multipart {
         (form::field(&body, boundary, "model")?, Ok(body))

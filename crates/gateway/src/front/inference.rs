@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialects::{ApiError, Dialect, Head, Operation, Usage, read_head};
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
-use identity::Principal;
+use identity::{Principal, PriorityClass};
 use primitives::ErrorKind;
 use scheduling::block_hashes;
+use scheduling::queue::Class;
 
 use super::reply::Reply;
-use super::{accepts_trailers, authenticate, count, leaving_hops, read_body};
+use super::{accepts_trailers, authenticate, count, leaving_hops, may_infer, read_body};
 use crate::body::ReplyBody;
 use crate::body_memory::RequestBody;
 use crate::exchange::{Arrival, Asked, Exchange};
@@ -20,6 +21,9 @@ use crate::fleet_view::Route;
 use crate::relay::{Relay, outcome_of};
 use crate::shared::{InFlight, Worker};
 use crate::unary;
+
+/// The header in which a client says how important a request is.
+const PRIORITY: HeaderName = HeaderName::from_static("x-remuda-priority");
 
 /// Serves one inference request.
 pub(crate) async fn infer(
@@ -51,6 +55,7 @@ pub(crate) async fn infer(
         arrived,
         traceparent: entered.traceparent,
         hops: entered.hops,
+        class: entered.class,
     };
     let mut exchange = Box::new(Exchange::new(
         worker.clone(),
@@ -88,6 +93,7 @@ struct Entered {
     route: Arc<Route>,
     traceparent: Option<http::HeaderValue>,
     hops: http::HeaderValue,
+    class: Class,
     /// A refusal that is worth a record: the caller is known and so is what was asked.
     refused: Result<(), ApiError>,
 }
@@ -101,7 +107,9 @@ async fn enter(
 ) -> Result<Entered, ApiError> {
     let shared = &worker.shared;
     let principal = authenticate(worker, request.headers())?;
+    may_infer(&principal)?;
     let hops = leaving_hops(worker, request.headers())?;
+    let class = priority(&principal, request.headers())?;
     let traceparent = request.headers().get("traceparent").cloned();
     let body = read_body(request, &shared.body_rules).await?;
     let Some(in_flight) = shared.admit() else {
@@ -143,7 +151,28 @@ async fn enter(
         route,
         traceparent,
         hops,
+        class,
         refused,
+    })
+}
+
+/// Returns the class of a request: what it asks for, within what its caller may have.
+fn priority(principal: &Principal, headers: &HeaderMap) -> Result<Class, ApiError> {
+    let wanted = match headers.get(PRIORITY) {
+        None => PriorityClass::Default,
+        Some(value) => value
+            .to_str()
+            .ok()
+            .and_then(|text| PriorityClass::from_name(text.trim()))
+            .ok_or_else(|| {
+                let allowed = PriorityClass::ALL.map(PriorityClass::as_str).join(", ");
+                ApiError::invalid(format!("{PRIORITY} must be one of {allowed}"))
+            })?,
+    };
+    Ok(match principal.priority_of(wanted) {
+        PriorityClass::Interactive => Class::Interactive,
+        PriorityClass::Default => Class::Default,
+        PriorityClass::Batch => Class::Batch,
     })
 }
 
@@ -192,9 +221,9 @@ fn estimate_tokens(head: &Head<'_>) -> u32 {
 
 async fn whole(mut exchange: Box<Exchange>) -> Response<ReplyBody> {
     let answered = unary::answer(&mut exchange).await;
-    let node = exchange.node_name.lock().clone();
+    let standing = exchange.standing.lock().clone();
     let reply = Reply::new(exchange.id)
-        .node(node.as_deref())
+        .standing(&standing, exchange.shared().clock.monotonic())
         .model(other_model(&exchange).as_deref());
     match answered {
         Ok(body) => reply.whole("application/json; charset=utf-8", body),
@@ -204,10 +233,12 @@ async fn whole(mut exchange: Box<Exchange>) -> Response<ReplyBody> {
 
 async fn stream(exchange: Box<Exchange>, trailers: bool) -> Response<ReplyBody> {
     let (id, operation, other) = (exchange.id, exchange.operation, other_model(&exchange));
+    let shared = exchange.shared().clone();
     let mut relay = Relay::new(exchange, trailers);
     let ready = relay.ready().await;
-    let node = relay.node();
-    let reply = Reply::new(id).node(node.as_deref()).model(other.as_deref());
+    let reply = Reply::new(id)
+        .standing(&relay.standing(), shared.clock.monotonic())
+        .model(other.as_deref());
     match ready {
         Ok(()) => reply.stream(
             operation.framing().content_type(),

@@ -159,7 +159,7 @@ pub(crate) fn model_entry(replica: &Replica) -> ModelEntry {
             embedding_length: model.embedding_length.map(u64::from),
         },
         capabilities: capabilities(model),
-        owner: None,
+        owner: Some(replica.node.view.owner_of(model).to_owned()),
     }
 }
 

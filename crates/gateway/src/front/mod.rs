@@ -24,6 +24,7 @@ use self::reply::Reply;
 use crate::body::ReplyBody;
 use crate::model_commands;
 use crate::record::Outcome;
+use crate::routes::QueueWindow;
 use crate::shared::Worker;
 
 pub(crate) use self::body_in::{BodyRules, read_body};
@@ -113,7 +114,10 @@ async fn other(
         Some(Command::Model(command)) => {
             model_commands::answer(&visit, command, &principal, request).await
         }
-        Some(Command::Unknown) => forward::answer(&visit, &principal, request).await,
+        Some(Command::Unknown) => match may_infer(&principal) {
+            Ok(()) => forward::answer(&visit, &principal, request).await,
+            Err(error) => Err(error),
+        },
         None => Err(unroutable(method, path)),
     };
     answered.unwrap_or_else(|error| visit.refuse(&error))
@@ -178,6 +182,17 @@ pub(crate) fn authenticate(
     Ok(principal)
 }
 
+/// Refuses who may look but not have models answer.
+fn may_infer(principal: &Principal) -> Result<(), ApiError> {
+    if principal.may_infer() {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        ErrorKind::Forbidden,
+        "this key or person may look, but not use models: ask an administrator for the role `user`",
+    ))
+}
+
 /// Refuses a request that has come in a ring of gateways; returns what the next node must be told.
 fn leaving_hops(worker: &Worker, headers: &http::HeaderMap) -> Result<http::HeaderValue, ApiError> {
     let shared = &worker.shared;
@@ -222,6 +237,9 @@ async fn control(
 ) -> Response<ReplyBody> {
     let id = worker.request_id(worker.shared.clock.now());
     request.extensions_mut().insert(id);
+    request
+        .extensions_mut()
+        .insert(QueueWindow(worker.shared.clone()));
     worker.shared.control.call(peer, request).await
 }
 

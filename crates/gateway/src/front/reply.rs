@@ -5,13 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use dialects::{ApiError, Dialect, error_response};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use primitives::{ErrorKind, RequestId};
+use primitives::{ErrorKind, MonotonicTime, RequestId};
 
+use crate::admission::Standing;
 use crate::body::ReplyBody;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NODE: HeaderName = HeaderName::from_static("x-remuda-node");
 const MODEL: HeaderName = HeaderName::from_static("x-remuda-model");
+const QUEUE_WAIT: HeaderName = HeaderName::from_static("x-remuda-queue-wait-ms");
+const QUEUE_POSITION: HeaderName = HeaderName::from_static("x-remuda-queue-position");
 const CONTINUED: HeaderName = HeaderName::from_static("x-remuda-continued");
 
 /// An answer in the making.
@@ -19,6 +22,8 @@ pub(crate) struct Reply {
     id: RequestId,
     node: Option<HeaderValue>,
     model: Option<HeaderValue>,
+    /// Milliseconds in the queue, and the position at entry.
+    queued: Option<(u64, u32)>,
 }
 
 impl Reply {
@@ -28,6 +33,7 @@ impl Reply {
             id,
             node: None,
             model: None,
+            queued: None,
         }
     }
 
@@ -35,6 +41,14 @@ impl Reply {
     pub(crate) fn node(mut self, name: Option<&str>) -> Self {
         self.node = name.and_then(|n| HeaderValue::try_from(n).ok());
         self
+    }
+
+    /// Names the node that answers, and tells how long the request has waited for it.
+    pub(crate) fn standing(mut self, standing: &Standing, now: MonotonicTime) -> Self {
+        self.queued = standing
+            .queued
+            .map(|queued| (queued.time(now).as_millis() as u64, queued.position));
+        self.node(standing.node.as_deref())
     }
 
     /// Names the model that answers, where it is not the one asked for.
@@ -108,6 +122,10 @@ impl Reply {
         }
         if let Some(node) = self.node {
             headers.insert(NODE, node);
+        }
+        if let Some((wait, position)) = self.queued {
+            headers.insert(QUEUE_WAIT, HeaderValue::from(wait));
+            headers.insert(QUEUE_POSITION, HeaderValue::from(position));
         }
         if let Some(model) = self.model {
             headers.insert(MODEL, model);

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use dialects::ApiError;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use identity::{Principal, PrincipalKind, Role};
+use identity::{Principal, PrincipalKind};
 use primitives::ErrorKind;
 use serde::Deserialize;
 
@@ -87,10 +87,10 @@ pub(crate) async fn answer(
 ) -> Result<Response<ReplyBody>, ApiError> {
     // Without required keys this is a machine of one's own, where Ollama would let everybody do this, too.
     let anonymous = matches!(principal.kind, PrincipalKind::Anonymous);
-    if command.changes() && !anonymous && principal.role != Role::Admin {
+    if command.changes() && !anonymous && !principal.is_platform_admin() {
         return Err(ApiError::new(
             ErrorKind::Forbidden,
-            "changing models needs an administrator's key: create one with `remuda key create --admin NAME`",
+            "changing models needs a key of a platform administrator: create one with `remuda key create --admin NAME`",
         ));
     }
     let wanted = choose::wanted_nodes(request.uri().query());

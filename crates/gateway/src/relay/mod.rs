@@ -16,9 +16,11 @@ use std::time::Duration;
 
 use self::pace::{Due, Pace};
 use self::stream::{Progress, Stream};
+use crate::admission::{SharedStanding, Standing};
 use crate::body::BrokenBody;
-use crate::exchange::{Exchange, NodeName};
+use crate::exchange::Exchange;
 use crate::record::Outcome;
+use crate::shared::Shared;
 use crate::upstream::attempt::{self, Failure, Opened, Retry};
 use crate::upstream::prepare::Wanted;
 use bytes::{Bytes, BytesMut};
@@ -52,7 +54,8 @@ pub(crate) struct Relay {
     /// Tokens that the client had when the present node took over.
     base_tokens: u64,
     trailers: bool,
-    node: NodeName,
+    standing: SharedStanding,
+    shared: Arc<Shared>,
 }
 
 enum Phase {
@@ -78,7 +81,8 @@ impl Relay {
         );
         let observer = Observer::new(exchange.operation);
         Self {
-            node: exchange.node_name.clone(),
+            standing: exchange.standing.clone(),
+            shared: exchange.shared().clone(),
             phase: Phase::Opening(opening(exchange, Wanted::Original { may_pass: true })),
             exchange: None,
             observer,
@@ -104,9 +108,27 @@ impl Relay {
         }
     }
 
-    /// Returns the name of the node that was asked last.
-    pub(crate) fn node(&self) -> Option<Arc<str>> {
-        self.node.lock().clone()
+    /// Returns where the request stands.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.lock().clone()
+    }
+
+    /// Returns the comment for a silent moment: who waits in the queue hears where it stands.
+    fn comment(&self) -> Bytes {
+        let waits = self.standing.lock().queued.and_then(|queued| queued.waits);
+        let now = self.shared.clock.monotonic();
+        waits
+            .and_then(|(_, ticket)| self.shared.live.admission.standing(ticket, now))
+            .map_or(Bytes::from_static(KEEP_ALIVE), |place| {
+                let position = place.position;
+                Bytes::from(match place.expected_wait {
+                    Some(wait) => format!(
+                        ": queued, position {position}, about {} s\n\n",
+                        wait.as_secs().max(1)
+                    ),
+                    None => format!(": queued, position {position}\n\n"),
+                })
+            })
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -188,11 +210,11 @@ impl Relay {
         match self.pace.poll(cx, streaming, self.sent) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Due::KeepAlive) => {
-                self.pending = Some(Bytes::from_static(KEEP_ALIVE));
+                self.pending = Some(self.comment());
                 Poll::Ready(true)
             }
             Poll::Ready(Due::Stalled(limit)) => {
-                let node = self.node().unwrap_or_default();
+                let node = self.standing.lock().node.clone().unwrap_or_default();
                 self.lost(Failure::node(
                     "stall",
                     ApiError::new(
@@ -233,9 +255,10 @@ impl Relay {
         if !matches!(progress, Progress::Nothing) {
             self.pace.progressed(now);
             if let (Some(exchange), Phase::Streaming(stream)) =
-                (self.exchange.as_mut(), &self.phase)
+                (self.exchange.as_mut(), &mut self.phase)
                 && stream.has_content
             {
+                stream.opened.chosen.place.first_token();
                 stream
                     .opened
                     .chosen
@@ -290,8 +313,8 @@ impl Relay {
         let (Phase::Streaming(stream), Some(mut exchange)) = (phase, self.exchange.take()) else {
             return;
         };
-        let opened = stream.opened;
-        attempt::note_failure(&mut exchange, &opened.chosen, &failure);
+        let mut opened = stream.opened;
+        attempt::note_failure(&mut exchange, &mut opened.chosen, &failure);
         // The lease, and the connection with it: the node must not go on for nobody.
         drop(opened);
         if failure.retry == Retry::Never {
@@ -401,13 +424,13 @@ impl Relay {
 
     fn complete(&mut self) {
         let phase = std::mem::replace(&mut self.phase, Phase::Ended(None));
-        let (Phase::Streaming(stream), Some(exchange)) = (phase, self.exchange.as_mut()) else {
+        let (Phase::Streaming(mut stream), Some(exchange)) = (phase, self.exchange.as_mut()) else {
             return;
         };
         exchange.note_first_token();
         let observed = self.observer.state();
         let usage = usage_of(observed, exchange, self.base_tokens);
-        exchange.note_success(&stream.opened, &usage, self.base_tokens);
+        exchange.note_success(&mut stream.opened, &usage, self.base_tokens);
         exchange.end(Outcome::Ok, 200, usage, None);
         stream.release();
         self.end();

@@ -1,6 +1,9 @@
-//! What the control plane shows of the data plane: request records.
+//! What the control plane shows of the data plane: the queue and request records.
 
+mod queue;
 mod requests;
+
+pub(crate) use self::queue::QueueWindow;
 
 use axum::extract::FromRef;
 use identity::Identity;
@@ -21,9 +24,10 @@ impl FromRef<RecordsState> for Identity {
     }
 }
 
-/// Returns the routes that list and explain requests.
+/// Returns the routes that list and explain requests, and show the queue.
 pub fn routes(db: Db, identity: Identity) -> OpenApiRouter<()> {
     OpenApiRouter::new()
+        .routes(routes!(queue::show_queue))
         .routes(routes!(requests::list_requests))
         .routes(routes!(requests::show_request))
         .with_state(RecordsState { db, identity })

@@ -106,7 +106,7 @@ pub(crate) struct RequestBody {
     continued: i64,
     /// Attempts before the first byte beyond the first.
     retries: i64,
-    /// From arrival to the first attempt.
+    /// Time in the queue.
     queue_us: i64,
     /// From arrival to the first token.
     first_token_us: Option<i64>,

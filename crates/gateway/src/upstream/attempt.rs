@@ -9,7 +9,7 @@ use dialects::{ApiError, Event, FinishReason, Operation, Request, ResidencyChang
 use engine::Generation;
 use http::{HeaderMap, HeaderValue, Method, header};
 use primitives::{ErrorKind, MonotonicTime};
-use scheduling::CallOutcome;
+use scheduling::{CallOutcome, CapacityOutcome};
 
 use super::engine_call;
 use super::prepare::{Answer, Prepared, Wanted, prepare};
@@ -106,7 +106,7 @@ pub(crate) async fn open(
 ) -> Result<Opened, ApiError> {
     let shared = exchange.shared().clone();
     loop {
-        let error = match routing::choose(exchange) {
+        let error = match routing::choose(exchange).await {
             Ok(chosen) => match call(exchange, chosen, wanted, limit).await {
                 Ok(opened) => return Ok(opened),
                 Err(failure) if failure.retry == Retry::Never => return Err(failure.error),
@@ -162,9 +162,12 @@ pub(crate) fn may_retry(exchange: &mut Exchange, reason: &'static str) -> bool {
 }
 
 /// Books a failed try with the node's breaker and liveness and in the request's record.
-pub(crate) fn note_failure(exchange: &mut Exchange, chosen: &Chosen, failure: &Failure) {
+pub(crate) fn note_failure(exchange: &mut Exchange, chosen: &mut Chosen, failure: &Failure) {
     let shared = exchange.shared().clone();
     let now = shared.clock.monotonic();
+    if matches!(failure.reason, "busy" | "timeout") {
+        chosen.place.note(CapacityOutcome::Overloaded);
+    }
     {
         let mut breaker = chosen.replica.live.breaker.lock();
         breaker.record(failure.outcome, now);
@@ -195,7 +198,7 @@ pub(crate) fn note_failure(exchange: &mut Exchange, chosen: &Chosen, failure: &F
 
 async fn call(
     exchange: &mut Exchange,
-    chosen: Chosen,
+    mut chosen: Chosen,
     wanted: &Wanted,
     limit: Duration,
 ) -> Result<Opened, Failure> {
@@ -217,7 +220,7 @@ async fn call(
             sent_at,
         }),
         Err(failure) => {
-            note_failure(exchange, &chosen, &failure);
+            note_failure(exchange, &mut chosen, &failure);
             Err(failure)
         }
     }

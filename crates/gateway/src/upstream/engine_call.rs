@@ -8,8 +8,8 @@ use dialects::{
     FinishReason, Format, Generation as Wanted, Part, Request, Role, Think, TokenLogprob, Usage,
 };
 use engine::{
-    ChatPrompt, ChatTurn, Engine, EngineError, GenerateRequest, Generation, GenerationEvent,
-    Prompt, SamplingParams, StopReason,
+    ChatPrompt, ChatTurn, Constraint, Engine, EngineError, GenerateRequest, Generation,
+    GenerationEvent, Prompt, SamplingParams, StopReason,
 };
 use primitives::{Classify as _, ErrorKind};
 
@@ -30,13 +30,17 @@ pub(crate) async fn generate(
         }
     };
     refuse_unknown(wanted)?;
+    let constraint = wanted.format.as_ref().map(constraint).transpose()?;
     let request = GenerateRequest {
         model: model.to_owned(),
         prompt,
         sampling: sampling(wanted),
         num_ctx: option_number(wanted, "num_ctx"),
     };
-    engine.generate(request).await.map_err(|e| api_error(&e))
+    engine
+        .generate_constrained(request, constraint)
+        .await
+        .map_err(|e| api_error(&e))
 }
 
 /// Computes embeddings; answers with the vectors and what they cost.
@@ -132,14 +136,18 @@ fn some_duration(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
 
+/// Says the wanted form in the engine's terms.
+fn constraint(format: &Format) -> Result<Constraint, ApiError> {
+    match format {
+        Format::Json => Ok(Constraint::Json),
+        Format::Schema { schema, .. } => schema.read().map(Constraint::Schema).ok_or_else(|| {
+            ApiError::invalid("the schema of the format cannot be read: send a JSON Schema object")
+        }),
+    }
+}
+
 fn refuse_unknown(wanted: &Wanted) -> Result<(), ApiError> {
     let why = "the embedded engine cannot do it; send the request to a model on another node";
-    match &wanted.format {
-        Some(Format::Json | Format::Schema { .. }) => {
-            return Err(ApiError::unsupported("format", why));
-        }
-        None => {}
-    }
     if wanted.sampling.n.is_some_and(|n| n > 1) {
         return Err(ApiError::unsupported("n", why));
     }

@@ -7,6 +7,7 @@ mod cancellation;
 mod continuation;
 mod failover;
 mod fleet;
+mod queue;
 mod rig;
 mod rings;
 mod shutdown;

@@ -8,6 +8,7 @@ use cluster::{ClusterConfig, ClusterDeps, NodeSpec, Registry};
 use identity::{AuthConfig, Identity};
 use primitives::{Clock, Secret, SystemClock};
 use remuda_gateway::{ControlPlane, Gateway, GatewayConfig, GatewayDeps, Metrics};
+use serde_json::json;
 use store::{Db, Sealer, StoreConfig};
 use testbed::{Flavour, ScriptedUpstream, TestClient, wait_until};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,7 @@ pub(crate) struct Rig {
     pub(crate) registry: Registry,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) db: Db,
-    gateway: Gateway,
+    pub(crate) gateway: Gateway,
     stop: CancellationToken,
     _data: tempfile::TempDir,
 }
@@ -54,6 +55,15 @@ impl Rig {
     /// Starts one over these nodes.
     pub(crate) async fn over(
         nodes: Vec<ScriptedUpstream>,
+        configure: impl FnOnce(&mut GatewayConfig),
+    ) -> anyhow::Result<Self> {
+        Self::narrow(nodes, None, configure).await
+    }
+
+    /// Starts one over these nodes, each of which takes so many requests at once.
+    pub(crate) async fn narrow(
+        nodes: Vec<ScriptedUpstream>,
+        max_in_flight: Option<u32>,
         configure: impl FnOnce(&mut GatewayConfig),
     ) -> anyhow::Result<Self> {
         // A provider may be installed only once in a process; tests of one binary may share it.
@@ -88,7 +98,11 @@ impl Rig {
         .await?;
         let specs = nodes
             .iter()
-            .map(|n| NodeSpec::new(n.name(), n.url()))
+            .map(|n| {
+                let mut spec = NodeSpec::new(n.name(), n.url());
+                spec.max_in_flight = max_in_flight;
+                spec
+            })
             .collect();
         registry.sync_config(specs).await?;
         let stop = CancellationToken::new();
@@ -103,7 +117,9 @@ impl Rig {
             ..GatewayConfig::default()
         };
         configure(&mut config);
-        let (router, _) = remuda_gateway::routes(db.clone(), identity.clone()).split_for_parts();
+        let (router, _) = remuda_gateway::routes(db.clone(), identity.clone())
+            .merge(identity.routes())
+            .split_for_parts();
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         let gateway = Gateway::start(
             GatewayDeps {
@@ -133,6 +149,32 @@ impl Rig {
             stop,
             _data: data,
         })
+    }
+
+    /// Signs the administrator in.
+    pub(crate) async fn admin(&self) -> anyhow::Result<TestClient> {
+        let sign_in = json!({"username": "admin", "password": "correct horse battery"});
+        let session = self.client.post("/api/v1/login", &sign_in).await?.json()?;
+        let token = session["token"].as_str().context("no token")?;
+        self.client.with_key(token)
+    }
+
+    /// Makes a key and returns a client that uses it.
+    pub(crate) async fn with_new_key(&self, body: serde_json::Value) -> anyhow::Result<TestClient> {
+        let made = self.admin().await?.post("/api/v1/keys", &body).await?;
+        let secret = made.json()?["secret"]
+            .as_str()
+            .with_context(|| made.text())?
+            .to_owned();
+        self.client.with_key(&secret)
+    }
+
+    /// Returns the value of a series in the metrics.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        self.metrics
+            .render()
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
     }
 
     /// Waits for the record of a request and returns its outcome, its node and how often it was continued.

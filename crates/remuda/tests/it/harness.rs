@@ -75,7 +75,11 @@ impl Home {
         let mut text = format!("{config}\n[engine]\ndemo = false\n");
         for upstream in upstreams {
             let (name, url) = (upstream.name(), upstream.url());
-            writeln!(text, "[[nodes]]\nname = \"{name}\"\nurl = \"{url}\"").unwrap();
+            writeln!(
+                text,
+                "[[nodes]]\nname = \"{name}\"\nurl = \"{url}\"\nmax_in_flight = 100"
+            )
+            .unwrap();
         }
         let file = self.write("remuda.toml", &text);
         let mut up = self.up();

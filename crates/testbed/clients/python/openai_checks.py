@@ -184,9 +184,12 @@ def _(model):
     equal(answer.output_parsed, Weather(city="Uppsala", degrees=7), "parsed")
 
 
-@check("structured output that a node cannot do is refused by name")
+@check("structured output of the embedded engine")
 def _():
-    refused(openai.BadRequestError, lambda: chat(EMBEDDED, response_format={"type": "json_object"}), 400, "format")
+    schema = {"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"], "additionalProperties": False}
+    answer = chat(EMBEDDED, response_format={"type": "json_schema", "json_schema": {"name": "sure", "schema": schema}})
+    content = answer.choices[0].message.content
+    holds(isinstance(json.loads(content)["sure"], bool), content)
 
 
 @check("tools", SCRIPTED)

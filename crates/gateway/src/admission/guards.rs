@@ -1,0 +1,168 @@
+//! The guards: a call's turn in the queue, and its place at a node. Dropping one gives back what it stands for, whatever
+//! happened: the client gone, another node, the end.
+
+use std::sync::Arc;
+
+use cluster::InFlight;
+use primitives::NodeId;
+use scheduling::CapacityOutcome;
+use scheduling::queue::Ticket;
+
+use super::State;
+use super::desk::{Wakes, offer_around};
+use super::hall::Hall;
+use crate::fleet_view::Replica;
+use crate::live::ReplicaLive;
+use crate::shared::Shared;
+
+/// A call's turn: it waits or runs until this is dropped.
+pub(crate) struct Turn {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    used: u64,
+}
+
+impl Turn {
+    pub(super) const fn new(shared: Arc<Shared>, ticket: Ticket) -> Self {
+        Self {
+            shared,
+            ticket,
+            used: 0,
+        }
+    }
+
+    pub(super) const fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// Ends the turn and settles it with the weighted tokens that were used.
+    pub(crate) fn end(mut self, used: u64) {
+        self.used = used;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let left = {
+            let mut state = self.shared.live.admission.state.lock();
+            let State { queue, hall } = &mut *state;
+            let left = queue
+                .end(self.ticket, self.used)
+                .and_then(|key| hall.leave(key));
+            self.shared
+                .metrics
+                .queue_running
+                .set(queue.running() as i64);
+            left
+        };
+        // Not under the lock: the other end of its channel may be woken.
+        drop(left);
+    }
+}
+
+/// What a call is expected to cost a node.
+pub(crate) struct Load<'a> {
+    pub(crate) prompt_tokens: u32,
+    pub(crate) answer_tokens: u32,
+    pub(crate) prefix: &'a [u64],
+    /// Whether its first token will be seen.
+    pub(crate) streams: bool,
+}
+
+/// A call's place at a node; its load counts until this is dropped.
+pub(crate) struct Place {
+    shared: Arc<Shared>,
+    seat: Arc<ReplicaLive>,
+    lease: Option<InFlight>,
+    unread: u64,
+    outcome: CapacityOutcome,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place")
+            .field("seat", &self.seat.seat.number())
+            .field("unread", &self.unread)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Place {
+    /// Counts a call in at a replica.
+    pub(super) fn take(
+        shared: &Arc<Shared>,
+        hall: &mut Hall,
+        replica: &Replica,
+        load: &Load<'_>,
+    ) -> Self {
+        let unread = if load.streams {
+            unread(shared, replica.node.view.id, load)
+        } else {
+            0
+        };
+        hall.begin(replica.live.seat.number(), unread);
+        let tokens = u64::from(load.prompt_tokens) + u64::from(load.answer_tokens);
+        Self {
+            shared: shared.clone(),
+            seat: replica.live.clone(),
+            lease: Some(replica.node.view.activity.begin(tokens)),
+            unread,
+            outcome: CapacityOutcome::Other,
+        }
+    }
+
+    /// Notes that the first token is here: the prompt was read. Later calls change nothing.
+    pub(crate) fn first_token(&mut self) {
+        let read = std::mem::take(&mut self.unread);
+        if read == 0 {
+            return;
+        }
+        if let Some(lease) = &mut self.lease {
+            lease.done(read);
+        }
+        self.change(|hall, seat| hall.prompt_read(seat, read));
+    }
+
+    /// Notes how the call ended, as far as capacity cares.
+    pub(crate) const fn note(&mut self, outcome: CapacityOutcome) {
+        self.outcome = outcome;
+    }
+
+    /// Changes the counts and offers what became free.
+    fn change(&self, change: impl FnOnce(&mut Hall, u32)) {
+        let seat = self.seat.seat.number();
+        let wakes = {
+            let mut state = self.shared.live.admission.state.lock();
+            change(&mut state.hall, seat);
+            if state.queue.waiting() > 0 {
+                offer_around(&self.shared, &mut state, seat)
+            } else {
+                Wakes::default()
+            }
+        };
+        wakes.send();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let now = self.shared.clock.monotonic();
+        let (unread, outcome, lease) = (self.unread, self.outcome, self.lease.take());
+        self.change(|hall, seat| {
+            hall.prompt_read(seat, unread);
+            hall.end(seat, outcome, now);
+            drop(lease);
+        });
+    }
+}
+
+/// Returns the tokens of a prompt that a node has not in its cache, as far as is known: at least one.
+pub(super) fn unread(shared: &Shared, node: NodeId, load: &Load<'_>) -> u64 {
+    let hits = if load.prefix.is_empty() {
+        0
+    } else {
+        shared.live.prefixes.lock().leading_hits(node, load.prefix)
+    };
+    let cold = 1.0 - f64::from(hits) / load.prefix.len().max(1) as f64;
+    ((f64::from(load.prompt_tokens) * cold) as u64).max(1)
+}
