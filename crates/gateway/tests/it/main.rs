@@ -10,4 +10,5 @@ mod fleet;
 mod queue;
 mod rig;
 mod rings;
+mod roles;
 mod shutdown;

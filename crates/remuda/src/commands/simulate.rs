@@ -73,6 +73,15 @@ impl Simulate {
             Failure::Usage(format!("{}: {reason}", self.fleet.display()))
         })?;
         let fleet = Arc::new(fleet);
+        // Each policy reads the trace from its beginning, which a pipe gives only once.
+        let trace =
+            fs::metadata(&self.trace).map_err(|error| unreadable("trace", &self.trace, &error))?;
+        if !trace.is_file() {
+            return Err(Failure::Usage(format!(
+                "the trace {} is no regular file, and it is read once for each policy: write it into a file first",
+                self.trace.display()
+            )));
+        }
         let options = Options {
             rate: self.rate,
             seed: self.seed,

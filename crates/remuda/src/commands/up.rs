@@ -12,7 +12,6 @@ use super::context::Context;
 use super::failure::Failure;
 use super::start_args::StartArgs;
 use crate::config::{Config, Environment};
-use crate::output::remark;
 use crate::start::{self, Invitation, Running, banner, open_files};
 use crate::telemetry;
 
@@ -57,7 +56,7 @@ impl Up {
         let loaded = Config::load(&context.environment, &self.start.into_overrides())?;
         // Before any other thread starts: the compute library takes its thread count from the environment, once.
         engine::reserve_compute_threads(loaded.config.engine.threads);
-        let _log = telemetry::install(&loaded.config.log).map_err(Failure::Runtime)?;
+        let log = telemetry::install(&loaded.config.log).map_err(Failure::Runtime)?;
         open_files::raise();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
@@ -78,7 +77,8 @@ impl Up {
                 "stopping: open streams may finish"
             );
             if !context.out.is_json() {
-                remark("Stopping; open streams may finish. Ctrl-C again ends them at once.");
+                // By way of the log: standard error that nobody reads must not hold up the end.
+                log.remark("Stopping; open streams may finish. Ctrl-C again ends them at once.");
             }
             let hurry = CancellationToken::new();
             let mut stopping = Box::pin(running.shutdown_within(drain, &hurry));

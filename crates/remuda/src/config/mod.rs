@@ -16,6 +16,7 @@ mod origin;
 mod outbound;
 mod probes;
 mod quantity;
+mod queue;
 mod redis;
 mod requests;
 mod routing;
@@ -28,6 +29,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use primitives::Secret;
+use scheduling::queue::QueueLimits;
 use serde::Deserialize;
 
 pub use auth::AuthSection;
@@ -69,6 +71,8 @@ pub struct Config {
     pub models: BTreeMap<String, ModelSection>,
     /// Other names for models: alias to model.
     pub aliases: BTreeMap<String, String>,
+    /// How many requests may wait for a node.
+    pub queue: QueueLimits,
     /// Request records.
     pub requests: RequestsSection,
     /// Calls to nodes.
@@ -148,6 +152,7 @@ impl Config {
         self.redis.check(origins)?;
         self.engine.check(origins)?;
         self.routing.check(origins)?;
+        queue::check(&self.queue, origins)?;
         self.requests.check(origins)?;
         self.probes.check(origins)?;
         self.discovery.check(origins)?;

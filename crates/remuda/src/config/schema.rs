@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use scheduling::queue::QueueLimits;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
@@ -40,6 +41,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "models" => Shape::Named(fields::<ModelSection>()),
         "aliases" => Shape::Texts,
         "redis" => Shape::Table(fields::<RedisSection>()),
+        "queue" => Shape::Table(fields::<QueueLimits>()),
         "requests" => Shape::Table(fields::<RequestsSection>()),
         "outbound" => Shape::Table(fields::<OutboundSection>()),
         "log" => Shape::Table(fields::<LogSection>()),

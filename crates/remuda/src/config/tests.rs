@@ -103,6 +103,11 @@ fn a_bad_value_is_named_with_its_key_and_what_would_be_right() {
             "32MiB",
         ),
         ("[store]\nurl = \"mysql://x\"", "[store] url", "postgres://"),
+        (
+            "[queue]\norganisation_percent = 0",
+            "[queue] organisation_percent",
+            "1 to 100",
+        ),
         ("[redis]\nurl = \"x\"", "[redis] url", "redis://"),
         (
             "[routing]\npolicy = \"best\"",

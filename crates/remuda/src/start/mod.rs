@@ -115,6 +115,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         listener,
     )
     .map_err(|error| StartError::broken_part("gateway", &error))?;
+    gateway.set_queue_limits(config.queue);
     tracing::info!(address = %addr, "ready");
     Ok(Running {
         addr,

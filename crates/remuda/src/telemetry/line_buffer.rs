@@ -3,15 +3,18 @@
 //! Lines reach standard error within [`LINGER`]. At [`BOUND`] bytes further lines are dropped, and the next write says how many:
 //! a log that nobody reads (a stopped pipe) must not stop the gateway.
 
+use std::convert::Infallible;
 use std::io::{self, Write as _};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Longest wait of a line.
 const LINGER: Duration = Duration::from_millis(20);
 /// Most bytes that wait.
 const BOUND: usize = 4 << 20;
+/// How long the end waits for the last lines: whoever does not read them must not keep the program alive.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct State {
@@ -32,12 +35,13 @@ pub(super) struct LineBuffer {
     shared: Arc<Shared>,
 }
 
-/// Writes the last lines when dropped.
+/// Writes the last lines when dropped, and waits for a second at most until they are read.
 #[must_use = "log lines stop when this is dropped"]
 #[derive(Debug)]
 pub struct LogGuard {
     shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
+    /// Disconnected when the writing thread has ended.
+    writing: Receiver<Infallible>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -50,37 +54,46 @@ impl LineBuffer {
     /// Starts the writing thread.
     pub(super) fn start() -> io::Result<(Self, LogGuard)> {
         let shared = Arc::new(Shared::default());
-        let writer = {
-            let shared = Arc::clone(&shared);
-            std::thread::Builder::new()
-                .name("log".to_owned())
-                .spawn(move || write_all(&shared))?
-        };
+        let (alive, writing) = mpsc::channel();
+        let writer = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write_all(&writer, alive))?;
         let guard = LogGuard {
             shared: Arc::clone(&shared),
-            writer: Some(writer),
+            writing,
         };
         Ok((Self { shared }, guard))
     }
 }
 
-impl io::Write for LineBuffer {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut state = self
-            .shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+impl LogGuard {
+    /// Writes a remark among the log lines, without waiting for whoever reads them.
+    pub fn remark(&self, text: &str) {
+        self.shared.push(format!("{text}\n").as_bytes());
+    }
+}
+
+impl Shared {
+    /// Adds a line, or drops it where the bound is reached.
+    fn push(&self, line: &[u8]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.len() + line.len() > BOUND {
             state.dropped += 1;
-            return Ok(line.len());
+            return;
         }
         let first = state.waiting.is_empty();
         state.waiting.extend_from_slice(line);
         drop(state);
         if first {
-            self.shared.arrived.notify_one();
+            self.arrived.notify_one();
         }
+    }
+}
+
+impl io::Write for LineBuffer {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.shared.push(line);
         Ok(line.len())
     }
 
@@ -97,13 +110,13 @@ impl Drop for LogGuard {
             .unwrap_or_else(PoisonError::into_inner)
             .ended = true;
         self.shared.arrived.notify_one();
-        // A writer that panicked has nothing left to say.
-        drop(self.writer.take().map(JoinHandle::join));
+        // Nothing is ever sent: what comes is the thread's end, or the end of patience.
+        let _ended = self.writing.recv_timeout(LAST_LINES);
     }
 }
 
-/// Writes until the guard is dropped and nothing waits.
-fn write_all(shared: &Shared) {
+/// Writes until the guard is dropped and nothing waits; `_alive` falls with the thread.
+fn write_all(shared: &Shared, _alive: Sender<Infallible>) {
     let mut batch = Vec::new();
     loop {
         let (dropped, ended) = {

@@ -131,6 +131,11 @@ fn a_question_is_answered_listed_and_explained() {
     // The end of an id is enough.
     let again = succeed(&mut home.remuda(["--server", url, "why", &id[24..]]));
     assert!(again.contains(id), "{again}");
+    let line = one_line_refusal(
+        &mut home.remuda(["--server", url, "why", "../../../api/v1/keys/whole-word-x"]),
+        2,
+    );
+    assert!(line.contains("characters of its end"), "{line}");
     assert!(story.contains("Sent to embedded"), "{story}");
     assert!(
         story.contains("→ embedded  expected first token "),
@@ -161,35 +166,54 @@ fn an_unknown_model_is_one_clear_line() {
     assert!(line.contains("no-such-model"), "{line}");
 }
 
-#[test]
-fn a_conversation_goes_on_over_several_turns() {
+/// Pipes messages into a conversation that must end with `code`, and returns what was said and remarked.
+fn converse(home: &Home, arguments: &[&str], messages: &[u8], code: i32) -> (String, String) {
     use std::io::Write as _;
 
-    let home = Home::new();
-    let server = home.start();
     let mut chat = home
-        .remuda(["chat", "--max-tokens", "8", "--server", server.url()])
+        .remuda(["chat", "--max-tokens", "8"])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    chat.stdin
-        .take()
-        .unwrap()
-        .write_all(b"What is Remuda?\n/nonsense\n/clear\nAnd a node?\n/bye\n")
-        .unwrap();
+    chat.stdin.take().unwrap().write_all(messages).unwrap();
     let output = chat.wait_with_output().unwrap();
-    let (said, remarks) = (
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    );
-    assert!(output.status.success(), "{remarks}");
+    let remarks = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{remarks}");
+    (String::from_utf8(output.stdout).unwrap(), remarks)
+}
+
+#[test]
+fn a_conversation_goes_on_over_several_turns() {
+    let home = Home::new();
+    let server = home.start();
+    let messages = b"What is Remuda?\n/nonsense\n/clear\nAnd a node?\n/bye\n";
+    let (said, remarks) = converse(&home, &["--server", server.url()], messages, 0);
     assert!(said.lines().count() >= 2, "{said}{remarks}");
     assert!(
         remarks.contains("There is no command /nonsense"),
         "{remarks}"
     );
+    // What stands in a fence is for the model.
+    let messages = b"\"\"\"/bye\"\"\"\n\"\"\"\n/nonsense\n\"\"\"\n";
+    let (said, remarks) = converse(&home, &["--server", server.url()], messages, 0);
+    assert!(said.lines().count() >= 2, "{said}{remarks}");
+    assert!(remarks.is_empty(), "{remarks}");
+}
+
+#[test]
+fn what_a_piped_conversation_could_not_do_shows_in_its_exit_code() {
+    let home = Home::new();
+    let server = home.start();
+    let at = ["--server", server.url()];
+    let (said, remarks) = converse(&home, &at, b"Hello\n/model nowhere\nHello\n", 1);
+    assert!(said.lines().count() >= 2, "{said}{remarks}");
+    assert!(remarks.contains("nowhere"), "{remarks}");
+    let (said, remarks) = converse(&home, &at, b"Hello\n\xff\nHello\n", 1);
+    assert!(!said.is_empty(), "{remarks}");
+    assert!(remarks.contains("UTF-8"), "{remarks}");
 }
 
 #[test]
@@ -206,6 +230,21 @@ fn status_and_doctor_work_with_the_server_up_and_down() {
     let findings = json(&mut home.remuda(["doctor", "--listen", "127.0.0.1:0", "--data", &data]));
     assert_eq!(verdict(&findings, "address"), "good");
     assert_eq!(verdict(&findings, "database"), "good");
+    let findings = home
+        .remuda([
+            "doctor",
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+            &data,
+        ])
+        .env("REMUDA_OUTBOUND__CA_FILE", "/nowhere/ca.pem")
+        .output()
+        .unwrap();
+    assert_eq!(findings.status.code(), Some(1));
+    let findings = serde_json::from_slice(&findings.stdout).unwrap();
+    assert_eq!(verdict(&findings, "ca_file"), "broken");
 }
 
 #[test]

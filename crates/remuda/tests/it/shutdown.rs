@@ -1,8 +1,11 @@
 //! Signals while answers are on their way.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use testbed::{Answer, Flavour, Gate, RawConnection, ReplyStream, ScriptedUpstream, TestClient};
 
-use crate::harness::{Home, send_signal};
+use crate::harness::{Home, after_shell, send_signal};
 use crate::service::{Service, chat, until};
 
 /// Streams that are open when the signal comes.
@@ -95,6 +98,27 @@ async fn half_a_head_does_not_hold_up_the_end() -> anyhow::Result<()> {
     service.ask("is it there?").await?;
     assert_eq!(service.server.stop("TERM"), Some(0));
     Ok(())
+}
+
+#[test]
+fn standard_error_that_nobody_reads_does_not_hold_up_the_end() {
+    let home = Home::new();
+    let log = home.path("log");
+    let log = log.display();
+    let mut full = after_shell(
+        // The reading end stays open and unread; what is written without waiting fills the pipe.
+        &format!(
+            "mkfifo '{log}'; exec 3<>'{log}'; \
+             dd if=/dev/zero of='{log}' oflag=nonblock conv=notrunc bs=4096 2>/dev/null; exec 2>'{log}'"
+        ),
+        &home.up(),
+    );
+    // Not --json: a person is told that it stops, on standard error too.
+    let mut child = full.stdout(Stdio::piped()).spawn().unwrap();
+    let mut banner = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(banner.any(|line| line.unwrap() == "Ctrl-C stops."));
+    send_signal(child.id(), "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// Waits until nobody listens any more.

@@ -84,6 +84,8 @@ fn what_cannot_be_replayed_is_one_clear_line() {
         line.contains("nowhere") && line.contains("--trace"),
         "{line}"
     );
+    let line = one_line_refusal(&mut simulate("/dev/stdin".as_ref(), &fleet), 2);
+    assert!(line.contains("no regular file"), "{line}");
     let line = one_line_refusal(&mut simulate(&trace, &broken), 2);
     assert!(line.contains("broken.toml"), "{line}");
     let line = one_line_refusal(&mut simulate(&no_trace, &fleet), 1);

@@ -14,7 +14,7 @@ use rustyline::{Config, Helper};
 
 use super::super::failure::Failure;
 use super::COMMANDS;
-use super::messages::{Heard, is_open, unfenced};
+use super::messages::{Heard, Message, is_open};
 use crate::config::Environment;
 
 /// The most messages that are remembered.
@@ -63,8 +63,8 @@ impl Editor {
     pub(super) fn read(&mut self) -> Heard {
         match self.lines.readline("> ") {
             Ok(text) => {
-                let message = unfenced(&text);
-                if !message.is_empty() {
+                let message = Message::of(&text);
+                if !message.text.is_empty() {
                     self.remember(text);
                 }
                 Heard::Message(message)

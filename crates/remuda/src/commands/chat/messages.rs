@@ -14,12 +14,22 @@ pub(super) const FENCE: &str = "\"\"\"";
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// A message, without its fence.
-    Message(String),
+    /// A message.
+    Message(Message),
     /// Ctrl-C in place of a message.
     Interrupt,
+    /// The next message cannot be read, for this reason.
+    Unreadable(String),
     /// Nothing more will come.
     End,
+}
+
+/// What somebody wrote, without its fence and the space around it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) text: String,
+    /// Whether it had a fence: then it is for the model, whatever it begins with.
+    pub(super) is_fenced: bool,
 }
 
 /// A source of messages. It reads on a thread of its own, because a blocking read cannot be cancelled.
@@ -53,9 +63,15 @@ impl Messages {
     pub(super) fn piped() -> Self {
         let (sender, heard) = mpsc::channel(1);
         std::thread::spawn(move || {
-            let mut lines = io::stdin().lock().lines().map_while(Result::ok);
-            while let Some(message) = next_message(&mut lines) {
-                if sender.blocking_send(Heard::Message(message)).is_err() {
+            let mut lines = io::stdin().lock().lines();
+            loop {
+                let heard = match next_message(&mut lines) {
+                    Ok(Some(message)) => Heard::Message(message),
+                    Ok(None) => break,
+                    Err(error) => Heard::Unreadable(error.to_string()),
+                };
+                let is_last = matches!(heard, Heard::Unreadable(_));
+                if sender.blocking_send(heard).is_err() || is_last {
                     break;
                 }
             }
@@ -81,24 +97,38 @@ pub(super) fn is_open(text: &str) -> bool {
         .is_some_and(|rest| !rest.trim_end().ends_with(FENCE))
 }
 
-/// Returns a message without its fence and the space around it.
-pub(super) fn unfenced(text: &str) -> String {
-    let text = text.trim();
-    let Some(inner) = text.strip_prefix(FENCE) else {
-        return text.to_owned();
-    };
-    inner.strip_suffix(FENCE).unwrap_or(inner).trim().to_owned()
+impl Message {
+    /// Takes the message out of what was written.
+    pub(super) fn of(written: &str) -> Self {
+        let text = written.trim();
+        match text.strip_prefix(FENCE) {
+            None => Self {
+                text: text.to_owned(),
+                is_fenced: false,
+            },
+            Some(inner) => Self {
+                text: inner.strip_suffix(FENCE).unwrap_or(inner).trim().to_owned(),
+                is_fenced: true,
+            },
+        }
+    }
 }
 
 /// Takes the lines of one message; an open fence ends with the lines.
-fn next_message(lines: &mut impl Iterator<Item = String>) -> Option<String> {
-    let mut text = lines.next()?;
+fn next_message(
+    lines: &mut impl Iterator<Item = io::Result<String>>,
+) -> io::Result<Option<Message>> {
+    let Some(mut text) = lines.next().transpose()? else {
+        return Ok(None);
+    };
     while is_open(&text) {
-        let Some(line) = lines.next() else { break };
+        let Some(line) = lines.next().transpose()? else {
+            break;
+        };
         text.push('\n');
         text.push_str(&line);
     }
-    Some(unfenced(&text))
+    Ok(Some(Message::of(&text)))
 }
 
 #[cfg(test)]
@@ -108,8 +138,19 @@ mod tests {
     #[test]
     fn fences_hold_lines_together() {
         let text = "one\n\"\"\"two\nthree\"\"\"\n\"\"\" four \"\"\"\n\"\"\"\nfive\n";
-        let mut lines = text.lines().map(str::to_owned);
-        let messages: Vec<_> = std::iter::from_fn(|| next_message(&mut lines)).collect();
-        assert_eq!(messages, ["one", "two\nthree", "four", "five"]);
+        let mut lines = text.as_bytes().lines();
+        let messages: Vec<_> = std::iter::from_fn(|| next_message(&mut lines).unwrap())
+            .map(|message| (message.text, message.is_fenced))
+            .collect();
+        let expected = [
+            ("one", false),
+            ("two\nthree", true),
+            ("four", true),
+            ("five", true),
+        ];
+        assert_eq!(
+            messages,
+            expected.map(|(text, fenced)| (text.to_owned(), fenced))
+        );
     }
 }

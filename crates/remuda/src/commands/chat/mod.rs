@@ -10,18 +10,18 @@ use super::context::Context;
 use super::failure::Failure;
 use super::model_choice::{choose_model, ensure_known};
 use super::options::ModelOptions;
-use crate::client::{Api, ChatCall, Turn};
-use crate::output::remark;
+use crate::client::{Api, ChatCall, ClientError, Turn};
+use crate::output::{remark, wrapped};
 
 use editor::History;
-use messages::{Heard, Messages};
+use messages::{Heard, Message, Messages};
 
 /// What can be typed in place of a message.
 const COMMANDS: [&str; 5] = ["/bye", "/clear", "/help", "/model", "/stats"];
 
 const HELP: &str = "  /model [NAME]   show or change the model
   /clear          forget the conversation
-  /stats          show token counts and speeds after each answer, or stop showing them
+  /stats          show or hide token counts and speeds after answers
   /help           show this
   /bye            leave (as Ctrl-D)
   Ctrl-C          stop an answer
@@ -55,6 +55,8 @@ struct Conversation<'a> {
     options: ModelOptions,
     call: ChatCall,
     shows_stats: bool,
+    /// Whether something was asked for in vain.
+    has_failed: bool,
 }
 
 /// What happens after a line was handled.
@@ -80,6 +82,7 @@ impl Chat {
             api,
             options: self.options,
             shows_stats: false,
+            has_failed: false,
         };
         conversation.start_over(&model)?;
         let history = if self.no_history {
@@ -87,7 +90,8 @@ impl Chat {
         } else {
             History::of_user(&context.environment)
         };
-        let mut messages = if messages::is_interactive() {
+        let is_interactive = messages::is_interactive();
+        let mut messages = if is_interactive {
             remark(&format!(
                 "Talking to {model}. /help lists commands, /bye leaves."
             ));
@@ -102,16 +106,26 @@ impl Chat {
                 _ = tokio::signal::ctrl_c() => return Err(Failure::Interrupted),
             };
             match heard {
-                Heard::Message(message) if message.is_empty() => {}
+                Heard::Message(message) if message.text.is_empty() => {}
                 Heard::Message(message) => {
                     if conversation.handle(&message).await? == Next::Leave {
-                        return Ok(());
+                        break;
                     }
                 }
                 Heard::Interrupt => remark("(/bye or Ctrl-D leaves)"),
-                Heard::End => return Ok(()),
+                Heard::Unreadable(reason) => {
+                    return Err(Failure::Refused(format!(
+                        "cannot read the next message: {reason}; write messages in UTF-8"
+                    )));
+                }
+                Heard::End => break,
             }
         }
+        // A person has seen it; a script sees the exit code.
+        if conversation.has_failed && !is_interactive {
+            return Err(Failure::Told);
+        }
+        Ok(())
     }
 }
 
@@ -124,7 +138,12 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    async fn handle(&mut self, message: &str) -> Result<Next, Failure> {
+    async fn handle(&mut self, message: &Message) -> Result<Next, Failure> {
+        if message.is_fenced {
+            self.ask(&message.text).await?;
+            return Ok(Next::Listen);
+        }
+        let message = message.text.as_str();
         let (word, rest) = message.split_once(' ').unwrap_or((message, ""));
         match word {
             "/bye" | "/exit" | "/quit" => return Ok(Next::Leave),
@@ -161,10 +180,18 @@ impl Conversation<'_> {
                 Ok(())
             }
             Err(Failure::Client(error)) => {
-                remark(&format!("error: {error}"));
+                self.tell(&error);
                 Ok(())
             }
             Err(other) => Err(other),
+        }
+    }
+
+    /// Tells what went wrong. The conversation goes on.
+    fn tell(&mut self, error: &ClientError) {
+        self.has_failed = true;
+        for line in wrapped(&format!("error: {error}"), 0) {
+            remark(&line);
         }
     }
 
@@ -183,7 +210,7 @@ impl Conversation<'_> {
                 if !shown.text.is_empty() {
                     remark("");
                 }
-                remark(&format!("error: {error}"));
+                self.tell(&error);
             }
             Some(Err(other)) => return Err(other),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use url::Url;
-use web::outbound::{Client, ClientConfig, Reach};
+use web::outbound::{Client, ClientConfig, Reach, Trust};
 
 use super::super::failure::Failure;
 use super::Finding;
@@ -21,6 +21,7 @@ pub(super) async fn check(
     server: &Server,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Failure> {
+    let trust = trust(config, findings);
     if let Server::Up(api) = server
         && let Ok(nodes) = api
             .get(&query("/api/v1/nodes", &[("limit", Some("500"))]))
@@ -29,11 +30,17 @@ pub(super) async fn check(
         as_the_server_sees_them(&nodes, findings);
         return Ok(());
     }
-    let client =
-        Client::new(ClientConfig::new(Reach::Nodes)).map_err(|error| ClientError::Unexpected {
-            server: "this machine".to_owned(),
-            reason: error.to_string(),
-        })?;
+    let Some(trust) = trust else {
+        return Ok(());
+    };
+    let client = Client::new(ClientConfig {
+        trust,
+        ..ClientConfig::new(Reach::Nodes)
+    })
+    .map_err(|error| ClientError::Unexpected {
+        server: "this machine".to_owned(),
+        reason: error.to_string(),
+    })?;
     for node in &config.nodes {
         ask(
             &client,
@@ -48,6 +55,22 @@ pub(super) async fn check(
         local_ollama(&client, config, findings).await;
     }
     Ok(())
+}
+
+/// Returns whom nodes are vouched for by, or none where that cannot be read: `remuda up` would not start either.
+fn trust(config: &Config, findings: &mut Vec<Finding>) -> Option<Trust> {
+    let Some(path) = &config.outbound.ca_file else {
+        return Some(Trust::default());
+    };
+    Trust::from_file(path)
+        .inspect_err(|error| {
+            findings.push(Finding::broken(
+                "ca_file",
+                error.to_string(),
+                "name a file with the certificates (PEM) of your authorities as ca_file in [outbound], or remove the key",
+            ));
+        })
+        .ok()
 }
 
 fn as_the_server_sees_them(nodes: &Value, findings: &mut Vec<Finding>) {

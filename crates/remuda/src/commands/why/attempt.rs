@@ -96,7 +96,9 @@ impl Attempt {
             } else {
                 (Tone::Bad, "failed")
             };
-            out.line(out.paint(tone, &format!("   {what}{after}: {failure}")))?;
+            for line in wrapped(&format!("{what}{after}: {failure}"), 3) {
+                out.line(out.paint(tone, &format!("   {line}")))?;
+            }
         }
         Ok(())
     }

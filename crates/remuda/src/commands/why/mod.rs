@@ -11,12 +11,15 @@ use super::context::Context;
 use super::failure::Failure;
 use super::requests::outcome_tone;
 use crate::client::{Api, query};
-use crate::output::{Output, Tone, ago, millis_from_micros, rounded, second};
+use crate::output::{Output, Tone, ago, millis_from_micros, rounded, second, wrapped};
 
 use attempt::{Attempt, Setting};
 
 /// Characters of a whole id.
 const WHOLE_ID: usize = 36;
+
+/// The fewest characters that name a request.
+const SHORTEST: usize = 4;
 
 /// Explains one request: which nodes could have taken it, what was expected of each, every attempt, and where the time went.
 #[derive(Debug, Args)]
@@ -63,8 +66,16 @@ struct Record {
 
 impl Why {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let id = self.id.to_ascii_lowercase();
+        if id != "last" && !is_id(&id) {
+            return Err(Failure::Usage(format!(
+                "{:?} is not the id of a request: give it whole, as 01990b2e-7c1a-7d3e-9f00-2b7c6a1d4e5f, at least {SHORTEST} \
+                 characters of its end, or `last`",
+                self.id
+            )));
+        }
         let api = context.api()?;
-        let id = find(&api, &self.id).await?;
+        let id = find(&api, &id).await?;
         let record = api.get(&format!("/api/v1/inference/requests/{id}")).await?;
         if context.out.is_json() {
             return Ok(context.out.json(&record)?);
@@ -72,6 +83,14 @@ impl Why {
         let record: Record = api.decode(record)?;
         tell(context, &record)
     }
+}
+
+/// Returns true for an id and for the end of one. Nothing else may get into the path of a call.
+fn is_id(text: &str) -> bool {
+    (SHORTEST..=WHOLE_ID).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
 /// Returns the whole id: of the latest request, of the one among the latest whose id ends so, or as it was given.
@@ -112,8 +131,8 @@ fn tell(context: &Context, record: &Record) -> Result<(), Failure> {
         _ => "Somebody without a key".to_owned(),
     };
     let asked = record.requested_model.as_deref().unwrap_or("no model");
-    out.line(format!(
-        "  {who}{} asked for {} ({}{}) at {}, {}.",
+    let story = format!(
+        "{who}{} asked for {} ({}{}) at {}, {}.",
         record
             .client_address
             .as_deref()
@@ -123,7 +142,8 @@ fn tell(context: &Context, record: &Record) -> Result<(), Failure> {
         if record.stream { ", streamed" } else { "" },
         second(record.received_at),
         ago(record.received_at, context.now()),
-    ))?;
+    );
+    out.paragraph("  ", 2, &story)?;
     if let Some(model) = record
         .model
         .as_deref()
@@ -164,7 +184,9 @@ fn tell_end(out: Output, record: &Record) -> Result<(), Failure> {
             .map_or(String::new(), |node| format!(" on {node}")),
     ))?;
     if let Some(error) = &record.error {
-        out.line(out.paint(Tone::Bad, &format!("  {error}")))?;
+        for line in wrapped(error, 2) {
+            out.line(out.paint(Tone::Bad, &format!("  {line}")))?;
+        }
     }
     out.line(format!(
         "  {}",
@@ -188,11 +210,42 @@ fn tell_end(out: Output, record: &Record) -> Result<(), Failure> {
 
 fn speed(record: &Record) -> String {
     match record.first_token_us {
-        Some(first) if record.total_us > first && record.completion_tokens > Some(1) => {
+        // An answer in one piece has its first token at the end, and no speed to tell.
+        Some(first)
+            if record.stream && record.total_us > first && record.completion_tokens > Some(1) =>
+        {
             let seconds = (record.total_us - first) as f64 / 1e6;
             let tokens = record.completion_tokens.unwrap_or(1) as f64 - 1.0;
             format!(" ({} tokens/s)", rounded(tokens / seconds))
         }
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ids_and_their_ends_are_ids() {
+        for id in [
+            "01990b2e-7c1a-7d3e-9f00-2b7c6a1d4e5f",
+            "2b7c6a1d4e5f",
+            "4e5f",
+        ] {
+            assert!(is_id(id), "{id}");
+        }
+        let too_long = "0".repeat(WHOLE_ID + 1);
+        for other in [
+            "",
+            "e5f",
+            "../../keys",
+            "4e5f?limit=1",
+            "%2e%2e",
+            "läst",
+            &too_long,
+        ] {
+            assert!(!is_id(other), "{other}");
+        }
     }
 }
