@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use ::store::{Db, StoreError};
 use arc_swap::ArcSwap;
-use primitives::{Classify, Clock, ErrorKind, Secret};
+use primitives::{Classify, Clock, ErrorKind, Secret, UserId};
 use tokio::sync::Mutex;
 
 use crate::lockout::{Lockout, Patience};
-use crate::model::Principal;
+use crate::model::{Principal, Role};
 use crate::password::{PasswordError, Passwords};
 use crate::setup::{self, SetupState};
 use crate::sign_in::{Account, AccountFrom};
@@ -150,6 +150,17 @@ impl Identity {
             let _turn = self.inner.renewing.lock().await;
             let without = self.inner.snapshot.load().without(owner);
             self.inner.snapshot.store(Arc::new(without));
+        }
+        self.published().await;
+    }
+
+    /// Publishes the change of a person. When this returns their sessions and keys do no more than `most`, nothing at all when that is
+    /// absent, whether the database answers or not.
+    pub(crate) async fn restricted(&self, user: UserId, most: Option<Role>) {
+        {
+            let _turn = self.inner.renewing.lock().await;
+            let restricted = self.inner.snapshot.load().restricted(user, most);
+            self.inner.snapshot.store(Arc::new(restricted));
         }
         self.published().await;
     }

@@ -35,7 +35,7 @@ pub struct ApiKey {
     pub name: String,
     /// The first characters of its secret, to recognise it by.
     pub prefix: String,
-    /// What it may do.
+    /// What it may do; less where the person it belongs to may do less.
     pub role: Role,
     /// The models it may use; all when absent.
     pub models: Option<Vec<String>>,
@@ -207,7 +207,7 @@ impl Classify for ListKeysError {
 }
 
 impl Identity {
-    /// Makes a key. Its secret is told only now.
+    /// Makes a key, which belongs to the caller and never does more than they may. Its secret is told only now.
     pub async fn create_key(
         &self,
         admin: &OrgAdmin,
@@ -231,11 +231,14 @@ impl Identity {
             revoked_at: None,
             last_used_at: None,
         };
+        let mut tx = self.inner.db.write().await?;
+        store::advance_generation(&mut tx).await?;
+        // A key made through a key is its owner's too: it ends with their rights.
         let user_id = match admin.principal().kind {
             PrincipalKind::User(id) => Some(id),
-            PrincipalKind::Key(_) | PrincipalKind::Anonymous => None,
+            PrincipalKind::Key(id) => store::find_key_owner(&mut tx, id).await?,
+            PrincipalKind::Anonymous => None,
         };
-        let mut tx = self.inner.db.write().await?;
         if store::count_live_keys(&mut tx).await? >= MOST_KEYS {
             return Err(CreateKeyError::TooMany);
         }
@@ -243,7 +246,6 @@ impl Identity {
             return Err(UnknownOrganisation(org_id).into());
         }
         store::insert_key(&mut tx, &key, &SecretHash::of(secret.expose()), user_id).await?;
-        store::advance_generation(&mut tx).await?;
         tx.commit().await?;
         self.published().await;
         Ok((key, secret))

@@ -41,6 +41,12 @@ impl Role {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
     }
 
+    /// Returns the less powerful of two roles.
+    pub(crate) fn at_most(self, ceiling: Self) -> Self {
+        let either = |role: &Self| *role == self || *role == ceiling;
+        Self::ALL.into_iter().rfind(either).unwrap_or(ceiling)
+    }
+
     /// Returns what a key with this role may do, as it is stored and shown.
     pub const fn scopes(self) -> &'static [&'static str] {
         match self {

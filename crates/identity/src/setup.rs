@@ -5,6 +5,8 @@ use primitives::{Classify, ErrorKind, Secret, UserId};
 
 use crate::credential::{CredentialKind, SecretHash, generate};
 use crate::identity::{Identity, Inner, OpenError};
+use crate::model::Role;
+use crate::organisations::DEFAULT_ORG;
 use crate::password::PasswordError;
 use crate::sign_in::{SignIn, start_session};
 use crate::store;
@@ -105,7 +107,8 @@ async fn ensure_admin(inner: &Inner, password: Secret<String>) -> Result<(), Ope
             .verify(password.clone(), Some(user.password_hash.clone()))
             .await
             .unwrap_or(false);
-        if unchanged && user.disabled_at.is_none() {
+        let administers = user.role == Role::Admin && user.org_id == DEFAULT_ORG;
+        if unchanged && administers && user.disabled_at.is_none() {
             return Ok(());
         }
     }
@@ -116,12 +119,12 @@ async fn ensure_admin(inner: &Inner, password: Secret<String>) -> Result<(), Ope
         .map_err(OpenError::AdminPassword)?;
     let now = inner.clock.now();
     let mut tx = inner.db.write().await?;
+    store::advance_generation(&mut tx).await?;
     match found {
         Some(user) => store::reset_admin(&mut tx, user.id, hash).await?,
         None => store::insert_admin(&mut tx, UserId::generate(now), ADMIN, hash, now).await?,
     }
     store::delete_setup_token(&mut tx).await?;
-    store::advance_generation(&mut tx).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -142,12 +145,14 @@ impl Identity {
         let now = self.inner.clock.now();
         let user_id = UserId::generate(now);
         let mut tx = self.inner.db.write().await?;
+        store::advance_generation(&mut tx).await?;
         if !store::take_setup_token(&mut tx, &token_hash).await? {
             return Err(SetupError::Done);
         }
-        store::insert_admin(&mut tx, user_id, &username, hash, now).await?;
-        let sign_in = start_session(&mut tx, user_id, now).await?;
-        store::advance_generation(&mut tx).await?;
+        store::insert_admin(&mut tx, user_id, &username, hash.clone(), now).await?;
+        let sign_in = start_session(&mut tx, user_id, &hash, now)
+            .await?
+            .ok_or(SetupError::Done)?;
         tx.commit().await?;
         self.published().await;
         Ok(sign_in)

@@ -107,13 +107,16 @@ impl Identity {
         let Some(user) = user.filter(|_| right) else {
             return Err(SignInError::Wrong);
         };
-        self.inner.by_origin.succeed(&account_from);
-        self.inner.by_account.succeed(&account);
 
         let mut tx = self.inner.db.write().await?;
-        let sign_in = start_session(&mut tx, user.id, self.inner.clock.now()).await?;
         store::advance_generation(&mut tx).await?;
+        let now = self.inner.clock.now();
+        let sign_in = start_session(&mut tx, user.id, &user.password_hash, now)
+            .await?
+            .ok_or(SignInError::Wrong)?;
         tx.commit().await?;
+        self.inner.by_origin.succeed(&account_from);
+        self.inner.by_account.succeed(&account);
         self.published().await;
         Ok(sign_in)
     }
@@ -126,35 +129,36 @@ impl Identity {
             return Ok(false);
         };
         let mut tx = self.inner.db.write().await?;
+        store::advance_generation(&mut tx).await?;
         if !store::delete_session(&mut tx, &token_hash).await? {
             return Ok(false);
         }
-        store::advance_generation(&mut tx).await?;
         tx.commit().await?;
         self.withdrawn(UsageOwner::Session(session)).await;
         Ok(true)
     }
 }
 
-/// Makes a session of the user within the caller's transaction.
+/// Makes a session of the user within the caller's transaction. Returns `None` when the password that was verified is theirs no
+/// more, or they were disabled meanwhile.
 pub(crate) async fn start_session(
     tx: &mut Tx,
     user_id: UserId,
+    verified_hash: &str,
     now: Timestamp,
-) -> Result<SignIn, StoreError> {
+) -> Result<Option<SignIn>, StoreError> {
     let token = generate(CredentialKind::Session);
     let expires_at = now.after(SESSION_LIFE);
-    store::insert_session(
-        tx,
-        SessionRow {
-            id: SessionId::generate(now),
-            user_id,
-            token_hash: SecretHash::of(token.expose()),
-            created_at: now,
-            expires_at,
-        },
-    )
-    .await?;
+    let session = SessionRow {
+        id: SessionId::generate(now),
+        user_id,
+        token_hash: SecretHash::of(token.expose()),
+        created_at: now,
+        expires_at,
+    };
+    if !store::insert_session(tx, session, verified_hash).await? {
+        return Ok(None);
+    }
     store::trim_sessions(tx, user_id, SESSIONS_PER_USER, now).await?;
-    Ok(SignIn { token, expires_at })
+    Ok(Some(SignIn { token, expires_at }))
 }

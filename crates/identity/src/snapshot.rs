@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use primitives::{KeyId, SessionId, Timestamp};
+use primitives::{KeyId, SessionId, Timestamp, UserId};
 
 use crate::credential::{SecretHash, is_ours};
-use crate::model::{AuthError, Principal};
+use crate::model::{AuthError, Principal, Role};
 
 /// All valid credentials at one moment.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(crate) type Entries = HashMap<SecretHash, Entry, BuildHasherDefault<Spread>>
 /// One credential.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
+    /// Whose it is; absent for keys of nobody.
+    pub(crate) user_id: Option<UserId>,
     pub(crate) principal: Principal,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) usage: Arc<Usage>,
@@ -178,6 +180,21 @@ impl Snapshot {
         self.succeed(entries, self.anonymous.clone(), self.generation)
     }
 
+    /// Makes this snapshot with no more power than `most` in the sessions and keys of a person, without any of them when that is
+    /// absent. Its generation is one that the database never has, so that the next comparison differs.
+    pub(crate) fn restricted(&self, user: UserId, most: Option<Role>) -> Self {
+        let mut entries = self.entries.clone();
+        entries.retain(|_, entry| match most {
+            _ if entry.user_id != Some(user) => true,
+            Some(most) => {
+                entry.principal.role = entry.principal.role.at_most(most);
+                true
+            }
+            None => false,
+        });
+        self.succeed(entries, self.anonymous.clone(), -1)
+    }
+
     pub(crate) fn usages(&self) -> impl Iterator<Item = &Arc<Usage>> {
         self.entries.values().map(|entry| &entry.usage)
     }
@@ -219,6 +236,7 @@ mod tests {
     fn snapshot(anonymous: Option<Principal>) -> Snapshot {
         let id = KeyId::generate(NOW);
         let entry = |expires_at| Entry {
+            user_id: None,
             principal: Principal {
                 kind: PrincipalKind::Key(id),
                 ..Principal::anonymous()

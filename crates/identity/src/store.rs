@@ -6,7 +6,7 @@ mod users;
 use std::sync::Arc;
 
 use ::store::{Json, Row, Statement, StoreError, Tx, params};
-use primitives::{KeyId, SessionId, Timestamp, UserId};
+use primitives::{KeyId, OrgId, SessionId, Timestamp, UserId};
 
 use crate::credential::SecretHash;
 use crate::keys::ApiKey;
@@ -17,7 +17,10 @@ use crate::snapshot::{Entries, Entry, Snapshot, Usage, UsageOwner};
 pub(crate) use organisations::{
     count_organisations, has_organisation, insert_organisation, list_organisations,
 };
-pub(crate) use users::{find_user_by_id, insert_user, list_users, update_password, update_user};
+pub(crate) use users::{
+    find_user_by_id, has_other_admin, insert_user, list_users, replace_password, update_password,
+    update_user,
+};
 
 const SETUP_TOKEN: &str = "identity.setup_token";
 const GENERATION: &str = "identity.generation";
@@ -26,6 +29,8 @@ const GENERATION: &str = "identity.generation";
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) id: UserId,
+    pub(crate) org_id: OrgId,
+    pub(crate) role: Role,
     pub(crate) password_hash: String,
     pub(crate) disabled_at: Option<Timestamp>,
 }
@@ -42,13 +47,15 @@ pub(crate) async fn find_account(
     username: &str,
 ) -> Result<Option<Account>, StoreError> {
     tx.fetch_optional(
-        "SELECT id, password_hash, disabled_at FROM users WHERE username = $1",
+        "SELECT id, org_id, role, password_hash, disabled_at FROM users WHERE username = $1",
         params![username],
     )
     .await?
     .map(|row| {
         Ok(Account {
             id: row.get("id")?,
+            org_id: row.get("org_id")?,
+            role: read_role(&row)?,
             password_hash: row.get("password_hash")?,
             disabled_at: row.get("disabled_at")?,
         })
@@ -154,19 +161,28 @@ pub(crate) struct SessionRow {
     pub(crate) expires_at: Timestamp,
 }
 
-pub(crate) async fn insert_session(tx: &mut Tx, session: SessionRow) -> Result<(), StoreError> {
-    tx.execute(
-        "INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
-        params![
-            session.id,
-            session.user_id,
-            session.token_hash.as_bytes(),
-            session.created_at,
-            session.expires_at
-        ],
-    )
-    .await?;
-    Ok(())
+/// Inserts a session of a person whose password was verified. Returns `false` when they have that one no more, or were disabled.
+pub(crate) async fn insert_session(
+    tx: &mut Tx,
+    session: SessionRow,
+    verified_hash: &str,
+) -> Result<bool, StoreError> {
+    let inserted = tx
+        .execute(
+            "INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at)
+             SELECT $1, id, $3, $4, $5 FROM users
+             WHERE id = $2 AND password_hash = $6 AND disabled_at IS NULL",
+            params![
+                session.id,
+                session.user_id,
+                session.token_hash.as_bytes(),
+                session.created_at,
+                session.expires_at,
+                verified_hash
+            ],
+        )
+        .await?;
+    Ok(inserted == 1)
 }
 
 /// Removes expired sessions of all users, and the oldest of this user beyond the newest `keep`.
@@ -211,6 +227,17 @@ pub(crate) async fn count_live_keys(tx: &mut Tx) -> Result<u64, StoreError> {
     {
         Some(row) => row.get("live"),
         None => Ok(0),
+    }
+}
+
+/// Returns the person a key belongs to; `None` for keys of nobody.
+pub(crate) async fn find_key_owner(tx: &mut Tx, id: KeyId) -> Result<Option<UserId>, StoreError> {
+    match tx
+        .fetch_optional("SELECT user_id FROM api_keys WHERE id = $1", params![id])
+        .await?
+    {
+        Some(row) => row.get("user_id"),
+        None => Ok(None),
     }
 }
 
@@ -282,7 +309,8 @@ pub(crate) async fn revoke_key(
     Ok(found == 1)
 }
 
-/// Counts a change, so that other replicas notice it. Also orders the changes: the row stays locked until the commit.
+/// Counts a change, so that other replicas notice it. Also orders the changes: the row stays locked until the commit, so a
+/// transaction that begins with this reads what no other one changes, and all that do so take their locks in one order.
 pub(crate) async fn advance_generation(tx: &mut Tx) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO settings (key, value) VALUES ($1, '1')
@@ -317,7 +345,7 @@ pub(crate) async fn load_entries(
     let keys = tx
         .fetch_all(
             "SELECT k.id, k.org_id, k.name, k.secret_hash, k.models, k.scopes, k.priority, k.requests_per_minute,
-                 k.tokens_per_minute, k.tokens_per_month, k.expires_at, k.last_used_at
+                 k.tokens_per_minute, k.tokens_per_month, k.expires_at, k.last_used_at, k.user_id, u.role AS owner_role
              FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
              WHERE k.revoked_at IS NULL AND u.disabled_at IS NULL",
             (),
@@ -360,12 +388,17 @@ fn insert_readable(
 fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), StoreError> {
     let id: KeyId = row.get("id")?;
     let hash = read_hash(row, "secret_hash")?;
+    let mut role = read_scopes(row)?;
+    if let Some(owner_role) = row.get::<Option<String>>("owner_role")? {
+        role = role.at_most(Role::from_name(&owner_role).unwrap_or(Role::Viewer));
+    }
     let entry = Entry {
+        user_id: row.get("user_id")?,
         principal: Principal {
             kind: PrincipalKind::Key(id),
             name: row.get::<String>("name")?.into(),
             org: row.get("org_id")?,
-            role: read_scopes(row)?,
+            role,
             models: row
                 .get::<Option<Json<Vec<String>>>>("models")?
                 .map(|Json(models)| models.into()),
@@ -381,9 +414,11 @@ fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), 
 fn read_session_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), StoreError> {
     let hash = read_hash(row, "token_hash")?;
     let owner = UsageOwner::Session(row.get("id")?);
+    let user_id = row.get("user_id")?;
     let entry = Entry {
+        user_id: Some(user_id),
         principal: Principal {
-            kind: PrincipalKind::User(row.get("user_id")?),
+            kind: PrincipalKind::User(user_id),
             name: row.get::<String>("username")?.into(),
             org: row.get("org_id")?,
             role: read_role(row)?,

@@ -57,6 +57,27 @@ pub struct UserEdit {
     pub password: Option<Secret<String>>,
 }
 
+impl User {
+    /// Tells whether they administer their organisation and may sign in to do so.
+    fn administers(&self) -> bool {
+        self.role == Role::Admin && self.disabled_at.is_none()
+    }
+}
+
+impl UserEdit {
+    /// Refuses what administrators may do to others and not to themselves.
+    fn check_for_oneself(&self) -> Result<(), UserError> {
+        let steps_down = self.role.is_some_and(|role| role != Role::Admin);
+        if steps_down || self.disabled == Some(true) {
+            return Err(UserError::Oneself);
+        }
+        if self.password.is_some() {
+            return Err(UserError::OwnPassword);
+        }
+        Ok(())
+    }
+}
+
 /// Why a person was not made, changed or listed.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
@@ -84,6 +105,12 @@ pub enum UserError {
     /// The caller would lock themselves out.
     #[error("administrators cannot disable themselves or give up their own role")]
     Oneself,
+    /// The caller would change their own password without the present one.
+    #[error("one's own password is not reset but changed, which takes the present one")]
+    OwnPassword,
+    /// The organisation would have nobody left to administer it.
+    #[error("the user is the last administrator of their organisation who can sign in")]
+    LastAdmin,
     /// The organisation is not one of the caller's.
     #[error(transparent)]
     Organisation(#[from] UnknownOrganisation),
@@ -102,7 +129,9 @@ impl Classify for UserError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Username | Self::Cursor(_) => ErrorKind::Invalid,
-            Self::UsernameTaken(_) | Self::Oneself => ErrorKind::Conflict,
+            Self::UsernameTaken(_) | Self::Oneself | Self::OwnPassword | Self::LastAdmin => {
+                ErrorKind::Conflict
+            }
             Self::Unknown(_) => ErrorKind::NotFound,
             Self::NoPerson | Self::WrongPassword => ErrorKind::Forbidden,
             Self::TooManyAttempts { .. } => ErrorKind::TooMany,
@@ -124,6 +153,8 @@ impl Classify for UserError {
                 wait.as_secs().saturating_add(1)
             ),
             Self::Oneself => format!("{self}: ask another administrator to do it"),
+            Self::OwnPassword => format!("{self}: use `PUT /api/v1/me/password`"),
+            Self::LastAdmin => format!("{self}: make somebody else an administrator first"),
             Self::Organisation(error) => error.public_message(),
             Self::Password(error) => error.public_message(),
             Self::Cursor(error) => error.to_string(),
@@ -152,6 +183,7 @@ impl Identity {
             disabled_at: None,
         };
         let mut tx = self.inner.db.write().await?;
+        store::advance_generation(&mut tx).await?;
         if !store::has_organisation(&mut tx, org_id).await? {
             return Err(UnknownOrganisation(org_id).into());
         }
@@ -164,7 +196,6 @@ impl Identity {
                     error.into()
                 }
             })?;
-        store::advance_generation(&mut tx).await?;
         tx.commit().await?;
         Ok(user)
     }
@@ -194,28 +225,28 @@ impl Identity {
     }
 
     /// Changes a person's role or password, or lets them in no more, or again. When this returns, sessions and keys of somebody disabled no
-    /// longer work here.
+    /// longer work here, and those of somebody with a lesser role do no more than that.
     pub async fn edit_user(
         &self,
         admin: &OrgAdmin,
         id: UserId,
         edit: UserEdit,
     ) -> Result<User, UserError> {
+        if admin.principal().kind == PrincipalKind::User(id) {
+            edit.check_for_oneself()?;
+        }
         // Hashing takes longer than a transaction should.
         let hash = match edit.password {
             Some(password) => Some(self.inner.passwords.hash(password).await?),
             None => None,
         };
         let mut tx = self.inner.db.write().await?;
+        // First, so that what is read next is changed by nobody else.
+        store::advance_generation(&mut tx).await?;
         let mut user = store::find_user_by_id(&mut tx, admin.scope(), id)
             .await?
             .ok_or(UserError::Unknown(id))?;
-        let steps_down = edit.role.is_some_and(|role| role != Role::Admin);
-        if admin.principal().kind == PrincipalKind::User(id)
-            && (steps_down || edit.disabled == Some(true))
-        {
-            return Err(UserError::Oneself);
-        }
+        let administered = user.administers();
         user.role = edit.role.unwrap_or(user.role);
         match edit.disabled {
             Some(true) => {
@@ -224,16 +255,22 @@ impl Identity {
             Some(false) => user.disabled_at = None,
             None => {}
         }
+        if administered
+            && !user.administers()
+            && !store::has_other_admin(&mut tx, user.org_id, id).await?
+        {
+            return Err(UserError::LastAdmin);
+        }
         if edit.disabled == Some(true) || hash.is_some() {
             store::delete_sessions(&mut tx, id).await?;
         }
         if let Some(hash) = hash {
             store::update_password(&mut tx, user.org_id, id, hash).await?;
         }
-        store::update_user(&mut tx, &user).await?;
-        store::advance_generation(&mut tx).await?;
+        store::update_user(&mut tx, &user, edit.role).await?;
         tx.commit().await?;
-        self.published().await;
+        let most = user.disabled_at.is_none().then_some(user.role);
+        self.restricted(id, most).await;
         Ok(user)
     }
 
@@ -260,15 +297,16 @@ impl Identity {
             .await?
             .map(|account| account.password_hash);
         tx.commit().await?;
-        if !self.inner.passwords.verify(present, stored).await? {
-            return Err(UserError::WrongPassword);
-        }
+        let right = self.inner.passwords.verify(present, stored.clone()).await?;
+        let verified = stored.filter(|_| right).ok_or(UserError::WrongPassword)?;
         self.inner.by_account.succeed(&account);
         let hash = self.inner.passwords.hash(new).await?;
         let mut tx = self.inner.db.write().await?;
-        store::update_password(&mut tx, principal.org, id, hash).await?;
-        store::delete_sessions_but(&mut tx, id, &SecretHash::of(token)).await?;
         store::advance_generation(&mut tx).await?;
+        if !store::replace_password(&mut tx, id, &verified, hash).await? {
+            return Err(UserError::WrongPassword);
+        }
+        store::delete_sessions_but(&mut tx, id, &SecretHash::of(token)).await?;
         tx.commit().await?;
         self.published().await;
         Ok(())

@@ -97,7 +97,7 @@ pub(crate) struct KeyBody {
     /// The organisation it belongs to.
     #[schema(value_type = String, format = Uuid)]
     org_id: OrgId,
-    /// What it may do.
+    /// What it may do; less where the person it belongs to may do less.
     role: Role,
     /// The same as a list of permissions.
     #[schema(example = json!(["inference"]))]

@@ -149,7 +149,8 @@ pub(crate) async fn create_user(
 
 /// Changes a user
 ///
-/// Gives another role or password, disables or enables. Takes effect before the answer is sent.
+/// Gives another role or password, disables or enables. Takes effect before the answer is sent. One's own password is changed with
+/// `PUT /api/v1/me/password`, and an organisation keeps at least one administrator who can sign in.
 #[utoipa::path(
     patch,
     path = "/api/v1/users/{id}",
@@ -164,7 +165,7 @@ pub(crate) async fn create_user(
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "Not an administrator.", body = Problem),
         (status = 404, description = "There is no such user.", body = Problem),
-        (status = 409, description = "Administrators cannot lock themselves out.", body = Problem),
+        (status = 409, description = "It is one's own role, state or password, or the last administrator's.", body = Problem),
     )
 )]
 pub(crate) async fn edit_user(

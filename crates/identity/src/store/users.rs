@@ -4,6 +4,7 @@ use ::store::{Row, StoreError, Tx, params};
 use primitives::{OrgId, UserId};
 
 use super::read_role;
+use crate::model::Role;
 use crate::organisations::OrgScope;
 use crate::users::User;
 
@@ -76,11 +77,37 @@ pub(crate) async fn list_users(
     .collect()
 }
 
-/// Writes a person's role and whether they are disabled.
-pub(crate) async fn update_user(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
+/// Tells whether an organisation has an administrator who may sign in, other than this person.
+pub(crate) async fn has_other_admin(
+    tx: &mut Tx,
+    org: OrgId,
+    id: UserId,
+) -> Result<bool, StoreError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT id FROM users
+             WHERE org_id = $1 AND id <> $2 AND role = $3 AND disabled_at IS NULL LIMIT 1",
+            params![org, id, Role::Admin.as_str()],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Writes whether a person is disabled, and their role where another is given.
+pub(crate) async fn update_user(
+    tx: &mut Tx,
+    user: &User,
+    role: Option<Role>,
+) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE users SET role = $3, disabled_at = $4 WHERE org_id = $1 AND id = $2",
-        params![user.org_id, user.id, user.role.as_str(), user.disabled_at],
+        "UPDATE users SET role = COALESCE(CAST($3 AS TEXT), role), disabled_at = $4
+         WHERE org_id = $1 AND id = $2",
+        params![
+            user.org_id,
+            user.id,
+            role.map(Role::as_str),
+            user.disabled_at
+        ],
     )
     .await?;
     Ok(())
@@ -99,4 +126,22 @@ pub(crate) async fn update_password(
     )
     .await?;
     Ok(())
+}
+
+/// Gives a person another password in place of the one that was verified. Returns `false` when they have that one no more, or were
+/// disabled.
+pub(crate) async fn replace_password(
+    tx: &mut Tx,
+    id: UserId,
+    verified_hash: &str,
+    password_hash: String,
+) -> Result<bool, StoreError> {
+    let replaced = tx
+        .execute(
+            "UPDATE users SET password_hash = $3
+             WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL",
+            params![id, verified_hash, password_hash],
+        )
+        .await?;
+    Ok(replaced == 1)
 }

@@ -87,6 +87,24 @@ impl TestApp {
         answer.body["token"].as_str().unwrap().to_owned()
     }
 
+    /// Makes a person with [`PASSWORD`] in the caller's organisation and returns the path of their record and their session's secret.
+    pub(crate) async fn person(&self, admin: &str, username: &str, role: &str) -> (String, String) {
+        let body = json!({"username": username, "password": PASSWORD, "role": role});
+        let made = self.post("/api/v1/users", Some(admin), body).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        let session = self.log_in(username, PASSWORD, "127.0.0.1").await;
+        (
+            format!("/api/v1/users/{}", made.body["id"].as_str().unwrap()),
+            session.body["token"].as_str().unwrap().to_owned(),
+        )
+    }
+
+    /// Returns the path of the record of who is signed in.
+    pub(crate) async fn own_record(&self, session: &str) -> String {
+        let me = self.get("/api/v1/me", Some(session)).await.body;
+        format!("/api/v1/users/{}", me["id"].as_str().unwrap())
+    }
+
     /// Makes a key as `body` says and returns its id and its secret.
     pub(crate) async fn key(&self, admin: &str, body: Value) -> (String, String) {
         let answer = self.post("/api/v1/keys", Some(admin), body).await;

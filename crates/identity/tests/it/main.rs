@@ -11,6 +11,8 @@ mod keys;
 mod lasting;
 mod organisations;
 mod outage;
+mod races;
 mod refusals;
+mod rights;
 mod setup;
 mod sign_in;

@@ -15,6 +15,36 @@ store::on_every_engine! {
     a_password_at_start_makes_the_administrator,
     a_changed_password_at_start_replaces_the_old_one,
     replicas_that_start_together_make_one_administrator,
+    a_password_at_start_restores_an_administrator_who_was_demoted_or_moved,
+}
+
+async fn a_password_at_start_restores_an_administrator_who_was_demoted_or_moved(store: TestStore) {
+    let mut app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let record = app.own_record(&admin).await;
+    let (_, bob) = app.person(&admin, "bob", "admin").await;
+    let demoted = app
+        .patch(&record, Some(&bob), json!({"role": "viewer"}))
+        .await;
+    assert_eq!(demoted.status, 200, "{}", demoted.body);
+    for moved in [false, true] {
+        if moved {
+            let body = json!({"name": "elsewhere"});
+            let made = app.post("/api/v1/organisations", Some(&bob), body).await;
+            let mut tx = app.db.write().await.unwrap();
+            tx.execute(
+                "UPDATE users SET org_id = $1 WHERE username = 'admin'",
+                store::params![made.body["id"].as_str().unwrap()],
+            )
+            .await
+            .unwrap();
+            tx.commit().await.unwrap();
+        }
+        app = app.restarted(with_password(PASSWORD)).await;
+        let session = app.log_in("admin", PASSWORD, "127.0.0.1").await.body["token"].clone();
+        let me = app.get("/api/v1/me", session.as_str()).await.body;
+        assert_eq!(me["platform_admin"], true, "moved: {moved}, {me}");
+    }
 }
 
 async fn replicas_that_start_together_make_one_administrator(store: TestStore) {
