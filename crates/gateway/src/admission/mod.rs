@@ -45,7 +45,7 @@ pub(crate) use self::standing::{Queued, SharedStanding, Standing};
 /// A node that reads prompts one after the other may have unread ones for this time in front of it.
 const PROMPT_BUDGET_S: f32 = 0.25;
 /// Sequences at once of servers that batch continuously and do not tell: the default of vLLM and `SGLang`.
-const BATCHING_SLOTS: u32 = 256;
+const BATCHING_SLOTS: u32 = 1024;
 /// How soon to come back after a wait that was too long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
