@@ -44,7 +44,8 @@ pub(crate) use self::standing::{Queued, SharedStanding, Standing};
 
 /// A node that reads prompts one after the other may have unread ones for this time in front of it.
 const PROMPT_BUDGET_S: f32 = 0.25;
-/// Sequences at once of servers that batch continuously and do not tell: the default of vLLM and `SGLang`.
+/// Calls at once to servers that batch continuously and do not tell how many they take: more than most are set to, so that they
+/// are never kept idle.
 const BATCHING_SLOTS: u32 = 1024;
 /// How soon to come back after a wait that was too long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
