@@ -12,9 +12,9 @@ use crate::organisations::DEFAULT_ORG;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Everything that is the organisation's: people, keys, records. In the first organisation: everything.
+    /// Everything that is the organisation's: people and keys. In the first organisation: everything.
     Admin,
-    /// Inference, and looking at how the organisation's work is done.
+    /// Inference. What an operator may do beyond a user is not defined yet.
     Operator,
     /// Inference.
     User,

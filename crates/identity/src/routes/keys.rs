@@ -31,7 +31,7 @@ pub(crate) struct CreateKeyBody {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = Uuid)]
     org_id: Option<OrgId>,
-    /// The soonest class the key's requests may have; any when absent. Stored and shown; not kept to yet.
+    /// The soonest class the key's requests may have; any when absent.
     #[serde(default)]
     priority: Option<PriorityClass>,
     /// How much the key may use. Stored and shown; not kept to yet.
