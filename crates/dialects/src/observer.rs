@@ -116,7 +116,8 @@ impl Observer {
             decoder: ResponseDecoder::new(operation),
             max_text_bytes: Self::DEFAULT_MAX_TEXT_BYTES,
             observed: Observed::default(),
-            events: Vec::new(),
+            // Most frames hold one; there are as many observers as streams.
+            events: Vec::with_capacity(1),
         }
     }
 

@@ -54,7 +54,7 @@ mod linux {
         }
     }
 
-    /// Reads a line of `/proc/self/maps` (proc_pid_maps(5)); `None` unless it is program text from a file.
+    /// Reads a line of `/proc/self/maps` (`proc_pid_maps(5)`); `None` unless it is program text from a file.
     fn program_range(line: &str) -> Option<Range<usize>> {
         let mut fields = line.split_ascii_whitespace();
         let (range, permissions) = (fields.next()?, fields.next()?);

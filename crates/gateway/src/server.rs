@@ -245,12 +245,19 @@ async fn work(
     stop: CancellationToken,
 ) {
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let turns = worker.turns.clone();
+    let dealing = turns.deal();
+    tokio::pin!(dealing);
     loop {
         tokio::select! {
+            () = &mut dealing => {}
             handed = receiver.recv() => {
                 let Some((stream, peer, guard)) = handed else {
                     // The accepting task has ended; connections under way go on until `stop`.
-                    stop.cancelled().await;
+                    tokio::select! {
+                        () = &mut dealing => {}
+                        () = stop.cancelled() => {}
+                    }
                     return;
                 };
                 match tokio::net::TcpStream::from_std(stream) {

@@ -18,6 +18,7 @@ use crate::front::{AllowedOrigins, BodyRules};
 use crate::live::LiveFleet;
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
+use crate::relay::Turns;
 use crate::upstream::Pool;
 
 /// One for the whole data plane.
@@ -139,6 +140,8 @@ impl Shared {
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Arc<Pool>,
+    /// Who of its streams reads on.
+    pub(crate) turns: Arc<Turns>,
     random: AtomicU64,
 }
 
@@ -148,6 +151,7 @@ impl Worker {
         Arc::new(Self {
             shared,
             pool,
+            turns: Arc::default(),
             random: AtomicU64::new(seed),
         })
     }

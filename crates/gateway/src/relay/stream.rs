@@ -112,6 +112,11 @@ impl Stream {
         }
     }
 
+    /// Tells whether a node's socket has something to read. If not, the task is woken when it has.
+    pub(super) fn is_readable(&self, cx: &mut Context<'_>) -> bool {
+        matches!(&self.opened.source, Source::Http { body, .. } if body.is_readable(cx))
+    }
+
     /// Reads on. `encoder` is there whenever the answer does not pass.
     pub(super) fn poll(
         &mut self,
@@ -281,7 +286,8 @@ impl Stream {
             bytes
         } else {
             self.held.extend_from_slice(&bytes);
-            self.held.split().freeze()
+            // Taken whole: nothing is held back any more, and streams are many.
+            std::mem::take(&mut self.held).freeze()
         };
         if complete {
             Progress::Complete(bytes)

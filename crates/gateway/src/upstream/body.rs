@@ -50,6 +50,13 @@ impl UpstreamBody {
         body
     }
 
+    /// Tells whether the socket has something to read. If not, the task is woken when it has.
+    pub(crate) fn is_readable(&self, cx: &mut Context<'_>) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_readable(cx))
+    }
+
     /// Returns all that has arrived since the last call as one piece, or `None` at the proper end.
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {

@@ -66,6 +66,15 @@ impl Connection {
             && matches!(socket.try_read(&mut probe), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Tells whether the socket has something to read. If not, the task is woken when it has.
+    pub(in crate::upstream) fn is_readable(&self, cx: &mut Context<'_>) -> bool {
+        let socket = match &self.io {
+            Io::Plain(socket) => socket,
+            Io::Tls(stream) => stream.get_ref().0,
+        };
+        socket.poll_read_ready(cx).is_ready()
+    }
+
     /// Sends a request and reads the head of the answer.
     ///
     /// A node may answer before it has read all of a large body; then the rest is not sent and the connection not used
