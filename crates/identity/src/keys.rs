@@ -43,6 +43,8 @@ pub struct ApiKey {
     pub priority: Option<PriorityClass>,
     /// How much it may use.
     pub limits: KeyLimits,
+    /// Whether answers to its requests may serve identical ones of its organisation.
+    pub share_identical: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ends by itself.
@@ -93,6 +95,8 @@ pub struct KeyRequest {
     pub priority: Option<PriorityClass>,
     /// How much it may use.
     pub limits: KeyLimits,
+    /// Whether answers to its requests may serve identical ones of its organisation, and the other way round.
+    pub share_identical: bool,
     /// When it ends by itself; never when absent.
     pub expires_at: Option<Timestamp>,
 }
@@ -226,6 +230,7 @@ impl Identity {
             models: request.models,
             priority: request.priority,
             limits: request.limits,
+            share_identical: request.share_identical,
             created_at: now,
             expires_at: request.expires_at,
             revoked_at: None,

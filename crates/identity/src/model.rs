@@ -155,6 +155,9 @@ pub struct Principal {
     pub priority: Option<PriorityClass>,
     /// How much the caller may use.
     pub limits: KeyLimits,
+    /// Whether an answer to the caller's request may serve an identical one of their organisation, and the other way round. Only
+    /// where it was asked for: it shows that somebody else asked the same.
+    pub shares_identical: bool,
 }
 
 impl Principal {
@@ -167,6 +170,7 @@ impl Principal {
             models: None,
             priority: None,
             limits: KeyLimits::default(),
+            shares_identical: false,
         }
     }
 

@@ -249,8 +249,8 @@ pub(crate) async fn insert_key(
 ) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO api_keys (id, org_id, name, prefix, secret_hash, user_id, models, scopes, priority,
-             requests_per_minute, tokens_per_minute, tokens_per_month, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             requests_per_minute, tokens_per_minute, tokens_per_month, share_identical, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         params![
             key.id,
             key.org_id,
@@ -264,6 +264,7 @@ pub(crate) async fn insert_key(
             key.limits.requests_per_minute,
             key.limits.tokens_per_minute,
             key.limits.tokens_per_month,
+            key.share_identical,
             key.created_at,
             key.expires_at
         ],
@@ -274,7 +275,7 @@ pub(crate) async fn insert_key(
 
 const LIST_KEYS: &str =
     "SELECT id, org_id, name, prefix, models, scopes, priority, requests_per_minute, tokens_per_minute, tokens_per_month,
-         created_at, expires_at, revoked_at, last_used_at
+         share_identical, created_at, expires_at, revoked_at, last_used_at
      FROM api_keys
      WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND id > $2 ORDER BY id LIMIT $3";
 
@@ -345,7 +346,7 @@ pub(crate) async fn load_entries(
     let keys = tx
         .fetch_all(
             "SELECT k.id, k.org_id, k.name, k.secret_hash, k.models, k.scopes, k.priority, k.requests_per_minute,
-                 k.tokens_per_minute, k.tokens_per_month, k.expires_at, k.last_used_at, k.user_id, u.role AS owner_role
+                 k.tokens_per_minute, k.tokens_per_month, k.share_identical, k.expires_at, k.last_used_at, k.user_id, u.role AS owner_role
              FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
              WHERE k.revoked_at IS NULL AND u.disabled_at IS NULL",
             (),
@@ -404,6 +405,7 @@ fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), 
                 .map(|Json(models)| models.into()),
             priority: read_priority(row)?,
             limits: read_limits(row)?,
+            shares_identical: row.get("share_identical")?,
         },
         expires_at: row.get("expires_at")?,
         usage: usage(row, &hash, UsageOwner::Key(id), current)?,
@@ -425,6 +427,7 @@ fn read_session_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entr
             models: None,
             priority: None,
             limits: KeyLimits::default(),
+            shares_identical: false,
         },
         expires_at: row.get("expires_at")?,
         usage: usage(row, &hash, owner, current)?,
@@ -497,6 +500,7 @@ fn read_key(row: &Row) -> Result<ApiKey, StoreError> {
             .map(|Json(models)| models),
         priority: read_priority(row)?,
         limits: read_limits(row)?,
+        share_identical: row.get("share_identical")?,
         created_at: row.get("created_at")?,
         expires_at: row.get("expires_at")?,
         revoked_at: row.get("revoked_at")?,

@@ -34,6 +34,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     3 "0003_requests"
     4 "0004_request_indexes"
     5 "0005_organisations"
+    6 "0006_shared_answers"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

@@ -14,6 +14,7 @@ store::on_every_engine! {
     a_key_expires_by_itself,
     a_key_may_use_only_its_models,
     only_an_admin_key_administers,
+    answers_are_shared_only_where_that_was_asked_for,
     the_last_use_is_listed_after_a_while,
     keys_are_listed_page_by_page,
     changes_of_another_replica_are_picked_up,
@@ -112,6 +113,25 @@ async fn only_an_admin_key_administers(store: TestStore) {
     );
     assert_eq!(app.get("/api/v1/keys", Some(&admin_key)).await.status, 200);
     app.key(&admin_key, json!({"name": "by key"})).await;
+}
+
+async fn answers_are_shared_only_where_that_was_asked_for(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let (_, private) = app.key(&admin, json!({"name": "private"})).await;
+    let body = json!({"name": "shared", "share_identical": true});
+    let (_, shared) = app.key(&admin, body).await;
+    let shares = |secret: &str| app.authenticate(Some(secret)).unwrap().shares_identical;
+    assert!(shares(&shared));
+    assert!(!shares(&private) && !shares(&admin));
+    let list = app.get("/api/v1/keys", Some(&admin)).await.body;
+    assert_eq!(list["items"][0]["share_identical"], false);
+    assert_eq!(list["items"][1]["share_identical"], true);
+    let body = json!({"name": "x", "share_identical": "yes"});
+    assert_eq!(
+        app.post("/api/v1/keys", Some(&admin), body).await.status,
+        400
+    );
 }
 
 async fn the_last_use_is_listed_after_a_while(store: TestStore) {

@@ -22,6 +22,7 @@ async fn a_second_run_changes_nothing(store: TestStore) {
             "0003_requests",
             "0004_request_indexes",
             "0005_organisations",
+            "0006_shared_answers",
         ]
     );
     let second = db.migrate().await.unwrap();
@@ -39,7 +40,7 @@ async fn many_processes_may_migrate_at_once(store: TestStore) {
     while let Some(result) = tasks.join_next().await {
         steps += result.unwrap().unwrap();
     }
-    assert_eq!(steps, 5);
+    assert_eq!(steps, 6);
 }
 
 async fn a_newer_database_is_refused_and_says_what_to_do(store: TestStore) {
