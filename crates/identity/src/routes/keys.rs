@@ -17,7 +17,7 @@ use crate::model::{KeyLimits, PriorityClass, Role};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateKeyBody {
-    /// What the key is called. Names may repeat.
+    /// What the key is called; its owner has no other key of that name that works.
     #[schema(min_length = 1, max_length = 100, example = "laptop")]
     name: String,
     /// What the key may do; `user` when absent.
@@ -215,7 +215,7 @@ pub(crate) async fn list_keys(
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "Not an administrator.", body = Problem),
         (status = 404, description = "There is no such organisation.", body = Problem),
-        (status = 409, description = "There are too many keys.", body = Problem),
+        (status = 409, description = "The owner has a key of that name, or there are too many keys.", body = Problem),
     )
 )]
 pub(crate) async fn create_key(
