@@ -7,34 +7,56 @@ use http::request::Parts;
 use primitives::OrgId;
 use web::{AfterBody, Problem};
 
+use crate::audit::Actor;
 use crate::credential::presented_credential;
 use crate::identity::Identity;
 use crate::model::{AuthError, Principal, Role};
 use crate::organisations::{OrgScope, UnknownOrganisation};
+use crate::origin::Origin;
 
 /// Any caller who is let in; anonymous ones too, where no credential is required.
 #[derive(Clone, Debug)]
-pub struct Caller(Principal);
-
-impl Caller {
-    /// Returns who calls.
-    pub fn principal(&self) -> &Principal {
-        &self.0
-    }
-}
+pub struct Caller(Known);
 
 /// A caller who administers the platform.
 ///
 /// Another domain's router uses it when its state gives an [`Identity`] (axum's `FromRef`).
 #[derive(Clone, Debug)]
-pub struct Admin(Principal);
+pub struct Admin(Known);
 
-impl Admin {
-    /// Returns who calls.
-    pub fn principal(&self) -> &Principal {
-        &self.0
-    }
+/// A caller who administers an organisation: their own, or all of them where they administer the platform.
+#[derive(Clone, Debug)]
+pub struct OrgAdmin(Known);
+
+/// Who calls, and from where.
+#[derive(Clone, Debug)]
+struct Known {
+    principal: Principal,
+    origin: Origin,
 }
+
+macro_rules! known {
+    ($($extractor:ident)*) => {$(
+        impl $extractor {
+            /// Returns who calls.
+            pub fn principal(&self) -> &Principal {
+                &self.0.principal
+            }
+
+            /// Returns where they call from.
+            pub fn origin(&self) -> &Origin {
+                &self.0.origin
+            }
+
+            /// Names the caller for the journal.
+            pub(crate) fn actor(&self) -> Actor {
+                Actor::caller(&self.0.principal, &self.0.origin)
+            }
+        }
+    )*};
+}
+
+known! { Caller Admin OrgAdmin }
 
 impl<S> FromRequestParts<S> for Caller
 where
@@ -71,22 +93,13 @@ where
     }
 }
 
-/// A caller who administers an organisation: their own, or all of them where they administer the platform.
-#[derive(Clone, Debug)]
-pub struct OrgAdmin(Principal);
-
 impl OrgAdmin {
-    /// Returns who calls.
-    pub fn principal(&self) -> &Principal {
-        &self.0
-    }
-
     /// Returns whose people and keys the caller may see and change.
     pub fn scope(&self) -> OrgScope {
-        if self.0.is_platform_admin() {
+        if self.principal().is_platform_admin() {
             OrgScope::All
         } else {
-            OrgScope::One(self.0.org)
+            OrgScope::One(self.principal().org)
         }
     }
 
@@ -95,7 +108,7 @@ impl OrgAdmin {
     /// # Errors
     /// When the wanted one is not the caller's to change.
     pub(crate) fn one_org(&self, wanted: Option<OrgId>) -> Result<OrgId, UnknownOrganisation> {
-        let own = self.0.org;
+        let own = self.principal().org;
         Ok(self
             .scope()
             .narrow(Some(wanted.unwrap_or(own)))?
@@ -134,9 +147,9 @@ fn let_in(
     parts: &mut Parts,
     identity: &Identity,
     check: fn(&Principal) -> Result<(), AuthError>,
-) -> Result<Principal, AuthError> {
+) -> Result<Known, AuthError> {
     let presented = presented_credential(&parts.headers).map(Cow::into_owned);
-    let ask = move |identity: &Identity| {
+    let ask = move |identity: &Identity| -> Result<Principal, AuthError> {
         let principal = identity
             .snapshot()
             .authenticate(presented.as_deref(), identity.inner.clock.now())?;
@@ -148,5 +161,8 @@ fn let_in(
     parts.extensions.insert(AfterBody::new(move || {
         ask(&identity).map(drop).map_err(Problem::from)
     }));
-    Ok(principal)
+    Ok(Known {
+        principal,
+        origin: Origin::of(parts),
+    })
 }

@@ -4,7 +4,9 @@ use ::store::StoreError;
 use primitives::{
     Classify, Cursor, ErrorKind, InvalidCursor, KeyId, OrgId, Page, PageRequest, Secret, Timestamp,
 };
+use serde_json::Value;
 
+use crate::audit::{Action, Change, Seen as _, record};
 use crate::credential::{CredentialKind, SecretHash, generate, shown_prefix};
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
@@ -272,6 +274,8 @@ impl Identity {
             return Err(CreateKeyError::NameTaken(key.name));
         }
         store::insert_key(&mut tx, &key, &SecretHash::of(secret.expose()), user_id).await?;
+        let change = changed(Action::KeyCreate, &key, None);
+        record(&mut tx, now, &admin.actor(), change).await?;
         tx.commit().await?;
         self.published().await;
         Ok((key, secret))
@@ -302,18 +306,42 @@ impl Identity {
 
     /// Revokes a key; when this returns, the key no longer works here. Revoking again changes nothing.
     pub async fn revoke_key(&self, admin: &OrgAdmin, id: KeyId) -> Result<(), RevokeKeyError> {
+        let now = self.inner.clock.now();
         let mut tx = self.inner.db.write().await?;
-        if !store::revoke_key(&mut tx, admin.scope(), id, self.inner.clock.now()).await? {
-            return Err(RevokeKeyError::Unknown(id));
-        }
         store::advance_generation(&mut tx).await?;
+        let (mut key, _) = store::find_key(&mut tx, admin.scope(), id)
+            .await?
+            .ok_or(RevokeKeyError::Unknown(id))?;
+        if key.revoked_at.is_none() {
+            let old = key.seen();
+            key.revoked_at = Some(now);
+            store::revoke_key(&mut tx, id, now).await?;
+            let change = changed(Action::KeyRevoke, &key, Some(old));
+            record(&mut tx, now, &admin.actor(), change).await?;
+        }
         tx.commit().await?;
-        self.withdrawn(UsageOwner::Key(id)).await;
+        self.withdrawn(|entry| entry.usage.owner == UsageOwner::Key(id))
+            .await;
         Ok(())
     }
 }
 
-fn checked(mut request: KeyRequest, now: Timestamp) -> Result<KeyRequest, CreateKeyError> {
+/// Describes the change of a key for the journal.
+pub(crate) fn changed(action: Action, key: &ApiKey, old: Option<Value>) -> Change {
+    Change {
+        action,
+        org: Some(key.org_id),
+        subject: ("key", Some(key.id.to_string())),
+        old,
+        new: Some(key.seen()),
+    }
+}
+
+/// Refuses what a key cannot be.
+pub(crate) fn checked(
+    mut request: KeyRequest,
+    now: Timestamp,
+) -> Result<KeyRequest, CreateKeyError> {
     request.name = request.name.trim().to_owned();
     let printable = |text: &str, most: usize| {
         (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control)

@@ -36,6 +36,10 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     5 "0005_organisations"
     6 "0006_shared_answers"
     7 "0007_live_keys"
+    8 "0008_sessions"
+    9 "0009_people"
+    10 "0010_second_factor"
+    11 "0011_audit"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

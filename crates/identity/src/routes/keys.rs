@@ -1,15 +1,16 @@
-//! `GET` and `POST /api/v1/keys`, `DELETE /api/v1/keys/{id}`.
+//! `GET` and `POST /api/v1/keys`, `PATCH` and `DELETE /api/v1/keys/{id}`.
 
 use axum::extract::State;
 use http::StatusCode;
 use primitives::{KeyId, OrgId, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use web::{JsonBody, PageBody, PathParam, Problem, QueryParams};
 
 use super::scoped_page::ScopedPageQuery;
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
+use crate::key_edit::KeyEdit;
 use crate::keys::{ApiKey, KeyRequest, KeyStatus};
 use crate::model::{KeyLimits, PriorityClass, Role};
 
@@ -83,6 +84,54 @@ impl From<LimitsBody> for KeyLimits {
             tokens_per_month: body.tokens_per_month,
         }
     }
+}
+
+/// What to change of a key. What is absent stays.
+#[expect(
+    clippy::option_option,
+    reason = "what stays is told from what is taken away"
+)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EditKeyBody {
+    /// Another name.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 100)]
+    name: Option<String>,
+    /// Another role.
+    #[serde(default)]
+    role: Option<Role>,
+    /// Other models; `null` for all.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 100)]
+    models: Option<Option<Vec<String>>>,
+    /// Another ceiling of the class; `null` for none.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<PriorityClass>)]
+    priority: Option<Option<PriorityClass>>,
+    /// Other limits in place of all the present ones; `{}` for none.
+    #[serde(default)]
+    limits: Option<LimitsBody>,
+    /// Whether an answer may serve identical requests of the organisation.
+    #[serde(default)]
+    share_identical: Option<bool>,
+    /// Another end; `null` for none.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Option<Timestamp>>,
+}
+
+/// Reads a field that is there, so that `null` is told from absence.
+#[expect(
+    clippy::option_option,
+    reason = "what stays is told from what is taken away"
+)]
+fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// A key without its secret.
@@ -240,6 +289,46 @@ pub(crate) async fn create_key(
         secret: secret.expose().clone(),
     };
     Ok((StatusCode::CREATED, JsonBody(created)))
+}
+
+/// Changes an API key
+///
+/// Takes effect before the answer is sent, and on every other replica within a second. The secret stays.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/keys/{id}",
+    operation_id = "edit_key",
+    tag = "identity",
+    security(("bearer" = [])),
+    params(("id" = String, Path, format = Uuid, description = "The key's id.")),
+    request_body = EditKeyBody,
+    responses(
+        (status = 200, description = "The key as it is now.", body = KeyBody),
+        (status = 400, description = "Not an id, or the key cannot be so.", body = Problem),
+        (status = 401, description = "Not signed in.", body = Problem),
+        (status = 403, description = "Not an administrator.", body = Problem),
+        (status = 404, description = "There is no such key.", body = Problem),
+        (status = 409, description = "The key is revoked, or its owner has another key of that name.", body = Problem),
+    )
+)]
+pub(crate) async fn edit_key(
+    admin: OrgAdmin,
+    State(identity): State<Identity>,
+    id: PathParam<KeyId>,
+    body: JsonBody<EditKeyBody>,
+) -> Result<JsonBody<KeyBody>, Problem> {
+    let (PathParam(id), JsonBody(body)) = (id, body);
+    let edit = KeyEdit {
+        name: body.name,
+        role: body.role,
+        models: body.models,
+        priority: body.priority,
+        limits: body.limits.map(KeyLimits::from),
+        share_identical: body.share_identical,
+        expires_at: body.expires_at,
+    };
+    let key = identity.edit_key(&admin, id, edit).await?;
+    Ok(JsonBody(KeyBody::new(key, identity.inner.clock.now())))
 }
 
 /// Revokes an API key
