@@ -138,10 +138,10 @@ async fn a_key_made_through_a_key_ends_with_the_same_person(store: TestStore) {
     let app = TestApp::start(store).await;
     let platform = app.set_up().await;
     let (ann, session) = app.person(&platform, "ann", "admin").await;
-    let admin_key = json!({"name": "k", "role": "admin"});
-    let (_, first) = app.key(&session, admin_key.clone()).await;
-    let (_, second) = app.key(&first, admin_key.clone()).await;
-    let (_, third) = app.key(&second, admin_key).await;
+    let admin_key = |name: &str| json!({"name": name, "role": "admin"});
+    let (_, first) = app.key(&session, admin_key("first")).await;
+    let (_, second) = app.key(&first, admin_key("second")).await;
+    let (_, third) = app.key(&second, admin_key("third")).await;
     let edit = async |body| app.patch(&ann, Some(&platform), body).await.status;
     assert_eq!(edit(json!({"role": "user"})).await, 200);
     assert_eq!(app.authenticate(Some(&third)).unwrap().role, Role::User);

@@ -101,6 +101,7 @@ impl Api {
     pub(crate) async fn stream(&self, path: &str, body: &Value) -> Result<Lines, ClientError> {
         let call = self
             .call(Method::POST, path)
+            .await?
             .json(body)
             .head_timeout(MODEL_PATIENCE)
             .total_timeout(None);
