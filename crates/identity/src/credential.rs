@@ -14,8 +14,12 @@ use subtle::ConstantTimeEq as _;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CredentialKind {
     Key,
+    /// One token for a whole session, as earlier builds made them. None are made any more.
     Session,
+    Refresh,
     SetupToken,
+    PasswordReset,
+    Invitation,
 }
 
 impl CredentialKind {
@@ -23,7 +27,10 @@ impl CredentialKind {
         match self {
             Self::Key => "rmd_",
             Self::Session => "rms_",
+            Self::Refresh => "rmr_",
             Self::SetupToken => "rmt_",
+            Self::PasswordReset => "rmp_",
+            Self::Invitation => "rmi_",
         }
     }
 }
@@ -50,8 +57,13 @@ pub(crate) fn shown_prefix(secret: &Secret<String>) -> String {
 
 /// Tells whether the text is meant as one of our secrets, valid or not.
 pub(crate) fn is_ours(text: &str) -> bool {
-    text.starts_with(CredentialKind::Key.prefix())
-        || text.starts_with(CredentialKind::Session.prefix())
+    [
+        CredentialKind::Key,
+        CredentialKind::Session,
+        CredentialKind::Refresh,
+    ]
+    .iter()
+    .any(|kind| text.starts_with(kind.prefix()))
 }
 
 /// The hash by which a secret is stored. Secrets are random, so a fast hash is enough; comparison takes constant time.

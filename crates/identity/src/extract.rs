@@ -1,38 +1,62 @@
 //! Extractors that prove who calls: a handler that takes [`Admin`] cannot run for anybody else.
 
+use std::borrow::Cow;
+
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
 use primitives::OrgId;
-use web::Problem;
+use web::{AfterBody, Problem};
 
+use crate::audit::Actor;
 use crate::credential::presented_credential;
 use crate::identity::Identity;
 use crate::model::{AuthError, Principal, Role};
 use crate::organisations::{OrgScope, UnknownOrganisation};
+use crate::origin::Origin;
 
 /// Any caller who is let in; anonymous ones too, where no credential is required.
 #[derive(Clone, Debug)]
-pub struct Caller(Principal);
-
-impl Caller {
-    /// Returns who calls.
-    pub fn principal(&self) -> &Principal {
-        &self.0
-    }
-}
+pub struct Caller(Known);
 
 /// A caller who administers the platform.
 ///
 /// Another domain's router uses it when its state gives an [`Identity`] (axum's `FromRef`).
 #[derive(Clone, Debug)]
-pub struct Admin(Principal);
+pub struct Admin(Known);
 
-impl Admin {
-    /// Returns who calls.
-    pub fn principal(&self) -> &Principal {
-        &self.0
-    }
+/// A caller who administers an organisation: their own, or all of them where they administer the platform.
+#[derive(Clone, Debug)]
+pub struct OrgAdmin(Known);
+
+/// Who calls, and from where.
+#[derive(Clone, Debug)]
+struct Known {
+    principal: Principal,
+    origin: Origin,
 }
+
+macro_rules! known {
+    ($($extractor:ident)*) => {$(
+        impl $extractor {
+            /// Returns who calls.
+            pub fn principal(&self) -> &Principal {
+                &self.0.principal
+            }
+
+            /// Returns where they call from.
+            pub fn origin(&self) -> &Origin {
+                &self.0.origin
+            }
+
+            /// Names the caller for the journal.
+            pub(crate) fn actor(&self) -> Actor {
+                Actor::caller(&self.0.principal, &self.0.origin)
+            }
+        }
+    )*};
+}
+
+known! { Caller Admin OrgAdmin }
 
 impl<S> FromRequestParts<S> for Caller
 where
@@ -42,7 +66,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Ok(Self(authenticated(parts, &Identity::from_ref(state))?))
+        Ok(Self(let_in(parts, &Identity::from_ref(state), |_| Ok(()))?))
     }
 }
 
@@ -54,31 +78,28 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let OrgAdmin(principal) = OrgAdmin::from_request_parts(parts, state).await?;
-        if principal.is_platform_admin() {
-            Ok(Self(principal))
-        } else {
-            Err(AuthError::NotPlatformAdmin.into())
-        }
+        Ok(Self(let_in(
+            parts,
+            &Identity::from_ref(state),
+            |principal| {
+                administers(principal)?;
+                if principal.is_platform_admin() {
+                    Ok(())
+                } else {
+                    Err(AuthError::NotPlatformAdmin)
+                }
+            },
+        )?))
     }
 }
 
-/// A caller who administers an organisation: their own, or all of them where they administer the platform.
-#[derive(Clone, Debug)]
-pub struct OrgAdmin(Principal);
-
 impl OrgAdmin {
-    /// Returns who calls.
-    pub fn principal(&self) -> &Principal {
-        &self.0
-    }
-
     /// Returns whose people and keys the caller may see and change.
     pub fn scope(&self) -> OrgScope {
-        if self.0.is_platform_admin() {
+        if self.principal().is_platform_admin() {
             OrgScope::All
         } else {
-            OrgScope::One(self.0.org)
+            OrgScope::One(self.principal().org)
         }
     }
 
@@ -87,7 +108,7 @@ impl OrgAdmin {
     /// # Errors
     /// When the wanted one is not the caller's to change.
     pub(crate) fn one_org(&self, wanted: Option<OrgId>) -> Result<OrgId, UnknownOrganisation> {
-        let own = self.0.org;
+        let own = self.principal().org;
         Ok(self
             .scope()
             .narrow(Some(wanted.unwrap_or(own)))?
@@ -104,19 +125,44 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let principal = authenticated(parts, &Identity::from_ref(state))?;
-        match principal.role {
-            Role::Admin => Ok(Self(principal)),
-            // Who presented nothing may well be an administrator who has not signed in yet.
-            _ if principal.id().is_none() => Err(AuthError::Missing.into()),
-            Role::Operator | Role::User | Role::Viewer => Err(AuthError::NotAdmin.into()),
-        }
+        Ok(Self(let_in(
+            parts,
+            &Identity::from_ref(state),
+            administers,
+        )?))
     }
 }
 
-fn authenticated(parts: &Parts, identity: &Identity) -> Result<Principal, AuthError> {
-    let presented = presented_credential(&parts.headers);
-    identity
-        .snapshot()
-        .authenticate(presented.as_deref(), identity.inner.clock.now())
+fn administers(principal: &Principal) -> Result<(), AuthError> {
+    match principal.role {
+        Role::Admin => Ok(()),
+        // Who presented nothing may well be an administrator who has not signed in yet.
+        _ if principal.id().is_none() => Err(AuthError::Missing),
+        Role::Operator | Role::User | Role::Viewer => Err(AuthError::NotAdmin),
+    }
+}
+
+/// Lets a caller in whom `check` accepts: now, and again when the request's body has arrived, until when they may have lost their rights.
+fn let_in(
+    parts: &mut Parts,
+    identity: &Identity,
+    check: fn(&Principal) -> Result<(), AuthError>,
+) -> Result<Known, AuthError> {
+    let presented = presented_credential(&parts.headers).map(Cow::into_owned);
+    let ask = move |identity: &Identity| -> Result<Principal, AuthError> {
+        let principal = identity
+            .snapshot()
+            .authenticate(presented.as_deref(), identity.inner.clock.now())?;
+        check(&principal)?;
+        Ok(principal)
+    };
+    let principal = ask(identity)?;
+    let identity = identity.clone();
+    parts.extensions.insert(AfterBody::new(move || {
+        ask(&identity).map(drop).map_err(Problem::from)
+    }));
+    Ok(Known {
+        principal,
+        origin: Origin::of(parts),
+    })
 }

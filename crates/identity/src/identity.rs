@@ -1,20 +1,24 @@
 //! The domain's entrance: opens the stored state, publishes the snapshot, and renews it after each change.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use ::store::{Db, StoreError};
+use ::store::{Db, Sealer, StoreError, Tx};
 use arc_swap::ArcSwap;
-use primitives::{Classify, Clock, ErrorKind, Secret, UserId};
+use primitives::{Classify, Clock, ErrorKind, MonotonicTime, Secret, SessionId, UserId};
 use tokio::sync::Mutex;
 
+use crate::audit::{Action, Actor, Change, record};
 use crate::lockout::{Lockout, Patience};
 use crate::model::{Principal, Role};
 use crate::password::{PasswordError, Passwords};
+use crate::registration::Registration;
 use crate::setup::{self, SetupState};
 use crate::sign_in::{Account, AccountFrom};
-use crate::snapshot::{Entries, Snapshot, UsageOwner};
+use crate::signing::{SigningError, SigningKeys, StoredKey};
+use crate::snapshot::{Entry, Snapshot};
 use crate::store;
 
 /// Who is let in without a credential, and who administers.
@@ -26,6 +30,33 @@ pub struct AuthConfig {
     pub loopback_only: bool,
     /// The password of the user `admin`, who is made or updated at each start.
     pub admin_password: Option<Secret<String>>,
+    /// Who issues access tokens, as they say and as is checked.
+    pub issuer: Cow<'static, str>,
+    /// Who may make their own account.
+    pub registration: Registration,
+    /// How long records of changes are kept.
+    pub audit_retention: Duration,
+    /// How long keys and sessions are believed while the database cannot confirm them.
+    pub max_staleness: Duration,
+}
+
+impl AuthConfig {
+    /// A credential from everybody, and no administrator by password.
+    pub const REQUIRED: Self = Self {
+        required: true,
+        loopback_only: false,
+        admin_password: None,
+        issuer: Cow::Borrowed("remuda"),
+        registration: Registration::Invite,
+        audit_retention: Duration::from_hours(365 * 24),
+        max_staleness: Duration::from_hours(24),
+    };
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self::REQUIRED
+    }
 }
 
 /// Why the stored identities could not be opened.
@@ -34,15 +65,25 @@ pub enum OpenError {
     /// The administrator's password cannot be used.
     #[error("the administrator's password cannot be used")]
     AdminPassword(#[source] PasswordError),
+    /// No key could be made to sign access tokens with.
+    #[error("there is no key to sign access tokens with: {0}")]
+    Signing(String),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<SigningError> for OpenError {
+    fn from(error: SigningError) -> Self {
+        Self::Signing(error.to_string())
+    }
 }
 
 impl Classify for OpenError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::AdminPassword(error) => error.kind(),
+            Self::Signing(_) => ErrorKind::Bug,
             Self::Store(error) => error.kind(),
         }
     }
@@ -55,6 +96,7 @@ impl Classify for OpenError {
                     error.public_message()
                 )
             }
+            Self::Signing(_) => format!("{self}: check [store] encryption_key, or the key file"),
             Self::Store(error) => error.public_message(),
         }
     }
@@ -69,14 +111,20 @@ pub struct Identity {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) db: Db,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) issuer: Arc<str>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) passwords: Passwords,
     pub(crate) by_account: Lockout<Account>,
     pub(crate) by_origin: Lockout<AccountFrom>,
+    pub(crate) registrations: Lockout<Option<IpAddr>>,
+    pub(crate) registration: Registration,
+    pub(crate) audit_retention: Duration,
+    /// When old records of changes were looked for.
+    pub(crate) audit_trimmed: Mutex<Option<MonotonicTime>>,
     snapshot: ArcSwap<Snapshot>,
     /// Held while a snapshot is loaded and published, so that an older one never replaces a newer.
     renewing: Mutex<()>,
-    anonymous: Option<Principal>,
 }
 
 impl Identity {
@@ -85,15 +133,23 @@ impl Identity {
     /// On the very first start, without an administrator's password, a set-up token is made: see [`SetupState`].
     pub async fn open(
         db: Db,
+        sealer: Arc<Sealer>,
         clock: Arc<dyn Clock>,
         config: AuthConfig,
     ) -> Result<(Self, SetupState), OpenError> {
         let anonymous = (config.loopback_only && !config.required).then(Principal::anonymous);
-        let verified_at = Arc::new(AtomicI64::new(clock.now().as_micros()));
-        let empty = Snapshot::new(Entries::default(), anonymous.clone(), -1, verified_at);
+        let issuer: Arc<str> = config.issuer.into();
+        let empty = Snapshot::empty(
+            anonymous,
+            Arc::clone(&issuer),
+            config.max_staleness,
+            clock.now(),
+        );
         let identity = Self {
             inner: Arc::new(Inner {
                 db,
+                sealer,
+                issuer,
                 clock,
                 passwords: Passwords::new(),
                 by_account: Lockout::new(Patience {
@@ -104,12 +160,19 @@ impl Identity {
                     free_attempts: 5,
                     longest_wait: Duration::from_mins(5),
                 }),
+                registrations: Lockout::new(Patience {
+                    free_attempts: 10,
+                    longest_wait: Duration::from_mins(5),
+                }),
+                registration: config.registration,
+                audit_retention: config.audit_retention,
+                audit_trimmed: Mutex::new(None),
                 snapshot: ArcSwap::from_pointee(empty),
                 renewing: Mutex::new(()),
-                anonymous,
             }),
         };
         let setup = setup::prepare(&identity.inner, config.admin_password).await?;
+        identity.keep_signing_keys().await?;
         identity.renew().await?;
         Ok((identity, setup))
     }
@@ -117,6 +180,42 @@ impl Identity {
     /// Returns the credentials as they are known now. Cheap; hold the result for one request only.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.inner.snapshot.load_full()
+    }
+
+    /// Makes sure that there is a key to sign access tokens with, now and in time before the present one is replaced.
+    pub(crate) async fn keep_signing_keys(&self) -> Result<(), OpenError> {
+        let now = self.inner.clock.now();
+        let plan = async |tx: &mut Tx| {
+            let stored = store::load_signing_keys(tx).await?;
+            Ok::<_, StoreError>(SigningKeys::open(stored, &self.inner.sealer).plan(now))
+        };
+        let mut tx = self.inner.db.read().await?;
+        let nothing = plan(&mut tx).await?.is_empty();
+        tx.commit().await?;
+        if nothing {
+            return Ok(());
+        }
+        let mut tx = self.inner.db.write().await?;
+        store::advance_generation(&mut tx).await?;
+        // Another replica may have done it meanwhile.
+        let todo = plan(&mut tx).await?;
+        if let Some(signs_from) = todo.make {
+            let key = StoredKey::generate(&self.inner.sealer, now, signs_from)?;
+            store::insert_signing_key(&mut tx, &key).await?;
+            let change = Change {
+                action: Action::SigningKeyMake,
+                org: None,
+                subject: ("signing_key", Some(key.id)),
+                old: None,
+                new: Some(serde_json::json!({"signs_from": signs_from})),
+            };
+            record(&mut tx, now, &Actor::system(), change).await?;
+        }
+        for id in &todo.drop {
+            store::delete_signing_key(&mut tx, id).await?;
+        }
+        tx.commit().await?;
+        Ok(())
     }
 
     /// Loads the credentials from the database and publishes them.
@@ -127,8 +226,14 @@ impl Identity {
         let mut tx = self.inner.db.read().await?;
         let generation = store::load_generation(&mut tx).await?;
         let entries = store::load_entries(&mut tx, now, &current).await?;
+        let stored = store::load_signing_keys(&mut tx).await?;
         tx.commit().await?;
-        let next = current.succeed(entries, self.inner.anonymous.clone(), generation);
+        let signing = if current.signing().are(&stored) {
+            Arc::clone(current.signing())
+        } else {
+            Arc::new(SigningKeys::open(stored, &self.inner.sealer))
+        };
+        let next = current.succeed(entries, signing, generation);
         next.confirm(now);
         self.inner.snapshot.store(Arc::new(next));
         Ok(())
@@ -144,14 +249,26 @@ impl Identity {
         }
     }
 
-    /// Publishes the end of a credential. When this returns it is let in no more, whether the database answers or not.
-    pub(crate) async fn withdrawn(&self, owner: UsageOwner) {
-        {
-            let _turn = self.inner.renewing.lock().await;
-            let without = self.inner.snapshot.load().without(owner);
-            self.inner.snapshot.store(Arc::new(without));
-        }
+    /// Publishes the end of credentials. When this returns they are let in no more, whether the database answers or not.
+    pub(crate) async fn withdrawn(&self, ends: impl Fn(&Entry) -> bool) {
+        self.withdraw(ends).await;
         self.published().await;
+    }
+
+    /// Publishes the end of all sessions of a person but one, likewise.
+    pub(crate) async fn sessions_ended(&self, user: UserId, kept: Option<SessionId>) {
+        self.withdrawn(|entry| {
+            let session = entry.principal.session;
+            entry.principal.user == Some(user) && session.is_some() && session != kept
+        })
+        .await;
+    }
+
+    /// Takes credentials out of the snapshot without a look at the database.
+    async fn withdraw(&self, ends: impl Fn(&Entry) -> bool) {
+        let _turn = self.inner.renewing.lock().await;
+        let without = self.inner.snapshot.load().without(ends);
+        self.inner.snapshot.store(Arc::new(without));
     }
 
     /// Publishes the change of a person. When this returns their sessions and keys do no more than `most`, nothing at all when that is

@@ -4,35 +4,60 @@
 //! renewed, and a periodic reconcile picks up what other replicas changed. Nothing here is called with the database on the
 //! inference path: that path sees [`Snapshot`] only.
 
+mod access_token;
 mod argon;
+mod audit;
+mod common_passwords;
 mod credential;
 mod extract;
 mod identity;
+mod invitations;
+mod key_edit;
 mod keys;
+mod known_tokens;
 mod last_used;
+pub mod limits;
 mod lockout;
 mod model;
 mod organisations;
+mod origin;
 mod password;
+mod password_reset;
+mod profile;
 mod reconcile;
+mod registration;
 mod routes;
+mod second_factor;
+mod sessions;
 mod setup;
 mod sign_in;
+mod signing;
 mod snapshot;
 mod store;
+mod totp;
 mod users;
 
+pub use access_token::TokenError;
+pub use audit::{AuditFilter, AuditRecord, Broken, ChainError, ChainState, ListAuditError};
 pub use credential::presented_credential;
 pub use extract::{Admin, Caller, OrgAdmin};
 pub use identity::{AuthConfig, Identity, OpenError};
+pub use invitations::{Invitation, InvitationError, InvitationRequest};
+pub use key_edit::{EditKeyError, KeyEdit};
 pub use keys::{ApiKey, CreateKeyError, KeyRequest, KeyStatus, ListKeysError, RevokeKeyError};
 pub use model::{AuthError, KeyLimits, Principal, PrincipalKind, PriorityClass, Role};
 pub use organisations::{
     CreateOrganisationError, DEFAULT_ORG, ListOrganisationsError, OrgScope, Organisation,
     UnknownOrganisation,
 };
+pub use origin::Origin;
 pub use password::PasswordError;
+pub use password_reset::{PasswordReset, PasswordResetError};
+pub use profile::ProfileEdit;
+pub use registration::{Registration, RegistrationError, RegistrationRequest};
+pub use second_factor::{Enrolment, SecondFactor, SecondFactorError};
+pub use sessions::{RefreshError, Session, SessionError, SignIn};
 pub use setup::{SetupError, SetupState};
-pub use sign_in::{SignIn, SignInError};
+pub use sign_in::{SignInError, SignInRequest};
 pub use snapshot::Snapshot;
 pub use users::{User, UserEdit, UserError, UserRequest};

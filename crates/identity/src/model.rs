@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use primitives::{Classify, ErrorKind, KeyId, OrgId, UserId};
+use primitives::{Classify, ErrorKind, KeyId, OrgId, SessionId, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -143,6 +143,10 @@ impl PrincipalKind {
 pub struct Principal {
     /// By what the caller is known.
     pub kind: PrincipalKind,
+    /// The person behind the caller: themselves, or whom the key belongs to. Nobody for anonymous callers and keys of nobody.
+    pub user: Option<UserId>,
+    /// The session, for callers with one.
+    pub session: Option<SessionId>,
     /// The key's or the person's name, for records.
     pub name: Arc<str>,
     /// The organisation the caller belongs to: whose share of the fleet is used, and whose things may be seen.
@@ -155,18 +159,24 @@ pub struct Principal {
     pub priority: Option<PriorityClass>,
     /// How much the caller may use.
     pub limits: KeyLimits,
+    /// Whether an answer to the caller's request may serve an identical one of their organisation, and the other way round. Only
+    /// where it was asked for: it shows that somebody else asked the same.
+    pub shares_identical: bool,
 }
 
 impl Principal {
     pub(crate) fn anonymous() -> Self {
         Self {
             kind: PrincipalKind::Anonymous,
+            user: None,
+            session: None,
             name: "anonymous".into(),
             org: DEFAULT_ORG,
             role: Role::User,
             models: None,
             priority: None,
             limits: KeyLimits::default(),
+            shares_identical: false,
         }
     }
 
@@ -233,6 +243,9 @@ pub enum AuthError {
     /// The credential was valid until some time ago.
     #[error("the credential has expired")]
     Expired,
+    /// The credential was valid when the database was last in reach, which is too long ago.
+    #[error("the credential cannot be confirmed")]
+    Stale,
     /// The caller is known, but this is for administrators.
     #[error("the caller is not an administrator")]
     NotAdmin,
@@ -245,6 +258,7 @@ impl Classify for AuthError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Missing | Self::Unknown | Self::Expired => ErrorKind::Unauthenticated,
+            Self::Stale => ErrorKind::Unavailable,
             Self::NotAdmin | Self::NotPlatformAdmin => ErrorKind::Forbidden,
         }
     }
@@ -254,6 +268,7 @@ impl Classify for AuthError {
             Self::Missing => "an API key is required: send it as `Authorization: Bearer KEY` (an administrator makes one with `remuda key create NAME`)",
             Self::Unknown => "the API key or session is not valid: check it, or make a new key with `remuda key create NAME`",
             Self::Expired => "the API key or session has expired: sign in again with `remuda login`, or make a new key with `remuda key create NAME`",
+            Self::Stale => "keys and sessions cannot be confirmed: the database has been out of reach for longer than [auth] max_staleness; bring it back",
             Self::NotAdmin => "this needs an administrator: sign in with `remuda login`, or use a key with the admin role",
             Self::NotPlatformAdmin => "this concerns all organisations: ask an administrator of the platform",
         }

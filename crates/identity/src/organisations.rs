@@ -7,6 +7,7 @@ use ::store::StoreError;
 use primitives::{Classify, Cursor, ErrorKind, InvalidCursor, OrgId, Page, PageRequest, Timestamp};
 use uuid::Uuid;
 
+use crate::audit::{Action, Change, Seen as _, record};
 use crate::extract::{Admin, OrgAdmin};
 use crate::identity::Identity;
 use crate::store;
@@ -144,7 +145,7 @@ impl Identity {
     /// Makes an organisation.
     pub async fn create_organisation(
         &self,
-        _admin: &Admin,
+        admin: &Admin,
         name: &str,
     ) -> Result<Organisation, CreateOrganisationError> {
         let name = name.trim();
@@ -159,6 +160,7 @@ impl Identity {
             created_at: now,
         };
         let mut tx = self.inner.db.write().await?;
+        store::advance_generation(&mut tx).await?;
         if store::count_organisations(&mut tx).await? >= MOST_ORGANISATIONS {
             return Err(CreateOrganisationError::TooMany);
         }
@@ -171,6 +173,14 @@ impl Identity {
                     error.into()
                 }
             })?;
+        let change = Change {
+            action: Action::OrganisationCreate,
+            org: Some(organisation.id),
+            subject: ("organisation", Some(organisation.id.to_string())),
+            old: None,
+            new: Some(organisation.seen()),
+        };
+        record(&mut tx, now, &admin.actor(), change).await?;
         tx.commit().await?;
         Ok(organisation)
     }

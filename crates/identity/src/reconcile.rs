@@ -6,21 +6,34 @@ use ::store::StoreError;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::identity::Identity;
+use crate::identity::{Identity, OpenError};
 use crate::store;
 
-/// How often the snapshot is compared.
-const PERIOD: Duration = Duration::from_secs(5);
+/// How often the snapshot is compared: a change of another replica is in effect here within twice that.
+const PERIOD: Duration = Duration::from_millis(500);
+/// How many comparisons pass between two rounds of what is less urgent: last uses and signing keys.
+const CHORES_EVERY: u32 = 10;
 
 impl Identity {
-    /// Keeps the snapshot true and stores last uses, every five seconds until `stop`. While the database is out of reach the
-    /// snapshot stays as it is and its age grows.
+    /// Keeps the snapshot true, twice a second until `stop`, and stores last uses every five seconds. While the database is out of
+    /// reach the snapshot stays as it is and its age grows.
     pub async fn reconcile(self, stop: CancellationToken) {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failing = false;
+        let mut round = 0_u32;
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            match self.reconcile_once().await {
+            let outcome = if round == 0 {
+                self.reconcile_once().await
+            } else {
+                self.compare().await
+            };
+            // After a failure the chores are due as soon as the database answers again.
+            round = match outcome {
+                Ok(()) => (round + 1) % CHORES_EVERY,
+                Err(_) => 0,
+            };
+            match outcome {
                 Ok(()) if failing => {
                     failing = false;
                     tracing::info!("keys and sessions are compared with the database again");
@@ -44,8 +57,23 @@ impl Identity {
         }
     }
 
-    /// Compares once, and stores last uses.
+    /// Compares once, stores last uses, and sees to the keys that sign access tokens.
     pub async fn reconcile_once(&self) -> Result<(), StoreError> {
+        match self.keep_signing_keys().await {
+            Err(OpenError::Store(error)) => return Err(error),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "no new key to sign access tokens with could be made"
+            ),
+            Ok(()) => {}
+        }
+        self.compare().await?;
+        self.trim_audit().await?;
+        self.store_last_used().await
+    }
+
+    /// Compares the snapshot with the database, and renews it where they differ.
+    pub(crate) async fn compare(&self) -> Result<(), StoreError> {
         let now = self.inner.clock.now();
         let snapshot = self.snapshot();
         let mut tx = self.inner.db.read().await?;
@@ -53,9 +81,18 @@ impl Identity {
         tx.commit().await?;
         if generation == snapshot.generation() {
             snapshot.confirm(now);
-        } else {
-            self.renew().await?;
+            return Ok(());
         }
-        self.store_last_used().await
+        self.renew().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_in_effect_everywhere_within_a_second() {
+        assert!(2 * PERIOD <= Duration::from_secs(1));
     }
 }

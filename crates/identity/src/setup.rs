@@ -3,12 +3,15 @@
 use ::store::StoreError;
 use primitives::{Classify, ErrorKind, Secret, UserId};
 
+use crate::access_token::TokenError;
+use crate::audit::{Action, Actor, Change, record};
 use crate::credential::{CredentialKind, SecretHash, generate};
 use crate::identity::{Identity, Inner, OpenError};
 use crate::model::Role;
 use crate::organisations::DEFAULT_ORG;
+use crate::origin::Origin;
 use crate::password::PasswordError;
-use crate::sign_in::{SignIn, start_session};
+use crate::sessions::{SignIn, start_session};
 use crate::store;
 
 /// The administrator that a password given at start belongs to.
@@ -43,6 +46,9 @@ pub enum SetupError {
     /// The password cannot be used.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// No access token could be issued; the administrator exists.
+    #[error(transparent)]
+    AccessToken(#[from] TokenError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -55,6 +61,7 @@ impl Classify for SetupError {
             Self::Done => ErrorKind::Conflict,
             Self::Username => ErrorKind::Invalid,
             Self::Password(error) => error.kind(),
+            Self::AccessToken(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }
     }
@@ -65,6 +72,7 @@ impl Classify for SetupError {
             Self::Done => "there is an administrator already: sign in with `remuda login`".to_owned(),
             Self::Username => self.to_string(),
             Self::Password(error) => error.public_message(),
+            Self::AccessToken(error) => error.public_message(),
             Self::Store(error) => error.public_message(),
         }
     }
@@ -114,19 +122,38 @@ async fn ensure_admin(inner: &Inner, password: Secret<String>) -> Result<(), Ope
     }
     let hash = inner
         .passwords
-        .hash(password)
+        .hash(password, ADMIN)
         .await
         .map_err(OpenError::AdminPassword)?;
     let now = inner.clock.now();
     let mut tx = inner.db.write().await?;
     store::advance_generation(&mut tx).await?;
-    match found {
-        Some(user) => store::reset_admin(&mut tx, user.id, hash).await?,
-        None => store::insert_admin(&mut tx, UserId::generate(now), ADMIN, hash, now).await?,
-    }
+    let id = match found {
+        Some(user) => {
+            store::reset_admin(&mut tx, user.id, hash).await?;
+            user.id
+        }
+        None => {
+            let id = UserId::generate(now);
+            store::insert_admin(&mut tx, id, ADMIN, hash, now).await?;
+            id
+        }
+    };
+    let change = made_admin(Action::AdminByPassword, id, ADMIN);
+    record(&mut tx, now, &Actor::system(), change).await?;
     store::delete_setup_token(&mut tx).await?;
     tx.commit().await?;
     Ok(())
+}
+
+fn made_admin(action: Action, id: UserId, username: &str) -> Change {
+    Change {
+        action,
+        org: Some(DEFAULT_ORG),
+        subject: ("user", Some(id.to_string())),
+        old: None,
+        new: Some(serde_json::json!({"username": username, "role": Role::Admin})),
+    }
 }
 
 impl Identity {
@@ -136,12 +163,13 @@ impl Identity {
         token: &Secret<String>,
         username: &str,
         password: Secret<String>,
+        origin: &Origin,
     ) -> Result<SignIn, SetupError> {
         let username = normalised_username(username).ok_or(SetupError::Username)?;
         // Hashing costs, so the token is looked at first and used up only afterwards, with the user.
         let token_hash = SecretHash::of(token.expose());
         self.check_setup_token(&token_hash).await?;
-        let hash = self.inner.passwords.hash(password).await?;
+        let hash = self.inner.passwords.hash(password, &username).await?;
         let now = self.inner.clock.now();
         let user_id = UserId::generate(now);
         let mut tx = self.inner.db.write().await?;
@@ -150,12 +178,15 @@ impl Identity {
             return Err(SetupError::Done);
         }
         store::insert_admin(&mut tx, user_id, &username, hash.clone(), now).await?;
-        let sign_in = start_session(&mut tx, user_id, &hash, now)
+        let actor = Actor::person(user_id, &username, origin);
+        let change = made_admin(Action::SetUp, user_id, &username);
+        record(&mut tx, now, &actor, change).await?;
+        let started = start_session(&mut tx, user_id, &hash, origin, now)
             .await?
             .ok_or(SetupError::Done)?;
         tx.commit().await?;
         self.published().await;
-        Ok(sign_in)
+        Ok(self.issued(started)?)
     }
 
     async fn check_setup_token(&self, token_hash: &SecretHash) -> Result<(), SetupError> {

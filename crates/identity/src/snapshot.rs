@@ -8,26 +8,48 @@ use std::time::Duration;
 
 use primitives::{KeyId, SessionId, Timestamp, UserId};
 
+use crate::access_token;
 use crate::credential::{SecretHash, is_ours};
 use crate::model::{AuthError, Principal, Role};
+use crate::signing::SigningKeys;
 
 /// All valid credentials at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
     entries: Entries,
+    signing: Arc<SigningKeys>,
+    issuer: Arc<str>,
+    /// Beyond this age credentials are not believed any more.
+    stale_after: Duration,
     anonymous: Option<Principal>,
     generation: i64,
     /// Shared by successive snapshots: when the database last confirmed what stands here, in microseconds.
     verified_at: Arc<AtomicI64>,
 }
 
-pub(crate) type Entries = HashMap<SecretHash, Entry, BuildHasherDefault<Spread>>;
+/// The credentials themselves.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Entries {
+    /// Keys, and the sessions of earlier builds, by their secret.
+    pub(crate) by_secret: HashMap<SecretHash, Entry, BuildHasherDefault<Spread>>,
+    /// Sessions that access tokens are made for.
+    pub(crate) by_session: HashMap<SessionId, Entry>,
+}
+
+impl Entries {
+    fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.by_secret.values().chain(self.by_session.values())
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&mut Entry) -> bool) {
+        self.by_secret.retain(|_, entry| keep(entry));
+        self.by_session.retain(|_, entry| keep(entry));
+    }
+}
 
 /// One credential.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// Whose it is; absent for keys of nobody.
-    pub(crate) user_id: Option<UserId>,
     pub(crate) principal: Principal,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) usage: Arc<Usage>,
@@ -76,17 +98,21 @@ impl Usage {
 }
 
 impl Snapshot {
-    pub(crate) fn new(
-        entries: Entries,
+    /// Makes one that lets nobody in but `anonymous`, whose generation the database never has.
+    pub(crate) fn empty(
         anonymous: Option<Principal>,
-        generation: i64,
-        verified_at: Arc<AtomicI64>,
+        issuer: Arc<str>,
+        stale_after: Duration,
+        now: Timestamp,
     ) -> Self {
         Self {
-            entries,
+            stale_after,
+            entries: Entries::default(),
+            signing: Arc::new(SigningKeys::none()),
+            issuer,
             anonymous,
-            generation,
-            verified_at,
+            generation: -1,
+            verified_at: Arc::new(AtomicI64::new(now.as_micros())),
         }
     }
 
@@ -94,18 +120,22 @@ impl Snapshot {
     pub(crate) fn succeed(
         &self,
         entries: Entries,
-        anonymous: Option<Principal>,
+        signing: Arc<SigningKeys>,
         generation: i64,
     ) -> Self {
-        Self::new(
+        Self {
             entries,
-            anonymous,
+            signing,
+            issuer: Arc::clone(&self.issuer),
+            stale_after: self.stale_after,
+            anonymous: self.anonymous.clone(),
             generation,
-            Arc::clone(&self.verified_at),
-        )
+            verified_at: Arc::clone(&self.verified_at),
+        }
     }
 
-    /// Decides who presents the credential (see [`presented_credential`](crate::presented_credential)). Neither waits nor allocates.
+    /// Decides who presents the credential (see [`presented_credential`](crate::presented_credential)). Waits for nothing but a short
+    /// lock, and computes a signature only for an access token that it has not seen yet.
     ///
     /// Where no credential is required, one that is not ours is ignored: many clients insist on sending some text as a key.
     pub fn authenticate(
@@ -116,18 +146,54 @@ impl Snapshot {
         let secret = match (presented, &self.anonymous) {
             (None, Some(anonymous)) => return Ok(anonymous.clone()),
             (None, None) => return Err(AuthError::Missing),
-            (Some(text), Some(anonymous)) if !is_ours(text) => return Ok(anonymous.clone()),
+            (Some(text), Some(anonymous)) if !self.is_ours(text) => return Ok(anonymous.clone()),
             (Some(text), _) => text,
         };
-        let entry = self
-            .entries
-            .get(&SecretHash::of(secret))
-            .ok_or(AuthError::Unknown)?;
+        let hash = SecretHash::of(secret);
+        let entry = if access_token::looks_like_one(secret) {
+            let session = self.verified(hash, secret, now)?;
+            self.entries.by_session.get(&session)
+        } else {
+            self.entries.by_secret.get(&hash)
+        }
+        .ok_or(AuthError::Unknown)?;
         if entry.expires_at.is_some_and(|end| end <= now) {
             return Err(AuthError::Expired);
         }
+        if self.age(now) > self.stale_after {
+            return Err(AuthError::Stale);
+        }
         entry.usage.note(now);
         Ok(entry.principal.clone())
+    }
+
+    fn is_ours(&self, text: &str) -> bool {
+        is_ours(text)
+            || access_token::looks_like_one(text)
+                && access_token::claims_to_be_ours(&self.signing, text)
+    }
+
+    /// Returns the session of an access token.
+    fn verified(
+        &self,
+        hash: SecretHash,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<SessionId, AuthError> {
+        if let Some(known) = self.signing.known.get(&hash) {
+            return if known.expires_at > now {
+                Ok(known.session)
+            } else {
+                Err(AuthError::Expired)
+            };
+        }
+        let verified = access_token::verify(&self.signing, &self.issuer, token, now)?;
+        self.signing.known.insert(hash, verified);
+        Ok(verified.session)
+    }
+
+    pub(crate) fn signing(&self) -> &Arc<SigningKeys> {
+        &self.signing
     }
 
     /// Returns how long ago the database last confirmed this snapshot. Grows while the database is out of reach.
@@ -137,14 +203,19 @@ impl Snapshot {
         ))
     }
 
+    /// Returns beyond which age keys and sessions are let in no more.
+    pub fn stale_after(&self) -> Duration {
+        self.stale_after
+    }
+
     /// Returns the number of valid keys and sessions.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.by_secret.len() + self.entries.by_session.len()
     }
 
     /// Tells whether there are neither keys nor sessions.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// Tells whether callers without a credential are let in.
@@ -161,42 +232,40 @@ impl Snapshot {
             .fetch_max(now.as_micros(), Ordering::Relaxed);
     }
 
-    pub(crate) fn usage_of(&self, hash: &SecretHash) -> Option<&Arc<Usage>> {
-        self.entries.get(hash).map(|entry| &entry.usage)
+    /// Finds the usage of a key or of a session of an earlier build.
+    pub(crate) fn usage_of_secret(&self, hash: &SecretHash) -> Option<&Arc<Usage>> {
+        self.entries.by_secret.get(hash).map(|entry| &entry.usage)
     }
 
-    /// Returns the session that the secret belongs to.
-    pub(crate) fn session_of(&self, hash: &SecretHash) -> Option<SessionId> {
-        match self.usage_of(hash)?.owner {
-            UsageOwner::Session(id) => Some(id),
-            UsageOwner::Key(_) => None,
-        }
+    pub(crate) fn usage_of_session(&self, id: SessionId) -> Option<&Arc<Usage>> {
+        self.entries.by_session.get(&id).map(|entry| &entry.usage)
     }
 
-    /// Makes this snapshot without one credential. Its generation stays, so that the next comparison with the database differs.
-    pub(crate) fn without(&self, owner: UsageOwner) -> Self {
+    /// Makes this snapshot without the credentials that `ends` names. Its generation is one that the database never has, so that the
+    /// next comparison differs.
+    pub(crate) fn without(&self, ends: impl Fn(&Entry) -> bool) -> Self {
         let mut entries = self.entries.clone();
-        entries.retain(|_, entry| entry.usage.owner != owner);
-        self.succeed(entries, self.anonymous.clone(), self.generation)
+        entries.retain(|entry| !ends(entry));
+        self.succeed(entries, Arc::clone(&self.signing), -1)
     }
 
     /// Makes this snapshot with no more power than `most` in the sessions and keys of a person, without any of them when that is
     /// absent. Its generation is one that the database never has, so that the next comparison differs.
     pub(crate) fn restricted(&self, user: UserId, most: Option<Role>) -> Self {
         let mut entries = self.entries.clone();
-        entries.retain(|_, entry| match most {
-            _ if entry.user_id != Some(user) => true,
+        entries.retain(|entry| match most {
+            _ if entry.principal.user != Some(user) => true,
             Some(most) => {
                 entry.principal.role = entry.principal.role.at_most(most);
                 true
             }
             None => false,
         });
-        self.succeed(entries, self.anonymous.clone(), -1)
+        self.succeed(entries, Arc::clone(&self.signing), -1)
     }
 
     pub(crate) fn usages(&self) -> impl Iterator<Item = &Arc<Usage>> {
-        self.entries.values().map(|entry| &entry.usage)
+        self.entries.all().map(|entry| &entry.usage)
     }
 }
 
@@ -236,7 +305,6 @@ mod tests {
     fn snapshot(anonymous: Option<Principal>) -> Snapshot {
         let id = KeyId::generate(NOW);
         let entry = |expires_at| Entry {
-            user_id: None,
             principal: Principal {
                 kind: PrincipalKind::Key(id),
                 ..Principal::anonymous()
@@ -245,9 +313,11 @@ mod tests {
             usage: Arc::new(Usage::new(UsageOwner::Key(id), None)),
         };
         let mut entries = Entries::default();
-        entries.insert(SecretHash::of("rmd_good"), entry(None));
-        entries.insert(SecretHash::of("rmd_old"), entry(Some(NOW)));
-        Snapshot::new(entries, anonymous, 1, Arc::default())
+        let secrets = &mut entries.by_secret;
+        secrets.insert(SecretHash::of("rmd_good"), entry(None));
+        secrets.insert(SecretHash::of("rmd_old"), entry(Some(NOW)));
+        let empty = Snapshot::empty(anonymous, "here".into(), Duration::from_hours(1), NOW);
+        empty.succeed(entries, Arc::clone(empty.signing()), 1)
     }
 
     #[test]
@@ -264,7 +334,12 @@ mod tests {
     #[test]
     fn without_required_keys_foreign_text_is_ignored_but_our_own_invalid_key_is_not() {
         let snapshot = snapshot(Some(Principal::anonymous()));
-        for text in [None, Some("ollama"), Some("sk-123")] {
+        for text in [
+            None,
+            Some("ollama"),
+            Some("sk-123"),
+            Some("eyJhbGciOiJub25lIn0.e30."),
+        ] {
             let caller = snapshot.authenticate(text, NOW).unwrap();
             assert_eq!(caller.kind, PrincipalKind::Anonymous);
         }
@@ -278,19 +353,14 @@ mod tests {
     fn a_withdrawn_credential_is_refused_and_others_are_not() {
         let snapshot = snapshot(None);
         let owner = snapshot
-            .usage_of(&SecretHash::of("rmd_good"))
+            .usage_of_secret(&SecretHash::of("rmd_good"))
             .unwrap()
             .owner;
         let other = UsageOwner::Key(KeyId::generate(NOW.after(Duration::from_secs(1))));
-        assert!(
-            snapshot
-                .without(other)
-                .authenticate(Some("rmd_good"), NOW)
-                .is_ok()
-        );
+        let without = |owner| snapshot.without(|entry| entry.usage.owner == owner);
+        assert!(without(other).authenticate(Some("rmd_good"), NOW).is_ok());
         assert_eq!(
-            snapshot
-                .without(owner)
+            without(owner)
                 .authenticate(Some("rmd_good"), NOW)
                 .unwrap_err(),
             AuthError::Unknown
@@ -298,10 +368,26 @@ mod tests {
     }
 
     #[test]
+    fn what_the_database_has_not_confirmed_for_too_long_is_not_believed() {
+        let snapshot = snapshot(Some(Principal::anonymous()));
+        let late = NOW.after(Duration::from_hours(1));
+        assert!(snapshot.authenticate(Some("rmd_good"), late).is_ok());
+        let later = late.after(Duration::from_secs(1));
+        let refused = |text| snapshot.authenticate(text, later).unwrap_err();
+        assert_eq!(refused(Some("rmd_good")), AuthError::Stale);
+        assert_eq!(refused(Some("rmd_bad")), AuthError::Unknown);
+        assert!(snapshot.authenticate(None, later).is_ok());
+        snapshot.confirm(later);
+        assert!(snapshot.authenticate(Some("rmd_good"), later).is_ok());
+    }
+
+    #[test]
     fn a_use_is_remembered_until_stored() {
         let snapshot = snapshot(None);
         snapshot.authenticate(Some("rmd_good"), NOW).unwrap();
-        let usage = snapshot.usage_of(&SecretHash::of("rmd_good")).unwrap();
+        let usage = snapshot
+            .usage_of_secret(&SecretHash::of("rmd_good"))
+            .unwrap();
         assert_eq!(usage.unstored(), Some(NOW));
         usage.mark_stored(NOW);
         assert_eq!(usage.unstored(), None);

@@ -1,12 +1,18 @@
 //! All SQL of the domain, one text for both engines.
 
+mod audit;
+mod invitations;
 mod organisations;
+mod password_resets;
+mod second_factor;
+mod sessions;
+mod signing_keys;
 mod users;
 
 use std::sync::Arc;
 
 use ::store::{Json, Row, Statement, StoreError, Tx, params};
-use primitives::{KeyId, OrgId, SessionId, Timestamp, UserId};
+use primitives::{KeyId, OrgId, Timestamp, UserId};
 
 use crate::credential::SecretHash;
 use crate::keys::ApiKey;
@@ -14,12 +20,31 @@ use crate::model::{KeyLimits, Principal, PrincipalKind, PriorityClass, Role};
 use crate::organisations::{DEFAULT_ORG, OrgScope};
 use crate::snapshot::{Entries, Entry, Snapshot, Usage, UsageOwner};
 
-pub(crate) use organisations::{
-    count_organisations, has_organisation, insert_organisation, list_organisations,
+pub(crate) use audit::{
+    audit_after, audit_base, audit_head, delete_audit_up_to, insert_audit, last_audit_before,
+    list_audit, set_audit_base, set_audit_head,
 };
+pub(crate) use invitations::{
+    count_invitations, delete_invitation, find_invitation, insert_invitation, list_invitations,
+    take_invitation,
+};
+pub(crate) use organisations::{
+    count_organisations, has_organisation, insert_organisation, known_organisation,
+    list_organisations,
+};
+pub(crate) use password_resets::{find_reset, put_reset, take_reset};
+pub(crate) use second_factor::{
+    StoredTotp, begin_totp, confirm_totp, count_recovery_codes, find_totp, put_recovery_codes,
+    remove_totp, take_recovery_code, take_step,
+};
+pub(crate) use sessions::{
+    Held, SessionRow, delete_session, delete_sessions, delete_sessions_but, find_held, find_spent,
+    insert_session, list_sessions, load_sessions, rotate_session, trim_sessions,
+};
+pub(crate) use signing_keys::{delete_signing_key, insert_signing_key, load_signing_keys};
 pub(crate) use users::{
-    find_user_by_id, has_other_admin, insert_user, list_users, replace_password, update_password,
-    update_user,
+    count_users, find_user_by_id, has_other_admin, insert_user, list_users, replace_password,
+    update_password, update_profile, update_user,
 };
 
 const SETUP_TOKEN: &str = "identity.setup_token";
@@ -33,6 +58,8 @@ pub(crate) struct Account {
     pub(crate) role: Role,
     pub(crate) password_hash: String,
     pub(crate) disabled_at: Option<Timestamp>,
+    /// Whether signing in takes a code too.
+    pub(crate) second_factor: bool,
 }
 
 pub(crate) async fn has_users(tx: &mut Tx) -> Result<bool, StoreError> {
@@ -47,7 +74,7 @@ pub(crate) async fn find_account(
     username: &str,
 ) -> Result<Option<Account>, StoreError> {
     tx.fetch_optional(
-        "SELECT id, org_id, role, password_hash, disabled_at FROM users WHERE username = $1",
+        "SELECT id, org_id, role, password_hash, disabled_at, totp_confirmed_at FROM users WHERE username = $1",
         params![username],
     )
     .await?
@@ -58,6 +85,9 @@ pub(crate) async fn find_account(
             role: read_role(&row)?,
             password_hash: row.get("password_hash")?,
             disabled_at: row.get("disabled_at")?,
+            second_factor: row
+                .get::<Option<Timestamp>>("totp_confirmed_at")?
+                .is_some(),
         })
     })
     .transpose()
@@ -90,27 +120,6 @@ pub(crate) async fn reset_admin(
     )
     .await?;
     delete_sessions(tx, id).await
-}
-
-/// Ends all sessions of a person.
-pub(crate) async fn delete_sessions(tx: &mut Tx, id: UserId) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM sessions WHERE user_id = $1", params![id])
-        .await?;
-    Ok(())
-}
-
-/// Ends all sessions of a person but one.
-pub(crate) async fn delete_sessions_but(
-    tx: &mut Tx,
-    id: UserId,
-    kept: &SecretHash,
-) -> Result<(), StoreError> {
-    tx.execute(
-        "DELETE FROM sessions WHERE user_id = $1 AND token_hash <> $2",
-        params![id, kept.as_bytes()],
-    )
-    .await?;
-    Ok(())
 }
 
 /// Stores the set-up token's hash. Returns `false` when there is one already.
@@ -152,93 +161,53 @@ pub(crate) async fn delete_setup_token(tx: &mut Tx) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A session about to be stored.
-pub(crate) struct SessionRow {
-    pub(crate) id: SessionId,
-    pub(crate) user_id: UserId,
-    pub(crate) token_hash: SecretHash,
-    pub(crate) created_at: Timestamp,
-    pub(crate) expires_at: Timestamp,
+/// How many there are of something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Of one organisation.
+    pub(crate) own: u64,
+    /// Of all.
+    pub(crate) all: u64,
 }
 
-/// Inserts a session of a person whose password was verified. Returns `false` when they have that one no more, or were disabled.
-pub(crate) async fn insert_session(
-    tx: &mut Tx,
-    session: SessionRow,
-    verified_hash: &str,
-) -> Result<bool, StoreError> {
-    let inserted = tx
-        .execute(
-            "INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at)
-             SELECT $1, id, $3, $4, $5 FROM users
-             WHERE id = $2 AND password_hash = $6 AND disabled_at IS NULL",
-            params![
-                session.id,
-                session.user_id,
-                session.token_hash.as_bytes(),
-                session.created_at,
-                session.expires_at,
-                verified_hash
-            ],
-        )
-        .await?;
-    Ok(inserted == 1)
+pub(crate) fn read_counted(row: Option<&Row>) -> Result<Counted, StoreError> {
+    match row {
+        Some(row) => Ok(Counted {
+            own: row.get("own_count")?,
+            all: row.get("all_count")?,
+        }),
+        None => Ok(Counted::default()),
+    }
 }
 
-/// Removes expired sessions of all users, and the oldest of this user beyond the newest `keep`.
-pub(crate) async fn trim_sessions(
-    tx: &mut Tx,
-    user_id: UserId,
-    keep: i64,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM sessions WHERE expires_at <= $1", params![now])
-        .await?;
-    tx.execute(
-        "DELETE FROM sessions WHERE user_id = $1 AND id NOT IN (
-            SELECT id FROM sessions WHERE user_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2
-        )",
-        params![user_id, keep],
-    )
-    .await?;
-    Ok(())
-}
-
-pub(crate) async fn delete_session(
-    tx: &mut Tx,
-    token_hash: &SecretHash,
-) -> Result<bool, StoreError> {
-    let deleted = tx
-        .execute(
-            "DELETE FROM sessions WHERE token_hash = $1",
-            params![token_hash.as_bytes()],
-        )
-        .await?;
-    Ok(deleted == 1)
-}
-
-pub(crate) async fn count_live_keys(tx: &mut Tx) -> Result<u64, StoreError> {
-    match tx
+/// Counts the keys that are not revoked.
+pub(crate) async fn count_live_keys(tx: &mut Tx, org: OrgId) -> Result<Counted, StoreError> {
+    let row = tx
         .fetch_optional(
-            "SELECT CAST(count(*) AS BIGINT) AS live FROM api_keys WHERE revoked_at IS NULL",
-            (),
+            "SELECT CAST(count(*) FILTER (WHERE org_id = $1) AS BIGINT) AS own_count, CAST(count(*) AS BIGINT) AS all_count
+             FROM api_keys WHERE revoked_at IS NULL",
+            params![org],
         )
-        .await?
-    {
-        Some(row) => row.get("live"),
-        None => Ok(0),
-    }
+        .await?;
+    read_counted(row.as_ref())
 }
 
-/// Returns the person a key belongs to; `None` for keys of nobody.
-pub(crate) async fn find_key_owner(tx: &mut Tx, id: KeyId) -> Result<Option<UserId>, StoreError> {
-    match tx
-        .fetch_optional("SELECT user_id FROM api_keys WHERE id = $1", params![id])
-        .await?
-    {
-        Some(row) => row.get("user_id"),
-        None => Ok(None),
-    }
+/// Tells whether a person has a key of this name that still works at `now`. Keys of nobody count as one owner's.
+pub(crate) async fn has_live_key_named(
+    tx: &mut Tx,
+    owner: Option<UserId>,
+    name: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT id FROM api_keys
+             WHERE user_id IS NOT DISTINCT FROM CAST($1 AS TEXT) AND name = $2 AND revoked_at IS NULL
+                 AND (expires_at IS NULL OR expires_at > $3) LIMIT 1",
+            params![owner, name, now],
+        )
+        .await?;
+    Ok(row.is_some())
 }
 
 pub(crate) async fn insert_key(
@@ -249,8 +218,8 @@ pub(crate) async fn insert_key(
 ) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO api_keys (id, org_id, name, prefix, secret_hash, user_id, models, scopes, priority,
-             requests_per_minute, tokens_per_minute, tokens_per_month, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             requests_per_minute, tokens_per_minute, tokens_per_month, share_identical, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         params![
             key.id,
             key.org_id,
@@ -264,6 +233,7 @@ pub(crate) async fn insert_key(
             key.limits.requests_per_minute,
             key.limits.tokens_per_minute,
             key.limits.tokens_per_month,
+            key.share_identical,
             key.created_at,
             key.expires_at
         ],
@@ -273,10 +243,10 @@ pub(crate) async fn insert_key(
 }
 
 const LIST_KEYS: &str =
-    "SELECT id, org_id, name, prefix, models, scopes, priority, requests_per_minute, tokens_per_minute, tokens_per_month,
-         created_at, expires_at, revoked_at, last_used_at
-     FROM api_keys
-     WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND id > $2 ORDER BY id LIMIT $3";
+    "SELECT k.id, k.org_id, k.name, k.prefix, k.models, k.scopes, k.priority, k.requests_per_minute, k.tokens_per_minute,
+         k.tokens_per_month, k.share_identical, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, u.disabled_at AS owner_disabled_at
+     FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
+     WHERE (CAST($1 AS TEXT) IS NULL OR k.org_id = $1) AND k.id > $2 ORDER BY k.id LIMIT $3";
 
 /// Lists keys in the order in which they were made, beginning after `after`.
 pub(crate) async fn list_keys(
@@ -292,21 +262,56 @@ pub(crate) async fn list_keys(
         .collect()
 }
 
-/// Revokes a key, keeping the time of an earlier revocation. Returns `false` when there is no such key within the scope.
-pub(crate) async fn revoke_key(
+/// Finds a key within the scope, with whom it belongs to.
+pub(crate) async fn find_key(
     tx: &mut Tx,
     scope: OrgScope,
     id: KeyId,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let found = tx
-        .execute(
-            "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $2)
-             WHERE id = $1 AND (CAST($3 AS TEXT) IS NULL OR org_id = $3)",
-            params![id, now, scope.id()],
-        )
-        .await?;
-    Ok(found == 1)
+) -> Result<Option<(ApiKey, Option<UserId>)>, StoreError> {
+    tx.fetch_optional(
+        "SELECT k.id, k.org_id, k.name, k.prefix, k.models, k.scopes, k.priority, k.requests_per_minute, k.tokens_per_minute,
+             k.tokens_per_month, k.share_identical, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, k.user_id,
+             u.disabled_at AS owner_disabled_at
+         FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
+         WHERE k.id = $1 AND (CAST($2 AS TEXT) IS NULL OR k.org_id = $2)",
+        params![id, scope.id()],
+    )
+    .await?
+    .map(|row| Ok((read_key(&row)?, row.get("user_id")?)))
+    .transpose()
+}
+
+/// Writes what can be changed of a key.
+pub(crate) async fn update_key(tx: &mut Tx, key: &ApiKey) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE api_keys SET name = $2, models = $3, scopes = $4, priority = $5, requests_per_minute = $6,
+             tokens_per_minute = $7, tokens_per_month = $8, share_identical = $9, expires_at = $10
+         WHERE id = $1",
+        params![
+            key.id,
+            &key.name,
+            key.models.as_ref().map(|models| serde_json::json!(models)),
+            serde_json::json!(key.role.scopes()),
+            key.priority.map(PriorityClass::as_str),
+            key.limits.requests_per_minute,
+            key.limits.tokens_per_minute,
+            key.limits.tokens_per_month,
+            key.share_identical,
+            key.expires_at
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Revokes a key.
+pub(crate) async fn revoke_key(tx: &mut Tx, id: KeyId, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE api_keys SET revoked_at = $2 WHERE id = $1",
+        params![id, now],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Counts a change, so that other replicas notice it. Also orders the changes: the row stays locked until the commit, so a
@@ -345,44 +350,34 @@ pub(crate) async fn load_entries(
     let keys = tx
         .fetch_all(
             "SELECT k.id, k.org_id, k.name, k.secret_hash, k.models, k.scopes, k.priority, k.requests_per_minute,
-                 k.tokens_per_minute, k.tokens_per_month, k.expires_at, k.last_used_at, k.user_id, u.role AS owner_role
+                 k.tokens_per_minute, k.tokens_per_month, k.share_identical, k.expires_at, k.last_used_at, k.user_id, u.role AS owner_role
              FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
              WHERE k.revoked_at IS NULL AND u.disabled_at IS NULL",
             (),
         )
         .await?;
-    insert_readable(&mut entries, &keys, |row| read_key_entry(row, current));
-    let sessions = tx
-        .fetch_all(
-            "SELECT s.id, s.user_id, s.token_hash, s.expires_at, s.last_used_at, u.username, u.role, u.org_id
-             FROM sessions s JOIN users u ON u.id = s.user_id
-             WHERE s.expires_at > $1 AND u.disabled_at IS NULL",
-            params![now],
-        )
-        .await?;
-    insert_readable(&mut entries, &sessions, |row| {
-        read_session_entry(row, current)
-    });
+    for (hash, entry) in readable(&keys, |row| read_key_entry(row, current)) {
+        entries.by_secret.insert(hash, entry);
+    }
+    load_sessions(tx, now, current, &mut entries).await?;
     Ok(entries)
 }
 
-/// Adds what can be read. A damaged row lets nobody in, and must not keep others from being revoked.
-fn insert_readable(
-    entries: &mut Entries,
+/// Reads what can be read. A damaged row lets nobody in, and must not keep others from being revoked.
+fn readable<T>(
     rows: &[Row],
-    read: impl Fn(&Row) -> Result<(SecretHash, Entry), StoreError>,
-) {
-    for row in rows {
-        match read(row) {
-            Ok((hash, entry)) => {
-                entries.insert(hash, entry);
-            }
-            Err(error) => tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a stored credential is damaged and left out"
-            ),
-        }
-    }
+    read: impl Fn(&Row) -> Result<T, StoreError>,
+) -> impl Iterator<Item = T> {
+    rows.iter().filter_map(move |row| {
+        read(row)
+            .inspect_err(|error| {
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "a stored credential is damaged and left out"
+                );
+            })
+            .ok()
+    })
 }
 
 fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), StoreError> {
@@ -393,9 +388,10 @@ fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), 
         role = role.at_most(Role::from_name(&owner_role).unwrap_or(Role::Viewer));
     }
     let entry = Entry {
-        user_id: row.get("user_id")?,
         principal: Principal {
             kind: PrincipalKind::Key(id),
+            user: row.get("user_id")?,
+            session: None,
             name: row.get::<String>("name")?.into(),
             org: row.get("org_id")?,
             role,
@@ -404,30 +400,10 @@ fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), 
                 .map(|Json(models)| models.into()),
             priority: read_priority(row)?,
             limits: read_limits(row)?,
+            shares_identical: row.get("share_identical")?,
         },
         expires_at: row.get("expires_at")?,
-        usage: usage(row, &hash, UsageOwner::Key(id), current)?,
-    };
-    Ok((hash, entry))
-}
-
-fn read_session_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), StoreError> {
-    let hash = read_hash(row, "token_hash")?;
-    let owner = UsageOwner::Session(row.get("id")?);
-    let user_id = row.get("user_id")?;
-    let entry = Entry {
-        user_id: Some(user_id),
-        principal: Principal {
-            kind: PrincipalKind::User(user_id),
-            name: row.get::<String>("username")?.into(),
-            org: row.get("org_id")?,
-            role: read_role(row)?,
-            models: None,
-            priority: None,
-            limits: KeyLimits::default(),
-        },
-        expires_at: row.get("expires_at")?,
-        usage: usage(row, &hash, owner, current)?,
+        usage: usage(row, UsageOwner::Key(id), current.usage_of_secret(&hash))?,
     };
     Ok((hash, entry))
 }
@@ -473,16 +449,16 @@ pub(crate) async fn update_last_used(
     Ok(())
 }
 
+/// Returns the usage that the snapshot has seen, or what the row says of it.
 fn usage(
     row: &Row,
-    hash: &SecretHash,
     owner: UsageOwner,
-    current: &Snapshot,
+    known: Option<&Arc<Usage>>,
 ) -> Result<Arc<Usage>, StoreError> {
-    if let Some(known) = current.usage_of(hash) {
-        return Ok(Arc::clone(known));
+    match known {
+        Some(known) => Ok(Arc::clone(known)),
+        None => Ok(Arc::new(Usage::new(owner, row.get("last_used_at")?))),
     }
-    Ok(Arc::new(Usage::new(owner, row.get("last_used_at")?)))
 }
 
 fn read_key(row: &Row) -> Result<ApiKey, StoreError> {
@@ -497,10 +473,12 @@ fn read_key(row: &Row) -> Result<ApiKey, StoreError> {
             .map(|Json(models)| models),
         priority: read_priority(row)?,
         limits: read_limits(row)?,
+        share_identical: row.get("share_identical")?,
         created_at: row.get("created_at")?,
         expires_at: row.get("expires_at")?,
         revoked_at: row.get("revoked_at")?,
         last_used_at: row.get("last_used_at")?,
+        owner_disabled: row.get::<Option<Timestamp>>("owner_disabled_at")?.is_some(),
     })
 }
 

@@ -2,19 +2,26 @@
 
 use std::time::Duration;
 
-use ::store::StoreError;
+use ::store::{StoreError, Tx};
 use primitives::{
     Classify, Cursor, ErrorKind, InvalidCursor, OrgId, Page, PageRequest, Secret, Timestamp, UserId,
 };
+use serde_json::json;
 
-use crate::credential::SecretHash;
+use crate::audit::{Action, Change, Seen as _, record};
 use crate::extract::{Caller, OrgAdmin};
 use crate::identity::Identity;
 use crate::model::{PrincipalKind, Role};
 use crate::organisations::UnknownOrganisation;
 use crate::password::PasswordError;
+use crate::profile::{LONGEST_DISPLAY_NAME, LONGEST_EMAIL};
 use crate::setup::{LONGEST_USERNAME, normalised_username};
 use crate::store;
+
+/// The most people of one organisation.
+const MOST_USERS_OF_ONE: u64 = 10_000;
+/// The most people of all organisations.
+const MOST_USERS: u64 = 100_000;
 
 /// A person, without the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +32,10 @@ pub struct User {
     pub org_id: OrgId,
     /// The name they sign in with; unique in all organisations.
     pub username: String,
+    /// Where they are reached; unique in all organisations.
+    pub email: Option<String>,
+    /// What they are called.
+    pub display_name: Option<String>,
     /// What they may do in their organisation.
     pub role: Role,
     /// When they were made.
@@ -87,6 +98,21 @@ pub enum UserError {
     /// Somebody has the name.
     #[error("the user name {0:?} is taken")]
     UsernameTaken(String),
+    /// Somebody has the address.
+    #[error("the address {0:?} belongs to somebody else")]
+    EmailTaken(String),
+    /// The address is none.
+    #[error("an email address has the form name@host and at most {LONGEST_EMAIL} characters")]
+    Email,
+    /// The name to be shown cannot be used.
+    #[error("a name to be shown has at most {LONGEST_DISPLAY_NAME} printable characters")]
+    DisplayName,
+    /// The organisation has too many people.
+    #[error("the organisation has {MOST_USERS_OF_ONE} people already")]
+    TooMany,
+    /// There are too many people.
+    #[error("there are {MOST_USERS} people already")]
+    TooManyInAll,
     /// There is no such person, as far as the caller may know.
     #[error("there is no user {0}")]
     Unknown(UserId),
@@ -128,10 +154,16 @@ pub enum UserError {
 impl Classify for UserError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Username | Self::Cursor(_) => ErrorKind::Invalid,
-            Self::UsernameTaken(_) | Self::Oneself | Self::OwnPassword | Self::LastAdmin => {
-                ErrorKind::Conflict
+            Self::Username | Self::Email | Self::DisplayName | Self::Cursor(_) => {
+                ErrorKind::Invalid
             }
+            Self::UsernameTaken(_)
+            | Self::EmailTaken(_)
+            | Self::TooMany
+            | Self::TooManyInAll
+            | Self::Oneself
+            | Self::OwnPassword
+            | Self::LastAdmin => ErrorKind::Conflict,
             Self::Unknown(_) => ErrorKind::NotFound,
             Self::NoPerson | Self::WrongPassword => ErrorKind::Forbidden,
             Self::TooManyAttempts { .. } => ErrorKind::TooMany,
@@ -143,8 +175,10 @@ impl Classify for UserError {
 
     fn public_message(&self) -> String {
         match self {
-            Self::Username => self.to_string(),
+            Self::Username | Self::Email | Self::DisplayName => self.to_string(),
+            Self::EmailTaken(_) => format!("{self}: give another one"),
             Self::UsernameTaken(_) => format!("{self}: choose another"),
+            Self::TooMany | Self::TooManyInAll => format!("{self}: no more can be made"),
             Self::Unknown(_) => format!("{self}: `GET /api/v1/users` shows those you may see"),
             Self::NoPerson => format!("{self}: sign in with `remuda login`"),
             Self::WrongPassword => format!("{self}: give the one you signed in with"),
@@ -163,6 +197,34 @@ impl Classify for UserError {
     }
 }
 
+/// Adds a person within the caller's transaction, which has counted its change.
+pub(crate) async fn add(tx: &mut Tx, user: &User, password_hash: String) -> Result<(), UserError> {
+    if !store::has_organisation(tx, user.org_id).await? {
+        return Err(UnknownOrganisation(user.org_id).into());
+    }
+    let people = store::count_users(tx, user.org_id).await?;
+    if people.own >= MOST_USERS_OF_ONE {
+        return Err(UserError::TooMany);
+    }
+    if people.all >= MOST_USERS {
+        return Err(UserError::TooManyInAll);
+    }
+    store::insert_user(tx, user, password_hash)
+        .await
+        .map_err(|error| taken(error, user))
+}
+
+/// Names what another person has already.
+pub(crate) fn taken(error: StoreError, user: &User) -> UserError {
+    if error.is_conflict("users_username") {
+        UserError::UsernameTaken(user.username.clone())
+    } else if error.is_conflict("users_email") {
+        UserError::EmailTaken(user.email.clone().unwrap_or_default())
+    } else {
+        error.into()
+    }
+}
+
 impl Identity {
     /// Makes a person, who can sign in at once.
     pub async fn create_user(
@@ -172,30 +234,33 @@ impl Identity {
     ) -> Result<User, UserError> {
         let username = normalised_username(&request.username).ok_or(UserError::Username)?;
         let org_id = admin.one_org(request.org_id)?;
-        let hash = self.inner.passwords.hash(request.password).await?;
+        let hash = self
+            .inner
+            .passwords
+            .hash(request.password, &username)
+            .await?;
         let now = self.inner.clock.now();
         let user = User {
             id: UserId::generate(now),
             org_id,
             username,
+            email: None,
+            display_name: None,
             role: request.role,
             created_at: now,
             disabled_at: None,
         };
         let mut tx = self.inner.db.write().await?;
         store::advance_generation(&mut tx).await?;
-        if !store::has_organisation(&mut tx, org_id).await? {
-            return Err(UnknownOrganisation(org_id).into());
-        }
-        store::insert_user(&mut tx, &user, hash)
-            .await
-            .map_err(|error| {
-                if error.is_conflict("users_username") {
-                    UserError::UsernameTaken(user.username.clone())
-                } else {
-                    error.into()
-                }
-            })?;
+        add(&mut tx, &user, hash).await?;
+        let change = Change {
+            action: Action::UserCreate,
+            org: Some(user.org_id),
+            subject: ("user", Some(user.id.to_string())),
+            old: None,
+            new: Some(user.seen()),
+        };
+        record(&mut tx, now, &admin.actor(), change).await?;
         tx.commit().await?;
         Ok(user)
     }
@@ -211,6 +276,7 @@ impl Identity {
         let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
         let size = page.size();
         let mut tx = self.inner.db.read().await?;
+        store::known_organisation(&mut tx, org_id).await??;
         let users = store::list_users(
             &mut tx,
             scope,
@@ -232,12 +298,19 @@ impl Identity {
         id: UserId,
         edit: UserEdit,
     ) -> Result<User, UserError> {
-        if admin.principal().kind == PrincipalKind::User(id) {
+        // A key is its owner's hand: what they may not do to themselves it may not either.
+        if admin.principal().user == Some(id) {
             edit.check_for_oneself()?;
         }
         // Hashing takes longer than a transaction should.
         let hash = match edit.password {
-            Some(password) => Some(self.inner.passwords.hash(password).await?),
+            Some(password) => {
+                let mut tx = self.inner.db.read().await?;
+                let user = store::find_user_by_id(&mut tx, admin.scope(), id).await?;
+                tx.commit().await?;
+                let username = user.ok_or(UserError::Unknown(id))?.username;
+                Some(self.inner.passwords.hash(password, &username).await?)
+            }
             None => None,
         };
         let mut tx = self.inner.db.write().await?;
@@ -247,6 +320,8 @@ impl Identity {
             .await?
             .ok_or(UserError::Unknown(id))?;
         let administered = user.administers();
+        let old = user.seen();
+        let resets_password = hash.is_some();
         user.role = edit.role.unwrap_or(user.role);
         match edit.disabled {
             Some(true) => {
@@ -268,17 +343,59 @@ impl Identity {
             store::update_password(&mut tx, user.org_id, id, hash).await?;
         }
         store::update_user(&mut tx, &user, edit.role).await?;
+        let mut new = user.seen();
+        if resets_password {
+            new["password"] = json!("another one");
+        }
+        let change = Change {
+            action: Action::UserEdit,
+            org: Some(user.org_id),
+            subject: ("user", Some(id.to_string())),
+            old: Some(old),
+            new: Some(new),
+        };
+        let now = self.inner.clock.now();
+        record(&mut tx, now, &admin.actor(), change).await?;
         tx.commit().await?;
+        if resets_password {
+            self.sessions_ended(id, None).await;
+        }
         let most = user.disabled_at.is_none().then_some(user.role);
         self.restricted(id, most).await;
         Ok(user)
+    }
+
+    /// Makes sure that the caller knows their password, and returns its hash. Wrong attempts are slowed down.
+    pub(crate) async fn check_present_password(
+        &self,
+        caller: &Caller,
+        present: Secret<String>,
+    ) -> Result<String, UserError> {
+        let account = caller.principal().name.to_string();
+        let from = (account.clone(), caller.origin().ip);
+        let at = self.inner.clock.monotonic();
+        let too_many = |wait| UserError::TooManyAttempts { wait };
+        self.inner.by_origin.attempt(&from, at).map_err(too_many)?;
+        self.inner
+            .by_account
+            .attempt(&account, at)
+            .map_err(too_many)?;
+        let mut tx = self.inner.db.read().await?;
+        let stored = store::find_account(&mut tx, &account)
+            .await?
+            .map(|account| account.password_hash);
+        tx.commit().await?;
+        let right = self.inner.passwords.verify(present, stored.clone()).await?;
+        let verified = stored.filter(|_| right).ok_or(UserError::WrongPassword)?;
+        self.inner.by_origin.succeed(&from);
+        self.inner.by_account.succeed(&account);
+        Ok(verified)
     }
 
     /// Gives the caller another password. All their other sessions end; wrong attempts are slowed down as those to sign in are.
     pub async fn change_password(
         &self,
         caller: &Caller,
-        token: &str,
         present: Secret<String>,
         new: Secret<String>,
     ) -> Result<(), UserError> {
@@ -287,28 +404,26 @@ impl Identity {
             return Err(UserError::NoPerson);
         };
         let account = principal.name.to_string();
-        let at = self.inner.clock.monotonic();
-        self.inner
-            .by_account
-            .attempt(&account, at)
-            .map_err(|wait| UserError::TooManyAttempts { wait })?;
-        let mut tx = self.inner.db.read().await?;
-        let stored = store::find_account(&mut tx, &account)
-            .await?
-            .map(|account| account.password_hash);
-        tx.commit().await?;
-        let right = self.inner.passwords.verify(present, stored.clone()).await?;
-        let verified = stored.filter(|_| right).ok_or(UserError::WrongPassword)?;
-        self.inner.by_account.succeed(&account);
-        let hash = self.inner.passwords.hash(new).await?;
+        let verified = self.check_present_password(caller, present).await?;
+        let hash = self.inner.passwords.hash(new, &account).await?;
         let mut tx = self.inner.db.write().await?;
         store::advance_generation(&mut tx).await?;
         if !store::replace_password(&mut tx, id, &verified, hash).await? {
             return Err(UserError::WrongPassword);
         }
-        store::delete_sessions_but(&mut tx, id, &SecretHash::of(token)).await?;
+        let kept = principal.session;
+        store::delete_sessions_but(&mut tx, id, kept).await?;
+        let change = Change {
+            action: Action::PasswordChange,
+            org: Some(principal.org),
+            subject: ("user", Some(id.to_string())),
+            old: None,
+            new: None,
+        };
+        let now = self.inner.clock.now();
+        record(&mut tx, now, &caller.actor(), change).await?;
         tx.commit().await?;
-        self.published().await;
+        self.sessions_ended(id, kept).await;
         Ok(())
     }
 }

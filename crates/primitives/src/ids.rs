@@ -66,6 +66,8 @@ macro_rules! ids {
 }
 
 ids! {
+    /// An invitation to join an organisation (its row, not its secret).
+    InvitationId
     /// An API key (its row, not its secret).
     KeyId
     /// A node: any server that Remuda health-checks and can talk to.

@@ -10,6 +10,6 @@ mod secret;
 
 pub use clock::{Clock, ManualClock, MonotonicTime, SystemClock, Timestamp};
 pub use error::{Classify, ErrorKind};
-pub use ids::{KeyId, NodeId, OrgId, ParseIdError, RequestId, SessionId, UserId};
+pub use ids::{InvitationId, KeyId, NodeId, OrgId, ParseIdError, RequestId, SessionId, UserId};
 pub use page::{Cursor, InvalidCursor, Page, PageRequest};
 pub use secret::Secret;

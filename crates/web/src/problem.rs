@@ -30,6 +30,10 @@ pub struct Problem {
     status: u16,
     /// What went wrong this time, and what to do next.
     detail: String,
+    /// A name for programs, where the kind alone does not tell what to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "code_required")]
+    reason: Option<&'static str>,
     /// The request's id, also sent as `x-request-id` and written to the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
@@ -47,6 +51,7 @@ impl Problem {
             title: title(kind),
             status: kind.status(),
             detail: detail.into(),
+            reason: None,
             request_id: None,
             kind,
             retry_after: None,
@@ -57,6 +62,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    /// Names what to do next, for programs.
+    #[must_use]
+    pub fn reason(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
         self
     }
 

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use identity::{AuthConfig, Identity};
+use identity::{AuthConfig, Identity, Origin, SignInRequest};
 use primitives::{Clock, Secret, SystemClock};
 use remuda_cluster::{ClusterConfig, ClusterDeps, FleetSnapshot, NodeSpec, NodeView, Registry};
 use serde_json::Value;
@@ -59,20 +59,27 @@ impl Bench {
             required: true,
             loopback_only: true,
             admin_password: Some(Secret::new(PASSWORD.to_owned())),
+            ..AuthConfig::default()
         };
-        let (identity, _) = Identity::open(db.clone(), clock, auth).await.unwrap();
-        let signed_in = identity
-            .sign_in("admin", Secret::new(PASSWORD.to_owned()), None)
+        let deps = deps(db.clone());
+        let (identity, _) = Identity::open(db.clone(), Arc::clone(&deps.sealer), clock, auth)
             .await
             .unwrap();
-        let registry = Registry::open(deps(db.clone()), quick()).await.unwrap();
+        let sign_in = SignInRequest {
+            username: "admin".to_owned(),
+            password: Secret::new(PASSWORD.to_owned()),
+            code: None,
+            origin: Origin::default(),
+        };
+        let signed_in = identity.sign_in(sign_in).await.unwrap();
+        let registry = Registry::open(deps, quick()).await.unwrap();
         let (router, _) = registry.routes(&identity).split_for_parts();
         let probes = CancellationToken::new();
         Self {
             registry,
             db,
             router,
-            token: signed_in.token.expose().clone(),
+            token: signed_in.access_token.expose().clone(),
             _stop: probes.clone().drop_guard(),
             probes,
         }

@@ -80,13 +80,15 @@ impl Rig {
             required: false,
             loopback_only: true,
             admin_password: Some(Secret::new("correct horse battery".to_owned())),
+            ..AuthConfig::default()
         };
-        let (identity, _) = Identity::open(db.clone(), clock.clone(), auth).await?;
+        let sealer = Arc::new(Sealer::open_or_create(&data.path().join("secret.key"))?);
+        let (identity, _) = Identity::open(db.clone(), sealer.clone(), clock.clone(), auth).await?;
         let outbound = Client::new(ClientConfig::new(Reach::Nodes))?;
         let registry = Registry::open(
             ClusterDeps {
                 db: db.clone(),
-                sealer: Arc::new(Sealer::open_or_create(&data.path().join("secret.key"))?),
+                sealer,
                 clock: clock.clone(),
                 client: outbound.clone(),
             },

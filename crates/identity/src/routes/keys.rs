@@ -1,15 +1,16 @@
-//! `GET` and `POST /api/v1/keys`, `DELETE /api/v1/keys/{id}`.
+//! `GET` and `POST /api/v1/keys`, `PATCH` and `DELETE /api/v1/keys/{id}`.
 
 use axum::extract::State;
 use http::StatusCode;
 use primitives::{KeyId, OrgId, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use web::{JsonBody, PageBody, PathParam, Problem, QueryParams};
 
 use super::scoped_page::ScopedPageQuery;
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
+use crate::key_edit::KeyEdit;
 use crate::keys::{ApiKey, KeyRequest, KeyStatus};
 use crate::model::{KeyLimits, PriorityClass, Role};
 
@@ -17,7 +18,7 @@ use crate::model::{KeyLimits, PriorityClass, Role};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateKeyBody {
-    /// What the key is called. Names may repeat.
+    /// What the key is called; its owner has no other key of that name that works.
     #[schema(min_length = 1, max_length = 100, example = "laptop")]
     name: String,
     /// What the key may do; `user` when absent.
@@ -37,6 +38,10 @@ pub(crate) struct CreateKeyBody {
     /// How much the key may use. Stored and shown; not kept to yet.
     #[serde(default)]
     limits: LimitsBody,
+    /// Whether an answer to a request of the key may serve an identical one of the key's organisation, and the other way round; not
+    /// when absent. It shows that somebody else asked the same.
+    #[serde(default)]
+    share_identical: bool,
     /// When the key ends by itself; never when absent.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -81,6 +86,54 @@ impl From<LimitsBody> for KeyLimits {
     }
 }
 
+/// What to change of a key. What is absent stays.
+#[expect(
+    clippy::option_option,
+    reason = "what stays is told from what is taken away"
+)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EditKeyBody {
+    /// Another name.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 100)]
+    name: Option<String>,
+    /// Another role.
+    #[serde(default)]
+    role: Option<Role>,
+    /// Other models; `null` for all.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 100)]
+    models: Option<Option<Vec<String>>>,
+    /// Another ceiling of the class; `null` for none.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<PriorityClass>)]
+    priority: Option<Option<PriorityClass>>,
+    /// Other limits in place of all the present ones; `{}` for none.
+    #[serde(default)]
+    limits: Option<LimitsBody>,
+    /// Whether an answer may serve identical requests of the organisation.
+    #[serde(default)]
+    share_identical: Option<bool>,
+    /// Another end; `null` for none.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Option<Timestamp>>,
+}
+
+/// Reads a field that is there, so that `null` is told from absence.
+#[expect(
+    clippy::option_option,
+    reason = "what stays is told from what is taken away"
+)]
+fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// A key without its secret.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct KeyBody {
@@ -110,6 +163,8 @@ pub(crate) struct KeyBody {
     priority: Option<PriorityClass>,
     /// How much it may use.
     limits: LimitsBody,
+    /// Whether answers to its requests may serve identical ones of its organisation.
+    share_identical: bool,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -140,6 +195,7 @@ impl KeyBody {
             models: key.models,
             priority: key.priority,
             limits: key.limits.into(),
+            share_identical: key.share_identical,
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
@@ -208,7 +264,7 @@ pub(crate) async fn list_keys(
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "Not an administrator.", body = Problem),
         (status = 404, description = "There is no such organisation.", body = Problem),
-        (status = 409, description = "There are too many keys.", body = Problem),
+        (status = 409, description = "The owner has a key of that name, or there are too many keys.", body = Problem),
     )
 )]
 pub(crate) async fn create_key(
@@ -224,6 +280,7 @@ pub(crate) async fn create_key(
         models: body.models,
         priority: body.priority,
         limits: body.limits.into(),
+        share_identical: body.share_identical,
         expires_at: body.expires_at,
     };
     let (key, secret) = identity.create_key(&admin, request).await?;
@@ -232,6 +289,46 @@ pub(crate) async fn create_key(
         secret: secret.expose().clone(),
     };
     Ok((StatusCode::CREATED, JsonBody(created)))
+}
+
+/// Changes an API key
+///
+/// Takes effect before the answer is sent, and on every other replica within a second. The secret stays.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/keys/{id}",
+    operation_id = "edit_key",
+    tag = "identity",
+    security(("bearer" = [])),
+    params(("id" = String, Path, format = Uuid, description = "The key's id.")),
+    request_body = EditKeyBody,
+    responses(
+        (status = 200, description = "The key as it is now.", body = KeyBody),
+        (status = 400, description = "Not an id, or the key cannot be so.", body = Problem),
+        (status = 401, description = "Not signed in.", body = Problem),
+        (status = 403, description = "Not an administrator.", body = Problem),
+        (status = 404, description = "There is no such key.", body = Problem),
+        (status = 409, description = "The key is revoked, or its owner has another key of that name.", body = Problem),
+    )
+)]
+pub(crate) async fn edit_key(
+    admin: OrgAdmin,
+    State(identity): State<Identity>,
+    id: PathParam<KeyId>,
+    body: JsonBody<EditKeyBody>,
+) -> Result<JsonBody<KeyBody>, Problem> {
+    let (PathParam(id), JsonBody(body)) = (id, body);
+    let edit = KeyEdit {
+        name: body.name,
+        role: body.role,
+        models: body.models,
+        priority: body.priority,
+        limits: body.limits.map(KeyLimits::from),
+        share_identical: body.share_identical,
+        expires_at: body.expires_at,
+    };
+    let key = identity.edit_key(&admin, id, edit).await?;
+    Ok(JsonBody(KeyBody::new(key, identity.inner.clock.now())))
 }
 
 /// Revokes an API key

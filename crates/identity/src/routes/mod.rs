@@ -1,12 +1,19 @@
 //! HTTP of the domain: decode, call one operation, encode.
 
+mod audit;
+mod jwks;
 mod keys;
 mod me;
 mod organisations;
 mod password;
+mod password_reset;
+mod profile;
+mod registration;
 mod scoped_page;
+mod sessions;
 mod setup;
 mod sign_in;
+mod totp;
 mod users;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -15,22 +22,43 @@ use utoipa_axum::routes;
 use crate::identity::Identity;
 
 impl Identity {
-    /// Returns the routes of set-up, sign-in, keys, organisations and people, with their descriptions.
+    /// Returns the routes of set-up, sign-in, sessions, keys, organisations and people, with their descriptions.
     pub fn routes(&self) -> OpenApiRouter<()> {
         OpenApiRouter::new()
             .routes(routes!(setup::set_up))
             .routes(routes!(sign_in::log_in))
+            .routes(routes!(sign_in::refresh))
             .routes(routes!(sign_in::log_out))
+            .routes(routes!(jwks::show_keys))
+            .routes(routes!(sessions::list_mine, sessions::end_all_mine))
+            .routes(routes!(sessions::end_mine))
+            .routes(routes!(sessions::list_of_user, sessions::end_of_user))
             .routes(routes!(me::show_me))
             .routes(routes!(password::change_password))
             .routes(routes!(keys::list_keys, keys::create_key))
-            .routes(routes!(keys::revoke_key))
+            .routes(routes!(keys::edit_key, keys::revoke_key))
             .routes(routes!(
                 organisations::list_organisations,
                 organisations::create_organisation
             ))
             .routes(routes!(users::list_users, users::create_user))
             .routes(routes!(users::edit_user))
+            .routes(routes!(audit::list_audit))
+            .routes(routes!(audit::verify_audit))
+            .routes(routes!(totp::show, totp::begin))
+            .routes(routes!(totp::confirm))
+            .routes(routes!(totp::renew_codes))
+            .routes(routes!(totp::disable))
+            .routes(routes!(totp::remove_of_user))
+            .routes(routes!(password_reset::start))
+            .routes(routes!(password_reset::reset))
+            .routes(routes!(profile::show_profile, profile::edit_profile))
+            .routes(routes!(registration::register))
+            .routes(routes!(
+                registration::list_invitations,
+                registration::create_invitation
+            ))
+            .routes(routes!(registration::withdraw_invitation))
             .with_state(self.clone())
     }
 }

@@ -1,13 +1,12 @@
 //! `PUT /api/v1/me/password`.
 
 use axum::extract::State;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use primitives::Secret;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use web::{JsonBody, Problem};
 
-use crate::credential::presented_credential;
 use crate::extract::Caller;
 use crate::identity::Identity;
 use crate::users::UserError;
@@ -45,15 +44,10 @@ pub(crate) struct ChangePasswordBody {
 pub(crate) async fn change_password(
     caller: Caller,
     State(identity): State<Identity>,
-    headers: HeaderMap,
     body: JsonBody<ChangePasswordBody>,
 ) -> Result<StatusCode, Problem> {
     let JsonBody(ChangePasswordBody { current, new }) = body;
-    let token = presented_credential(&headers).unwrap_or_default();
-    match identity
-        .change_password(&caller, &token, current, new)
-        .await
-    {
+    match identity.change_password(&caller, current, new).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(UserError::TooManyAttempts { wait }) => {
             Err(Problem::from(UserError::TooManyAttempts { wait }).retry_after(wait))

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use web::{JsonBody, Problem};
 
-use super::sign_in::SessionBody;
+use super::sign_in::SignInBody;
 use crate::identity::Identity;
+use crate::origin::Origin;
 
 /// The first administrator.
 #[derive(Deserialize, ToSchema)]
@@ -35,7 +36,7 @@ pub(crate) struct SetupBody {
     tag = "identity",
     request_body = SetupBody,
     responses(
-        (status = 201, description = "The administrator exists and is signed in.", body = SessionBody),
+        (status = 201, description = "The administrator exists and is signed in.", body = SignInBody),
         (status = 400, description = "The name or the password cannot be used.", body = Problem),
         (status = 403, description = "The token is not valid.", body = Problem),
         (status = 409, description = "There is an administrator already.", body = Problem),
@@ -43,13 +44,17 @@ pub(crate) struct SetupBody {
 )]
 pub(crate) async fn set_up(
     State(identity): State<Identity>,
+    origin: Origin,
     body: JsonBody<SetupBody>,
-) -> Result<(StatusCode, JsonBody<SessionBody>), Problem> {
+) -> Result<(StatusCode, JsonBody<SignInBody>), Problem> {
     let JsonBody(SetupBody {
         token,
         username,
         password,
     }) = body;
-    let sign_in = identity.set_up(&token, &username, password).await?;
-    Ok((StatusCode::CREATED, JsonBody(sign_in.into())))
+    let sign_in = identity
+        .set_up(&token, &username, password, &origin)
+        .await?;
+    let body = SignInBody::new(sign_in, identity.inner.clock.now());
+    Ok((StatusCode::CREATED, JsonBody(body)))
 }

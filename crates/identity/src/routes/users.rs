@@ -59,6 +59,12 @@ pub(crate) struct UserBody {
     org_id: OrgId,
     /// The name they sign in with.
     username: String,
+    /// Where they are reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    /// What they are called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<String>,
     /// What they may do in their organisation.
     role: Role,
     /// When they were made.
@@ -76,6 +82,8 @@ impl From<User> for UserBody {
             id: user.id,
             org_id: user.org_id,
             username: user.username,
+            email: user.email,
+            display_name: user.display_name,
             role: user.role,
             created_at: user.created_at,
             disabled_at: user.disabled_at,
@@ -128,7 +136,7 @@ pub(crate) async fn list_users(
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "Not an administrator.", body = Problem),
         (status = 404, description = "There is no such organisation.", body = Problem),
-        (status = 409, description = "The name is taken.", body = Problem),
+        (status = 409, description = "The name is taken, or there are too many people.", body = Problem),
     )
 )]
 pub(crate) async fn create_user(

@@ -3,7 +3,7 @@
 use ::store::{Row, StoreError, Tx, params};
 use primitives::{OrgId, UserId};
 
-use super::read_role;
+use super::{Counted, read_counted, read_role};
 use crate::model::Role;
 use crate::organisations::OrgScope;
 use crate::users::User;
@@ -13,21 +13,35 @@ fn read(row: &Row) -> Result<User, StoreError> {
         id: row.get("id")?,
         org_id: row.get("org_id")?,
         username: row.get("username")?,
+        email: row.get("email")?,
+        display_name: row.get("display_name")?,
         role: read_role(row)?,
         created_at: row.get("created_at")?,
         disabled_at: row.get("disabled_at")?,
     })
 }
 
-/// Inserts a person. A taken name is a conflict with `users_username`.
+/// Counts people, disabled ones too.
+pub(crate) async fn count_users(tx: &mut Tx, org: OrgId) -> Result<Counted, StoreError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT CAST(count(*) FILTER (WHERE org_id = $1) AS BIGINT) AS own_count, CAST(count(*) AS BIGINT) AS all_count
+             FROM users",
+            params![org],
+        )
+        .await?;
+    read_counted(row.as_ref())
+}
+
+/// Inserts a person. A taken name is a conflict with `users_username`, a taken address one with `users_email`.
 pub(crate) async fn insert_user(
     tx: &mut Tx,
     user: &User,
     password_hash: String,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO users (id, org_id, username, password_hash, role, created_at, disabled_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO users (id, org_id, username, password_hash, role, created_at, disabled_at, email, display_name)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         params![
             user.id,
             user.org_id,
@@ -35,8 +49,20 @@ pub(crate) async fn insert_user(
             password_hash,
             user.role.as_str(),
             user.created_at,
-            user.disabled_at
+            user.disabled_at,
+            user.email.as_deref(),
+            user.display_name.as_deref()
         ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Writes what a person tells of themselves. A taken address is a conflict with `users_email`.
+pub(crate) async fn update_profile(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE users SET email = $2, display_name = $3 WHERE id = $1",
+        params![user.id, user.email.as_deref(), user.display_name.as_deref()],
     )
     .await?;
     Ok(())
@@ -49,7 +75,7 @@ pub(crate) async fn find_user_by_id(
     id: UserId,
 ) -> Result<Option<User>, StoreError> {
     tx.fetch_optional(
-        "SELECT id, org_id, username, role, created_at, disabled_at FROM users
+        "SELECT id, org_id, username, email, display_name, role, created_at, disabled_at FROM users
          WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR org_id = $2)",
         params![id, scope.id()],
     )
@@ -67,7 +93,7 @@ pub(crate) async fn list_users(
     limit: u32,
 ) -> Result<Vec<User>, StoreError> {
     tx.fetch_all(
-        "SELECT id, org_id, username, role, created_at, disabled_at FROM users
+        "SELECT id, org_id, username, email, display_name, role, created_at, disabled_at FROM users
          WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND id > $2 ORDER BY id LIMIT $3",
         params![scope.id(), after, limit],
     )

@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use http::{Method, Request};
-use identity::{AuthConfig, AuthError, Identity, Principal, SetupState};
+use identity::{AuthConfig, AuthError, Identity, OpenError, Principal, SetupState};
 use primitives::{Clock as _, ManualClock, Secret, Timestamp};
 use serde_json::{Value, json};
-use store::Db;
 use store::testing::TestStore;
+use store::{Db, Sealer};
 use tower::ServiceExt as _;
 use web::{ClientAddress, api_surface, read_capped};
 
@@ -19,11 +19,7 @@ use web::{ClientAddress, api_surface, read_capped};
 pub(crate) const PASSWORD: &str = "correct horse";
 
 /// Requires a credential from everybody.
-pub(crate) const REQUIRED: AuthConfig = AuthConfig {
-    required: true,
-    loopback_only: true,
-    admin_password: None,
-};
+pub(crate) const REQUIRED: AuthConfig = AuthConfig::REQUIRED;
 
 pub(crate) struct TestApp {
     pub(crate) store: TestStore,
@@ -56,9 +52,7 @@ impl TestApp {
     }
 
     async fn open(store: TestStore, db: Db, clock: ManualClock, config: AuthConfig) -> Self {
-        let (identity, setup) = Identity::open(db.clone(), Arc::new(clock.clone()), config)
-            .await
-            .unwrap();
+        let (identity, setup) = identity(&db, &clock, config).await.unwrap();
         let (router, _) = identity.routes().split_for_parts();
         Self {
             router: api_surface(router, Arc::new(clock.clone())),
@@ -68,6 +62,11 @@ impl TestApp {
             identity,
             setup,
         }
+    }
+
+    /// Returns the routes, for requests that the functions below do not make.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
     }
 
     /// Returns the set-up token of the first start.
@@ -97,6 +96,13 @@ impl TestApp {
             format!("/api/v1/users/{}", made.body["id"].as_str().unwrap()),
             session.body["token"].as_str().unwrap().to_owned(),
         )
+    }
+
+    /// Signs a person with [`PASSWORD`] in and returns the access token.
+    pub(crate) async fn sign_in(&self, username: &str) -> String {
+        let answer = self.log_in(username, PASSWORD, "127.0.0.1").await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body["access_token"].as_str().unwrap().to_owned()
     }
 
     /// Returns the path of the record of who is signed in.
@@ -182,6 +188,17 @@ impl TestApp {
             body,
         }
     }
+}
+
+/// Opens the identities of a database.
+pub(crate) async fn identity(
+    db: &Db,
+    clock: &ManualClock,
+    config: AuthConfig,
+) -> Result<(Identity, SetupState), OpenError> {
+    let key = Secret::new("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned());
+    let sealer = Arc::new(Sealer::from_base64(&key).unwrap());
+    Identity::open(db.clone(), sealer, Arc::new(clock.clone()), config).await
 }
 
 fn request(

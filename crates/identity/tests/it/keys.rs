@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use identity::AuthError;
+use identity::{AuthError, PriorityClass, Role};
 use serde_json::{Value, json};
 use store::testing::TestStore;
+use tokio_util::sync::CancellationToken;
 
-use crate::app::TestApp;
+use crate::app::{REQUIRED, TestApp, identity};
 
 store::on_every_engine! {
     a_key_works_at_once_and_its_secret_is_shown_once,
@@ -14,9 +15,14 @@ store::on_every_engine! {
     a_key_expires_by_itself,
     a_key_may_use_only_its_models,
     only_an_admin_key_administers,
+    answers_are_shared_only_where_that_was_asked_for,
+    a_name_is_free_again_when_its_key_no_longer_works,
+    a_key_whose_owner_is_disabled_is_listed_so,
     the_last_use_is_listed_after_a_while,
     keys_are_listed_page_by_page,
     changes_of_another_replica_are_picked_up,
+    a_changed_key_is_in_effect_at_once_and_on_other_replicas,
+    a_key_is_changed_only_to_what_a_key_may_be,
 }
 
 async fn a_key_works_at_once_and_its_secret_is_shown_once(store: TestStore) {
@@ -79,6 +85,7 @@ async fn a_key_expires_by_itself(store: TestStore) {
         app.authenticate(Some(&secret)).unwrap_err(),
         AuthError::Expired
     );
+    let admin = app.sign_in("admin").await;
     let list = app.get("/api/v1/keys", Some(&admin)).await;
     assert_eq!(list.body["items"][0]["status"], "expired");
 }
@@ -112,6 +119,63 @@ async fn only_an_admin_key_administers(store: TestStore) {
     );
     assert_eq!(app.get("/api/v1/keys", Some(&admin_key)).await.status, 200);
     app.key(&admin_key, json!({"name": "by key"})).await;
+}
+
+async fn answers_are_shared_only_where_that_was_asked_for(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let (_, private) = app.key(&admin, json!({"name": "private"})).await;
+    let body = json!({"name": "shared", "share_identical": true});
+    let (_, shared) = app.key(&admin, body).await;
+    let shares = |secret: &str| app.authenticate(Some(secret)).unwrap().shares_identical;
+    assert!(shares(&shared));
+    assert!(!shares(&private) && !shares(&admin));
+    let list = app.get("/api/v1/keys", Some(&admin)).await.body;
+    for key in list["items"].as_array().unwrap() {
+        assert_eq!(key["share_identical"], key["name"] == "shared");
+    }
+    let body = json!({"name": "x", "share_identical": "yes"});
+    assert_eq!(
+        app.post("/api/v1/keys", Some(&admin), body).await.status,
+        400
+    );
+}
+
+async fn a_name_is_free_again_when_its_key_no_longer_works(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let (_, ann) = app.person(&admin, "ann", "admin").await;
+    let body = json!({"name": "ci", "expires_at": "2026-01-02T04:04:05Z"});
+    app.key(&admin, body.clone()).await;
+    let taken = app
+        .post("/api/v1/keys", Some(&admin), json!({"name": " ci "}))
+        .await;
+    assert_eq!(taken.status, 409);
+    let detail = taken.body["detail"].as_str().unwrap();
+    assert!(detail.contains("revoke that key first"), "{detail}");
+    app.key(&ann, body).await;
+
+    app.wait(Duration::from_hours(1));
+    let admin = app.sign_in("admin").await;
+    let (id, _) = app.key(&admin, json!({"name": "ci"})).await;
+    app.delete(&format!("/api/v1/keys/{id}"), Some(&admin))
+        .await;
+    app.key(&admin, json!({"name": "ci"})).await;
+}
+
+async fn a_key_whose_owner_is_disabled_is_listed_so(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let (record, ann) = app.person(&admin, "ann", "admin").await;
+    let (_, key) = app.key(&ann, json!({"name": "ann's"})).await;
+    let status =
+        async || app.get("/api/v1/keys", Some(&admin)).await.body["items"][0]["status"].clone();
+    for (disabled, shown) in [(true, "owner_disabled"), (false, "active")] {
+        let body = json!({"disabled": disabled});
+        assert_eq!(app.patch(&record, Some(&admin), body).await.status, 200);
+        assert_eq!(status().await, shown);
+        assert_eq!(app.authenticate(Some(&key)).is_ok(), !disabled);
+    }
 }
 
 async fn the_last_use_is_listed_after_a_while(store: TestStore) {
@@ -157,17 +221,114 @@ async fn changes_of_another_replica_are_picked_up(store: TestStore) {
     let app = TestApp::start(store).await;
     let admin = app.set_up().await;
     let (id, secret) = app.key(&admin, json!({"name": "laptop"})).await;
-    let (replica, _) = identity::Identity::open(
-        app.store.open().await,
-        std::sync::Arc::new(app.clock.clone()),
-        crate::app::REQUIRED,
-    )
-    .await
-    .unwrap();
+    let (replica, _) = identity(&app.store.open().await, &app.clock, REQUIRED)
+        .await
+        .unwrap();
     let now = primitives::Clock::now(&app.clock);
     assert!(replica.snapshot().authenticate(Some(&secret), now).is_ok());
     app.delete(&format!("/api/v1/keys/{id}"), Some(&admin))
         .await;
     replica.reconcile_once().await.unwrap();
     assert!(replica.snapshot().authenticate(Some(&secret), now).is_err());
+}
+
+/// Waits until another replica, which compares by itself, sees what is expected.
+async fn wait_until(what: &str, seen: impl Fn() -> bool) {
+    let seen = async {
+        while !seen() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let outcome = tokio::time::timeout(Duration::from_secs(30), seen).await;
+    assert!(outcome.is_ok(), "{what} was not seen");
+}
+
+async fn a_changed_key_is_in_effect_at_once_and_on_other_replicas(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let (replica, _) = identity(&app.store.open().await, &app.clock, REQUIRED)
+        .await
+        .unwrap();
+    let stop = CancellationToken::new();
+    let comparing = tokio::spawn(replica.clone().reconcile(stop.clone()));
+    let body = json!({"name": "k", "models": ["phi3"], "limits": {"requests_per_minute": 5}});
+    let (id, secret) = app.key(&admin, body).await;
+    let there = || {
+        let now = primitives::Clock::now(&app.clock);
+        replica.snapshot().authenticate(Some(&secret), now)
+    };
+    wait_until("the key", || there().is_ok()).await;
+
+    let path = format!("/api/v1/keys/{id}");
+    let edit = json!({
+        "name": "renamed", "role": "viewer", "models": null, "priority": "batch", "share_identical": true,
+        "limits": {"tokens_per_minute": 7}, "expires_at": "2026-01-03T00:00:00Z",
+    });
+    let changed = app.patch(&path, Some(&admin), edit).await;
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    assert_eq!(changed.body["name"], "renamed");
+    assert_eq!(changed.body["limits"], json!({"tokens_per_minute": 7}));
+    let check = |caller: &identity::Principal| {
+        caller.may_use("llama3")
+            && caller.shares_identical
+            && caller.role == Role::Viewer
+            && caller.limits.tokens_per_minute == Some(7)
+            && caller.limits.requests_per_minute.is_none()
+            && caller.priority == Some(PriorityClass::Batch)
+    };
+    assert!(check(&app.authenticate(Some(&secret)).unwrap()));
+    wait_until("the change", || there().is_ok_and(|caller| check(&caller))).await;
+
+    let back = json!({"priority": null, "expires_at": null, "limits": {}});
+    let changed = app.patch(&path, Some(&admin), back).await.body;
+    assert_eq!(
+        (&changed["priority"], &changed["expires_at"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(changed["name"], "renamed", "what is absent stays");
+    app.delete(&path, Some(&admin)).await;
+    wait_until("the end", || there().is_err()).await;
+    assert_eq!(app.patch(&path, Some(&admin), json!({})).await.status, 409);
+    stop.cancel();
+    comparing.await.unwrap();
+}
+
+async fn a_key_is_changed_only_to_what_a_key_may_be(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let (id, secret) = app.key(&admin, json!({"name": "k"})).await;
+    app.key(&admin, json!({"name": "other"})).await;
+    let path = format!("/api/v1/keys/{id}");
+    for (body, status) in [
+        (json!({"name": ""}), 400),
+        (json!({"name": null}), 200),
+        (json!({"models": []}), 400),
+        (json!({"models": ["a*b"]}), 400),
+        (json!({"limits": {"requests_per_minute": 0}}), 400),
+        (json!({"expires_at": "2020-01-01T00:00:00Z"}), 400),
+        (json!({"secret": "x"}), 400),
+        (json!({"name": "other"}), 409),
+        (json!({"name": "k"}), 200),
+    ] {
+        let answer = app.patch(&path, Some(&admin), body.clone()).await;
+        assert_eq!(answer.status, status, "{body} {}", answer.body);
+    }
+    let (_, ann) = app.person(&admin, "ann", "user").await;
+    assert_eq!(app.patch(&path, Some(&ann), json!({})).await.status, 403);
+    let unknown = "/api/v1/keys/00000000-0000-7000-8000-000000000000";
+    assert_eq!(
+        app.patch(unknown, Some(&admin), json!({})).await.status,
+        404
+    );
+    let made = app
+        .post("/api/v1/organisations", Some(&admin), json!({"name": "o"}))
+        .await;
+    let body = json!({"username": "boss", "password": crate::app::PASSWORD, "role": "admin", "org_id": made.body["id"]});
+    app.post("/api/v1/users", Some(&admin), body).await;
+    let boss = app.sign_in("boss").await;
+    let stolen = app
+        .patch(&path, Some(&boss), json!({"role": "viewer"}))
+        .await;
+    assert_eq!(stolen.status, 404);
+    assert_eq!(app.authenticate(Some(&secret)).unwrap().role, Role::User);
 }

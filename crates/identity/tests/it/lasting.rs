@@ -32,7 +32,7 @@ async fn loopback_needs_no_key_unless_required_and_beyond_it_always_does(store: 
     let config = |required, loopback_only| AuthConfig {
         required,
         loopback_only,
-        admin_password: None,
+        ..AuthConfig::REQUIRED
     };
     let app = TestApp::start(store).await;
     assert!(app.authenticate(None).is_err());

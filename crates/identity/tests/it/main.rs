@@ -7,12 +7,19 @@
 )]
 
 mod app;
+mod audit;
+mod bounds;
 mod keys;
 mod lasting;
+mod late_body;
 mod organisations;
 mod outage;
+mod passwords;
+mod people;
 mod races;
 mod refusals;
 mod rights;
+mod sessions;
 mod setup;
 mod sign_in;
+mod totp;

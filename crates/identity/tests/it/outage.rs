@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use identity::AuthError;
 use primitives::Clock as _;
 use serde_json::json;
 use store::testing::TestStore;
@@ -32,6 +33,16 @@ async fn known_credentials_work_while_the_database_is_stopped(store: TestStore) 
     assert_eq!(answer.status, 503);
     assert_eq!(app.log_in("admin", PASSWORD, "127.0.0.1").await.status, 503);
 
+    // Not for ever: what nobody could revoke for a day is not believed any more.
+    app.wait(Duration::from_hours(24));
+    assert_eq!(
+        app.authenticate(Some(&secret)).unwrap_err(),
+        AuthError::Stale
+    );
+    let refused = app.get("/api/v1/me", Some(&secret)).await;
+    assert_eq!(refused.status, 503);
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("max_staleness"), "{detail}");
     app.store.resume().await;
 }
 

@@ -5,7 +5,7 @@ use primitives::Secret;
 use serde_json::json;
 use store::testing::TestStore;
 
-use crate::app::{PASSWORD, REQUIRED, TestApp};
+use crate::app::{PASSWORD, REQUIRED, TestApp, identity};
 
 store::on_every_engine! {
     the_token_makes_one_administrator_and_then_nothing,
@@ -53,10 +53,7 @@ async fn replicas_that_start_together_make_one_administrator(store: TestStore) {
         admin_password: Some(Secret::new(PASSWORD.to_owned())),
         ..REQUIRED
     };
-    let replica = || {
-        let clock = std::sync::Arc::new(app.clock.clone());
-        identity::Identity::open(app.db.clone(), clock, config())
-    };
+    let replica = || identity(&app.db, &app.clock, config());
     let (one, two, three) = tokio::join!(replica(), replica(), replica());
     for outcome in [one, two, three] {
         outcome.unwrap();

@@ -12,7 +12,7 @@ use crate::app::{PASSWORD, TestApp};
 store::on_every_engine! {
     the_right_password_signs_in_and_a_wrong_one_does_not,
     guessing_is_slowed_down_by_origin_and_forgotten_after_success,
-    a_session_ends_after_a_day,
+    an_access_token_ends_after_an_hour,
     signing_out_ends_this_session_only,
     old_sessions_make_room,
 }
@@ -22,8 +22,14 @@ async fn the_right_password_signs_in_and_a_wrong_one_does_not(store: TestStore) 
     app.set_up().await;
     let right = app.log_in("Admin", PASSWORD, "127.0.0.1").await;
     assert_eq!(right.status, 200);
-    assert_eq!(right.body["expires_at"], "2026-01-03T03:04:05.000000Z");
-    let session = right.body["token"].as_str().unwrap();
+    assert_eq!(right.body["expires_at"], "2026-01-02T04:04:05.000000Z");
+    assert_eq!(right.body["expires_in"], 3600);
+    assert_eq!(right.body["token_type"], "Bearer");
+    assert_eq!(
+        right.body["session_expires_at"],
+        "2026-01-03T03:04:05.000000Z"
+    );
+    let session = right.body["access_token"].as_str().unwrap();
     assert_eq!(
         app.get("/api/v1/me", Some(session)).await.body["kind"],
         "user"
@@ -66,10 +72,10 @@ async fn guessing_is_slowed_down_by_origin_and_forgotten_after_success(store: Te
     assert_eq!(app.log_in("admin", PASSWORD, "10.0.0.1").await.status, 200);
 }
 
-async fn a_session_ends_after_a_day(store: TestStore) {
+async fn an_access_token_ends_after_an_hour(store: TestStore) {
     let app = TestApp::start(store).await;
     let session = app.set_up().await;
-    app.wait(Duration::from_secs(24 * 3600 - 1));
+    app.wait(Duration::from_secs(3600 - 1));
     assert!(app.authenticate(Some(&session)).is_ok());
     app.wait(Duration::from_secs(1));
     assert_eq!(

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http::Method;
-use primitives::Secret;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::form_urlencoded;
@@ -12,6 +11,7 @@ use web::outbound::{Answer, Call, Client, ClientConfig, Reach};
 use super::address::ServerAddress;
 use super::error::ClientError;
 use super::lines::Lines;
+use super::presented::Presented;
 
 /// The largest answer that is read whole, in bytes.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
@@ -23,21 +23,18 @@ const MODEL_PATIENCE: Duration = Duration::from_mins(15);
 pub(crate) struct Api {
     client: Client,
     server: ServerAddress,
-    credential: Option<Secret<String>>,
+    presented: Presented,
 }
 
 impl Api {
     /// Makes a caller of `server`.
-    pub(crate) fn new(
-        server: ServerAddress,
-        credential: Option<Secret<String>>,
-    ) -> Result<Self, ClientError> {
+    pub(crate) fn new(server: ServerAddress, presented: Presented) -> Result<Self, ClientError> {
         let client = Client::new(ClientConfig::new(Reach::Nodes))
             .map_err(|error| ClientError::from_outbound(&server.to_string(), &error))?;
         Ok(Self {
             client,
             server,
-            credential,
+            presented,
         })
     }
 
@@ -48,29 +45,42 @@ impl Api {
 
     /// Returns true when calls carry a credential.
     pub(crate) fn is_signed_in(&self) -> bool {
-        self.credential.is_some()
+        !matches!(self.presented, Presented::Nothing)
     }
 
     /// Gets a JSON value.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, ClientError> {
-        self.value(self.call(Method::GET, path)).await
+        self.value(self.call(Method::GET, path).await?).await
     }
 
     /// Gets a JSON value whatever the status says, for answers whose body matters on failure too.
     pub(crate) async fn get_any(&self, path: &str) -> Result<(u16, Value), ClientError> {
-        let answer = self.send(self.call(Method::GET, path)).await?;
+        let answer = self.send(self.call(Method::GET, path).await?).await?;
         let status = answer.status().as_u16();
         Ok((status, self.read(answer).await?))
     }
 
     /// Posts a JSON value and reads one.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
-        self.value(self.call(Method::POST, path).json(body)).await
+        self.value(self.call(Method::POST, path).await?.json(body))
+            .await
     }
 
     /// Posts nothing and reads a JSON value.
     pub(crate) async fn poke(&self, path: &str) -> Result<Value, ClientError> {
-        self.value(self.call(Method::POST, path)).await
+        self.value(self.call(Method::POST, path).await?).await
+    }
+
+    /// Patches what stands at `path` with a JSON value and reads one.
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.value(self.call(Method::PATCH, path).await?.json(body))
+            .await
+    }
+
+    /// Puts a JSON value at `path` and reads one.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.value(self.call(Method::PUT, path).await?.json(body))
+            .await
     }
 
     /// Deletes what stands at `path`; some routes want a body.
@@ -79,7 +89,7 @@ impl Api {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, ClientError> {
-        let call = self.call(Method::DELETE, path);
+        let call = self.call(Method::DELETE, path).await?;
         self.value(match body {
             Some(body) => call.json(body),
             None => call,
@@ -91,6 +101,7 @@ impl Api {
     pub(crate) async fn stream(&self, path: &str, body: &Value) -> Result<Lines, ClientError> {
         let call = self
             .call(Method::POST, path)
+            .await?
             .json(body)
             .head_timeout(MODEL_PATIENCE)
             .total_timeout(None);
@@ -106,12 +117,13 @@ impl Api {
         })
     }
 
-    fn call(&self, method: Method, path: &str) -> Call {
+    async fn call(&self, method: Method, path: &str) -> Result<Call, ClientError> {
         let call = self.client.call(method, &self.server.join(path));
-        match &self.credential {
-            Some(credential) => call.bearer(credential),
-            None => call,
-        }
+        Ok(match &self.presented {
+            Presented::Nothing => call,
+            Presented::Key(key) => call.bearer(key),
+            Presented::SignIn(sign_in) => call.bearer(&sign_in.token(&self.client).await?),
+        })
     }
 
     async fn send(&self, call: Call) -> Result<Answer, ClientError> {

@@ -5,8 +5,9 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use primitives::Secret;
+use primitives::{Secret, Timestamp};
 use serde::Deserialize;
 
 use super::error::ClientError;
@@ -15,12 +16,26 @@ use crate::config::Environment;
 /// A sign-in at one server.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Credential {
-    /// The session token.
+    /// The access token; for sign-ins of earlier versions, the session's only token.
     pub(crate) token: Secret<String>,
+    /// When the access token ends, as RFC 3339.
+    pub(crate) token_expires_at: Option<String>,
+    /// What to get the next access token with; works once.
+    pub(crate) refresh_token: Option<Secret<String>>,
     /// Who signed in.
     pub(crate) username: String,
     /// When the session ends, as RFC 3339.
     pub(crate) expires_at: Option<String>,
+}
+
+impl Credential {
+    /// Tells whether the access token has ended, or ends within half a minute.
+    pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
+        self.token_expires_at
+            .as_deref()
+            .and_then(Timestamp::parse_rfc3339)
+            .is_some_and(|end| end <= now.after(Duration::from_secs(30)))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -30,7 +45,7 @@ struct Stored {
 }
 
 /// Sign-ins by server address.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct CredentialStore {
     path: PathBuf,
 }
@@ -58,6 +73,19 @@ impl CredentialStore {
         let mut stored = self.load()?;
         stored.servers.insert(server.to_owned(), credential);
         self.save(&stored)
+    }
+
+    /// Keeps other processes from refreshing a sign-in until the result is dropped: a refresh token works only once.
+    pub(crate) fn lock(&self) -> Result<fs::File, ClientError> {
+        let path = self.path.with_extension("lock");
+        fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|file| file.lock().map(|()| file))
+            .map_err(|error| self.error(&format!("{}: {error}", path.display())))
     }
 
     /// Forgets the sign-in at `server`. Returns false when there was none.
@@ -120,6 +148,15 @@ fn render(stored: &Stored) -> String {
     for (server, credential) in &stored.servers {
         let mut entry = toml::Table::new();
         entry.insert("token".to_owned(), credential.token.expose().clone().into());
+        if let Some(refresh_token) = &credential.refresh_token {
+            entry.insert(
+                "refresh_token".to_owned(),
+                refresh_token.expose().clone().into(),
+            );
+        }
+        if let Some(ends) = &credential.token_expires_at {
+            entry.insert("token_expires_at".to_owned(), ends.clone().into());
+        }
         entry.insert("username".to_owned(), credential.username.clone().into());
         if let Some(expires_at) = &credential.expires_at {
             entry.insert("expires_at".to_owned(), expires_at.clone().into());
@@ -153,7 +190,9 @@ mod tests {
                 .insert(
                     server,
                     Credential {
-                        token: Secret::new(format!("rms_{username}")),
+                        token: Secret::new(format!("ey{username}")),
+                        token_expires_at: Some("2026-01-01T00:00:00Z".to_owned()),
+                        refresh_token: Some(Secret::new(format!("rmr_{username}"))),
                         username: username.to_owned(),
                         expires_at: Some("2026-01-01T00:00:00Z".to_owned()),
                     },
@@ -163,12 +202,24 @@ mod tests {
         let found = store.find("http://a").unwrap().unwrap();
         assert_eq!(
             (found.username.as_str(), found.token.expose().as_str()),
-            ("amy", "rms_amy")
+            ("amy", "eyamy")
         );
+        assert_eq!(found.refresh_token.as_ref().unwrap().expose(), "rmr_amy");
+        let end = Timestamp::parse_rfc3339("2026-01-01T00:00:00Z").unwrap();
+        assert!(found.is_stale(end) && !found.is_stale(end.before(Duration::from_mins(1))));
         let mode = fs::metadata(store.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(store.remove("http://a").unwrap());
         assert!(!store.remove("http://a").unwrap());
         assert!(store.find("http://b").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_sign_in_of_an_earlier_version_is_read() {
+        let text = "[servers.\"http://a\"]\ntoken = \"rms_x\"\nusername = \"ana\"\nexpires_at = \"2026-01-01T00:00:00Z\"\n";
+        let stored: Stored = toml::from_str(text).unwrap();
+        let credential = &stored.servers["http://a"];
+        assert!(credential.refresh_token.is_none());
+        assert!(!credential.is_stale(Timestamp::parse_rfc3339("2027-01-01T00:00:00Z").unwrap()));
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum ClientError {
         status: StatusCode,
         /// The server's own words.
         message: String,
+        /// The server's name for what to do next, where it has one.
+        reason: Option<String>,
     },
     /// A stream brought an error after it had begun.
     #[error("{0}")]
@@ -96,7 +98,22 @@ impl ClientError {
                 status.canonical_reason().unwrap_or(status.as_str())
             ),
         };
-        Self::Refused { status, message }
+        let reason = serde_json::from_slice::<Value>(body)
+            .ok()
+            .and_then(|value| value.get("reason")?.as_str().map(str::to_owned));
+        Self::Refused {
+            status,
+            message,
+            reason,
+        }
+    }
+
+    /// Returns the server's name for what to do next, where it has one.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Refused { reason, .. } => reason.as_deref(),
+            _ => None,
+        }
     }
 
     /// Returns true when signing in, or as somebody else, would help.

@@ -7,10 +7,12 @@ mod credentials;
 mod error;
 mod health;
 mod lines;
+mod presented;
 
 pub(crate) use address::ServerAddress;
 pub(crate) use api::{Api, query};
 pub(crate) use chat::{AnswerStream, ChatCall, Piece, Turn};
-pub(crate) use credentials::{Credential, CredentialStore};
+pub(crate) use credentials::CredentialStore;
 pub(crate) use error::ClientError;
 pub(crate) use health::{Health, remedy};
+pub(crate) use presented::{Presented, StoredSignIn, Tokens};

@@ -3,7 +3,7 @@
 use primitives::{Clock as _, Secret, SystemClock, Timestamp};
 
 use super::failure::Failure;
-use crate::client::{Api, ClientError, CredentialStore, ServerAddress};
+use crate::client::{Api, ClientError, CredentialStore, Presented, ServerAddress, StoredSignIn};
 use crate::config::Environment;
 use crate::output::{Audience, Output};
 
@@ -35,33 +35,33 @@ impl Context {
         self.clock.now()
     }
 
-    /// Returns the person's credential: `REMUDA_API_KEY`, or the stored sign-in at `server`.
-    pub(super) fn credential_for(
-        &self,
-        server: &ServerAddress,
-    ) -> Result<Option<Secret<String>>, Failure> {
+    /// Returns what the person presents: `REMUDA_API_KEY`, or the stored sign-in at `server`.
+    pub(super) fn presented_to(&self, server: &ServerAddress) -> Result<Presented, Failure> {
         if let Some(key) = self.environment.get("REMUDA_API_KEY") {
-            return Ok(Some(Secret::new(key.to_owned())));
+            return Ok(Presented::Key(Secret::new(key.to_owned())));
         }
-        match CredentialStore::of_user(&self.environment) {
-            Some(store) => Ok(store
-                .find(&server.to_string())?
-                .map(|credential| credential.token)),
-            None => Ok(None),
-        }
+        let Some(store) = CredentialStore::of_user(&self.environment) else {
+            return Ok(Presented::Nothing);
+        };
+        Ok(match store.find(&server.to_string())? {
+            Some(credential) => {
+                Presented::SignIn(StoredSignIn::new(store, server.clone(), credential))
+            }
+            None => Presented::Nothing,
+        })
     }
 
     /// Returns a caller with the person's credential.
     pub(super) fn api(&self) -> Result<Api, Failure> {
         Ok(Api::new(
             self.server.clone(),
-            self.credential_for(&self.server)?,
+            self.presented_to(&self.server)?,
         )?)
     }
 
     /// Returns a caller without a credential, for signing in.
     pub(super) fn anonymous_api(&self) -> Result<Api, Failure> {
-        Ok(Api::new(self.server.clone(), None)?)
+        Ok(Api::new(self.server.clone(), Presented::Nothing)?)
     }
 
     /// Returns the store of sign-ins.

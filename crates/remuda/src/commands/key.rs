@@ -1,6 +1,6 @@
 //! `remuda key`: API keys.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use primitives::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,11 +11,14 @@ use crate::client::query;
 use crate::config::Period;
 use crate::output::{Columns, Tone, ago, ahead, remark};
 
-/// Makes, lists and revokes API keys.
+/// Makes, lists, changes and revokes API keys.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   remuda key create laptop
   remuda key create ci --model llama3.2 --model qwen3:4b --expires 90d
+  remuda key create eval --share-identical
+  remuda key create batch --priority batch --tokens-per-month 50000000
+  remuda key edit ci --requests-per-minute 60 --expires 30d
   remuda key list
   remuda key revoke ci")]
 pub(super) struct Key {
@@ -30,6 +33,8 @@ enum Action {
     /// List keys; their secrets are never shown again.
     #[command(visible_alias = "ls")]
     List,
+    /// Change a key: in effect at once, its secret stays.
+    Edit(Box<Edit>),
     /// Revoke a key: it stops working at once.
     Revoke(Revoke),
 }
@@ -47,6 +52,98 @@ struct Create {
     /// Let the key manage nodes, keys and users too.
     #[arg(long)]
     admin: bool,
+    /// Let one answer serve identical requests of this key and others of its organisation that allow it too.
+    #[arg(long)]
+    share_identical: bool,
+    #[command(flatten)]
+    most: Most,
+}
+
+/// How much and how soon.
+#[derive(Debug, Args)]
+struct Most {
+    /// The soonest class that its requests may have.
+    #[arg(long, value_enum)]
+    priority: Option<Class>,
+    /// Requests in any minute.
+    #[arg(long, value_name = "NUMBER")]
+    requests_per_minute: Option<u32>,
+    /// Tokens of prompts and answers in any minute.
+    #[arg(long, value_name = "NUMBER")]
+    tokens_per_minute: Option<u64>,
+    /// Tokens of prompts and answers in a calendar month (UTC).
+    #[arg(long, value_name = "NUMBER")]
+    tokens_per_month: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Class {
+    /// A person waits.
+    Interactive,
+    /// Nothing is said about it.
+    Default,
+    /// Nobody waits.
+    Batch,
+}
+
+impl Class {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Default => "default",
+            Self::Batch => "batch",
+        }
+    }
+}
+
+impl Most {
+    /// Returns the limits that are given; `None` when none is.
+    fn limits(&self) -> Option<Value> {
+        let mut limits = serde_json::Map::new();
+        let amounts = [
+            (
+                "requests_per_minute",
+                self.requests_per_minute.map(u64::from),
+            ),
+            ("tokens_per_minute", self.tokens_per_minute),
+            ("tokens_per_month", self.tokens_per_month),
+        ];
+        for (name, amount) in amounts {
+            if let Some(amount) = amount {
+                limits.insert(name.to_owned(), json!(amount));
+            }
+        }
+        (!limits.is_empty()).then_some(Value::Object(limits))
+    }
+}
+
+#[derive(Debug, Args)]
+struct Edit {
+    /// The key's id, name or visible prefix.
+    key: String,
+    /// Another name.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// A model that the key may use, in place of the present list. Repeatable.
+    #[arg(long = "model", value_name = "MODEL", conflicts_with = "all_models")]
+    models: Vec<String>,
+    /// Let the key use all models.
+    #[arg(long)]
+    all_models: bool,
+    /// How long the key works from now on, as 90d or 12h.
+    #[arg(long, value_name = "TIME", value_parser = read_period, conflicts_with = "no_expiry")]
+    expires: Option<Period>,
+    /// Let the key work until it is revoked.
+    #[arg(long)]
+    no_expiry: bool,
+    /// Take all limits away.
+    #[arg(long, conflicts_with_all = ["requests_per_minute", "tokens_per_minute", "tokens_per_month"])]
+    no_limits: bool,
+    /// Whether one answer may serve identical requests.
+    #[arg(long, value_name = "true|false")]
+    share_identical: Option<bool>,
+    #[command(flatten)]
+    most: Most,
 }
 
 #[derive(Debug, Args)]
@@ -74,6 +171,7 @@ impl Key {
         match self.action {
             Action::Create(create) => create.run(context).await,
             Action::List => list(context).await,
+            Action::Edit(edit) => edit.run(context).await,
             Action::Revoke(revoke) => revoke.run(context).await,
         }
     }
@@ -91,6 +189,15 @@ impl Create {
         if self.admin {
             body["role"] = json!("admin");
         }
+        if self.share_identical {
+            body["share_identical"] = json!(true);
+        }
+        if let Some(class) = self.most.priority {
+            body["priority"] = json!(class.as_str());
+        }
+        if let Some(limits) = self.most.limits() {
+            body["limits"] = limits;
+        }
         let made = context.api()?.post("/api/v1/keys", &body).await?;
         if context.out.is_json() {
             return Ok(context.out.json(&made)?);
@@ -107,36 +214,53 @@ impl Create {
     }
 }
 
+impl Edit {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let key = find(context, &self.key).await?;
+        let mut body = json!({});
+        if let Some(name) = &self.name {
+            body["name"] = json!(name);
+        }
+        if self.all_models {
+            body["models"] = Value::Null;
+        } else if !self.models.is_empty() {
+            body["models"] = json!(self.models);
+        }
+        if self.no_expiry {
+            body["expires_at"] = Value::Null;
+        } else if let Some(period) = self.expires {
+            body["expires_at"] = json!(context.now().after(period.0));
+        }
+        if let Some(share) = self.share_identical {
+            body["share_identical"] = json!(share);
+        }
+        if let Some(class) = self.most.priority {
+            body["priority"] = json!(class.as_str());
+        }
+        if self.no_limits {
+            body["limits"] = json!({});
+        } else if let Some(limits) = self.most.limits() {
+            body["limits"] = limits;
+        }
+        let changed = context
+            .api()?
+            .patch(&format!("/api/v1/keys/{}", key.id), &body)
+            .await?;
+        if context.out.is_json() {
+            context.out.json(&changed)?;
+        } else {
+            context.out.line(format!("Changed {}.", key.name))?;
+        }
+        Ok(())
+    }
+}
+
 impl Revoke {
     async fn run(self, context: &Context) -> Result<(), Failure> {
-        let api = context.api()?;
-        let keys = load(context).await?;
-        let matching: Vec<&KeyRow> = keys
-            .iter()
-            .filter(|key| key.revoked_at.is_none())
-            .filter(|key| {
-                key.id == self.key
-                    || key.name == self.key
-                    || (self.key.starts_with(&key.prefix) && !key.prefix.is_empty())
-            })
-            .collect();
-        let key = match matching.as_slice() {
-            [key] => key,
-            [] => {
-                return Err(Failure::Refused(format!(
-                    "there is no key {:?}: `remuda key list` shows them",
-                    self.key
-                )));
-            }
-            several => {
-                return Err(Failure::Refused(format!(
-                    "{} keys are called {:?}: give the id of one of them",
-                    several.len(),
-                    self.key
-                )));
-            }
-        };
-        api.delete(&format!("/api/v1/keys/{}", key.id), None)
+        let key = find(context, &self.key).await?;
+        context
+            .api()?
+            .delete(&format!("/api/v1/keys/{}", key.id), None)
             .await?;
         if context.out.is_json() {
             context
@@ -146,6 +270,32 @@ impl Revoke {
             context.out.line(format!("Revoked {}.", key.name))?;
         }
         Ok(())
+    }
+}
+
+/// Finds a key that is not revoked by its id, name or visible prefix; among several of one name, the one that works.
+async fn find(context: &Context, wanted: &str) -> Result<KeyRow, Failure> {
+    let keys = load(context).await?;
+    let mut matching: Vec<KeyRow> = keys
+        .into_iter()
+        .filter(|key| key.revoked_at.is_none())
+        .filter(|key| {
+            key.id == wanted
+                || key.name == wanted
+                || (wanted.starts_with(&key.prefix) && !key.prefix.is_empty())
+        })
+        .collect();
+    if matching.len() > 1 && matching.iter().any(|key| key.status == "active") {
+        matching.retain(|key| key.status == "active");
+    }
+    match (matching.len(), matching.pop()) {
+        (1, Some(key)) => Ok(key),
+        (0, _) => Err(Failure::Refused(format!(
+            "there is no key {wanted:?}: `remuda key list` shows them"
+        ))),
+        (several, _) => Err(Failure::Refused(format!(
+            "{several} keys are called {wanted:?}: give the id of one of them"
+        ))),
     }
 }
 
@@ -213,6 +363,7 @@ async fn load(context: &Context) -> Result<Vec<KeyRow>, Failure> {
     Ok(api.decode::<Page>(page)?.items)
 }
 
-fn read_period(text: &str) -> Result<Period, String> {
+/// Reads a length of time from the command line.
+pub(super) fn read_period(text: &str) -> Result<Period, String> {
     Period::parse(text).ok_or_else(|| "write it as 90d, 12h or 30m".to_owned())
 }

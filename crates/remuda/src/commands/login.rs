@@ -2,20 +2,20 @@
 
 use clap::Args;
 use primitives::{Secret, Timestamp};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::context::Context;
 use super::failure::Failure;
 use super::password::PasswordSource;
 use super::setup;
-use crate::client::Credential;
+use crate::client::Tokens;
 use crate::output::minute;
 
 /// Signs in and keeps the session for later commands.
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "The session is kept in ~/.config/remuda/credentials.toml, readable by you only.
+    after_long_help = "The session is kept in ~/.config/remuda/credentials.toml, readable by you only. It lasts 24 hours, and 24 more
+whenever it is used in its last one; `remuda session list` shows it and others of yours.
 Where a session cannot be kept, set REMUDA_API_KEY to a key from `remuda key create`.
 
 Examples:
@@ -31,15 +31,12 @@ pub(super) struct Login {
     /// The token that the first start printed: make the administrator with it first.
     #[arg(long, value_name = "TOKEN")]
     setup_token: Option<String>,
+    /// A code of your authenticator, or a recovery code. Without it, it is asked for where it is needed.
+    #[arg(long, value_name = "CODE")]
+    code: Option<String>,
     /// Read the password from standard input in place of asking for it.
     #[arg(long)]
     password_stdin: bool,
-}
-
-#[derive(Deserialize)]
-struct Session {
-    token: Secret<String>,
-    expires_at: String,
 }
 
 impl Login {
@@ -50,21 +47,28 @@ impl Login {
                 let password = source.ask_new()?;
                 setup::make_administrator(context, token, &self.username, &password).await
             }
-            None => sign_in(context, &self.username, &source.ask()?).await,
+            None => sign_in(context, &self.username, &source.ask()?, self.code).await,
         }
     }
 }
 
-async fn sign_in(
+/// Signs in, asking for a code where one is needed, and keeps the session.
+pub(super) async fn sign_in(
     context: &Context,
     username: &str,
     password: &Secret<String>,
+    code: Option<String>,
 ) -> Result<(), Failure> {
-    let body = json!({"username": username, "password": password.expose()});
-    let session = context
-        .anonymous_api()?
-        .post("/api/v1/login", &body)
-        .await?;
+    let asked = code.is_none();
+    let mut body = json!({"username": username, "password": password.expose(), "code": code});
+    let api = context.anonymous_api()?;
+    let session = match api.post("/api/v1/login", &body).await {
+        Err(error) if asked && error.reason() == Some("code_required") => {
+            body["code"] = json!(super::totp::ask_code()?);
+            api.post("/api/v1/login", &body).await?
+        }
+        outcome => outcome?,
+    };
     keep_session(context, username, session)
 }
 
@@ -74,18 +78,12 @@ pub(super) fn keep_session(
     username: &str,
     session: Value,
 ) -> Result<(), Failure> {
-    let session: Session = context.anonymous_api()?.decode(session)?;
+    let tokens: Tokens = context.anonymous_api()?.decode(session)?;
+    let credential = tokens.kept(username);
     let store = context.credentials()?;
     let server = context.server.to_string();
-    let expires_at = session.expires_at;
-    store.insert(
-        &server,
-        Credential {
-            token: session.token,
-            username: username.to_owned(),
-            expires_at: Some(expires_at.clone()),
-        },
-    )?;
+    let expires_at = credential.expires_at.clone().unwrap_or_default();
+    store.insert(&server, credential)?;
     if context.out.is_json() {
         context.out.json(
             &json!({"server": server, "username": username, "expires_at": expires_at, "stored_in": store.path()}),

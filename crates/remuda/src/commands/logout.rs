@@ -5,11 +5,15 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
-use crate::client::Api;
+use crate::client::{Api, Presented, StoredSignIn};
 
 /// Ends the session and forgets it.
 #[derive(Debug, Args)]
-pub(super) struct Logout {}
+pub(super) struct Logout {
+    /// End all of your sessions at the server, on other machines too.
+    #[arg(long)]
+    everywhere: bool,
+}
 
 impl Logout {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
@@ -18,8 +22,13 @@ impl Logout {
         let Some(credential) = store.find(&server)? else {
             return said(context, &server, false, None);
         };
-        let api = Api::new(context.server.clone(), Some(credential.token))?;
-        let ended = api.poke("/api/v1/logout").await;
+        let sign_in = StoredSignIn::new(store.clone(), context.server.clone(), credential);
+        let api = Api::new(context.server.clone(), Presented::SignIn(sign_in))?;
+        let ended = if self.everywhere {
+            api.delete("/api/v1/me/sessions", None).await
+        } else {
+            api.poke("/api/v1/logout").await
+        };
         store.remove(&server)?;
         // The session is forgotten here either way; say so when the server still holds it.
         let held = match ended {

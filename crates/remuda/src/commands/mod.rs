@@ -1,12 +1,15 @@
 //! The command line: one file a command. Nearly every command but `up` is a client of the HTTP API.
 
 mod answer;
+mod audit;
 mod chat;
 mod completions;
 mod context;
 mod cp;
 mod doctor;
 mod failure;
+mod id_path;
+mod invitation;
 mod key;
 mod login;
 mod logout;
@@ -15,18 +18,23 @@ mod model_choice;
 mod models;
 mod node;
 mod options;
+mod own_password;
 mod password;
 mod ps;
 mod pull;
+mod register;
 mod requests;
 mod rm;
 mod run;
+mod session;
 mod setup;
 mod show;
 mod simulate;
 mod start_args;
 mod status;
+mod totp;
 mod up;
+mod user;
 mod whoami;
 mod why;
 
@@ -106,9 +114,23 @@ enum Command {
     Login(login::Login),
     /// End the session and forget it.
     Logout(logout::Logout),
+    /// Make your own account, where the server lets you.
+    Register(register::Register),
+    /// Change your password, or reset a lost one.
+    Password(own_password::Password),
+    /// Set up and remove your second factor.
+    Totp(totp::Totp),
     /// Show who you are to the server.
     Whoami(whoami::Whoami),
-    /// Make, list and revoke API keys.
+    /// List and end your sessions.
+    Session(session::Session),
+    /// List, make and change people.
+    User(user::User),
+    /// Let people make their own accounts.
+    Invitation(invitation::Invitation),
+    /// Show, export and verify who changed what.
+    Audit(audit::Audit),
+    /// Make, list, change and revoke API keys.
     Key(key::Key),
     /// Add, list, drain and remove the servers behind the endpoint.
     Node(node::Node),
@@ -206,6 +228,13 @@ impl Command {
             Self::Login(command) => command.run(context).await,
             Self::Logout(command) => command.run(context).await,
             Self::Whoami(command) => command.run(context).await,
+            Self::Session(command) => command.run(context).await,
+            Self::Register(command) => command.run(context).await,
+            Self::Password(command) => command.run(context).await,
+            Self::Totp(command) => command.run(context).await,
+            Self::User(command) => command.run(context).await,
+            Self::Invitation(command) => command.run(context).await,
+            Self::Audit(command) => command.run(context).await,
             Self::Key(command) => command.run(context).await,
             Self::Node(command) => command.run(context).await,
             Self::Models(command) => command.run(context).await,

@@ -63,7 +63,8 @@ fn prompt(text: &str) -> Result<Secret<String>, Failure> {
     )
 }
 
-fn prompt_or(text: &str, no_terminal: &str) -> Result<Secret<String>, Failure> {
+/// Asks on the terminal without echo.
+pub(super) fn prompt_or(text: &str, no_terminal: &str) -> Result<Secret<String>, Failure> {
     rpassword::prompt_password(text)
         .map(Secret::new)
         .map_err(|_| Failure::Usage(no_terminal.to_owned()))

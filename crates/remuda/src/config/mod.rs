@@ -148,6 +148,7 @@ impl Config {
     /// Checks values that are well-formed but make no sense, alone or together.
     pub fn check(&self, origins: &Origins) -> Result<(), ConfigError> {
         self.server.check(origins)?;
+        self.auth.check(origins)?;
         self.store.check(origins)?;
         self.redis.check(origins)?;
         self.engine.check(origins)?;

@@ -11,7 +11,7 @@ use axum::routing::get;
 use gateway::Metrics;
 use http::header::CONTENT_TYPE;
 use identity::{Caller, Identity};
-use primitives::Clock;
+use primitives::{Clock, Timestamp};
 use store::Db;
 use web::ClientAddress;
 
@@ -33,6 +33,7 @@ pub(super) struct Parts {
 struct MetricsState {
     metrics: Arc<Metrics>,
     identity: Identity,
+    clock: Arc<dyn Clock>,
 }
 
 impl FromRef<MetricsState> for Identity {
@@ -54,6 +55,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .with_state(MetricsState {
             metrics: parts.metrics,
             identity: parts.identity.clone(),
+            clock: Arc::clone(&parts.clock),
         });
     let (routes, description) = parts
         .identity
@@ -93,5 +95,24 @@ async fn show_page() -> Html<&'static str> {
 }
 
 async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Response {
-    ([(CONTENT_TYPE, OPEN_METRICS)], state.metrics.render()).into_response()
+    let metrics = with_credentials(&state.metrics.render(), &state.identity, state.clock.now());
+    ([(CONTENT_TYPE, OPEN_METRICS)], metrics).into_response()
+}
+
+/// Adds how many keys and sessions there are, and how long ago the database confirmed them.
+fn with_credentials(metrics: &str, identity: &Identity, now: Timestamp) -> String {
+    const END: &str = "# EOF\n";
+    let snapshot = identity.snapshot();
+    let body = metrics.strip_suffix(END).unwrap_or(metrics);
+    format!(
+        "{body}# HELP remuda_credentials Keys and sessions that are let in.\n\
+         # TYPE remuda_credentials gauge\n\
+         remuda_credentials {}\n\
+         # HELP remuda_credentials_age_seconds How long ago the database confirmed them.\n\
+         # TYPE remuda_credentials_age_seconds gauge\n\
+         # UNIT remuda_credentials_age_seconds seconds\n\
+         remuda_credentials_age_seconds {:.3}\n{END}",
+        snapshot.len(),
+        snapshot.age(now).as_secs_f64(),
+    )
 }

@@ -17,8 +17,8 @@ use web::JsonBody;
 
 use super::database_health::{DatabaseHealth, DatabaseProbe};
 
-/// The snapshot of keys is refreshed every few seconds; beyond this age something holds it up.
-const OLD_SNAPSHOT: Duration = Duration::from_secs(30);
+/// The snapshot of keys is compared twice a second; beyond this age something holds it up.
+const OLD_SNAPSHOT: Duration = Duration::from_secs(10);
 
 /// What the probe looks at.
 #[derive(Clone)]
@@ -101,13 +101,16 @@ impl HealthProbe {
         Component {
             status: if age < OLD_SNAPSHOT {
                 Wellness::Ok
-            } else {
+            } else if age <= snapshot.stale_after() {
                 Wellness::Degraded
+            } else {
+                Wellness::Down
             },
             detail: format!(
-                "keys and sessions: {}, confirmed {} s ago",
+                "keys and sessions: {}, confirmed {} s ago, believed for {} s without the database",
                 snapshot.len(),
-                age.as_secs()
+                age.as_secs(),
+                snapshot.stale_after().as_secs()
             ),
         }
     }

@@ -25,7 +25,7 @@ use engine::{Engine, LoadOutcome, LoadReport};
 use gateway::{ControlPlane, Gateway, GatewayDeps, Metrics};
 use identity::{AuthConfig, Identity, SetupState};
 use primitives::{Clock, SystemClock};
-use store::Db;
+use store::{Db, Sealer};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::outbound::{Client, ClientConfig, Reach, Trust};
@@ -63,7 +63,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let db = database::open(&config.store, data_dir.path()).await?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let (identity, setup) = open_identity(&config, &db, &clock).await?;
+    let sealer = Arc::new(database::sealer(&config.store, data_dir.path())?);
+    let (identity, setup) = open_identity(&config, &db, &sealer, &clock).await?;
     let (engine, reports) = start_engine(&config, &data_dir, &clock).await?;
     let trust = match &config.outbound.ca_file {
         Some(path) => {
@@ -76,7 +77,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         ..ClientConfig::new(Reach::Nodes)
     })
     .map_err(|error| StartError::part("outbound client", &error))?;
-    let registry = open_registry(&config, &data_dir, &db, &clock, &outbound).await?;
+    let registry = open_registry(&config, &db, sealer, &clock, &outbound).await?;
     registry.attach_embedded(Arc::new(embedded::EmbeddedEngine::new(
         engine.clone(),
         clock.now(),
@@ -140,14 +141,28 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 async fn open_identity(
     config: &Config,
     db: &Db,
+    sealer: &Arc<Sealer>,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Identity, SetupState), StartError> {
     let auth = AuthConfig {
         required: config.auth_required(),
         loopback_only: config.listens_on_loopback(),
         admin_password: config.auth.admin_password.clone(),
+        issuer: match &config.auth.issuer {
+            Some(issuer) => issuer.clone().into(),
+            None => AuthConfig::REQUIRED.issuer,
+        },
+        registration: config.auth.registration,
+        audit_retention: match config.auth.audit_retention {
+            Some(kept) => kept.0,
+            None => AuthConfig::REQUIRED.audit_retention,
+        },
+        max_staleness: match config.auth.max_staleness {
+            Some(most) => most.0,
+            None => AuthConfig::REQUIRED.max_staleness,
+        },
     };
-    Identity::open(db.clone(), Arc::clone(clock), auth)
+    Identity::open(db.clone(), Arc::clone(sealer), Arc::clone(clock), auth)
         .await
         .map_err(|error| StartError::part("identities", &error))
 }
@@ -167,14 +182,14 @@ async fn start_engine(
 
 async fn open_registry(
     config: &Config,
-    data_dir: &DataDir,
     db: &Db,
+    sealer: Arc<Sealer>,
     clock: &Arc<dyn Clock>,
     outbound: &Client,
 ) -> Result<Registry, StartError> {
     let deps = ClusterDeps {
         db: db.clone(),
-        sealer: Arc::new(database::sealer(&config.store, data_dir.path())?),
+        sealer,
         clock: Arc::clone(clock),
         client: outbound.clone(),
     };

@@ -2,12 +2,19 @@
 
 use crate::harness::{Home, one_line_refusal, succeed};
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 30] = [
     "up",
     "setup",
     "login",
     "logout",
+    "register",
+    "password",
+    "totp",
     "whoami",
+    "session",
+    "user",
+    "invitation",
+    "audit",
     "key",
     "node",
     "models",

@@ -19,6 +19,7 @@ mod disk;
 mod lifecycle;
 #[cfg(test)]
 mod outage;
+mod people;
 #[cfg(test)]
 mod records;
 #[cfg(test)]

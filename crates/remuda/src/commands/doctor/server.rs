@@ -31,7 +31,7 @@ pub(super) async fn check(
         Ok(server) if context.server.is_default() => server,
         _ => context.server.clone(),
     };
-    let api = Api::new(server.clone(), context.credential_for(&server)?)?;
+    let api = Api::new(server.clone(), context.presented_to(&server)?)?;
     let health = match api.get_any("/health").await {
         Ok((_, health)) => api.decode::<Health>(health),
         Err(error) => Err(error),

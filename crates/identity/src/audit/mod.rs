@@ -1,0 +1,18 @@
+//! The journal of changes: who, what, from where, before and after, in the transaction of the change itself.
+//!
+//! Records form a chain of hashes, so that changing, removing or inserting one is noticed. What stands in them never holds a secret:
+//! it is made from what the API shows.
+
+mod chain;
+mod list;
+mod record;
+mod retention;
+mod seen;
+mod verify;
+
+pub(crate) use chain::ChainHash;
+pub use list::{AuditFilter, ListAuditError};
+pub use record::AuditRecord;
+pub(crate) use record::{Action, Actor, Change, record};
+pub(crate) use seen::Seen;
+pub use verify::{Broken, ChainError, ChainState};

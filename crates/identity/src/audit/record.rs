@@ -1,0 +1,219 @@
+//! A record, and how one is added to a change.
+
+use ::store::{StoreError, Tx};
+use primitives::{OrgId, Timestamp, UserId};
+use serde_json::Value;
+
+use super::chain::{ChainHash, hash_of};
+use crate::model::{Principal, PrincipalKind};
+use crate::origin::Origin;
+use crate::store;
+
+/// The most bytes of what was before or after; more is cut to a note that says so.
+const LONGEST_STATE: usize = 16 * 1024;
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    SetUp,
+    AdminByPassword,
+    SignIn,
+    SessionEnd,
+    SessionsEnd,
+    SessionReuse,
+    PasswordChange,
+    PasswordResetStart,
+    PasswordReset,
+    ProfileEdit,
+    SecondFactorEnable,
+    SecondFactorDisable,
+    SecondFactorRemove,
+    RecoveryCodesRenew,
+    UserCreate,
+    UserEdit,
+    UserRegister,
+    InvitationCreate,
+    InvitationWithdraw,
+    OrganisationCreate,
+    KeyCreate,
+    KeyEdit,
+    KeyRevoke,
+    SigningKeyMake,
+    AuditTrim,
+}
+
+impl Action {
+    /// Names the action as it is stored and shown.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::SetUp => "setup",
+            Self::AdminByPassword => "admin.by_password",
+            Self::SignIn => "session.start",
+            Self::SessionEnd => "session.end",
+            Self::SessionsEnd => "session.end_all",
+            Self::SessionReuse => "session.reuse",
+            Self::PasswordChange => "password.change",
+            Self::PasswordResetStart => "password.reset_start",
+            Self::PasswordReset => "password.reset",
+            Self::ProfileEdit => "profile.edit",
+            Self::SecondFactorEnable => "second_factor.enable",
+            Self::SecondFactorDisable => "second_factor.disable",
+            Self::SecondFactorRemove => "second_factor.remove",
+            Self::RecoveryCodesRenew => "second_factor.renew_codes",
+            Self::UserCreate => "user.create",
+            Self::UserEdit => "user.edit",
+            Self::UserRegister => "user.register",
+            Self::InvitationCreate => "invitation.create",
+            Self::InvitationWithdraw => "invitation.withdraw",
+            Self::OrganisationCreate => "organisation.create",
+            Self::KeyCreate => "key.create",
+            Self::KeyEdit => "key.edit",
+            Self::KeyRevoke => "key.revoke",
+            Self::SigningKeyMake => "signing_key.make",
+            Self::AuditTrim => "audit.trim",
+        }
+    }
+}
+
+/// Who did it, and from where.
+#[derive(Clone, Debug)]
+pub(crate) struct Actor {
+    kind: &'static str,
+    id: Option<String>,
+    name: String,
+    origin: Origin,
+}
+
+impl Actor {
+    /// The program itself.
+    pub(crate) fn system() -> Self {
+        Self {
+            kind: "system",
+            id: None,
+            name: "remuda".to_owned(),
+            origin: Origin::default(),
+        }
+    }
+
+    /// A caller who was let in.
+    pub(crate) fn caller(principal: &Principal, origin: &Origin) -> Self {
+        Self {
+            kind: match principal.kind {
+                PrincipalKind::Anonymous => "anonymous",
+                PrincipalKind::Key(_) => "key",
+                PrincipalKind::User(_) => "user",
+            },
+            id: principal.id(),
+            name: principal.name.to_string(),
+            origin: origin.clone(),
+        }
+    }
+
+    /// A person who proves themselves with what the change is about: a password, a token.
+    pub(crate) fn person(id: UserId, name: &str, origin: &Origin) -> Self {
+        Self {
+            kind: "user",
+            id: Some(id.to_string()),
+            name: name.to_owned(),
+            origin: origin.clone(),
+        }
+    }
+}
+
+/// What was done to what.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) action: Action,
+    /// Whose it is: who may see the record.
+    pub(crate) org: Option<OrgId>,
+    /// What kind of thing, and which.
+    pub(crate) subject: (&'static str, Option<String>),
+    /// What was before. Never a secret.
+    pub(crate) old: Option<Value>,
+    /// What is now. Never a secret.
+    pub(crate) new: Option<Value>,
+}
+
+/// One record of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// Its number: one more than that of the record before.
+    pub seq: i64,
+    /// When it was done.
+    pub at: Timestamp,
+    /// What was done, as in `key.create`.
+    pub action: String,
+    /// `user`, `key`, `anonymous` or `system`.
+    pub actor_kind: String,
+    /// The id of the person or the key.
+    pub actor_id: Option<String>,
+    /// Their name at that time.
+    pub actor_name: String,
+    /// Whose organisation it concerns.
+    pub org_id: Option<OrgId>,
+    /// What kind of thing was changed.
+    pub subject_kind: String,
+    /// Which one.
+    pub subject_id: Option<String>,
+    /// The address that it was done from.
+    pub ip: Option<String>,
+    /// The program that it was done with, as that calls itself.
+    pub user_agent: Option<String>,
+    /// What was before, as JSON.
+    pub old: Option<String>,
+    /// What was after, as JSON.
+    pub new: Option<String>,
+}
+
+/// Adds a record within the transaction of the change, which has counted itself: that keeps records in one order.
+pub(crate) async fn record(
+    tx: &mut Tx,
+    now: Timestamp,
+    actor: &Actor,
+    change: Change,
+) -> Result<(), StoreError> {
+    let (last, before) = store::audit_head(tx)
+        .await?
+        .unwrap_or((0, ChainHash::START));
+    let (subject_kind, subject_id) = change.subject;
+    let text = |value: Option<Value>| value.map(|value| bounded(&value.to_string()));
+    let record = AuditRecord {
+        seq: last + 1,
+        at: now,
+        action: change.action.as_str().to_owned(),
+        actor_kind: actor.kind.to_owned(),
+        actor_id: actor.id.clone(),
+        actor_name: actor.name.clone(),
+        org_id: change.org,
+        subject_kind: subject_kind.to_owned(),
+        subject_id,
+        ip: actor.origin.ip_text(),
+        user_agent: actor.origin.user_agent.clone(),
+        old: text(change.old),
+        new: text(change.new),
+    };
+    let record = without_nul(record);
+    let hash = hash_of(before, &record);
+    store::insert_audit(tx, &record, hash).await?;
+    store::set_audit_head(tx, record.seq, hash).await
+}
+
+/// What the database cannot store must not be hashed either.
+fn without_nul(mut record: AuditRecord) -> AuditRecord {
+    let clean = |text: &mut String| {
+        if text.contains('\0') {
+            *text = text.replace('\0', "\u{fffd}");
+        }
+    };
+    clean(&mut record.actor_name);
+    let absent_too = [&mut record.user_agent, &mut record.old, &mut record.new];
+    absent_too.into_iter().flatten().for_each(clean);
+    record
+}
+
+fn bounded(text: &str) -> String {
+    if text.len() <= LONGEST_STATE {
+        return text.to_owned();
+    }
+    serde_json::json!({"left_out": format!("{} bytes", text.len())}).to_string()
+}

@@ -1,0 +1,279 @@
+//! The SQL of sessions and of the refresh tokens that they were held with.
+
+use ::store::{Row, StoreError, Tx, params};
+use primitives::{OrgId, SessionId, Timestamp, UserId};
+
+use super::{read_hash, read_role, readable, usage};
+use crate::credential::SecretHash;
+use crate::model::{KeyLimits, Principal, PrincipalKind};
+use crate::origin::Origin;
+use crate::sessions::Session;
+use crate::snapshot::{Entries, Entry, Snapshot, UsageOwner};
+
+/// The most spent tokens of one session that are remembered. One from further back is as unknown as any other text.
+const SPENT_TOKENS: i64 = 100;
+
+/// A session about to be stored.
+pub(crate) struct SessionRow<'a> {
+    pub(crate) id: SessionId,
+    pub(crate) user_id: UserId,
+    pub(crate) token_hash: SecretHash,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) origin: &'a Origin,
+}
+
+/// Inserts a session of a person whose password was verified. Returns `false` when they have that one no more, or were disabled.
+pub(crate) async fn insert_session(
+    tx: &mut Tx,
+    session: &SessionRow<'_>,
+    verified_hash: &str,
+) -> Result<bool, StoreError> {
+    let inserted = tx
+        .execute(
+            "INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at, rotating, ip, user_agent)
+             SELECT $1, id, $3, $4, $5, TRUE, $7, $8 FROM users
+             WHERE id = $2 AND password_hash = $6 AND disabled_at IS NULL",
+            params![
+                session.id,
+                session.user_id,
+                session.token_hash.as_bytes(),
+                session.created_at,
+                session.expires_at,
+                verified_hash,
+                session.origin.ip_text(),
+                session.origin.user_agent.as_deref()
+            ],
+        )
+        .await?;
+    Ok(inserted == 1)
+}
+
+/// Removes expired sessions of all users, and the oldest of this user beyond the newest `keep`.
+pub(crate) async fn trim_sessions(
+    tx: &mut Tx,
+    user_id: UserId,
+    keep: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM sessions WHERE expires_at <= $1", params![now])
+        .await?;
+    tx.execute(
+        "DELETE FROM sessions WHERE user_id = $1 AND id NOT IN (
+            SELECT id FROM sessions WHERE user_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2
+        )",
+        params![user_id, keep],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Ends a session, of this person where one is given. Returns the organisation of its owner, `None` when there is no such session.
+pub(crate) async fn delete_session(
+    tx: &mut Tx,
+    id: SessionId,
+    of: Option<UserId>,
+) -> Result<Option<OrgId>, StoreError> {
+    let found = tx
+        .fetch_optional(
+            "SELECT u.org_id FROM sessions s JOIN users u ON u.id = s.user_id
+             WHERE s.id = $1 AND (CAST($2 AS TEXT) IS NULL OR s.user_id = $2)",
+            params![id, of],
+        )
+        .await?;
+    let Some(row) = found else {
+        return Ok(None);
+    };
+    tx.execute("DELETE FROM sessions WHERE id = $1", params![id])
+        .await?;
+    row.get("org_id").map(Some)
+}
+
+/// Ends all sessions of a person.
+pub(crate) async fn delete_sessions(tx: &mut Tx, id: UserId) -> Result<(), StoreError> {
+    delete_sessions_but(tx, id, None).await
+}
+
+/// Ends all sessions of a person but one.
+pub(crate) async fn delete_sessions_but(
+    tx: &mut Tx,
+    id: UserId,
+    kept: Option<SessionId>,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "DELETE FROM sessions WHERE user_id = $1 AND (CAST($2 AS TEXT) IS NULL OR id <> $2)",
+        params![id, kept],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A session that stands, as its refresh token shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) session: SessionId,
+    pub(crate) user: UserId,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// Finds the session that is held with this refresh token.
+pub(crate) async fn find_held(
+    tx: &mut Tx,
+    token_hash: &SecretHash,
+    now: Timestamp,
+) -> Result<Option<Held>, StoreError> {
+    tx.fetch_optional(
+        "SELECT s.id, s.user_id, s.expires_at FROM sessions s JOIN users u ON u.id = s.user_id
+         WHERE s.token_hash = $1 AND s.rotating AND s.expires_at > $2 AND u.disabled_at IS NULL",
+        params![token_hash.as_bytes(), now],
+    )
+    .await?
+    .map(|row| {
+        Ok(Held {
+            session: row.get("id")?,
+            user: row.get("user_id")?,
+            expires_at: row.get("expires_at")?,
+        })
+    })
+    .transpose()
+}
+
+/// Finds the session that was once held with this refresh token.
+pub(crate) async fn find_spent(
+    tx: &mut Tx,
+    token_hash: &SecretHash,
+) -> Result<Option<SessionId>, StoreError> {
+    tx.fetch_optional(
+        "SELECT session_id FROM spent_refresh_tokens WHERE token_hash = $1",
+        params![token_hash.as_bytes()],
+    )
+    .await?
+    .map(|row| row.get("session_id"))
+    .transpose()
+}
+
+/// Replaces a session's refresh token and sets its end. Returns `false` when another request did so first.
+pub(crate) async fn rotate_session(
+    tx: &mut Tx,
+    held: Held,
+    (spent, next): (&SecretHash, &SecretHash),
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let replaced = tx
+        .execute(
+            "UPDATE sessions SET token_hash = $3, expires_at = $4, last_used_at = $5
+             WHERE id = $1 AND token_hash = $2 AND rotating",
+            params![
+                held.session,
+                spent.as_bytes(),
+                next.as_bytes(),
+                held.expires_at,
+                now
+            ],
+        )
+        .await?;
+    if replaced != 1 {
+        return Ok(false);
+    }
+    tx.execute(
+        "INSERT INTO spent_refresh_tokens (token_hash, session_id, spent_at) VALUES ($1, $2, $3)",
+        params![spent.as_bytes(), held.session, now],
+    )
+    .await?;
+    tx.execute(
+        "DELETE FROM spent_refresh_tokens WHERE session_id = $1 AND token_hash NOT IN (
+            SELECT token_hash FROM spent_refresh_tokens WHERE session_id = $1
+            ORDER BY spent_at DESC, token_hash LIMIT $2
+        )",
+        params![held.session, SPENT_TOKENS],
+    )
+    .await?;
+    Ok(true)
+}
+
+/// Lists the sessions of a person that stand, by id, beginning after `after`.
+pub(crate) async fn list_sessions(
+    tx: &mut Tx,
+    user: UserId,
+    now: Timestamp,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Session>, StoreError> {
+    tx.fetch_all(
+        "SELECT id, created_at, expires_at, last_used_at, ip, user_agent FROM sessions
+         WHERE user_id = $1 AND expires_at > $2 AND id > $3 ORDER BY id LIMIT $4",
+        params![user, now, after, limit],
+    )
+    .await?
+    .iter()
+    .map(|row| {
+        Ok(Session {
+            id: row.get("id")?,
+            created_at: row.get("created_at")?,
+            expires_at: row.get("expires_at")?,
+            last_used_at: row.get("last_used_at")?,
+            ip: row.get("ip")?,
+            user_agent: row.get("user_agent")?,
+        })
+    })
+    .collect()
+}
+
+/// Loads every session that stands into the entries of a snapshot.
+pub(crate) async fn load_sessions(
+    tx: &mut Tx,
+    now: Timestamp,
+    current: &Snapshot,
+    entries: &mut Entries,
+) -> Result<(), StoreError> {
+    let rows = tx
+        .fetch_all(
+            "SELECT s.id, s.user_id, s.token_hash, s.rotating, s.expires_at, s.last_used_at, u.username, u.role, u.org_id
+             FROM sessions s JOIN users u ON u.id = s.user_id
+             WHERE s.expires_at > $1 AND u.disabled_at IS NULL",
+            params![now],
+        )
+        .await?;
+    for (id, single, entry) in readable(&rows, |row| read_entry(row, current)) {
+        match single {
+            Some(hash) => entries.by_secret.insert(hash, entry),
+            None => entries.by_session.insert(id, entry),
+        };
+    }
+    Ok(())
+}
+
+/// Reads a session with the hash of its one token, where it has one.
+fn read_entry(
+    row: &Row,
+    current: &Snapshot,
+) -> Result<(SessionId, Option<SecretHash>, Entry), StoreError> {
+    let id: SessionId = row.get("id")?;
+    let user_id: UserId = row.get("user_id")?;
+    let single = if row.get("rotating")? {
+        None
+    } else {
+        Some(read_hash(row, "token_hash")?)
+    };
+    let known = match &single {
+        Some(hash) => current.usage_of_secret(hash),
+        None => current.usage_of_session(id),
+    };
+    let entry = Entry {
+        principal: Principal {
+            kind: PrincipalKind::User(user_id),
+            user: Some(user_id),
+            session: Some(id),
+            name: row.get::<String>("username")?.into(),
+            org: row.get("org_id")?,
+            role: read_role(row)?,
+            models: None,
+            priority: None,
+            limits: KeyLimits::default(),
+            shares_identical: false,
+        },
+        expires_at: row.get("expires_at")?,
+        usage: usage(row, UsageOwner::Session(id), known)?,
+    };
+    Ok((id, single, entry))
+}

@@ -1,0 +1,418 @@
+//! The journal of changes: every change is in it, with who and from where, and damage to it is noticed.
+
+use std::time::Duration;
+
+use identity::{AuthConfig, Registration};
+use serde_json::{Value, json};
+use store::testing::TestStore;
+
+use crate::app::{Answer, PASSWORD, REQUIRED, TestApp};
+
+store::on_every_engine! {
+    every_change_is_recorded_with_who_and_from_where,
+    what_was_before_and_after_is_recorded_without_secrets,
+    a_refused_change_leaves_no_record,
+    records_are_filtered_and_of_ones_own_organisation,
+    a_changed_removed_or_inserted_record_is_named,
+    removed_records_at_the_end_are_noticed,
+    old_records_go_and_the_rest_is_still_whole,
+}
+
+async fn records(app: &TestApp, by: &str, query: &str) -> Vec<Value> {
+    let list = app
+        .get(&format!("/api/v1/audit?limit=500{query}"), Some(by))
+        .await;
+    assert_eq!(list.status, 200, "{}", list.body);
+    list.body["items"].as_array().unwrap().clone()
+}
+
+async fn actions(app: &TestApp, by: &str, query: &str) -> Vec<String> {
+    let mut actions: Vec<String> = records(app, by, query)
+        .await
+        .iter()
+        .map(|record| record["action"].as_str().unwrap().to_owned())
+        .collect();
+    actions.reverse();
+    actions
+}
+
+async fn verify(app: &TestApp, by: &str) -> Value {
+    let state = app.get("/api/v1/audit/verify", Some(by)).await;
+    assert_eq!(state.status, 200, "{}", state.body);
+    state.body
+}
+
+async fn change(app: &TestApp, sql: &'static str) {
+    let mut tx = app.db.write().await.unwrap();
+    assert_eq!(tx.execute(sql, ()).await.unwrap(), 1, "{sql}");
+    tx.commit().await.unwrap();
+}
+
+fn done(answer: &Answer) {
+    assert!((200..300).contains(&answer.status), "{}", answer.body);
+}
+
+async fn every_change_is_recorded_with_who_and_from_where(store: TestStore) {
+    let app = TestApp::start(store).await;
+    app.set_up().await;
+    let app = app
+        .restarted(AuthConfig {
+            registration: Registration::Open,
+            ..REQUIRED
+        })
+        .await;
+    let admin = app.log_in("admin", PASSWORD, "10.1.1.1").await.body["token"].clone();
+    let admin = admin.as_str().unwrap();
+    let (ann, session) = app.person(admin, "ann", "admin").await;
+    let (key, _) = app.key(&session, json!({"name": "k"})).await;
+    let key = format!("/api/v1/keys/{key}");
+    let invited = app
+        .post("/api/v1/invitations", Some(admin), json!({}))
+        .await;
+    let invitation = format!(
+        "/api/v1/invitations/{}",
+        invited.body["id"].as_str().unwrap()
+    );
+    let reset = app
+        .post(&format!("{ann}/password-reset"), Some(admin), Value::Null)
+        .await;
+    for answer in [
+        app.patch(&key, Some(admin), json!({"name": "k2"})).await,
+        app.delete(&key, Some(admin)).await,
+        app.delete(&key, Some(admin)).await,
+        app.delete(&invitation, Some(admin)).await,
+        app.post("/api/v1/organisations", Some(admin), json!({"name": "o"}))
+            .await,
+        app.patch(
+            "/api/v1/me/profile",
+            Some(&session),
+            json!({"email": "a@b"}),
+        )
+        .await,
+        app.put(
+            "/api/v1/me/password",
+            Some(&session),
+            json!({"current": PASSWORD, "new": "another one"}),
+        )
+        .await,
+        app.patch(&ann, Some(admin), json!({"role": "user"})).await,
+        app.post(
+            "/api/v1/password-reset",
+            None,
+            json!({"token": reset.body["token"], "password": PASSWORD}),
+        )
+        .await,
+        app.post(
+            "/api/v1/register",
+            None,
+            json!({"username": "eve", "password": PASSWORD}),
+        )
+        .await,
+    ] {
+        done(&answer);
+    }
+    let ann = app.log_in("ann", PASSWORD, "10.1.1.2").await.body["token"].clone();
+    done(&app.post("/api/v1/logout", ann.as_str(), Value::Null).await);
+    let eve = app.sign_in("eve").await;
+    done(&app.delete("/api/v1/me/sessions", Some(&eve)).await);
+
+    assert_eq!(
+        actions(&app, admin, "").await,
+        [
+            "signing_key.make",
+            "setup",
+            "session.start",
+            "user.create",
+            "session.start",
+            "key.create",
+            "invitation.create",
+            "password.reset_start",
+            "key.edit",
+            "key.revoke",
+            "invitation.withdraw",
+            "organisation.create",
+            "profile.edit",
+            "password.change",
+            "user.edit",
+            "password.reset",
+            "user.register",
+            "session.start",
+            "session.end",
+            "session.start",
+            "session.end_all",
+        ]
+    );
+    let signed_in = &records(&app, admin, "&action=session.start").await[3];
+    assert_eq!(signed_in["ip"], "10.1.1.1");
+    assert_eq!(
+        (&signed_in["actor_kind"], &signed_in["actor_name"]),
+        (&json!("user"), &json!("admin"))
+    );
+    let state = verify(&app, admin).await;
+    assert_eq!(state["whole"], true);
+    assert_eq!(
+        (&state["verified"], &state["first"], &state["last"]),
+        (&json!(21), &json!(1), &json!(21))
+    );
+}
+
+async fn what_was_before_and_after_is_recorded_without_secrets(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let (ann, session) = app.person(&admin, "ann", "user").await;
+    let reset = "a lost one found";
+    let edit = json!({"role": "viewer", "password": reset});
+    done(&app.patch(&ann, Some(&admin), edit).await);
+    let (key, secret) = app
+        .key(&admin, json!({"name": "k", "models": ["phi3"]}))
+        .await;
+    let path = format!("/api/v1/keys/{key}");
+    let edit = json!({"models": null, "limits": {"requests_per_minute": 9}});
+    done(&app.patch(&path, Some(&admin), edit).await);
+
+    let edited = &records(&app, &admin, "&action=user.edit").await[0];
+    assert_eq!(
+        (&edited["old"]["role"], &edited["new"]["role"]),
+        (&json!("user"), &json!("viewer"))
+    );
+    assert_eq!(edited["subject_id"], ann.rsplit('/').next().unwrap());
+    let edited = &records(&app, &admin, &format!("&subject_id={key}")).await[0];
+    assert_eq!(edited["action"], "key.edit");
+    assert_eq!(edited["old"]["models"], json!(["phi3"]));
+    assert_eq!(edited["new"]["models"], Value::Null);
+    assert_eq!(edited["new"]["requests_per_minute"], 9);
+    let all = json!(records(&app, &admin, "").await).to_string();
+    for secret in [
+        PASSWORD,
+        reset,
+        &secret,
+        &session,
+        &admin,
+        app.setup_token().expose(),
+    ] {
+        assert!(!all.contains(secret));
+    }
+}
+
+async fn a_refused_change_leaves_no_record(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    app.key(&admin, json!({"name": "k"})).await;
+    let before = actions(&app, &admin, "").await;
+    for (path, body) in [
+        ("/api/v1/keys", json!({"name": "k"})),
+        (
+            "/api/v1/users",
+            json!({"username": "admin", "password": PASSWORD}),
+        ),
+        (
+            "/api/v1/login",
+            json!({"username": "admin", "password": "wrong horse"}),
+        ),
+        ("/api/v1/organisations", json!({"name": "default"})),
+    ] {
+        assert!(
+            app.post(path, Some(&admin), body).await.status >= 400,
+            "{path}"
+        );
+    }
+    assert_eq!(actions(&app, &admin, "").await, before);
+    assert_eq!(verify(&app, &admin).await["whole"], true);
+}
+
+async fn records_are_filtered_and_of_ones_own_organisation(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let made = app
+        .post("/api/v1/organisations", Some(&admin), json!({"name": "o"}))
+        .await;
+    let org = made.body["id"].as_str().unwrap();
+    let body = json!({"username": "boss", "password": PASSWORD, "role": "admin", "org_id": org});
+    done(&app.post("/api/v1/users", Some(&admin), body).await);
+    app.wait(Duration::from_secs(10));
+    let boss = app.sign_in("boss").await;
+    app.key(&boss, json!({"name": "k"})).await;
+    assert_eq!(
+        actions(&app, &boss, "").await,
+        [
+            "organisation.create",
+            "user.create",
+            "session.start",
+            "key.create"
+        ]
+    );
+    assert_eq!(
+        actions(&app, &admin, &format!("&org_id={org}")).await.len(),
+        4
+    );
+    let me = app.get("/api/v1/me", Some(&boss)).await.body;
+    let by_boss = format!("&actor_id={}", me["id"].as_str().unwrap());
+    assert_eq!(
+        actions(&app, &admin, &by_boss).await,
+        ["session.start", "key.create"]
+    );
+    let since = "&since=2026-01-02T03:04:15Z";
+    assert_eq!(
+        actions(&app, &admin, since).await,
+        ["session.start", "key.create"]
+    );
+    let until = "&until=2026-01-02T03:04:15Z";
+    assert_eq!(
+        actions(&app, &boss, until).await,
+        ["organisation.create", "user.create"]
+    );
+    let default = identity::DEFAULT_ORG;
+    let path = format!("/api/v1/audit?org_id={default}");
+    assert_eq!(app.get(&path, Some(&boss)).await.status, 404);
+    assert_eq!(
+        app.get("/api/v1/audit/verify", Some(&boss)).await.status,
+        403
+    );
+    for bad in ["?since=yesterday", "?cursor=x", "?actor=x"] {
+        let answer = app.get(&format!("/api/v1/audit{bad}"), Some(&admin)).await;
+        assert_eq!(answer.status, 400, "{bad}");
+    }
+    let first = app.get("/api/v1/audit?limit=2", Some(&boss)).await.body;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let rest = app
+        .get(
+            &format!("/api/v1/audit?limit=2&cursor={cursor}"),
+            Some(&boss),
+        )
+        .await
+        .body;
+    assert_eq!(rest["items"][0]["action"], "user.create");
+    assert_eq!(rest["next_cursor"], Value::Null);
+}
+
+async fn a_changed_removed_or_inserted_record_is_named(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    for number in 0..5 {
+        app.key(&admin, json!({"name": format!("k{number}")})).await;
+    }
+    let whole = verify(&app, &admin).await;
+    assert_eq!(
+        (&whole["whole"], &whole["verified"]),
+        (&json!(true), &json!(7))
+    );
+    // Every column counts; each change is taken back.
+    for (damage, repair) in [
+        (
+            "UPDATE audit_log SET at = at + 1 WHERE seq = 4",
+            "UPDATE audit_log SET at = at - 1 WHERE seq = 4",
+        ),
+        (
+            "UPDATE audit_log SET action = 'key.edit' WHERE seq = 4",
+            "UPDATE audit_log SET action = 'key.create' WHERE seq = 4",
+        ),
+        (
+            "UPDATE audit_log SET actor_kind = 'key' WHERE seq = 4",
+            "UPDATE audit_log SET actor_kind = 'user' WHERE seq = 4",
+        ),
+        (
+            "UPDATE audit_log SET actor_name = 'eve' WHERE seq = 4",
+            "UPDATE audit_log SET actor_name = 'admin' WHERE seq = 4",
+        ),
+        (
+            "UPDATE audit_log SET actor_id = actor_id || 'x' WHERE seq = 4",
+            "UPDATE audit_log SET actor_id = substr(actor_id, 1, 36) WHERE seq = 4",
+        ),
+        (
+            "UPDATE audit_log SET org_id = NULL WHERE seq = 4",
+            "UPDATE audit_log SET org_id = '00000000-0000-7000-8000-000000000001' WHERE seq = 4",
+        ),
+        (
+            "UPDATE audit_log SET subject_kind = 'x' WHERE seq = 4",
+            "UPDATE audit_log SET subject_kind = 'key' WHERE seq = 4",
+        ),
+        (
+            "UPDATE audit_log SET subject_id = subject_id || 'x' WHERE seq = 4",
+            "UPDATE audit_log SET subject_id = substr(subject_id, 1, 36) WHERE seq = 4",
+        ),
+        (
+            "UPDATE audit_log SET ip = '' WHERE seq = 4",
+            "UPDATE audit_log SET ip = NULL WHERE seq = 4",
+        ),
+        (
+            "UPDATE audit_log SET user_agent = '' WHERE seq = 4",
+            "UPDATE audit_log SET user_agent = NULL WHERE seq = 4",
+        ),
+        (
+            "UPDATE audit_log SET old = '{}' WHERE seq = 4",
+            "UPDATE audit_log SET old = NULL WHERE seq = 4",
+        ),
+        (
+            "UPDATE audit_log SET new = new || ' ' WHERE seq = 4",
+            "UPDATE audit_log SET new = substr(new, 1, length(new) - 1) WHERE seq = 4",
+        ),
+    ] {
+        change(&app, damage).await;
+        let state = verify(&app, &admin).await;
+        assert_eq!(
+            (&state["whole"], &state["broken"]["seq"]),
+            (&json!(false), &json!(4)),
+            "{damage}"
+        );
+        assert_eq!(state["last"], 3);
+        change(&app, repair).await;
+        assert_eq!(verify(&app, &admin).await["whole"], true, "{repair}");
+    }
+    change(&app, "DELETE FROM audit_log WHERE seq = 5").await;
+    assert_eq!(verify(&app, &admin).await["broken"]["seq"], 5);
+    change(&app, "UPDATE audit_log SET seq = 5 WHERE seq = 6").await;
+    assert_eq!(
+        verify(&app, &admin).await["broken"]["seq"],
+        5,
+        "put in its place"
+    );
+}
+
+async fn removed_records_at_the_end_are_noticed(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    app.key(&admin, json!({"name": "k"})).await;
+    change(&app, "DELETE FROM audit_log WHERE seq = 3").await;
+    let state = verify(&app, &admin).await;
+    assert_eq!(
+        (&state["whole"], &state["broken"]["seq"]),
+        (&json!(false), &json!(3))
+    );
+    let reason = state["broken"]["reason"].as_str().unwrap();
+    assert!(reason.contains("removed from the end"), "{reason}");
+}
+
+async fn old_records_go_and_the_rest_is_still_whole(store: TestStore) {
+    let app = TestApp::start(store).await;
+    app.set_up().await;
+    let app = app
+        .restarted(AuthConfig {
+            audit_retention: Duration::from_hours(10 * 24),
+            ..REQUIRED
+        })
+        .await;
+    app.identity.reconcile_once().await.unwrap();
+    app.wait(Duration::from_hours(9 * 24));
+    let admin = app.sign_in("admin").await;
+    app.key(&admin, json!({"name": "k"})).await;
+    app.identity.reconcile_once().await.unwrap();
+    assert_eq!(records(&app, &admin, "").await.len(), 4);
+    app.wait(Duration::from_hours(2 * 24));
+    app.identity.reconcile_once().await.unwrap();
+    let admin = app.sign_in("admin").await;
+    assert_eq!(
+        actions(&app, &admin, "").await,
+        ["session.start", "key.create", "audit.trim", "session.start"]
+    );
+    let state = verify(&app, &admin).await;
+    assert_eq!(
+        (&state["whole"], &state["first"]),
+        (&json!(true), &json!(3))
+    );
+    change(
+        &app,
+        "UPDATE audit_log SET actor_name = 'eve' WHERE seq = 3",
+    )
+    .await;
+    assert_eq!(verify(&app, &admin).await["broken"]["seq"], 3);
+}

@@ -1,0 +1,282 @@
+//! `remuda user`: the people of an organisation, for its administrators.
+
+use clap::{Args, Subcommand, ValueEnum};
+use primitives::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::failure::Failure;
+use super::password::PasswordSource;
+use crate::client::query;
+use crate::output::{Columns, Tone, ago, minute, remark};
+
+/// Lists, makes and changes people.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  remuda user list
+  remuda user create ann --role operator
+  remuda user edit ann --role viewer
+  remuda user edit ann --disable
+  remuda user reset ann               a token for who has lost their password
+  remuda user sign-out ann
+  remuda invitation create --role user")]
+pub(super) struct User {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List people.
+    #[command(visible_alias = "ls")]
+    List,
+    /// Make somebody who can sign in at once. To let them choose their own name and password, use `remuda invitation`.
+    Create(Create),
+    /// Give another role, disable or enable.
+    Edit(Edit),
+    /// Make a token with which somebody resets their password. It is shown once.
+    Reset {
+        /// Their name or id.
+        user: String,
+    },
+    /// End all sessions of somebody. Their API keys go on working.
+    SignOut {
+        /// Their name or id.
+        user: String,
+    },
+    /// Remove the second factor of somebody who has lost their device and their recovery codes.
+    RemoveSecondFactor {
+        /// Their name or id.
+        user: String,
+    },
+}
+
+/// What somebody may do.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum RoleName {
+    /// Everything that is the organisation's.
+    Admin,
+    /// Inference.
+    Operator,
+    /// Inference.
+    User,
+    /// Looking, no inference.
+    Viewer,
+}
+
+impl RoleName {
+    /// Names the role as the server does.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Operator => "operator",
+            Self::User => "user",
+            Self::Viewer => "viewer",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// The name to sign in with.
+    username: String,
+    /// What they may do.
+    #[arg(long, value_enum, default_value = "user")]
+    role: RoleName,
+    /// Read the password from standard input in place of asking for it.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+struct Edit {
+    /// Their name or id.
+    user: String,
+    /// What they may do.
+    #[arg(long, value_enum)]
+    role: Option<RoleName>,
+    /// Let them sign in no more. Ends their sessions and stops their keys.
+    #[arg(long, conflicts_with = "enable")]
+    disable: bool,
+    /// Let them sign in again.
+    #[arg(long)]
+    enable: bool,
+}
+
+#[derive(Deserialize)]
+struct UserRow {
+    id: String,
+    username: String,
+    display_name: Option<String>,
+    email: Option<String>,
+    role: String,
+    created_at: Timestamp,
+    disabled_at: Option<Timestamp>,
+}
+
+impl User {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        match self.action {
+            Action::List => list(context).await,
+            Action::Create(create) => create.run(context).await,
+            Action::Edit(edit) => edit.run(context).await,
+            Action::Reset { user } => reset(context, &user).await,
+            Action::SignOut { user } => end(context, &user, "sessions", "Signed out").await,
+            Action::RemoveSecondFactor { user } => {
+                end(context, &user, "totp", "Removed the second factor of").await
+            }
+        }
+    }
+}
+
+impl Create {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let password = PasswordSource::from_flag(self.password_stdin).ask_new()?;
+        let body = json!({"username": self.username, "password": password.expose(), "role": self.role.as_str()});
+        let made = context.api()?.post("/api/v1/users", &body).await?;
+        if context.out.is_json() {
+            return Ok(context.out.json(&made)?);
+        }
+        let name = made.get("username").and_then(Value::as_str);
+        context.out.line(format!(
+            "Made {} ({}).",
+            name.unwrap_or(&self.username),
+            self.role.as_str()
+        ))?;
+        Ok(())
+    }
+}
+
+impl Edit {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let mut body = json!({});
+        if let Some(role) = self.role {
+            body["role"] = json!(role.as_str());
+        }
+        if self.disable || self.enable {
+            body["disabled"] = json!(self.disable);
+        }
+        let user = find(context, &self.user).await?;
+        let path = format!("/api/v1/users/{}", user.id);
+        let changed = context.api()?.patch(&path, &body).await?;
+        if context.out.is_json() {
+            return Ok(context.out.json(&changed)?);
+        }
+        let changed: UserRow = context.api()?.decode(changed)?;
+        let state = match changed.disabled_at {
+            Some(_) => "disabled",
+            None => "may sign in",
+        };
+        context.out.line(format!(
+            "{} is {} and {state}.",
+            changed.username, changed.role
+        ))?;
+        Ok(())
+    }
+}
+
+async fn reset(context: &Context, name: &str) -> Result<(), Failure> {
+    let user = find(context, name).await?;
+    let path = format!("/api/v1/users/{}/password-reset", user.id);
+    let made = context.api()?.poke(&path).await?;
+    if context.out.is_json() {
+        return Ok(context.out.json(&made)?);
+    }
+    let text = |field: &str| made.get(field).and_then(Value::as_str).unwrap_or_default();
+    context.out.line(text("token"))?;
+    let until = Timestamp::parse_rfc3339(text("expires_at"))
+        .map_or_else(|| text("expires_at").to_owned(), minute);
+    remark(&format!(
+        "Give it to {}, who uses it with `remuda password reset` until {until}. It is not shown again.",
+        user.username
+    ));
+    Ok(())
+}
+
+async fn end(context: &Context, name: &str, what: &str, done: &str) -> Result<(), Failure> {
+    let user = find(context, name).await?;
+    context
+        .api()?
+        .delete(&format!("/api/v1/users/{}/{what}", user.id), None)
+        .await?;
+    if context.out.is_json() {
+        context.out.json(&json!({"user": user.id, "ended": what}))?;
+    } else {
+        context.out.line(format!("{done} {}.", user.username))?;
+    }
+    Ok(())
+}
+
+async fn find(context: &Context, name: &str) -> Result<UserRow, Failure> {
+    load(context)
+        .await?
+        .into_iter()
+        .find(|user| user.id == name || user.username == name.to_lowercase())
+        .ok_or_else(|| {
+            Failure::Refused(format!(
+                "there is no user {name:?}: `remuda user list` shows them"
+            ))
+        })
+}
+
+async fn list(context: &Context) -> Result<(), Failure> {
+    let users = load(context).await?;
+    if context.out.is_json() {
+        let items: Vec<Value> = users
+            .iter()
+            .map(|user| {
+                json!({"id": user.id, "username": user.username, "display_name": user.display_name, "email": user.email,
+                    "role": user.role, "created_at": user.created_at, "disabled_at": user.disabled_at})
+            })
+            .collect();
+        return Ok(context.out.json(&json!({"items": items}))?);
+    }
+    let now = context.now();
+    let mut table = Columns::new(
+        ["NAME", "ROLE", "STATE", "CALLED", "EMAIL", "MADE", "ID"],
+        "Nobody yet: make somebody with `remuda user create NAME`.",
+    )
+    .dispensing_with(&["MADE", "EMAIL", "CALLED"]);
+    for user in users {
+        let (tone, state) = match user.disabled_at {
+            Some(_) => (Tone::Faint, "disabled"),
+            None => (Tone::Good, "active"),
+        };
+        table.row_marked(
+            2,
+            tone,
+            [
+                user.username,
+                user.role,
+                state.to_owned(),
+                user.display_name.unwrap_or_default(),
+                user.email.unwrap_or_default(),
+                ago(user.created_at, now),
+                user.id,
+            ],
+        );
+    }
+    Ok(table.print(context.out)?)
+}
+
+/// Loads all people that the caller may see, page by page.
+async fn load(context: &Context) -> Result<Vec<UserRow>, Failure> {
+    #[derive(Deserialize)]
+    struct Page {
+        items: Vec<UserRow>,
+        next_cursor: Option<String>,
+    }
+    let api = context.api()?;
+    let (mut users, mut cursor) = (Vec::new(), None);
+    loop {
+        let parameters = [("limit", Some("500")), ("cursor", cursor.as_deref())];
+        let page = api.get(&query("/api/v1/users", &parameters)).await?;
+        let page: Page = api.decode(page)?;
+        users.extend(page.items);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(users);
+        }
+    }
+}
