@@ -46,13 +46,17 @@ pub fn step(policy: &dyn RoutingPolicy, call: &Call<'_>, candidates: &[Candidate
 /// for a node that it can use, so that it does not stand before those who can. While others have room, the full ones are left out for
 /// policies that do not [wait for nodes](RoutingPolicy::waits_for_nodes).
 pub fn step_of(policy: &dyn RoutingPolicy, call: &Call<'_>, view: View<'_>) -> Step {
+    let view = view.yielding(call);
     let mut room = false;
     let mut room_for_others = false;
     let mut eligible = false;
     for row in view.rows {
         if view.is_eligible(call, row) {
             eligible = true;
-            room |= !view.is_full(row);
+            room = !view.is_full(row);
+            if room {
+                break;
+            }
         } else {
             room_for_others |= !view.is_full(row);
         }
@@ -141,11 +145,7 @@ pub fn offer<T>(
         let Some(ticket) = queue.next(open.copied()) else {
             break;
         };
-        let portion = if queue.is_heavy(ticket, now) {
-            Portion::AllButHeadroom
-        } else {
-            Portion::Whole
-        };
+        let portion = queue.portion(ticket, now);
         let Some(waiting) = queue.payload(ticket) else {
             break;
         };
@@ -156,7 +156,7 @@ pub fn offer<T>(
                     started += 1;
                 }
             }
-            Placement::Stay if portion == Portion::AllButHeadroom && queue.give_way(ticket) => {}
+            Placement::Stay if portion != Portion::Whole && queue.give_way(ticket) => {}
             Placement::Reserve(lane) => queue.reserve(ticket, lane),
             Placement::Move(lane) => queue.move_to(ticket, lane),
             Placement::Stay => stuck.extend(queue.lane_of(ticket)),

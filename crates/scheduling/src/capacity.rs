@@ -31,9 +31,12 @@ pub enum CapacityOutcome {
 pub enum Portion {
     /// All of it.
     Whole,
-    /// All but a quarter, at least one place, if there are two: for an organisation that holds most of what runs, so that others
-    /// find a place at once.
-    AllButHeadroom,
+    /// All but a quarter, at least one place, if there are two, and not the fastest places: for an organisation that holds most of
+    /// what runs, so that others find a good place at once.
+    AllButHeadroom {
+        /// Calls of all others that run.
+        others: u32,
+    },
 }
 
 /// Calls that a model nothing is known about takes at a time.
@@ -107,7 +110,7 @@ impl Capacity {
     pub fn has_room(&self, portion: Portion, prompt_budget: u64) -> bool {
         let limit = self.limit();
         let (limit, prompt_budget) = match portion {
-            Portion::AllButHeadroom if limit > 1 => (limit - limit.div_ceil(4), 0),
+            Portion::AllButHeadroom { .. } if limit > 1 => (limit - limit.div_ceil(4), 0),
             _ => (limit, prompt_budget),
         };
         self.in_flight < limit
@@ -265,7 +268,7 @@ mod tests {
             capacity.has_room(Portion::Whole, 100),
             "a short prompt is no line"
         );
-        assert!(!capacity.has_room(Portion::AllButHeadroom, 100));
+        assert!(!capacity.has_room(Portion::AllButHeadroom { others: 1 }, 100));
         capacity.set_rule(CapacityRule::Fixed(2));
         assert!(!capacity.has_room(Portion::Whole, 100));
     }

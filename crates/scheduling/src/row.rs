@@ -4,7 +4,7 @@
 use crate::call::{Call, Candidate, Residency};
 use crate::capacity::Portion;
 use crate::eligibility::{fits_context, standing_exclusion};
-use crate::estimate::{Loading, Priors, SUSPECT_MS, slowdown, usable};
+use crate::estimate::{Loading, Priors, SUSPECT_MS, plain_cost, slowdown, usable};
 use crate::liveness::Health;
 use crate::policies::{latency_ms, load};
 
@@ -22,10 +22,23 @@ const LONG_LINE: u8 = 1 << 3;
 /// The model is not in memory.
 const ON_DISK: u8 = 1 << 4;
 
+/// The usual call by which nodes are compared: tokens of its prompt, and of its answer as far as that counts.
+const USUAL_PROMPT: f32 = 1_000.0;
+const USUAL_ANSWER: f32 = 64.0;
+/// Nodes that are slower by less than this factor are as fast.
+const AS_FAST: f32 = 1.25;
+
+/// Speeds are known and the model is in memory: the cost is a sum of three terms.
+const PLAIN: u8 = 1 << 5;
+
 /// One candidate, ready to be scored. Make it anew ([`of`](Self::of)) when something about the candidate changes; the warm prefix
 /// belongs to a call and is set apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
+    /// Where all speeds are known: milliseconds that do not depend on the call, and those of one more token of its answer, as far as
+    /// it counts.
+    pub(crate) base_ms: f32,
+    pub(crate) answer_ms: f32,
     /// Milliseconds for loading the model, 0 when it is in memory.
     pub(crate) load_ms: f32,
     /// Milliseconds for loading it again, for calls that ask for another context.
@@ -54,8 +67,12 @@ pub struct Row {
     pub(crate) load: f32,
     /// Latency times requests per weight.
     pub(crate) latency: f32,
+    /// Milliseconds for a usual call alone; very many when speeds are unknown.
+    usual_ms: f32,
     /// Leading blocks of the call's prompt in the node's cache.
     pub(crate) prefix_blocks: u16,
+    /// Slots that are free.
+    free: u16,
     flags: u8,
 }
 
@@ -87,7 +104,9 @@ impl Row {
             1_000.0 * Loading::Cold.seconds(candidate),
         );
         let flag = |is: bool, flag: u8| if is { flag } else { 0 };
-        Self {
+        let mut row = Self {
+            base_ms: 0.0,
+            answer_ms: 0.0,
             load_ms: 1_000.0 * loading.seconds(candidate),
             reload_ms: once_ms,
             context_loaded: match candidate.residency {
@@ -109,12 +128,24 @@ impl Row {
             inverse_weight: 1.0 / candidate.effective_weight(),
             load: load(candidate),
             latency: latency_ms(candidate) * (in_line + 1.0) / candidate.effective_weight(),
+            usual_ms: match (decode, prefill) {
+                (Some(decode), Some(prefill)) => {
+                    1_000.0 * (USUAL_PROMPT / prefill + USUAL_ANSWER / decode)
+                }
+                _ => f32::MAX,
+            },
             prefix_blocks: block_count(candidate.prefix_blocks),
+            free: block_count((slots - in_line).max(0.0) as u32),
             flags: flag(standing_exclusion(tags, candidate).is_some(), EXCLUDED)
                 | flag(candidate.full, FULL | FULL_BUT_HEADROOM)
                 | flag(candidate.waiting >= MAX_RESERVED, LONG_LINE)
                 | flag(candidate.residency == Residency::OnDisk, ON_DISK),
+        };
+        if decode.is_some() && prefill.is_some() && !row.is_on_disk() {
+            row.flags |= PLAIN;
+            (row.base_ms, row.answer_ms) = plain_cost(&row);
         }
+        row
     }
 
     /// Says for each [`Portion`] of the capacity whether the candidate is full; [`of`](Self::of) takes both from the candidate.
@@ -133,6 +164,11 @@ impl Row {
         self.prefix_blocks = block_count(blocks);
     }
 
+    /// Tells whether speeds are known and the model is in memory.
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.flags & PLAIN != 0
+    }
+
     /// Tells whether the model is not in memory.
     pub(crate) const fn is_on_disk(&self) -> bool {
         self.flags & ON_DISK != 0
@@ -148,6 +184,15 @@ fn block_count(blocks: u32) -> u16 {
     u16::try_from(blocks).unwrap_or(u16::MAX)
 }
 
+fn experiment() -> (f32, u32) {
+    static E: std::sync::OnceLock<(f32, u32)> = std::sync::OnceLock::new();
+    *E.get_or_init(|| {
+        let v = std::env::var("KF").ok().and_then(|v| v.parse().ok()).unwrap_or(1.0);
+        let r = std::env::var("KR").ok().and_then(|v| v.parse().ok()).unwrap_or(1);
+        (v, r)
+    })
+}
+
 /// Which full candidates are left out of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeaveOut {
@@ -160,8 +205,10 @@ pub(crate) enum LeaveOut {
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     pub(crate) rows: &'a [Row],
-    full: u8,
+    portion: Portion,
     closed: bool,
+    /// Candidates that are faster are left to others.
+    not_below_ms: f32,
     leave_out: LeaveOut,
 }
 
@@ -170,11 +217,9 @@ impl<'a> View<'a> {
     pub const fn new(rows: &'a [Row], portion: Portion) -> Self {
         Self {
             rows,
-            full: match portion {
-                Portion::Whole => FULL,
-                Portion::AllButHeadroom => FULL_BUT_HEADROOM,
-            },
+            portion,
             closed: false,
+            not_below_ms: 0.0,
             leave_out: LeaveOut::Nobody,
         }
     }
@@ -193,8 +238,41 @@ impl<'a> View<'a> {
     }
 
     /// Tells whether a candidate has no room for the call.
-    pub(crate) const fn is_full(&self, row: &Row) -> bool {
-        self.closed || row.flags & self.full != 0
+    pub(crate) fn is_full(&self, row: &Row) -> bool {
+        let full = match self.portion {
+            Portion::Whole => FULL,
+            Portion::AllButHeadroom { .. } => FULL_BUT_HEADROOM,
+        };
+        self.closed || row.flags & full != 0 || row.usual_ms < self.not_below_ms
+    }
+
+    /// Leaves the fastest places to others if the call's organisation holds most of what runs: as many free ones as the others use
+    /// now, and one idle reader. Who comes at any speed finds them where he would have found them without the flood, and so they
+    /// are counted from the fastest node on.
+    pub(crate) fn yielding(self, call: &Call<'_>) -> Self {
+        let Portion::AllButHeadroom { others } = self.portion else {
+            return self;
+        };
+        let (kf, kr) = experiment();
+        let mut free: Vec<&Row> = self
+            .rows
+            .iter()
+            .filter(|row| row.flags & (EXCLUDED | FULL) == 0 && fits_context(call.prompt_tokens, row.context_max))
+            .collect();
+        free.sort_unstable_by(|a, b| a.usual_ms.total_cmp(&b.usual_ms));
+        let (mut places, mut readers) = (0_u32, 0_u32);
+        let mut rest = free.as_slice();
+        while let Some(first) = rest.first() {
+            let group = rest.partition_point(|row| row.usual_ms <= first.usual_ms * AS_FAST);
+            let (as_fast, slower) = rest.split_at(group.max(1));
+            places += as_fast.iter().map(|row| u32::from(row.free)).sum::<u32>();
+            readers += as_fast.iter().filter(|row| row.pending_tokens == 0.0).count() as u32;
+            if places as f32 > others as f32 * kf && readers > kr {
+                return Self { not_below_ms: first.usual_ms, ..self };
+            }
+            rest = slower;
+        }
+        self.closed()
     }
 
     /// Tells whether a candidate may be chosen for `call`.

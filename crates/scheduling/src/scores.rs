@@ -1,6 +1,8 @@
 //! The scores of one decision, held apart from their explanation: a large fleet is scored in one pass over plain numbers, and
 //! only what will be shown is explained afterwards.
 
+use std::collections::BinaryHeap;
+
 use crate::call::{Call, Candidate};
 use crate::eligibility::exclusion;
 use crate::policy::{Decision, Describe, EXPLAINED, Scored};
@@ -125,19 +127,22 @@ impl Scores {
             return (0..count).collect();
         }
         let others = EXPLAINED - usize::from(chosen.is_some());
-        // The score in the upper half, ordered like integers, and the index in the lower: plain numbers select fastest.
-        let mut keys: Vec<u64> = self
-            .values
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| Some(*index) != chosen)
-            .map(|(index, score)| u64::from(!ordered(*score)) << 32 | index as u64)
-            .collect();
-        if keys.len() > others {
-            keys.select_nth_unstable(others);
-            keys.truncate(others);
+        // The score in the upper half, ordered like integers, and the index in the lower: of these the smallest are kept.
+        let mut best: BinaryHeap<u64> = BinaryHeap::with_capacity(others);
+        for (index, score) in self.values.iter().enumerate() {
+            let key = u64::from(!ordered(*score)) << 32 | index as u64;
+            if Some(index) == chosen {
+                continue;
+            }
+            if best.len() < others {
+                best.push(key);
+            } else if let Some(mut worst) = best.peek_mut()
+                && key < *worst
+            {
+                *worst = key;
+            }
         }
-        let mut shown: Vec<usize> = keys.iter().map(|key| *key as u32 as usize).collect();
+        let mut shown: Vec<usize> = best.into_iter().map(|key| key as u32 as usize).collect();
         shown.extend(chosen);
         shown.sort_unstable();
         shown

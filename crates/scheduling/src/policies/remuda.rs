@@ -2,7 +2,7 @@
 
 use crate::breaker::BreakerVerdict;
 use crate::call::{Call, Candidate};
-use crate::estimate::{Asked, Assumed, Estimate};
+use crate::estimate::{Assumed, Costs, Estimate};
 use crate::policy::{Decision, Describe, RoutingPolicy};
 use crate::reason::{Reason, Reasons};
 use crate::row::{Row, View};
@@ -25,10 +25,8 @@ const EXPLORE_WITHIN: f32 = 4.0;
 /// Scores all candidates; also returns what was assumed of those about which too little is known.
 fn score(call: &Call<'_>, view: &View<'_>) -> (Scores, Assumed) {
     let assumed = Assumed::over(call, view);
-    let asked = Asked::of(call);
-    let scores = Scores::of(call, view, |row| {
-        -Estimate::of(&asked, row, &assumed).cost_ms() * row.inverse_weight
-    });
+    let costs = Costs::of(call, assumed);
+    let scores = Scores::of(call, view, |row| -costs.at(row) * row.inverse_weight);
     (scores, assumed)
 }
 

@@ -140,13 +140,17 @@ impl Router<'_> {
         let budget = (prefill * PROMPT_BUDGET_S) as u64;
         let is_full = |portion| !verdict.has_room() || !seat.capacity.has_room(portion, budget);
         let mut row = Row::of(&candidate, &[]);
-        row.set_full(is_full(Portion::Whole), is_full(Portion::AllButHeadroom));
+        row.set_full(
+            is_full(Portion::Whole),
+            is_full(Portion::AllButHeadroom { others: 0 }),
+        );
         let is_held = self.loads[seat.node as usize].hold.is_contested();
         Described {
             row,
             verdict,
             is_volatile: candidate.breaker != BreakerVerdict::Allow
-                || (self.swaps(seat.node) && (verdict != RunVerdict::Ready || is_held)),
+                || verdict != RunVerdict::Ready
+                || (self.swaps(seat.node) && is_held),
         }
     }
 

@@ -285,6 +285,56 @@ fn a_reserved_turn_is_charged_once_and_given_back_when_it_is_not_used() {
 }
 
 #[test]
+fn limits_that_change_under_load_keep_who_waits_and_bind_who_comes() {
+    let mut queue = queue();
+    let tickets: Vec<Ticket> = (0..1_000)
+        .map(|n| push(&mut queue, call(u128::from(n % 10), 1, 100), n))
+        .collect();
+    let limits = QueueLimits {
+        default: 100,
+        organisation_percent: 10,
+        ..QueueLimits::default()
+    };
+    queue.set_limits(limits);
+    assert_eq!(queue.waiting(), 1_000);
+    let refused = queue.push(call(77, 1, 1), 0, at(0)).unwrap_err();
+    assert_eq!((refused.waiting, refused.limit), (1_000, 100));
+    assert_eq!(refused.reason, RefusalReason::ClassFull);
+    for ticket in tickets.iter().skip(50) {
+        assert!(queue.end(*ticket, 0).is_some());
+    }
+    assert!(queue.push(call(77, 1, 1), 0, at(0)).is_ok());
+    queue.set_limits(QueueLimits {
+        default: 1_000,
+        organisation_percent: 100,
+        ..limits
+    });
+    for n in 0..900 {
+        push(&mut queue, call(n, 1, 1), 0);
+    }
+    let left = std::iter::from_fn(|| serve(&mut queue, 1)).count();
+    assert_eq!(left, 951, "everybody gets a turn");
+}
+
+#[test]
+fn a_clock_that_jumps_neither_loses_nor_reorders_anybody() {
+    let mut queue = queue();
+    let jumps = [0, 5_000_000_000, 10, u64::from(u32::MAX) * 1_000, 0];
+    for (n, millis) in (0_u64..).zip(jumps) {
+        let ticket = queue.push(call(1, 1, 100), n, at(millis)).unwrap();
+        assert!(queue.place(ticket, at(0)).is_some());
+        assert!(queue.age(ticket, at(0)).is_some());
+    }
+    let mut order = Vec::new();
+    for millis in jumps {
+        let ticket = queue.next([Lane(0)]).unwrap();
+        order.extend(queue.start(ticket, SEAT, at(millis)));
+        queue.end(ticket, 100);
+    }
+    assert_eq!(order, [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn a_million_cancelled_calls_leave_nothing_behind() {
     let mut queue = queue();
     let mut kept: Vec<Ticket> = Vec::new();
