@@ -101,8 +101,9 @@ impl Assumed {
         let mut all_plain = true;
         for row in view.rows {
             all_plain &= row.is_plain();
-            if row.prefix_blocks > 0 && view.is_eligible(call, row) {
-                assumed.warm_blocks = assumed.warm_blocks.max(u32::from(row.prefix_blocks));
+            let warm = u32::from(row.prefix_blocks);
+            if warm > assumed.warm_blocks && view.is_eligible(call, row) {
+                assumed.warm_blocks = warm;
             }
         }
         if !all_plain {

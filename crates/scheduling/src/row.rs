@@ -25,6 +25,8 @@ const ON_DISK: u8 = 1 << 4;
 /// The usual call by which nodes are compared: tokens of its prompt, and of its answer as far as that counts.
 const USUAL_PROMPT: f32 = 1_000.0;
 const USUAL_ANSWER: f32 = 64.0;
+/// Idle readers that are left to others at most.
+const LEFT_READERS: usize = 2;
 /// Nodes that are slower by less than this factor are as fast.
 const AS_FAST: f32 = 1.25;
 
@@ -184,15 +186,6 @@ fn block_count(blocks: u32) -> u16 {
     u16::try_from(blocks).unwrap_or(u16::MAX)
 }
 
-fn experiment() -> (f32, u32) {
-    static E: std::sync::OnceLock<(f32, u32)> = std::sync::OnceLock::new();
-    *E.get_or_init(|| {
-        let v = std::env::var("KF").ok().and_then(|v| v.parse().ok()).unwrap_or(1.0);
-        let r = std::env::var("KR").ok().and_then(|v| v.parse().ok()).unwrap_or(1);
-        (v, r)
-    })
-}
-
 /// Which full candidates are left out of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeaveOut {
@@ -247,28 +240,37 @@ impl<'a> View<'a> {
     }
 
     /// Leaves the fastest places to others if the call's organisation holds most of what runs: as many free ones as the others use
-    /// now, and one idle reader. Who comes at any speed finds them where he would have found them without the flood, and so they
-    /// are counted from the fastest node on.
+    /// now, and two idle readers (of few nodes, a quarter). They are counted from the fastest node on, because that is where the
+    /// others would have gone without the flood.
     pub(crate) fn yielding(self, call: &Call<'_>) -> Self {
         let Portion::AllButHeadroom { others } = self.portion else {
             return self;
         };
-        let (kf, kr) = experiment();
+        let left_readers = self.rows.len().div_ceil(4).min(LEFT_READERS);
+        // A single node has no faster one beside it.
+        let left_readers = if self.rows.len() == 1 { 0 } else { left_readers };
         let mut free: Vec<&Row> = self
             .rows
             .iter()
-            .filter(|row| row.flags & (EXCLUDED | FULL) == 0 && fits_context(call.prompt_tokens, row.context_max))
+            .filter(|row| row.flags & (EXCLUDED | FULL) == 0)
+            .filter(|row| fits_context(call.prompt_tokens, row.context_max))
             .collect();
         free.sort_unstable_by(|a, b| a.usual_ms.total_cmp(&b.usual_ms));
-        let (mut places, mut readers) = (0_u32, 0_u32);
+        let (mut places, mut readers) = (0_u32, 0_usize);
         let mut rest = free.as_slice();
         while let Some(first) = rest.first() {
             let group = rest.partition_point(|row| row.usual_ms <= first.usual_ms * AS_FAST);
             let (as_fast, slower) = rest.split_at(group.max(1));
             places += as_fast.iter().map(|row| u32::from(row.free)).sum::<u32>();
-            readers += as_fast.iter().filter(|row| row.pending_tokens == 0.0).count() as u32;
-            if places as f32 > others as f32 * kf && readers > kr {
-                return Self { not_below_ms: first.usual_ms, ..self };
+            readers += as_fast
+                .iter()
+                .filter(|row| row.pending_tokens <= 0.0)
+                .count();
+            if places > others && readers > left_readers {
+                return Self {
+                    not_below_ms: first.usual_ms,
+                    ..self
+                };
             }
             rest = slower;
         }

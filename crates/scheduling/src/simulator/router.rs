@@ -65,6 +65,8 @@ pub(super) struct Model {
     pub(super) seats: Vec<u32>,
     /// What is decided over, seat by seat.
     pub(super) rows: Vec<Row>,
+    /// The rows by the places of their nodes in the prefix index.
+    pub(super) row_of_place: Vec<u32>,
     /// Seats whose rows are made anew for every decision.
     pub(super) volatile: Vec<u32>,
     /// Seats with no prompt unread.
@@ -107,8 +109,6 @@ pub(super) struct Router<'a> {
     /// Nodes whose rows are out of date, each once.
     pub(super) dirty: Vec<u32>,
     pub(super) is_dirty: Vec<bool>,
-    /// The nodes by their place in the prefix index.
-    pub(super) node_of_place: Vec<u32>,
     /// The model of the call that is being decided about: it still counts as waiting.
     pub(super) asking: Option<u32>,
     warm: Vec<(u32, u32)>,
@@ -134,6 +134,7 @@ impl<'a> Router<'a> {
                 cost: spec.cost,
                 seats: Vec::new(),
                 rows: Vec::new(),
+                row_of_place: Vec::new(),
                 volatile: Vec::new(),
                 idle_readers: 0,
                 awaited: BTreeSet::new(),
@@ -146,8 +147,8 @@ impl<'a> Router<'a> {
             .map(|n| format!("00000000-0000-7000-8000-{n:012x}").parse())
             .collect::<Result<Vec<NodeId>, _>>()
             .map_err(|_| SimulationError::TooManyNodes)?;
-        let mut seats = Vec::new();
-        let mut node_seats = Vec::with_capacity(specs.len());
+        let mut seats: Vec<Seat> = Vec::new();
+        let mut node_seats: Vec<Vec<u32>> = Vec::with_capacity(specs.len());
         for ((node, spec), id) in specs.iter().enumerate().zip(&ids) {
             let first = seats.len() as u32;
             for (number, (model, described)) in models.iter_mut().zip(&fleet.models).enumerate() {
@@ -174,10 +175,14 @@ impl<'a> Router<'a> {
             node_seats.push((first..seats.len() as u32).collect());
         }
         let mut prefixes = PrefixIndex::default();
-        let mut node_of_place = vec![0; ids.len()];
-        for ((id, spec), node) in ids.iter().zip(&specs).zip(0..) {
-            if let Some(of_place) = node_of_place.get_mut(prefixes.place(*id) as usize) {
-                *of_place = node;
+        for ((id, spec), of_node) in ids.iter().zip(&specs).zip(&node_seats) {
+            let place = prefixes.place(*id) as usize;
+            for seat in of_node.iter().filter_map(|seat| seats.get(*seat as usize)) {
+                let rows = &mut models[seat.model as usize].row_of_place;
+                rows.resize(rows.len().max(place + 1), u32::MAX);
+                if let Some(row) = rows.get_mut(place) {
+                    *row = seat.position;
+                }
             }
             let told = usize::try_from(spec.cache_tokens / u64::from(BLOCK_TOKENS));
             let blocks = options.prefix_blocks.or(told.ok());
@@ -205,7 +210,6 @@ impl<'a> Router<'a> {
             look_again_us: None,
             dirty: (0..count as u32).collect(),
             is_dirty: vec![true; count],
-            node_of_place,
             asking: None,
             warm: Vec::new(),
         })
@@ -227,8 +231,12 @@ impl<'a> Router<'a> {
         let mut warm = std::mem::take(&mut self.warm);
         let blocks = self.requests.blocks(request);
         self.prefixes.warm_places(blocks, &mut warm);
+        let row_of_place = &self.models[model as usize].row_of_place;
         for (place, hits) in &warm {
-            self.mark(model, *place, *hits, &mut rows);
+            let position = row_of_place.get(*place as usize).copied();
+            if let Some(row) = position.and_then(|at| rows.get_mut(at as usize)) {
+                row.set_prefix_blocks(*hits);
+            }
         }
         let prompt_tokens = self.requests.get(request).map_or(0, |r| r.prompt_tokens);
         let call = Call {
@@ -248,25 +256,14 @@ impl<'a> Router<'a> {
         let view = if may_read { view } else { view.closed() };
         let step = step_of(self.policy, &call, view);
         for (place, _) in &warm {
-            self.mark(model, *place, 0, &mut rows);
+            let position = row_of_place.get(*place as usize).copied();
+            if let Some(row) = position.and_then(|at| rows.get_mut(at as usize)) {
+                row.set_prefix_blocks(0);
+            }
         }
         self.models[model as usize].rows = rows;
         self.warm = warm;
         step
-    }
-
-    /// Notes how warm a place is in the row of its seat.
-    fn mark(&self, model: u32, place: u32, hits: u32, rows: &mut [Row]) {
-        let Some(node) = self.node_of_place.get(place as usize) else {
-            return;
-        };
-        let seat = self.node_seats[*node as usize]
-            .iter()
-            .map(|seat| &self.seats[*seat as usize])
-            .find(|seat| seat.model == model);
-        if let Some(row) = seat.and_then(|seat| rows.get_mut(seat.position as usize)) {
-            row.set_prefix_blocks(hits);
-        }
     }
 }
 
