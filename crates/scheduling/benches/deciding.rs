@@ -64,12 +64,9 @@ impl Kept {
         let decision = policy.decide(call, &view, &mut |index| {
             self.candidates.get(index).copied()
         });
-        let places = decision.chosen.map(|index| {
-            (
-                self.candidates.get_mut(index),
-                self.rows.get_mut(index),
-            )
-        });
+        let places = decision
+            .chosen
+            .map(|index| (self.candidates.get_mut(index), self.rows.get_mut(index)));
         if let Some((Some(candidate), Some(row))) = places {
             candidate.in_flight = (candidate.in_flight + 1) % 7;
             *row = Row::of(candidate, &[]);
@@ -123,9 +120,10 @@ fn deciding(criterion: &mut Criterion) {
     group.finish();
     for name in PolicyName::ALL {
         let (policy, fleet, mut kept) = (policy(name), fleet(1_000), Kept::new(1_000));
-        percentiles(&format!("{name} over 1000 candidates, described"), |random| {
-            policy.choose(&call(&prefix, random), black_box(&fleet))
-        });
+        percentiles(
+            &format!("{name} over 1000 candidates, described"),
+            |random| policy.choose(&call(&prefix, random), black_box(&fleet)),
+        );
         percentiles(&format!("{name} over 1000 candidates, kept"), |random| {
             kept.decide(&*policy, &call(&prefix, random))
         });

@@ -146,7 +146,11 @@ impl Capacity {
         self.in_flight = self.in_flight.saturating_sub(1);
         match outcome {
             CapacityOutcome::Served if was_at_limit && self.is_reading_none() => {
-                let more = if self.slow_start { 1.0 } else { 1.0 / self.learned };
+                let more = if self.slow_start {
+                    1.0
+                } else {
+                    1.0 / self.learned
+                };
                 self.learned = (self.learned + more).min(MAX_LIMIT);
             }
             CapacityOutcome::Overloaded => {

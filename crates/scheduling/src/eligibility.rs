@@ -99,10 +99,7 @@ pub(crate) const fn fits_context(prompt_tokens: u32, context: u32) -> bool {
 }
 
 /// Returns why `candidate` may serve no call that requires `tags`.
-pub(crate) fn standing_exclusion(
-    tags: &[String],
-    candidate: &Candidate<'_>,
-) -> Option<Exclusion> {
+pub(crate) fn standing_exclusion(tags: &[String], candidate: &Candidate<'_>) -> Option<Exclusion> {
     if candidate.excluded.is_some() {
         return candidate.excluded;
     }

@@ -77,7 +77,11 @@ impl Asked {
                 as f32,
             context: call.num_ctx.unwrap_or(0),
             blocks,
-            per_block: if blocks == 0 { 0.0 } else { 1.0 / blocks as f32 },
+            per_block: if blocks == 0 {
+                0.0
+            } else {
+                1.0 / blocks as f32
+            },
         }
     }
 }

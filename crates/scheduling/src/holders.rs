@@ -89,7 +89,11 @@ impl Holders {
                     *word &= !(1 << (place % BITS));
                 }
                 *count -= 1;
-                let last = if *count == 1 { places(words).next() } else { None };
+                let last = if *count == 1 {
+                    places(words).next()
+                } else {
+                    None
+                };
                 if let Some(last) = last {
                     *held = Places::One(last);
                 }

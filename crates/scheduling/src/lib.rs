@@ -42,7 +42,9 @@ pub use liveness::{
     Health, Liveness, LivenessCause, LivenessEvent, LivenessVerdict, ProbeFailure, is_mass_failure,
 };
 pub use policies::{LeastLoad, PeakEwma, PrefixAffinity, Remuda, RoundRobin};
-pub use policy::{Decision, Describe, EXPLAINED, PolicyName, RoutingPolicy, Scored, UnknownPolicy, policy};
+pub use policy::{
+    Decision, Describe, EXPLAINED, PolicyName, RoutingPolicy, Scored, UnknownPolicy, policy,
+};
 pub use prefix::{BLOCK_BYTES, MAX_BLOCKS, PrefixIndex, block_hashes};
 pub use reason::{Reason, Reasons};
 pub use residency::{

@@ -248,7 +248,11 @@ impl<'a> View<'a> {
         };
         let left_readers = self.rows.len().div_ceil(4).min(LEFT_READERS);
         // A single node has no faster one beside it.
-        let left_readers = if self.rows.len() == 1 { 0 } else { left_readers };
+        let left_readers = if self.rows.len() == 1 {
+            0
+        } else {
+            left_readers
+        };
         let mut free: Vec<&Row> = self
             .rows
             .iter()

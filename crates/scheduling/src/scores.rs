@@ -19,11 +19,7 @@ pub(crate) struct Scores {
 
 impl Scores {
     /// Scores every candidate that may be chosen. Higher is better.
-    pub(crate) fn of(
-        call: &Call<'_>,
-        view: &View<'_>,
-        mut score: impl FnMut(&Row) -> f32,
-    ) -> Self {
+    pub(crate) fn of(call: &Call<'_>, view: &View<'_>, mut score: impl FnMut(&Row) -> f32) -> Self {
         let mut eligible = 0;
         let mut best = f32::NEG_INFINITY;
         let values = view

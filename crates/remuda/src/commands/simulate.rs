@@ -53,7 +53,12 @@ pub(super) struct Simulate {
     #[arg(long, value_name = "PER_SECOND", conflicts_with = "trace", value_parser = rate)]
     synthetic: Option<f64>,
     /// How many requests are generated.
-    #[arg(long, default_value_t = 100_000, value_name = "NUMBER", requires = "synthetic")]
+    #[arg(
+        long,
+        default_value_t = 100_000,
+        value_name = "NUMBER",
+        requires = "synthetic"
+    )]
     requests: u64,
     /// The fleet that they are replayed over.
     #[arg(long, value_name = "FILE")]

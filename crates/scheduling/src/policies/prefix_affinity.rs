@@ -28,7 +28,9 @@ impl Rule {
             .rows
             .iter()
             .filter(|row| view.is_eligible(call, row))
-            .fold((0.0, 0.0), |(sum, count), row| (sum + row.load, count + 1.0));
+            .fold((0.0, 0.0), |(sum, count), row| {
+                (sum + row.load, count + 1.0)
+            });
         Self {
             mean_load: if count > 0.0 { sum / count } else { 0.0 },
         }
@@ -58,13 +60,7 @@ impl Rule {
         }
     }
 
-    fn explain(
-        self,
-        call: &Call<'_>,
-        candidate: &Candidate<'_>,
-        row: &Row,
-        reasons: &mut Reasons,
-    ) {
+    fn explain(self, call: &Call<'_>, candidate: &Candidate<'_>, row: &Row, reasons: &mut Reasons) {
         reasons.push(Reason::InFlight {
             in_flight: candidate.in_flight,
             slots: candidate.slots,
@@ -94,12 +90,7 @@ fn draw_best(scores: &Scores, random: u64) -> Option<(usize, u32)> {
 }
 
 impl RoutingPolicy for PrefixAffinity {
-    fn decide<'c>(
-        &self,
-        call: &Call<'_>,
-        view: &View<'_>,
-        describe: Describe<'_, 'c>,
-    ) -> Decision {
+    fn decide<'c>(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, 'c>) -> Decision {
         let rule = Rule::of(call, view);
         let scores = Scores::of(call, view, |row| rule.score(call, row));
         let drawn = draw_best(&scores, call.random);

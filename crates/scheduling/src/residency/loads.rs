@@ -75,7 +75,11 @@ mod tests {
         assert_eq!(loads.begin("n", b, at(5)), None);
         assert!(loads.is_loading_on(a, at(5)) && loads.is_loading_on(b, at(5)));
         loads.done("m", b);
-        assert_eq!(loads.loading("m", at(6)), Some(a), "only the loader ends it");
+        assert_eq!(
+            loads.loading("m", at(6)),
+            Some(a),
+            "only the loader ends it"
+        );
         loads.done("m", a);
         assert_eq!(loads.begin("m", b, at(9)), None);
         assert_eq!(loads.loading("m", at(9 + 600)), None, "lost");

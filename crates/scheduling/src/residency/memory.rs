@@ -23,7 +23,11 @@ pub fn evictions(residents: &[Resident], needed: u64) -> Option<Vec<usize>> {
         .map(|(index, _)| index)
         .collect();
     let bytes = |index: &usize| residents.get(*index).map_or(0, |resident| resident.bytes);
-    idle.sort_by_key(|index| residents.get(*index).and_then(|resident| resident.last_used));
+    idle.sort_by_key(|index| {
+        residents
+            .get(*index)
+            .and_then(|resident| resident.last_used)
+    });
     let mut freed = 0_u64;
     let mut gone = Vec::new();
     for index in idle {
@@ -80,9 +84,7 @@ impl LearnedMemory {
         let together = loaded_bytes.saturating_add(bytes);
         match self.too_much {
             _ if together <= self.fits => Some(self.fits - loaded_bytes),
-            Some(too_much) if together >= too_much => {
-                Some(self.fits.saturating_sub(loaded_bytes))
-            }
+            Some(too_much) if together >= too_much => Some(self.fits.saturating_sub(loaded_bytes)),
             _ => None,
         }
     }

@@ -189,8 +189,7 @@ impl Router<'_> {
             return;
         }
         let only_hosts: Vec<Host> = hosts.iter().map(|(_, host)| *host).collect();
-        let Some((node, _)) =
-            best_host(&only_hosts, bytes).and_then(|index| hosts.get(index))
+        let Some((node, _)) = best_host(&only_hosts, bytes).and_then(|index| hosts.get(index))
         else {
             return;
         };
@@ -209,9 +208,7 @@ impl Router<'_> {
                 .iter()
                 .map(|seat| &self.seats[*seat as usize])
                 .filter(|seat| seat.model == model)
-                .any(|seat| {
-                    seat.reserved + seat.in_line + self.models[model as usize].waiting > 0
-                })
+                .any(|seat| seat.reserved + seat.in_line + self.models[model as usize].waiting > 0)
         };
         Host {
             free_bytes: node.free_bytes(),

@@ -99,8 +99,7 @@ impl Router<'_> {
 
     /// Tells whether the models of a node may have to give way to each other.
     fn swaps(&self, node: u32) -> bool {
-        self.node_seats[node as usize].len() > 1
-            && self.specs[node as usize].memory_bytes.is_some()
+        self.node_seats[node as usize].len() > 1 && self.specs[node as usize].memory_bytes.is_some()
     }
 
     /// Makes a seat's row anew; returns how long its node is held by another model.

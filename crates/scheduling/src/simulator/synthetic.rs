@@ -48,7 +48,11 @@ pub struct Synthetic {
 impl Synthetic {
     /// Generates `requests` requests, `per_s` a second in the mean (at least one in a million seconds).
     pub fn new(requests: u64, per_s: f64, seed: u64) -> Self {
-        let per_s = if per_s.is_finite() { per_s.max(1e-6) } else { 1e-6 };
+        let per_s = if per_s.is_finite() {
+            per_s.max(1e-6)
+        } else {
+            1e-6
+        };
         Self {
             left: requests,
             begin_every_us: 1e6 * TURNS / per_s,
@@ -150,13 +154,22 @@ mod tests {
         let (half, end) = (trace[10_000].at_us, trace[19_999].at_us);
         let per_s = 9_999.0 / ((end - half) as f64 / 1e6);
         assert!((40.0..60.0).contains(&per_s), "{per_s}");
-        let mean = trace.iter().map(|r| f64::from(r.prompt_tokens)).sum::<f64>() / 20_000.0;
+        let mean = trace
+            .iter()
+            .map(|r| f64::from(r.prompt_tokens))
+            .sum::<f64>()
+            / 20_000.0;
         assert!((1_500.0..4_000.0).contains(&mean), "{mean}");
-        let systems: std::collections::HashSet<u64> =
-            trace.iter().filter_map(|r| r.blocks.first().copied()).collect();
+        let systems: std::collections::HashSet<u64> = trace
+            .iter()
+            .filter_map(|r| r.blocks.first().copied())
+            .collect();
         assert_eq!(systems.len(), 16);
         let again: Vec<TraceRequest> = Synthetic::new(20_000, 50.0, 7).flatten().collect();
         assert_eq!(trace, again);
-        assert_ne!(trace[0], Synthetic::new(1, 50.0, 8).flatten().next().unwrap());
+        assert_ne!(
+            trace[0],
+            Synthetic::new(1, 50.0, 8).flatten().next().unwrap()
+        );
     }
 }

@@ -6,7 +6,8 @@ use std::io::Cursor;
 use remuda_scheduling::PolicyName;
 use remuda_scheduling::queue::Class;
 use remuda_scheduling::simulator::{
-    FleetSpec, Options, PlotFormat, Report, Synthetic, Table, TraceReader, TraceRequest, plot, simulate,
+    FleetSpec, Options, PlotFormat, Report, Synthetic, Table, TraceReader, TraceRequest, plot,
+    simulate,
 };
 
 const AZURE: &str = "TIMESTAMP,ContextTokens,GeneratedTokens\n";
@@ -488,8 +489,16 @@ fn people_do_not_wait_behind_batch_work_that_has_sent_nothing() {
         "{} gave way in 50 rounds",
         urgent.preempted
     );
-    assert!(urgent.first_token.p50_ms < 500.0, "{:?}", urgent.first_token);
-    assert!(usual.first_token.p50_ms > 1_500.0, "{:?}", usual.first_token);
+    assert!(
+        urgent.first_token.p50_ms < 500.0,
+        "{:?}",
+        urgent.first_token
+    );
+    assert!(
+        usual.first_token.p50_ms > 1_500.0,
+        "{:?}",
+        usual.first_token
+    );
     assert!(urgent.first_token.max_ms < 15_000.0, "batch work gets done");
 }
 
@@ -514,7 +523,11 @@ fn the_runner_up_is_loaded_before_its_line_is_sent_there() {
         "a, b, and one more copy of b: {}",
         report.cold_loads
     );
-    assert!(report.first_token.p99_ms < 30_000.0, "{:?}", report.first_token);
+    assert!(
+        report.first_token.p99_ms < 30_000.0,
+        "{:?}",
+        report.first_token
+    );
 }
 
 #[test]
@@ -530,9 +543,17 @@ fn three_models_on_two_nodes_are_all_served_and_swap_seldom() {
         let model = Some(["a", "b", "c"][n % 3].to_owned());
         request.map(|request| TraceRequest { model, ..request })
     });
-    let report = run(trace, &FleetSpec::parse(&text).unwrap(), &Options::default());
+    let report = run(
+        trace,
+        &FleetSpec::parse(&text).unwrap(),
+        &Options::default(),
+    );
     assert_eq!((report.served, report.failed), (450, 0));
-    assert!((3..200).contains(&report.cold_loads), "{}", report.cold_loads);
+    assert!(
+        (3..200).contains(&report.cold_loads),
+        "{}",
+        report.cold_loads
+    );
     assert!(report.first_token.max_ms < 60_000.0, "nobody starves");
 }
 

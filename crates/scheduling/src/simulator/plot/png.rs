@@ -71,7 +71,10 @@ impl Canvas {
             Anchor::End => at.0 - width,
         };
         for (index, letter) in text.chars().enumerate() {
-            let rows = BASIC_LEGACY.get(letter as usize).copied().unwrap_or_default();
+            let rows = BASIC_LEGACY
+                .get(letter as usize)
+                .copied()
+                .unwrap_or_default();
             let x = (left + index as f64 * LETTER) as i64;
             let y = (at.1 - LETTER) as i64;
             for (row, bits) in (0_u32..).zip(rows) {
