@@ -122,11 +122,10 @@ impl Holders {
         };
         for (block, number) in blocks {
             let stay = |at: usize, word: u64| match self.places.get(block) {
-                None => 0,
                 Some(Places::One(place)) if (place / BITS) as usize == at => {
                     word & 1 << (place % BITS)
                 }
-                Some(Places::One(_)) => 0,
+                None | Some(Places::One(_)) => 0,
                 Some(Places::Many(_, words)) => word & words.get(at).copied().unwrap_or(0),
             };
             let mut any = 0;

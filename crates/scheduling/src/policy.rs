@@ -20,7 +20,7 @@ pub type Describe<'f, 'c> = &'f mut dyn FnMut(usize) -> Option<Candidate<'c>>;
 /// it is simpler to hand over [`Candidate`]s, from which the rows are made. Both give the same decision.
 pub trait RoutingPolicy: Send + Sync + fmt::Debug {
     /// Scores every candidate and chooses one, or none when none may serve the call. Those that are explained are described in full.
-    fn decide<'c>(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, 'c>) -> Decision;
+    fn decide(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, '_>) -> Decision;
     /// Decides without explaining: only the index.
     fn pick_of(&self, call: &Call<'_>, view: &View<'_>) -> Option<usize>;
     /// Decides over candidates.

@@ -36,7 +36,7 @@ fn explain(candidate: &Candidate<'_>, reasons: &mut Reasons) {
 }
 
 impl RoutingPolicy for PeakEwma {
-    fn decide<'c>(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, 'c>) -> Decision {
+    fn decide(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, '_>) -> Decision {
         let scores = Scores::of(call, view, |row| -row.latency);
         let chosen = better_of_two(&scores, call.random);
         let why = (scores.eligible() > 1).then_some(Reason::BetterOfTwo);

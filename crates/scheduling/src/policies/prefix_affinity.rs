@@ -90,7 +90,7 @@ fn draw_best(scores: &Scores, random: u64) -> Option<(usize, u32)> {
 }
 
 impl RoutingPolicy for PrefixAffinity {
-    fn decide<'c>(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, 'c>) -> Decision {
+    fn decide(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, '_>) -> Decision {
         let rule = Rule::of(call, view);
         let scores = Scores::of(call, view, |row| rule.score(call, row));
         let drawn = draw_best(&scores, call.random);

@@ -65,7 +65,7 @@ fn draw(call: &Call<'_>, view: &View<'_>, scores: &Scores) -> Option<(usize, Opt
 }
 
 impl RoutingPolicy for Remuda {
-    fn decide<'c>(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, 'c>) -> Decision {
+    fn decide(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, '_>) -> Decision {
         let (scores, assumed) = score(call, view);
         let (chosen, why) = draw(call, view, &scores).unzip();
         scores.decide(

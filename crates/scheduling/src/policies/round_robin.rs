@@ -47,7 +47,7 @@ impl RoundRobin {
 }
 
 impl RoutingPolicy for RoundRobin {
-    fn decide<'c>(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, 'c>) -> Decision {
+    fn decide(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, '_>) -> Decision {
         let scores = Scores::of(call, view, |_| 0.0);
         let chosen = self.turn(call, &scores);
         scores.decide(

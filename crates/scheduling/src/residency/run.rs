@@ -130,7 +130,7 @@ mod tests {
         };
         assert_eq!(verdict(&wanted, &hold, 20_000), RunVerdict::Spent);
         assert_eq!(verdict(&present, &hold, 20_000), RunVerdict::Ready);
-        let held = verdict(
+        let kept = verdict(
             &NodeModels {
                 waiting_for_present: 2,
                 ..swap
@@ -138,8 +138,8 @@ mod tests {
             &hold,
             1_000,
         );
-        assert_eq!(held.look_again(), Some(Duration::from_secs(9)));
-        assert!(!held.has_room());
+        assert_eq!(kept.look_again(), Some(Duration::from_secs(9)));
+        assert!(!kept.has_room());
         assert_eq!(verdict(&swap, &hold, 20_000), RunVerdict::Load);
         let elsewhere = NodeModels {
             loading_elsewhere: true,
