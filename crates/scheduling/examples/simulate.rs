@@ -1,7 +1,9 @@
 //! Replays a trace over a described fleet and compares policies:
 //!
 //! `cargo run --release -p remuda-scheduling --example simulate -- --trace FILE --fleet FILE [--policy a,b] [--rate X] [--seed N]
-//! [--tenants N] [--flood N] [--prefix-blocks N] [--slo-ttft-ms N] [--json] [--plot FILE.svg]`
+//! [--tenants N] [--flood N] [--prefix-blocks N] [--slo-ttft-ms N] [--json] [--plot FILE.svg|FILE.png]`
+//!
+//! With `--synthetic PER_S --requests N` in place of `--trace FILE` it replays N generated requests.
 
 #![expect(clippy::print_stdout, reason = "a command prints its results")]
 
@@ -12,13 +14,18 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use remuda_scheduling::PolicyName;
-use remuda_scheduling::simulator::{FleetSpec, Options, Table, TraceReader, plot, simulate};
+use remuda_scheduling::simulator::{
+    FleetSpec, Options, PlotFormat, Synthetic, Table, TraceReader, plot, simulate,
+};
 
 type Failure = Box<dyn Error>;
 
 #[derive(Debug, Default)]
 struct Arguments {
     trace: String,
+    /// Requests a second of a generated trace.
+    synthetic: Option<f64>,
+    requests: u64,
     fleet: String,
     policies: Vec<PolicyName>,
     options: Options,
@@ -34,6 +41,7 @@ fn number<T: FromStr<Err: Error + 'static>>(name: &str, text: &str) -> Result<T,
 fn arguments() -> Result<Arguments, Failure> {
     let mut arguments = Arguments {
         policies: PolicyName::ALL.to_vec(),
+        requests: 100_000,
         ..Arguments::default()
     };
     let mut words = std::env::args().skip(1);
@@ -48,6 +56,8 @@ fn arguments() -> Result<Arguments, Failure> {
         let options = &mut arguments.options;
         match name.as_str() {
             "--trace" => arguments.trace = value,
+            "--synthetic" => arguments.synthetic = Some(number(&name, &value)?),
+            "--requests" => arguments.requests = number(&name, &value)?,
             "--fleet" => arguments.fleet = value,
             "--policy" => {
                 let names = value.split(',').map(str::parse);
@@ -65,8 +75,8 @@ fn arguments() -> Result<Arguments, Failure> {
             _ => return Err(format!("unknown argument {name}").into()),
         }
     }
-    if arguments.trace.is_empty() || arguments.fleet.is_empty() {
-        return Err("--trace and --fleet are needed".into());
+    if arguments.trace.is_empty() == arguments.synthetic.is_none() || arguments.fleet.is_empty() {
+        return Err("--fleet and one of --trace and --synthetic are needed".into());
     }
     Ok(arguments)
 }
@@ -76,8 +86,17 @@ fn main() -> Result<(), Failure> {
     let fleet = FleetSpec::parse(&fs::read_to_string(&arguments.fleet)?)?;
     let mut reports = Vec::new();
     for policy in &arguments.policies {
-        let trace = TraceReader::new(BufReader::new(File::open(&arguments.trace)?));
-        reports.push(simulate(trace, &fleet, *policy, &arguments.options)?);
+        let options = &arguments.options;
+        reports.push(match arguments.synthetic {
+            Some(per_s) => {
+                let trace = Synthetic::new(arguments.requests, per_s, options.seed);
+                simulate(trace, &fleet, *policy, options)?
+            }
+            None => {
+                let trace = TraceReader::new(BufReader::new(File::open(&arguments.trace)?));
+                simulate(trace, &fleet, *policy, options)?
+            }
+        });
     }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&reports)?);
@@ -85,7 +104,7 @@ fn main() -> Result<(), Failure> {
         print!("{}", Table(&reports));
     }
     if let Some(path) = arguments.plot {
-        fs::write(path, plot(&reports))?;
+        fs::write(&path, plot(&reports, PlotFormat::of(path.as_ref())?)?)?;
     }
     Ok(())
 }

@@ -7,9 +7,9 @@ use primitives::MonotonicTime;
 
 use crate::call::{Call, Candidate};
 use crate::capacity::Portion;
-use crate::eligibility::{Exclusion, is_eligible};
-use crate::policy::RoutingPolicy;
+use crate::policy::{RoutingPolicy, rows};
 use crate::queue::{FairQueue, Lane, Ticket};
+use crate::row::{LeaveOut, MAX_RESERVED, Row, View};
 
 /// What happens to a call now. Candidates are named by their index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +24,6 @@ pub enum Step {
     Nobody,
 }
 
-/// Calls that may have their turn at one seat before it has room.
-const MAX_RESERVED: u32 = 3;
-
 /// A prefix is worth standing in line for when more than this part of the prompt would have to be read again elsewhere.
 const WORTH_A_LINE: u32 = 4;
 
@@ -37,21 +34,31 @@ pub const fn may_reserve(reserved: u32) -> bool {
     reserved < MAX_RESERVED
 }
 
-/// Decides what happens to a call among candidates of which some are [full](Candidate::full).
+/// Decides what happens to a call among candidates of which some are [full](Candidate::full), as [`step_of`] does.
+pub fn step(policy: &dyn RoutingPolicy, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Step {
+    let rows = rows(call, candidates);
+    step_of(policy, call, View::new(&rows, Portion::Whole))
+}
+
+/// Decides what happens to a call among candidates of which some are full.
 ///
 /// Where all are full the decision is left for later, when more is known. A call that cannot use the room there is goes to wait
-/// for a node that it can use, so that it does not stand before those who can. While others have room, the full ones are excluded for
+/// for a node that it can use, so that it does not stand before those who can. While others have room, the full ones are left out for
 /// policies that do not [wait for nodes](RoutingPolicy::waits_for_nodes).
-pub fn step(policy: &dyn RoutingPolicy, call: &Call<'_>, candidates: &mut [Candidate<'_>]) -> Step {
+pub fn step_of(policy: &dyn RoutingPolicy, call: &Call<'_>, view: View<'_>) -> Step {
+    let view = view.yielding(call);
     let mut room = false;
     let mut room_for_others = false;
     let mut eligible = false;
-    for candidate in candidates.iter() {
-        if is_eligible(call, candidate) {
+    for row in view.rows {
+        if view.is_eligible(call, row) {
             eligible = true;
-            room |= !candidate.full;
+            room = !view.is_full(row);
+            if room {
+                break;
+            }
         } else {
-            room_for_others |= !candidate.full;
+            room_for_others |= !view.is_full(row);
         }
     }
     if !eligible {
@@ -60,43 +67,32 @@ pub fn step(policy: &dyn RoutingPolicy, call: &Call<'_>, candidates: &mut [Candi
     if !room && !room_for_others {
         return Step::WaitForAny;
     }
-    if room && !policy.waits_for_nodes() {
-        for candidate in candidates.iter_mut().filter(|c| c.full) {
-            candidate.excluded = candidate.excluded.or(Some(Exclusion::AtCapacity {
-                in_flight: candidate.in_flight,
-                limit: candidate.in_flight,
-            }));
-        }
-    }
-    let Some(first) = policy.pick(call, candidates) else {
+    let view = if room && !policy.waits_for_nodes() {
+        view.leaving_out(LeaveOut::Full)
+    } else {
+        view
+    };
+    let Some(first) = policy.pick_of(call, &view) else {
         return Step::Nobody;
     };
-    let is_full = |candidates: &[Candidate<'_>], index: usize| {
-        candidates
-            .get(index)
-            .is_some_and(|candidate| candidate.full)
+    let is_full = |index| view.get(index).is_some_and(|row| view.is_full(row));
+    let blocks = |index| {
+        view.get(index)
+            .map_or(0, |row| u32::from(row.prefix_blocks))
     };
-    if !is_full(candidates, first) {
+    if !is_full(first) {
         return Step::Start(first);
     }
-    let has_long_line = |candidate: &Candidate<'_>| candidate.waiting >= MAX_RESERVED;
-    if !room || !candidates.get(first).is_some_and(has_long_line) {
+    if !room || !view.get(first).is_some_and(Row::has_long_line) {
         return Step::WaitFor(first);
     }
     // Standing in a line is worth it for a cache, not for a faster node: that one will have lost its lead by then.
-    let warm_there = candidates.get(first).map_or(0, |c| c.prefix_blocks);
-    for candidate in candidates.iter_mut().filter(|c| c.full && has_long_line(c)) {
-        candidate.excluded = candidate.excluded.or(Some(Exclusion::AtCapacity {
-            in_flight: candidate.in_flight + candidate.waiting,
-            limit: candidate.in_flight,
-        }));
-    }
-    match policy.pick(call, candidates) {
+    match policy.pick_of(call, &view.leaving_out(LeaveOut::FullWithLongLine)) {
         Some(second)
-            if warm_there.saturating_sub(candidates[second].prefix_blocks) * WORTH_A_LINE
+            if blocks(first).saturating_sub(blocks(second)) * WORTH_A_LINE
                 <= call.prefix.len() as u32 =>
         {
-            if is_full(candidates, second) {
+            if is_full(second) {
                 Step::WaitFor(second)
             } else {
                 Step::Start(second)
@@ -149,11 +145,7 @@ pub fn offer<T>(
         let Some(ticket) = queue.next(open.copied()) else {
             break;
         };
-        let portion = if queue.is_heavy(ticket, now) {
-            Portion::AllButHeadroom
-        } else {
-            Portion::Whole
-        };
+        let portion = queue.portion(ticket, now);
         let Some(waiting) = queue.payload(ticket) else {
             break;
         };
@@ -164,7 +156,7 @@ pub fn offer<T>(
                     started += 1;
                 }
             }
-            Placement::Stay if portion == Portion::AllButHeadroom && queue.give_way(ticket) => {}
+            Placement::Stay if portion != Portion::Whole && queue.give_way(ticket) => {}
             Placement::Reserve(lane) => queue.reserve(ticket, lane),
             Placement::Move(lane) => queue.move_to(ticket, lane),
             Placement::Stay => stuck.extend(queue.lane_of(ticket)),

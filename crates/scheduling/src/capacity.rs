@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum CapacityRule {
     /// Set by the operator, or told by the node (its slots).
     Fixed(u32),
-    /// Learned from how calls end: one more after a round of good ones at the limit, a quarter less after an overload.
+    /// Learned from how calls end: twice as many after a round of good ones at the limit until the first sign of saturation, then
+    /// one more; a quarter less after an overload.
     #[default]
     Learned,
 }
@@ -30,9 +31,12 @@ pub enum CapacityOutcome {
 pub enum Portion {
     /// All of it.
     Whole,
-    /// All but a quarter, at least one place, if there are two: for an organisation that holds most of what runs, so that others
-    /// find a place at once.
-    AllButHeadroom,
+    /// All but a quarter, at least one place, if there are two, and not the fastest places: for an organisation that holds most of
+    /// what runs, so that others find a good place at once.
+    AllButHeadroom {
+        /// Calls of all others that run.
+        others: u32,
+    },
 }
 
 /// Calls that a model nothing is known about takes at a time.
@@ -46,12 +50,18 @@ const DECREASE_EVERY_US: u64 = 1_000_000;
 
 /// The calls in flight of one (node, model) and their limit.
 ///
+/// The learned limit grows as TCP's window does (Jacobson, "Congestion Avoidance and Control", 1988): slow start until the first
+/// sign of saturation, then additive increase and multiplicative decrease. While a prompt that was sent is unread the limit does not
+/// grow: where it waits for a slot, the next one would, too.
+///
 /// Prompts are counted apart from answers: servers read prompts one after the other, so a call sent behind an unread prompt
 /// would wait at the node, where nobody can reorder it. It waits in the queue instead.
 #[derive(Clone, Debug)]
 pub struct Capacity {
     rule: CapacityRule,
     learned: f32,
+    /// Whether no sign of saturation was seen yet.
+    slow_start: bool,
     decreased_at: Option<MonotonicTime>,
     in_flight: u32,
     pending_prompts: u32,
@@ -64,6 +74,7 @@ impl Capacity {
         Self {
             rule,
             learned: FIRST_LIMIT,
+            slow_start: true,
             decreased_at: None,
             in_flight: 0,
             pending_prompts: 0,
@@ -99,7 +110,7 @@ impl Capacity {
     pub fn has_room(&self, portion: Portion, prompt_budget: u64) -> bool {
         let limit = self.limit();
         let (limit, prompt_budget) = match portion {
-            Portion::AllButHeadroom if limit > 1 => (limit - limit.div_ceil(4), 0),
+            Portion::AllButHeadroom { .. } if limit > 1 => (limit - limit.div_ceil(4), 0),
             _ => (limit, prompt_budget),
         };
         self.in_flight < limit
@@ -134,13 +145,19 @@ impl Capacity {
         let was_at_limit = self.in_flight >= self.limit();
         self.in_flight = self.in_flight.saturating_sub(1);
         match outcome {
-            CapacityOutcome::Served if was_at_limit => {
-                self.learned = (self.learned + 1.0 / self.learned).min(MAX_LIMIT);
+            CapacityOutcome::Served if was_at_limit && self.is_reading_none() => {
+                let more = if self.slow_start {
+                    1.0
+                } else {
+                    1.0 / self.learned
+                };
+                self.learned = (self.learned + more).min(MAX_LIMIT);
             }
             CapacityOutcome::Overloaded => {
                 let due = self
                     .decreased_at
                     .is_none_or(|at| now.since(at).as_micros() >= u128::from(DECREASE_EVERY_US));
+                self.slow_start = false;
                 if due {
                     self.learned = (self.learned * DECREASE).max(1.0);
                     self.decreased_at = Some(now);
@@ -160,8 +177,8 @@ mod tests {
     }
 
     /// Serves `calls` calls with the limit always reached; a node that takes `real` refuses the others.
-    fn press(capacity: &mut Capacity, real: u32, calls: u64) {
-        for n in 0..calls {
+    fn press(capacity: &mut Capacity, real: u32, from: u64, calls: u64) {
+        for n in from..from + calls {
             while capacity.has_room(Portion::Whole, u64::MAX) {
                 capacity.begin(0);
             }
@@ -177,14 +194,51 @@ mod tests {
     #[test]
     fn the_limit_settles_around_what_the_node_takes() {
         let mut capacity = Capacity::new(CapacityRule::Learned);
-        press(&mut capacity, 16, 4_000);
+        press(&mut capacity, 16, 0, 4_000);
         assert!(
             (11..=17).contains(&capacity.limit()),
             "{}",
             capacity.limit()
         );
-        press(&mut capacity, 2, 4_000);
+        press(&mut capacity, 2, 4_000, 4_000);
         assert!((1..=3).contains(&capacity.limit()), "{}", capacity.limit());
+    }
+
+    #[test]
+    fn a_node_with_many_slots_is_not_held_back() {
+        let mut capacity = Capacity::new(CapacityRule::Learned);
+        press(&mut capacity, 256, 0, 300);
+        assert!(
+            (180..=256).contains(&capacity.limit()),
+            "twice as many a round: {}",
+            capacity.limit()
+        );
+        let mut after = Capacity::new(CapacityRule::Learned);
+        after.begin(0);
+        after.end(CapacityOutcome::Overloaded, at(0));
+        press(&mut after, 256, 1, 300);
+        assert!(after.limit() < 40, "careful after an overload");
+    }
+
+    #[test]
+    fn a_prompt_that_waits_for_a_slot_at_the_node_ends_the_growth() {
+        // A server of 8 slots that never refuses: the ninth prompt is read when a call has ended.
+        let mut capacity = Capacity::new(CapacityRule::Learned);
+        for n in 0..2_000 {
+            while capacity.has_room(Portion::Whole, 100) {
+                let read = capacity.in_flight() < 8;
+                capacity.begin(500);
+                if read {
+                    capacity.prompt_read(500);
+                }
+            }
+            let one_waited = !capacity.is_reading_none();
+            capacity.end(CapacityOutcome::Served, at(n));
+            if one_waited {
+                capacity.prompt_read(500);
+            }
+        }
+        assert!((8..=9).contains(&capacity.limit()), "{}", capacity.limit());
     }
 
     #[test]
@@ -218,7 +272,7 @@ mod tests {
             capacity.has_room(Portion::Whole, 100),
             "a short prompt is no line"
         );
-        assert!(!capacity.has_room(Portion::AllButHeadroom, 100));
+        assert!(!capacity.has_room(Portion::AllButHeadroom { others: 1 }, 100));
         capacity.set_rule(CapacityRule::Fixed(2));
         assert!(!capacity.has_room(Portion::Whole, 100));
     }

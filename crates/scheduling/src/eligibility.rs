@@ -82,8 +82,24 @@ impl fmt::Display for Exclusion {
 const CONTEXT_SLACK: u32 = 2;
 
 /// Returns why `candidate` may not serve `call`, or `None` when it may.
-#[inline]
 pub fn exclusion(call: &Call<'_>, candidate: &Candidate<'_>) -> Option<Exclusion> {
+    standing_exclusion(call.tags, candidate).or_else(|| {
+        let context = candidate.context_max?;
+        (!fits_context(call.prompt_tokens, context)).then_some(Exclusion::OverContext {
+            prompt: call.prompt_tokens,
+            context,
+        })
+    })
+}
+
+/// Tells whether a prompt may fit a context: the estimate is not trusted to the last half.
+#[inline]
+pub(crate) const fn fits_context(prompt_tokens: u32, context: u32) -> bool {
+    prompt_tokens / CONTEXT_SLACK <= context
+}
+
+/// Returns why `candidate` may serve no call that requires `tags`.
+pub(crate) fn standing_exclusion(tags: &[String], candidate: &Candidate<'_>) -> Option<Exclusion> {
     if candidate.excluded.is_some() {
         return candidate.excluded;
     }
@@ -105,7 +121,7 @@ pub fn exclusion(call: &Call<'_>, candidate: &Candidate<'_>) -> Option<Exclusion
             calls,
         });
     }
-    if !call.tags.iter().all(|tag| candidate.tags.contains(tag)) {
+    if !tags.iter().all(|tag| candidate.tags.contains(tag)) {
         return Some(Exclusion::MissingTag);
     }
     if let Some(limit) = candidate.max_in_flight
@@ -116,21 +132,7 @@ pub fn exclusion(call: &Call<'_>, candidate: &Candidate<'_>) -> Option<Exclusion
             limit,
         });
     }
-    if let Some(context) = candidate.context_max
-        && call.prompt_tokens / CONTEXT_SLACK > context
-    {
-        return Some(Exclusion::OverContext {
-            prompt: call.prompt_tokens,
-            context,
-        });
-    }
     None
-}
-
-/// Tells whether `candidate` may serve `call`.
-#[inline]
-pub(crate) fn is_eligible(call: &Call<'_>, candidate: &Candidate<'_>) -> bool {
-    exclusion(call, candidate).is_none()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::call::{Call, Candidate, Residency};
 use crate::liveness::Health;
 use crate::reason::{Reason, Reasons};
+use crate::row::{Row, View};
 
 /// What is assumed until something is learned. Middle-of-the-road values: a mid-size model on one consumer GPU.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,7 @@ const OVERHEAD_MS: f32 = 10.0;
 /// How much a full node slows down each of its streams: at all slots busy a stream runs at 1/1.5 of its speed.
 const BATCHING_SLOWDOWN: f32 = 0.5;
 /// What doubt costs: a suspect node is chosen only when the others are much worse.
-const SUSPECT_MS: f32 = 5_000.0;
+pub(crate) const SUSPECT_MS: f32 = 5_000.0;
 /// What a prompt that probably does not fit costs.
 const TIGHT_CONTEXT_MS: f32 = 60_000.0;
 /// How much the time after the first token counts, compared with the time before it.
@@ -41,102 +42,142 @@ const ANSWER_SHARE: f32 = 0.25;
 /// that of all who come after, and drives out what they would have found in the cache.
 const COPY_SHARE: f32 = 8.0;
 
+/// How much longer each answer takes at a node of which `occupied` (1 for all) slots are in use.
+pub(crate) fn slowdown(occupied: f32) -> f32 {
+    1.0 + BATCHING_SLOWDOWN * occupied.min(1.0)
+}
+
+/// Drops speeds that no arithmetic survives.
+pub(crate) fn usable(speed: Option<f32>) -> Option<f32> {
+    speed
+        .filter(|s| s.is_finite() && *s > 0.0)
+        .map(|s| s.clamp(0.01, 1.0e7))
+}
+
+/// What the estimates need to know of a call, worked out once for all candidates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    prompt_tokens: u32,
+    prompt: f32,
+    output: f32,
+    context: u32,
+    blocks: u32,
+    per_block: f32,
+}
+
+impl Asked {
+    pub(crate) fn of(call: &Call<'_>) -> Self {
+        let blocks = call.prefix.len() as u32;
+        Self {
+            prompt_tokens: call.prompt_tokens,
+            prompt: call.prompt_tokens as f32,
+            output: call
+                .max_tokens
+                .map_or(Priors::OUTPUT_TOKENS, |max| max.min(Priors::OUTPUT_TOKENS))
+                as f32,
+            context: call.num_ctx.unwrap_or(0),
+            blocks,
+            per_block: if blocks == 0 {
+                0.0
+            } else {
+                1.0 / blocks as f32
+            },
+        }
+    }
+}
+
 /// What candidates are compared with: the speeds assumed for those that have none learned, and the longest warm prefix.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Assumed {
-    decode: f32,
-    prefill: f32,
+    decode_ms: f32,
+    prefill_ms: f32,
     warm_blocks: u32,
 }
 
 impl Assumed {
-    /// What is assumed before any candidate was seen.
-    pub(crate) const PRIOR: Self = Self {
-        decode: Priors::DECODE_TOKENS_PER_S,
-        prefill: Priors::PREFILL_TOKENS_PER_S,
-        warm_blocks: 0,
-    };
-
-    /// Takes the better of what is assumed and what a candidate has: who is unknown is taken to be as good as the best, and so
-    /// gets tried.
-    #[inline]
-    fn include(&mut self, candidate: &Candidate<'_>) {
-        if let Some(speed) = usable(candidate.decode_tokens_per_s) {
-            self.decode = self.decode.max(speed);
-        }
-        if let Some(speed) = usable(candidate.prefill_tokens_per_s) {
-            self.prefill = self.prefill.max(speed);
-        }
-        self.warm_blocks = self.warm_blocks.max(candidate.prefix_blocks);
-    }
-}
-
-/// The cost of a call at one candidate, but for what depends on the other candidates. It makes one pass over the candidates
-/// enough: they are larger than a processor's first cache.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Draft {
-    cost_ms: f32,
-    copy_ms_per_block: f32,
-    warm_blocks: u32,
-    weight: f32,
-    /// Whether all speeds are learned, so that nothing has to be assumed.
-    learned: bool,
-}
-
-impl Draft {
-    /// Drafts the cost of `call` at `candidate`, and takes the candidate into what is assumed of others.
-    #[inline]
-    pub(crate) fn of(call: &Call<'_>, candidate: &Candidate<'_>, assumed: &mut Assumed) -> Self {
-        assumed.include(candidate);
-        let prefill = usable(candidate.prefill_tokens_per_s);
-        let learned = prefill.is_some() && usable(candidate.decode_tokens_per_s).is_some();
-        let copy_ms_per_block = match (prefill, call.prefix.len()) {
-            (Some(prefill), blocks @ 1..) => {
-                COPY_SHARE * 1_000.0 * call.prompt_tokens as f32 / (blocks as f32 * prefill)
+    /// Takes the best of all who may be chosen: who is unknown is taken to be as good as the best, and so gets tried.
+    pub(crate) fn over(call: &Call<'_>, view: &View<'_>) -> Self {
+        let mut assumed = Self {
+            decode_ms: 1_000.0 / Priors::DECODE_TOKENS_PER_S,
+            prefill_ms: 1_000.0 / Priors::PREFILL_TOKENS_PER_S,
+            warm_blocks: 0,
+        };
+        let mut all_plain = true;
+        for row in view.rows {
+            all_plain &= row.is_plain();
+            let warm = u32::from(row.prefix_blocks);
+            if warm > assumed.warm_blocks && view.is_eligible(call, row) {
+                assumed.warm_blocks = warm;
             }
-            _ => 0.0,
-        };
-        let cost_ms = if learned {
-            Estimate::of(call, candidate, Assumed::PRIOR).cost_ms()
-        } else {
-            0.0
-        };
-        Self {
-            cost_ms,
-            copy_ms_per_block,
-            warm_blocks: warm_blocks(call, candidate),
-            weight: candidate.effective_weight(),
-            learned,
         }
-    }
-
-    /// Returns the weighted cost, once all candidates are known.
-    #[inline]
-    pub(crate) fn finish(
-        &self,
-        call: &Call<'_>,
-        candidate: &Candidate<'_>,
-        assumed: Assumed,
-    ) -> f32 {
-        let cost = if self.learned {
-            let warmest = assumed.warm_blocks.min(call.prefix.len() as u32);
-            let missing = warmest.saturating_sub(self.warm_blocks);
-            self.cost_ms + missing as f32 * self.copy_ms_per_block
-        } else {
-            Estimate::of(call, candidate, assumed).cost_ms()
-        };
-        match self.weight {
-            1.0 => cost,
-            weight => cost / weight,
+        if !all_plain {
+            for row in view.rows.iter().filter(|row| view.is_eligible(call, row)) {
+                assumed.decode_ms = assumed.decode_ms.min(known(row.decode_ms, f32::MAX));
+                assumed.prefill_ms = assumed.prefill_ms.min(known(row.prefill_ms, f32::MAX));
+            }
         }
+        assumed
     }
 }
 
-/// Drops speeds that no arithmetic survives.
-fn usable(speed: Option<f32>) -> Option<f32> {
-    speed
-        .filter(|s| s.is_finite() && *s > 0.0)
-        .map(|s| s.clamp(0.01, 1.0e7))
+/// Works out what a call costs at each candidate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Costs {
+    asked: Asked,
+    assumed: Assumed,
+    /// What reading the prompt where nothing of it is cached weighs, in tokens.
+    cold_tokens: f32,
+}
+
+impl Costs {
+    pub(crate) fn of(call: &Call<'_>, assumed: Assumed) -> Self {
+        let asked = Asked::of(call);
+        Self {
+            asked,
+            assumed,
+            cold_tokens: reading_tokens(&asked, &assumed, 0),
+        }
+    }
+
+    /// Returns the cost at a candidate in milliseconds: that of its [`Estimate`], by a shorter way where everything is known.
+    #[inline]
+    pub(crate) fn at(&self, row: &Row) -> f32 {
+        let usual = self.asked.context == 0 && self.asked.prompt_tokens <= row.context_max;
+        if !(row.is_plain() && usual) {
+            return Estimate::of(&self.asked, row, &self.assumed).cost_ms();
+        }
+        let tokens = match row.prefix_blocks {
+            0 => self.cold_tokens,
+            warm => reading_tokens(
+                &self.asked,
+                &self.assumed,
+                u32::from(warm).min(self.asked.blocks),
+            ),
+        };
+        row.base_ms + row.prefill_ms * tokens + row.answer_ms * self.asked.output
+    }
+}
+
+/// What reading a prompt weighs, in tokens, where `warm` blocks are cached: those that are not, and again those that another
+/// candidate has.
+fn reading_tokens(asked: &Asked, assumed: &Assumed, warm: u32) -> f32 {
+    let missing = assumed.warm_blocks.min(asked.blocks).saturating_sub(warm);
+    let blocks = COPY_SHARE * missing as f32 - warm as f32;
+    asked.prompt * (1.0 + blocks * asked.per_block)
+}
+
+/// Returns the milliseconds at a candidate of known speeds that do not depend on the call, and those for each token of its answer.
+pub(crate) fn plain_cost(row: &Row) -> (f32, f32) {
+    let wait_ms = row.pending_tokens * row.prefill_ms + row.backlog_tokens * row.decode_ms;
+    (
+        row.load_ms + wait_ms + OVERHEAD_MS + row.penalty_ms,
+        ANSWER_SHARE * row.decode_ms * row.slowdown,
+    )
+}
+
+#[inline]
+fn known(ms: f32, otherwise: f32) -> f32 {
+    if ms > 0.0 { ms } else { otherwise }
 }
 
 /// The expected times of one call at one candidate, in milliseconds.
@@ -157,30 +198,36 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Estimates `call` at `candidate`. More load never makes any of the times smaller.
+    /// Estimates a call at a candidate. More load never makes any of the times smaller.
     #[inline]
-    pub(crate) fn of(call: &Call<'_>, candidate: &Candidate<'_>, assumed: Assumed) -> Self {
-        // Divisions are what this costs: each is made once.
-        let decode_ms = 1_000.0 / usable(candidate.decode_tokens_per_s).unwrap_or(assumed.decode);
-        let prefill = usable(candidate.prefill_tokens_per_s);
-        let prefill_ms = 1_000.0 / prefill.unwrap_or(assumed.prefill);
-        let slots = slots(candidate);
-        let slot_share = 1.0 / slots;
-        let in_line = (candidate.in_flight + candidate.waiting) as f32;
-        let output = call
-            .max_tokens
-            .map_or(Priors::OUTPUT_TOKENS, |max| max.min(Priors::OUTPUT_TOKENS));
-        let occupancy = (in_line * slot_share).min(1.0);
+    pub(crate) fn of(asked: &Asked, row: &Row, assumed: &Assumed) -> Self {
+        let decode_ms = known(row.decode_ms, assumed.decode_ms);
+        let prefill_ms = known(row.prefill_ms, assumed.prefill_ms);
+        let warm = warm_blocks(asked, row);
+        let cold_share = 1.0 - warm as f32 * asked.per_block;
+        let missing = assumed.warm_blocks.min(asked.blocks).saturating_sub(warm);
+        let reload = asked.context != 0 && row.context_loaded != 0;
+        let reading_ms = if row.first_token_ms >= 0.0 {
+            row.first_token_ms
+        } else {
+            asked.prompt * prefill_ms
+        };
         Self {
-            load_ms: 1_000.0 * Loading::of(call, candidate).seconds(candidate),
-            wait_ms: prompts_ahead_ms(candidate, prefill_ms)
-                + slot_wait_ms(candidate, in_line, slots, decode_ms * slot_share),
-            read_ms: OVERHEAD_MS + reading_ms(call, candidate, prefill, prefill_ms),
-            answer_ms: output as f32 * decode_ms * (1.0 + BATCHING_SLOWDOWN * occupancy),
-            copy_ms: copied_share(call, candidate, assumed)
-                * call.prompt_tokens as f32
-                * prefill_ms,
-            penalty_ms: penalty_ms(call, candidate),
+            load_ms: if reload && asked.context != row.context_loaded {
+                row.reload_ms
+            } else {
+                row.load_ms
+            },
+            wait_ms: row.pending_tokens * prefill_ms + row.backlog_tokens * decode_ms,
+            read_ms: OVERHEAD_MS + reading_ms * cold_share,
+            answer_ms: asked.output * decode_ms * row.slowdown,
+            copy_ms: missing as f32 * asked.per_block * asked.prompt * prefill_ms,
+            penalty_ms: row.penalty_ms
+                + if asked.prompt_tokens > row.context_max {
+                    TIGHT_CONTEXT_MS
+                } else {
+                    0.0
+                },
         }
     }
 
@@ -200,13 +247,16 @@ impl Estimate {
 
     /// Notes in words what the estimate of `call` at `candidate` goes by.
     pub(crate) fn explain(
-        &self,
         call: &Call<'_>,
         candidate: &Candidate<'_>,
-        assumed: Assumed,
+        row: &Row,
+        assumed: &Assumed,
         reasons: &mut Reasons,
     ) {
-        Loading::of(call, candidate).explain(call, candidate, reasons);
+        let asked = Asked::of(call);
+        let estimate = Self::of(&asked, row, assumed);
+        let warm = warm_blocks(&asked, row);
+        explain_loading(call, candidate, warm, reasons);
         reasons.push(Reason::InFlight {
             in_flight: candidate.in_flight,
             slots: candidate.slots,
@@ -219,7 +269,7 @@ impl Estimate {
         reasons.push(match usable(candidate.decode_tokens_per_s) {
             Some(decode) => Reason::SpeedLearned { decode },
             None => Reason::SpeedAssumed {
-                decode: assumed.decode,
+                decode: 1_000.0 / assumed.decode_ms,
             },
         });
         if let Some(context) = candidate.context_max
@@ -234,185 +284,140 @@ impl Estimate {
             reasons.push(Reason::Suspect);
         }
         reasons.push(Reason::Expected {
-            load_ms: self.load_ms,
-            wait_ms: self.wait_ms,
+            load_ms: estimate.load_ms,
+            wait_ms: estimate.wait_ms,
             behind: candidate.in_flight + candidate.waiting,
-            read_ms: self.read_ms,
+            read_ms: estimate.read_ms,
             prompt_tokens: call.prompt_tokens,
-            cached_percent: (100.0 * cached_share(call, candidate)) as u8,
-            answer_ms: self.answer_ms,
+            cached_percent: (100.0 * warm as f32 * asked.per_block) as u8,
+            answer_ms: estimate.answer_ms,
         });
+    }
+}
+
+/// Counts the leading blocks of the prompt that the node has in its cache.
+#[inline]
+fn warm_blocks(asked: &Asked, row: &Row) -> u32 {
+    if row.is_on_disk() {
+        0
+    } else {
+        u32::from(row.prefix_blocks).min(asked.blocks)
     }
 }
 
 /// What has to be loaded before a call can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Loading {
+pub(crate) enum Loading {
     Nothing,
-    /// A server that is asked for another context than the loaded one loads the model again, larger or smaller.
-    Again {
-        loaded: u32,
-        asked: u32,
-    },
     Cold,
     /// Cold, and another model has to go.
     ColdAndEvicting,
 }
 
 impl Loading {
-    #[inline]
-    fn of(call: &Call<'_>, candidate: &Candidate<'_>) -> Self {
-        match (candidate.residency, call.num_ctx) {
-            (
-                Residency::Loaded {
-                    context: Some(loaded),
-                },
-                Some(asked),
-            ) if loaded != asked => Self::Again { loaded, asked },
-            (Residency::Loaded { .. } | Residency::Unknown, _) => Self::Nothing,
-            (Residency::OnDisk, _) => match (candidate.model_bytes, candidate.memory_free_bytes) {
-                (Some(bytes), Some(free)) if bytes > free => Self::ColdAndEvicting,
-                _ => Self::Cold,
-            },
+    pub(crate) fn of(candidate: &Candidate<'_>) -> Self {
+        match (
+            candidate.residency,
+            candidate.model_bytes,
+            candidate.memory_free_bytes,
+        ) {
+            (Residency::Loaded { .. } | Residency::Unknown, ..) => Self::Nothing,
+            (Residency::OnDisk, Some(bytes), Some(free)) if bytes > free => Self::ColdAndEvicting,
+            (Residency::OnDisk, ..) => Self::Cold,
         }
     }
 
-    #[inline]
-    fn seconds(self, candidate: &Candidate<'_>) -> f32 {
-        if self == Self::Nothing {
-            return 0.0;
-        }
+    pub(crate) fn seconds(self, candidate: &Candidate<'_>) -> f32 {
         let once = candidate
             .model_bytes
             .map_or(Priors::LOAD_UNKNOWN_S, |bytes| {
                 Priors::LOAD_FIXED_S + bytes as f32 / Priors::LOAD_BYTES_PER_S
             });
-        // Who is driven out will be loaded again some time.
-        if self == Self::ColdAndEvicting {
-            2.0 * once
-        } else {
-            once
-        }
-    }
-
-    fn explain(self, call: &Call<'_>, candidate: &Candidate<'_>, reasons: &mut Reasons) {
-        reasons.push(match self {
-            Self::Again { loaded, asked } => Reason::Reload { loaded, asked },
-            Self::Cold | Self::ColdAndEvicting => Reason::ColdLoad {
-                seconds: Self::Cold.seconds(candidate),
-            },
-            Self::Nothing => match candidate.residency {
-                Residency::Loaded { context } => Reason::Loaded { context },
-                _ => Reason::ResidencyUnknown,
-            },
-        });
-        if self == Self::ColdAndEvicting {
-            reasons.push(Reason::MemoryTight);
-        }
-        let warm = warm_blocks(call, candidate);
-        if warm > 0 {
-            reasons.push(Reason::PrefixWarm { blocks: warm });
+        match self {
+            Self::Nothing => 0.0,
+            Self::Cold => once,
+            // Who is driven out will be loaded again some time.
+            Self::ColdAndEvicting => 2.0 * once,
         }
     }
 }
 
-#[inline]
-fn slots(candidate: &Candidate<'_>) -> f32 {
-    candidate.slots.unwrap_or(Priors::SLOTS).max(1) as f32
-}
-
-/// How long the prompts in front take to be read, where somebody counts them.
-#[inline]
-fn prompts_ahead_ms(candidate: &Candidate<'_>, prefill_ms: f32) -> f32 {
-    as_f32(candidate.pending_prompt_tokens.unwrap_or(0)) * prefill_ms
-}
-
-/// How long the requests in front hold every slot: with free slots nothing waits.
-#[inline]
-fn slot_wait_ms(
-    candidate: &Candidate<'_>,
-    in_line: f32,
-    slots: f32,
-    all_slots_decode_ms: f32,
-) -> f32 {
-    if in_line < slots {
-        return 0.0;
-    }
-    let pending = candidate.pending_prompt_tokens.unwrap_or(0);
-    let backlog = candidate
-        .queued_tokens
-        .saturating_sub(pending)
-        .max(u64::from(candidate.in_flight) * Priors::TOKENS_PER_REQUEST);
-    let share_before_a_slot_frees = (in_line + 1.0 - slots) / (in_line + 1.0);
-    as_f32(backlog) * share_before_a_slot_frees * all_slots_decode_ms
-}
-
-/// Converts a count; signed, which processors do at once.
-#[inline]
-fn as_f32(count: u64) -> f32 {
-    i64::try_from(count).unwrap_or(i64::MAX) as f32
-}
-
-/// Counts the leading blocks of the prompt that the node has in its cache.
-#[inline]
-fn warm_blocks(call: &Call<'_>, candidate: &Candidate<'_>) -> u32 {
-    if candidate.residency == Residency::OnDisk {
-        0
-    } else {
-        candidate.prefix_blocks.min(call.prefix.len() as u32)
-    }
-}
-
-#[inline]
-fn cached_share(call: &Call<'_>, candidate: &Candidate<'_>) -> f32 {
-    match warm_blocks(call, candidate) {
-        0 => 0.0,
-        warm => warm as f32 / call.prefix.len() as f32,
-    }
-}
-
-/// Returns the share of the prompt that another candidate has in its cache and this one has not.
-#[inline]
-fn copied_share(call: &Call<'_>, candidate: &Candidate<'_>, assumed: Assumed) -> f32 {
-    let blocks = call.prefix.len() as u32;
-    let missing = assumed
-        .warm_blocks
-        .min(blocks)
-        .saturating_sub(warm_blocks(call, candidate));
-    match missing {
-        0 => 0.0,
-        missing => missing as f32 / blocks as f32,
-    }
-}
-
-#[inline]
-fn reading_ms(
+fn explain_loading(
     call: &Call<'_>,
     candidate: &Candidate<'_>,
-    prefill: Option<f32>,
-    prefill_ms: f32,
-) -> f32 {
-    let cold_share = 1.0 - cached_share(call, candidate);
-    let learned_first_token = candidate
-        .ttft_ewma_ms
-        .filter(|ms| ms.is_finite() && *ms >= 0.0);
-    match (prefill, learned_first_token) {
-        (None, Some(ttft)) => ttft * cold_share,
-        _ => call.prompt_tokens as f32 * cold_share * prefill_ms,
+    warm_blocks: u32,
+    reasons: &mut Reasons,
+) {
+    let loading = Loading::of(candidate);
+    reasons.push(match (candidate.residency, call.num_ctx) {
+        // A server that is asked for another context than the loaded one loads the model again, larger or smaller.
+        (
+            Residency::Loaded {
+                context: Some(loaded),
+            },
+            Some(asked),
+        ) if loaded != asked => Reason::Reload { loaded, asked },
+        (Residency::Loaded { context }, _) => Reason::Loaded { context },
+        (Residency::Unknown, _) => Reason::ResidencyUnknown,
+        (Residency::OnDisk, _) => Reason::ColdLoad {
+            seconds: Loading::Cold.seconds(candidate),
+        },
+    });
+    if loading == Loading::ColdAndEvicting {
+        reasons.push(Reason::MemoryTight);
+    }
+    if warm_blocks > 0 {
+        reasons.push(Reason::PrefixWarm {
+            blocks: warm_blocks,
+        });
     }
 }
 
-#[inline]
-fn penalty_ms(call: &Call<'_>, candidate: &Candidate<'_>) -> f32 {
-    let mut penalty_ms = 0.0;
-    if candidate
-        .context_max
-        .is_some_and(|context| call.prompt_tokens > context)
-    {
-        penalty_ms += TIGHT_CONTEXT_MS;
+#[cfg(test)]
+mod tests {
+    use primitives::{MonotonicTime, NodeId, Timestamp};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::capacity::Portion;
+
+    proptest! {
+        #[test]
+        fn the_shorter_way_gives_the_same_cost(
+            (in_flight, waiting, queued, pending) in (0_u32..40, 0_u32..9, 0_u64..90_000, 0_u64..50_000),
+            (decode, prefill) in (1.0_f32..500.0, 10.0_f32..20_000.0),
+            (warm, others) in (0_u32..50, 0_u32..50),
+            (prompt_tokens, blocks) in (1_u32..200_000, 0_usize..40),
+        ) {
+            let candidate = Candidate {
+                in_flight,
+                waiting,
+                queued_tokens: queued,
+                pending_prompt_tokens: Some(pending),
+                decode_tokens_per_s: Some(decode),
+                prefill_tokens_per_s: Some(prefill),
+                prefix_blocks: warm,
+                ..Candidate::new(NodeId::generate(Timestamp::from_micros(1)), "n")
+            };
+            let other = Candidate { prefix_blocks: others, ..candidate };
+            let rows = [Row::of(&candidate, &[]), Row::of(&other, &[])];
+            let call = Call {
+                model: "m",
+                prompt_tokens,
+                max_tokens: None,
+                num_ctx: None,
+                prefix: &vec![1; blocks],
+                tags: &[],
+                now: MonotonicTime::from_micros(0),
+                random: 0,
+            };
+            let assumed = Assumed::over(&call, &View::new(&rows, Portion::Whole));
+            let [row, _] = &rows;
+            let (short, long) = (
+                Costs::of(&call, assumed).at(row),
+                Estimate::of(&Asked::of(&call), row, &assumed).cost_ms(),
+            );
+            prop_assert!((short - long).abs() <= long.abs() * 1e-4, "{} {}", short, long);
+        }
     }
-    if candidate.health == Health::Suspect {
-        penalty_ms += SUSPECT_MS;
-    }
-    penalty_ms
 }

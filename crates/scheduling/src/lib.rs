@@ -15,6 +15,7 @@ mod capacity;
 mod eligibility;
 mod estimate;
 mod hashing;
+mod holders;
 mod liveness;
 mod lru;
 mod policies;
@@ -24,13 +25,14 @@ pub mod queue;
 mod reason;
 mod residency;
 mod retry_budget;
+mod row;
 mod scores;
 pub mod simulator;
 mod speed;
 mod split;
 mod window;
 
-pub use admission::{Dispatch, Placement, Step, may_reserve, offer, step};
+pub use admission::{Dispatch, Placement, Step, may_reserve, offer, step, step_of};
 pub use breaker::{Breaker, BreakerVerdict, CallOutcome};
 pub use call::{Call, Candidate, Residency};
 pub use capacity::{Capacity, CapacityOutcome, CapacityRule, Portion};
@@ -40,10 +42,16 @@ pub use liveness::{
     Health, Liveness, LivenessCause, LivenessEvent, LivenessVerdict, ProbeFailure, is_mass_failure,
 };
 pub use policies::{LeastLoad, PeakEwma, PrefixAffinity, Remuda, RoundRobin};
-pub use policy::{Decision, EXPLAINED, PolicyName, RoutingPolicy, Scored, UnknownPolicy, policy};
+pub use policy::{
+    Decision, Describe, EXPLAINED, PolicyName, RoutingPolicy, Scored, UnknownPolicy, policy,
+};
 pub use prefix::{BLOCK_BYTES, MAX_BLOCKS, PrefixIndex, block_hashes};
 pub use reason::{Reason, Reasons};
-pub use residency::{ColdLoads, Demand, HoldRule, ModelHold, SwapVerdict, context_to_ask, prewarm};
+pub use residency::{
+    ColdLoads, Demand, HoldRule, Host, LearnedMemory, ModelHold, NodeModels, Resident, RunVerdict,
+    SwapVerdict, best_host, context_to_ask, evictions, may_run, prewarm,
+};
 pub use retry_budget::RetryBudget;
+pub use row::{Row, View};
 pub use speed::{Speed, SpeedSample};
 pub use split::{Split, Variant, first_servable};

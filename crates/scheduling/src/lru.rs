@@ -12,6 +12,17 @@ struct Link {
     older: u32,
 }
 
+/// What touching a key changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touched {
+    /// Only the order.
+    Known,
+    /// The key is new.
+    Added,
+    /// The key is new and this one is gone for it.
+    InPlaceOf(u64),
+}
+
 /// Keys in the order of their last use; at most `capacity` of them.
 #[derive(Clone, Debug)]
 pub(crate) struct LruSet {
@@ -38,15 +49,18 @@ impl LruSet {
     }
 
     /// Makes a key the newest, taking the place of the oldest when the set is full.
-    pub(crate) fn touch(&mut self, key: u64) {
+    pub(crate) fn touch(&mut self, key: u64) -> Touched {
         if let Some(place) = self.index.get(&key).copied() {
-            self.unlink(place);
-            self.link(place);
-            return;
+            if place != self.newest {
+                self.unlink(place);
+                self.link(place);
+            }
+            return Touched::Known;
         }
         if self.capacity == 0 {
-            return;
+            return Touched::Known;
         }
+        let mut touched = Touched::Added;
         let place = if self.links.len() < self.capacity {
             self.links.push(Link {
                 key,
@@ -59,23 +73,30 @@ impl LruSet {
             self.unlink(place);
             if let Some(link) = self.links.get_mut(place as usize) {
                 self.index.remove(&link.key);
+                touched = Touched::InPlaceOf(link.key);
                 link.key = key;
             }
             place
         };
         self.index.insert(key, place);
         self.link(place);
+        touched
     }
 
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Changes how many keys there may be. Fewer than there are now: the oldest go.
-    pub(crate) fn resize(&mut self, capacity: usize) {
+    /// Lists the keys, in no particular order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = u64> {
+        self.index.keys().copied()
+    }
+
+    /// Changes how many keys there may be. Fewer than there are now: the oldest go, and are returned.
+    pub(crate) fn resize(&mut self, capacity: usize) -> Vec<u64> {
         if capacity >= self.links.len() {
             self.capacity = capacity.min(NONE as usize - 1);
-            return;
+            return Vec::new();
         }
         let mut newest_first = Vec::with_capacity(capacity);
         let mut place = self.newest;
@@ -85,10 +106,16 @@ impl LruSet {
             newest_first.push(link.key);
             place = link.older;
         }
+        let mut gone = Vec::new();
+        while let Some(link) = self.links.get(place as usize) {
+            gone.push(link.key);
+            place = link.older;
+        }
         *self = Self::new(capacity);
         for key in newest_first.into_iter().rev() {
             self.touch(key);
         }
+        gone
     }
 
     pub(crate) fn clear(&mut self) {
@@ -146,13 +173,14 @@ mod tests {
         for key in 10..20 {
             set.touch(key);
         }
-        set.resize(2);
+        assert_eq!(set.resize(2), [17]);
         let kept: Vec<u64> = (0..30).filter(|key| set.contains(*key)).collect();
         assert_eq!(kept, [18, 19]);
-        set.resize(4);
-        set.touch(1);
+        assert!(set.resize(4).is_empty());
+        assert_eq!(set.touch(19), Touched::Known);
+        assert_eq!(set.touch(1), Touched::Added);
         set.touch(2);
-        set.touch(3);
+        assert_eq!(set.touch(3), Touched::InPlaceOf(18));
         assert!(set.contains(19) && !set.contains(18) && set.len() == 4);
         let mut none = LruSet::new(0);
         none.touch(1);

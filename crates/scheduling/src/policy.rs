@@ -6,16 +6,32 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Call, Candidate};
+use crate::capacity::Portion;
 use crate::policies::{LeastLoad, PeakEwma, PrefixAffinity, Remuda, RoundRobin};
 use crate::reason::Reasons;
+use crate::row::{Row, View};
+
+/// Completes the candidate of an index, for those that are explained.
+pub type Describe<'f, 'c> = &'f mut dyn FnMut(usize) -> Option<Candidate<'c>>;
 
 /// Chooses where a call goes. Sees one snapshot, holds no locks, never waits.
+///
+/// Policies decide over [`Row`]s. Whoever decides often over a large fleet keeps them and makes anew what changed; for a small one
+/// it is simpler to hand over [`Candidate`]s, from which the rows are made. Both give the same decision.
 pub trait RoutingPolicy: Send + Sync + fmt::Debug {
-    /// Scores every candidate and chooses one, or none when none may serve the call.
-    fn choose(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Decision;
-    /// Chooses like [`choose`](Self::choose) without explaining: only the index.
+    /// Scores every candidate and chooses one, or none when none may serve the call. Those that are explained are described in full.
+    fn decide(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, '_>) -> Decision;
+    /// Decides without explaining: only the index.
+    fn pick_of(&self, call: &Call<'_>, view: &View<'_>) -> Option<usize>;
+    /// Decides over candidates.
+    fn choose(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Decision {
+        let rows = rows(call, candidates);
+        let view = View::new(&rows, Portion::Whole);
+        self.decide(call, &view, &mut |index| candidates.get(index).copied())
+    }
+    /// Decides over candidates without explaining.
     fn pick(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Option<usize> {
-        self.choose(call, candidates).chosen
+        self.pick_of(call, &View::new(&rows(call, candidates), Portion::Whole))
     }
     /// Tells whether the policy may choose a [full](Candidate::full) node, for which the call then waits although others have
     /// room. Such a policy knows what waiting costs; for the others full nodes are left out.
@@ -24,6 +40,12 @@ pub trait RoutingPolicy: Send + Sync + fmt::Debug {
     }
     /// Names the policy in configuration, logs and metrics.
     fn name(&self) -> &'static str;
+}
+
+/// Works candidates out as `call` sees them.
+pub(crate) fn rows(call: &Call<'_>, candidates: &[Candidate<'_>]) -> Vec<Row> {
+    let row = |candidate| Row::of(candidate, call.tags);
+    candidates.iter().map(row).collect()
 }
 
 /// What a policy decided, and why.

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use primitives::NodeId;
 
-use crate::lru::LruSet;
+use crate::holders::Holders;
+use crate::lru::{LruSet, Touched};
 
 /// Bytes of raw prompt in one block: about 64 tokens of English.
 pub const BLOCK_BYTES: usize = 256;
@@ -55,10 +56,16 @@ struct Remembered {
 
 /// Remembers, per node, the blocks of the prompts that went there: as many as its cache holds where that is known, the default
 /// otherwise. The least recently used go first, as they do in the caches of the servers.
+///
+/// Nodes have places, small numbers that stay the same while a node is remembered, so that all warm nodes of a prompt are found
+/// in one go ([`warm_places`](Self::warm_places)).
 #[derive(Clone, Debug)]
 pub struct PrefixIndex {
     capacity: usize,
-    nodes: HashMap<NodeId, Remembered>,
+    places: HashMap<NodeId, u32>,
+    nodes: Vec<Option<Remembered>>,
+    free: Vec<u32>,
+    holders: Holders,
 }
 
 impl PrefixIndex {
@@ -69,14 +76,45 @@ impl PrefixIndex {
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(MAX_BLOCKS),
-            nodes: HashMap::new(),
+            places: HashMap::new(),
+            nodes: Vec::new(),
+            free: Vec::new(),
+            holders: Holders::default(),
         }
     }
 
     /// Notes how many blocks a node's cache holds, as it told.
     pub fn set_capacity(&mut self, node: NodeId, blocks: usize) {
-        self.remembered(node).told = Some(blocks);
-        self.resize_all(self.nodes.len());
+        let place = self.place(node);
+        if let Some(Some(remembered)) = self.nodes.get_mut(place as usize) {
+            remembered.told = Some(blocks);
+        }
+        self.resize_all(self.places.len());
+    }
+
+    /// Returns a node's place, which it gets at first use and keeps until it is forgotten.
+    pub fn place(&mut self, node: NodeId) -> u32 {
+        if let Some(place) = self.places.get(&node) {
+            return *place;
+        }
+        // Everybody's share gets smaller by the newcomer's.
+        let count = self.places.len() + 1;
+        self.resize_all(count);
+        let remembered = Some(Remembered {
+            blocks: LruSet::new(share(self.capacity, count)),
+            told: None,
+        });
+        let place = if let Some(place) = self.free.pop() {
+            if let Some(slot) = self.nodes.get_mut(place as usize) {
+                *slot = remembered;
+            }
+            place
+        } else {
+            self.nodes.push(remembered);
+            self.nodes.len() as u32 - 1
+        };
+        self.places.insert(node, place);
+        place
     }
 
     /// Notes that a prompt with these blocks went to `node`.
@@ -84,16 +122,24 @@ impl PrefixIndex {
         if blocks.is_empty() {
             return;
         }
-        let remembered = self.remembered(node);
+        let place = self.place(node);
+        let Some(Some(remembered)) = self.nodes.get_mut(place as usize) else {
+            return;
+        };
         // The beginning is touched last: the rest of a prefix is of no use without it.
         for block in blocks.iter().take(MAX_BLOCKS).rev() {
-            remembered.blocks.touch(*block);
+            match remembered.blocks.touch(*block) {
+                Touched::Known => continue,
+                Touched::Added => {}
+                Touched::InPlaceOf(gone) => self.holders.remove(gone, place),
+            }
+            self.holders.add(*block, place);
         }
     }
 
     /// Returns how many leading blocks `node` probably has in its cache.
     pub fn leading_hits(&self, node: NodeId, blocks: &[u64]) -> u32 {
-        let Some(remembered) = self.nodes.get(&node) else {
+        let Some(remembered) = self.remembered(node) else {
             return 0;
         };
         blocks
@@ -103,42 +149,61 @@ impl PrefixIndex {
             .count() as u32
     }
 
+    /// Lists into `out` the [places](Self::place) of all nodes that probably have the beginning of a prompt in their cache, each with
+    /// how many leading blocks. Costs about as much for a thousand nodes as [`leading_hits`](Self::leading_hits) for one.
+    pub fn warm_places(&self, blocks: &[u64], out: &mut Vec<(u32, u32)>) {
+        let looked_at = blocks.get(..MAX_BLOCKS).unwrap_or(blocks);
+        self.holders.leading(looked_at, out);
+    }
+
     /// Forgets a node: it was removed, or restarted with an empty cache.
     pub fn remove_node(&mut self, node: NodeId) {
-        self.nodes.remove(&node);
+        let Some(place) = self.places.remove(&node) else {
+            return;
+        };
+        let remembered = self.nodes.get_mut(place as usize).and_then(Option::take);
+        for block in remembered.iter().flat_map(|r| r.blocks.keys()) {
+            self.holders.remove(block, place);
+        }
+        self.free.push(place);
     }
 
     /// Forgets all nodes that `keep` does not want.
     pub fn retain_nodes(&mut self, mut keep: impl FnMut(NodeId) -> bool) {
-        self.nodes.retain(|node, _| keep(*node));
+        let gone: Vec<NodeId> = self
+            .places
+            .keys()
+            .copied()
+            .filter(|node| !keep(*node))
+            .collect();
+        for node in gone {
+            self.remove_node(node);
+        }
     }
 
     /// Returns how many blocks are remembered for `node`.
     pub fn len(&self, node: NodeId) -> usize {
-        self.nodes
-            .get(&node)
+        self.remembered(node)
             .map_or(0, |remembered| remembered.blocks.len())
     }
 
-    fn remembered(&mut self, node: NodeId) -> &mut Remembered {
-        if !self.nodes.contains_key(&node) {
-            // Everybody's share gets smaller by the newcomer's.
-            self.resize_all(self.nodes.len() + 1);
-        }
-        let capacity = share(self.capacity, self.nodes.len() + 1);
-        self.nodes.entry(node).or_insert_with(|| Remembered {
-            blocks: LruSet::new(capacity),
-            told: None,
-        })
+    fn remembered(&self, node: NodeId) -> Option<&Remembered> {
+        let place = *self.places.get(&node)?;
+        self.nodes.get(place as usize)?.as_ref()
     }
 
     /// Gives every node what it may have when `count` nodes share the total.
     fn resize_all(&mut self, count: usize) {
         let most = share(usize::MAX, count);
         let usual = share(self.capacity, count);
-        for remembered in self.nodes.values_mut() {
+        for (remembered, place) in self.nodes.iter_mut().zip(0..) {
+            let Some(remembered) = remembered else {
+                continue;
+            };
             let capacity = remembered.told.map_or(usual, |told| told.min(most));
-            remembered.blocks.resize(capacity);
+            for gone in remembered.blocks.resize(capacity) {
+                self.holders.remove(gone, place);
+            }
         }
     }
 }
@@ -231,6 +296,10 @@ mod tests {
                 prop_assert!(index.len(a) <= 500);
                 let known = prompt.len().min(MAX_BLOCKS) as u32;
                 prop_assert_eq!(index.leading_hits(a, prompt), known, "the latest prompt is always known");
+                let mut warm = Vec::new();
+                index.warm_places(prompt, &mut warm);
+                let place = index.place(a);
+                prop_assert_eq!(warm, if known == 0 { vec![] } else { vec![(place, known)] });
             }
         }
     }

@@ -1,10 +1,13 @@
 //! The scores of one decision, held apart from their explanation: a large fleet is scored in one pass over plain numbers, and
 //! only what will be shown is explained afterwards.
 
+use std::collections::BinaryHeap;
+
 use crate::call::{Call, Candidate};
-use crate::eligibility::{exclusion, is_eligible};
-use crate::policy::{Decision, EXPLAINED, Scored};
+use crate::eligibility::exclusion;
+use crate::policy::{Decision, Describe, EXPLAINED, Scored};
 use crate::reason::{Reason, Reasons};
+use crate::row::{Row, View};
 
 /// One score per candidate; negative infinity for those that may not be chosen.
 #[derive(Debug)]
@@ -16,44 +19,19 @@ pub(crate) struct Scores {
 
 impl Scores {
     /// Scores every candidate that may be chosen. Higher is better.
-    pub(crate) fn of(
-        call: &Call<'_>,
-        candidates: &[Candidate<'_>],
-        mut score: impl FnMut(&Candidate<'_>) -> f32,
-    ) -> Self {
+    pub(crate) fn of(call: &Call<'_>, view: &View<'_>, mut score: impl FnMut(&Row) -> f32) -> Self {
         let mut eligible = 0;
         let mut best = f32::NEG_INFINITY;
-        let values = candidates
+        let values = view
+            .rows
             .iter()
-            .map(|candidate| {
-                if !is_eligible(call, candidate) {
+            .map(|row| {
+                if !view.is_eligible(call, row) {
                     return f32::NEG_INFINITY;
                 }
                 eligible += 1;
                 // Also turns what is not a number into the worst score.
-                let score = score(candidate).max(f32::MIN);
-                best = best.max(score);
-                score
-            })
-            .collect();
-        Self {
-            values,
-            eligible,
-            best,
-        }
-    }
-
-    /// Takes costs, of which the least is the best; `None` for candidates that may not be chosen.
-    pub(crate) fn of_costs(costs: impl Iterator<Item = Option<f32>>) -> Self {
-        let mut eligible = 0;
-        let mut best = f32::NEG_INFINITY;
-        let values = costs
-            .map(|cost| {
-                let Some(cost) = cost else {
-                    return f32::NEG_INFINITY;
-                };
-                eligible += 1;
-                let score = (-cost).max(f32::MIN);
+                let score = score(row).max(f32::MIN);
                 best = best.max(score);
                 score
             })
@@ -106,23 +84,24 @@ impl Scores {
     }
 
     /// Makes the decision: `explain` says what the scores of those who are shown are made of, `why` what decided.
-    pub(crate) fn decide(
+    pub(crate) fn decide<'c>(
         self,
         call: &Call<'_>,
-        candidates: &[Candidate<'_>],
+        view: &View<'_>,
+        describe: Describe<'_, 'c>,
         chosen: Option<usize>,
         why: Option<Reason>,
-        mut explain: impl FnMut(&Candidate<'_>, &mut Reasons),
+        mut explain: impl FnMut(&Candidate<'c>, &Row, &mut Reasons),
     ) -> Decision {
         let scored = self
             .shown(chosen)
             .into_iter()
             .filter_map(|index| {
-                let candidate = candidates.get(index)?;
+                let (candidate, row) = (describe(index)?, view.get(index)?);
                 let mut reasons = Reasons::new();
-                match exclusion(call, candidate) {
+                match exclusion(call, &candidate) {
                     Some(exclusion) => reasons.push(Reason::Excluded(exclusion)),
-                    None => explain(candidate, &mut reasons),
+                    None => explain(&candidate, row, &mut reasons),
                 }
                 if let (true, Some(why)) = (chosen == Some(index), why) {
                     reasons.push(why);
@@ -144,19 +123,22 @@ impl Scores {
             return (0..count).collect();
         }
         let others = EXPLAINED - usize::from(chosen.is_some());
-        // The score in the upper half, ordered like integers, and the index in the lower: plain numbers select fastest.
-        let mut keys: Vec<u64> = self
-            .values
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| Some(*index) != chosen)
-            .map(|(index, score)| u64::from(!ordered(*score)) << 32 | index as u64)
-            .collect();
-        if keys.len() > others {
-            keys.select_nth_unstable(others);
-            keys.truncate(others);
+        // The score in the upper half, ordered like integers, and the index in the lower: of these the smallest are kept.
+        let mut best: BinaryHeap<u64> = BinaryHeap::with_capacity(others);
+        for (index, score) in self.values.iter().enumerate() {
+            let key = u64::from(!ordered(*score)) << 32 | index as u64;
+            if Some(index) == chosen {
+                continue;
+            }
+            if best.len() < others {
+                best.push(key);
+            } else if let Some(mut worst) = best.peek_mut()
+                && key < *worst
+            {
+                *worst = key;
+            }
         }
-        let mut shown: Vec<usize> = keys.iter().map(|key| *key as u32 as usize).collect();
+        let mut shown: Vec<usize> = best.into_iter().map(|key| key as u32 as usize).collect();
         shown.extend(chosen);
         shown.sort_unstable();
         shown

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use scheduling::PolicyName;
-use scheduling::simulator::{FleetSpec, Options, Report, Table, TraceReader, plot, simulate};
+use scheduling::simulator::{
+    FleetSpec, Options, PlotFormat, Report, Synthetic, Table, TraceReader, plot, simulate,
+};
 
 use super::context::Context;
 use super::failure::Failure;
@@ -40,12 +42,24 @@ Arrivals are replayed and do not wait for answers, so that the figures are an es
 Examples:
   remuda requests export --since 1d > day.jsonl
   remuda simulate --trace day.jsonl --fleet fleet.toml
-  remuda simulate --trace day.jsonl --fleet fleet.toml --policy remuda,least_load --rate 2 --plot day.svg"
+  remuda simulate --trace day.jsonl --fleet fleet.toml --policy remuda,least_load --rate 2 --plot day.png
+  remuda simulate --synthetic 20 --requests 100000 --fleet fleet.toml"
 )]
 pub(super) struct Simulate {
     /// The recorded requests.
-    #[arg(long, value_name = "FILE")]
-    trace: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "synthetic")]
+    trace: Option<PathBuf>,
+    /// Generate conversations in place of a trace: requests a second in the mean.
+    #[arg(long, value_name = "PER_SECOND", conflicts_with = "trace", value_parser = rate)]
+    synthetic: Option<f64>,
+    /// How many requests are generated.
+    #[arg(
+        long,
+        default_value_t = 100_000,
+        value_name = "NUMBER",
+        requires = "synthetic"
+    )]
+    requests: u64,
     /// The fleet that they are replayed over.
     #[arg(long, value_name = "FILE")]
     fleet: PathBuf,
@@ -58,7 +72,13 @@ pub(super) struct Simulate {
     /// Decides everything that is random.
     #[arg(long, default_value_t = Options::default().seed, value_name = "NUMBER")]
     seed: u64,
-    /// Draw how long first tokens take under each policy, as SVG, into this file.
+    /// Tenants that the requests are divided over where the trace names none.
+    #[arg(long, default_value_t = Options::default().tenants, value_name = "NUMBER")]
+    tenants: u32,
+    /// Let one tenant send this many times as many requests.
+    #[arg(long, value_name = "TIMES")]
+    flood: Option<u32>,
+    /// Draw how long first tokens take under each policy into this file, which ends with .svg or .png.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 }
@@ -73,18 +93,14 @@ impl Simulate {
             Failure::Usage(format!("{}: {reason}", self.fleet.display()))
         })?;
         let fleet = Arc::new(fleet);
-        // Each policy reads the trace from its beginning, which a pipe gives only once.
-        let trace =
-            fs::metadata(&self.trace).map_err(|error| unreadable("trace", &self.trace, &error))?;
-        if !trace.is_file() {
-            return Err(Failure::Usage(format!(
-                "the trace {} is no regular file, and it is read once for each policy: write it into a file first",
-                self.trace.display()
-            )));
-        }
+        let source = self.source()?;
+        let format = self.plot.as_deref().map(PlotFormat::of).transpose();
+        let format = format.map_err(|error| Failure::Usage(error.to_string()))?;
         let options = Options {
             rate: self.rate,
             seed: self.seed,
+            tenants: self.tenants,
+            flood: self.flood,
             ..Options::default()
         };
         let policies = if self.policies.is_empty() {
@@ -94,9 +110,9 @@ impl Simulate {
         };
         let mut reports: Vec<Report> = Vec::new();
         for name in policies {
-            let (path, fleet, options) = (self.trace.clone(), fleet.clone(), options.clone());
+            let (source, fleet, options) = (source.clone(), fleet.clone(), options.clone());
             let replaying =
-                tokio::task::spawn_blocking(move || replay(&path, &fleet, name, &options));
+                tokio::task::spawn_blocking(move || source.replay(&fleet, name, &options));
             let meanwhile = format!("replaying the trace with {}", name.as_str());
             let report = patiently(context.out, &meanwhile, replaying)
                 .await
@@ -108,8 +124,9 @@ impl Simulate {
         } else {
             context.out.text(&Table(&reports).to_string())?;
         }
-        if let Some(file) = &self.plot {
-            fs::write(file, plot(&reports)).map_err(|error| {
+        if let (Some(file), Some(format)) = (&self.plot, format) {
+            let picture = plot(&reports, format).map_err(|e| Failure::Refused(e.to_string()))?;
+            fs::write(file, picture).map_err(|error| {
                 Failure::Refused(format!("cannot write {}: {error}", file.display()))
             })?;
             remark(&format!("The picture is in {}.", file.display()));
@@ -118,16 +135,61 @@ impl Simulate {
     }
 }
 
-/// Replays the trace once, from its beginning.
-fn replay(
-    trace: &Path,
-    fleet: &FleetSpec,
-    name: PolicyName,
-    options: &Options,
-) -> Result<Report, Failure> {
-    let file = File::open(trace).map_err(|error| unreadable("trace", trace, &error))?;
-    let reader = TraceReader::new(BufReader::new(file));
-    simulate(reader, fleet, name, options).map_err(|error| Failure::Refused(error.to_string()))
+/// Where requests come from.
+#[derive(Clone, Debug)]
+enum Source {
+    Recorded(PathBuf),
+    Generated { requests: u64, per_s: f64 },
+}
+
+impl Simulate {
+    fn source(&self) -> Result<Source, Failure> {
+        let Some(trace) = &self.trace else {
+            return Ok(Source::Generated {
+                requests: self.requests,
+                per_s: self.synthetic.unwrap_or(1.0),
+            });
+        };
+        // Each policy reads the trace from its beginning, which a pipe gives only once.
+        let file = fs::metadata(trace).map_err(|error| unreadable("trace", trace, &error))?;
+        if !file.is_file() {
+            return Err(Failure::Usage(format!(
+                "the trace {} is no regular file, and it is read once for each policy: write it into a file first",
+                trace.display()
+            )));
+        }
+        Ok(Source::Recorded(trace.clone()))
+    }
+}
+
+impl Source {
+    /// Replays the requests once, from the first.
+    fn replay(
+        &self,
+        fleet: &FleetSpec,
+        name: PolicyName,
+        options: &Options,
+    ) -> Result<Report, Failure> {
+        let report = match self {
+            Self::Recorded(trace) => {
+                let file = File::open(trace).map_err(|error| unreadable("trace", trace, &error))?;
+                simulate(TraceReader::new(BufReader::new(file)), fleet, name, options)
+            }
+            Self::Generated { requests, per_s } => {
+                let trace = Synthetic::new(*requests, *per_s, options.seed);
+                simulate(trace, fleet, name, options)
+            }
+        };
+        report.map_err(|error| Failure::Refused(error.to_string()))
+    }
+}
+
+/// Reads a rate of requests.
+fn rate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|rate| (1e-3..=1e6).contains(rate))
+        .ok_or_else(|| "give a number from 0.001 to 1000000".to_owned())
 }
 
 fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Failure {

@@ -12,6 +12,8 @@ pub use prefix_affinity::PrefixAffinity;
 pub use remuda::Remuda;
 pub use round_robin::RoundRobin;
 
+pub(crate) use peak_ewma::latency_ms;
+
 use crate::call::Candidate;
 use crate::estimate::Priors;
 use crate::scores::Scores;
@@ -20,7 +22,7 @@ use crate::scores::Scores;
 const TOKENS_PER_REQUEST: f32 = 1_024.0;
 
 /// Returns a candidate's work per slot and weight; 1.0 stands for one short request per slot.
-fn load(candidate: &Candidate<'_>) -> f32 {
+pub(crate) fn load(candidate: &Candidate<'_>) -> f32 {
     let slots = candidate.slots.unwrap_or(Priors::SLOTS).max(1) as f32;
     let requests = (candidate.in_flight + candidate.waiting) as f32;
     let work = requests + candidate.queued_tokens as f32 / TOKENS_PER_REQUEST;

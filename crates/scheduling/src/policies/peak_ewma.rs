@@ -2,8 +2,9 @@
 
 use super::better_of_two;
 use crate::call::{Call, Candidate};
-use crate::policy::{Decision, RoutingPolicy};
+use crate::policy::{Decision, Describe, RoutingPolicy};
 use crate::reason::{Reason, Reasons};
+use crate::row::View;
 use crate::scores::Scores;
 
 /// Latency times load over power of two choices, as linkerd's balancer does. The latency is the learned time to the first
@@ -14,17 +15,13 @@ pub struct PeakEwma;
 /// Latency assumed until one is learned, milliseconds: linkerd's default round trip.
 const ASSUMED_MS: f32 = 30.0;
 
-fn latency_ms(candidate: &Candidate<'_>) -> f32 {
+/// Returns the latency that a candidate is taken to have, in milliseconds.
+pub(crate) fn latency_ms(candidate: &Candidate<'_>) -> f32 {
     candidate
         .ttft_ewma_ms
         .filter(|ms| ms.is_finite() && *ms >= 0.0)
         .unwrap_or(ASSUMED_MS)
         .max(1.0)
-}
-
-fn score(candidate: &Candidate<'_>) -> f32 {
-    let requests = (candidate.in_flight + candidate.waiting) as f32;
-    -latency_ms(candidate) * (requests + 1.0) / candidate.effective_weight()
 }
 
 fn explain(candidate: &Candidate<'_>, reasons: &mut Reasons) {
@@ -39,15 +36,24 @@ fn explain(candidate: &Candidate<'_>, reasons: &mut Reasons) {
 }
 
 impl RoutingPolicy for PeakEwma {
-    fn choose(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Decision {
-        let scores = Scores::of(call, candidates, score);
+    fn decide(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, '_>) -> Decision {
+        let scores = Scores::of(call, view, |row| -row.latency);
         let chosen = better_of_two(&scores, call.random);
         let why = (scores.eligible() > 1).then_some(Reason::BetterOfTwo);
-        scores.decide(call, candidates, chosen, why, explain)
+        scores.decide(
+            call,
+            view,
+            describe,
+            chosen,
+            why,
+            |candidate, _, reasons| {
+                explain(candidate, reasons);
+            },
+        )
     }
 
-    fn pick(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Option<usize> {
-        better_of_two(&Scores::of(call, candidates, score), call.random)
+    fn pick_of(&self, call: &Call<'_>, view: &View<'_>) -> Option<usize> {
+        better_of_two(&Scores::of(call, view, |row| -row.latency), call.random)
     }
 
     fn name(&self) -> &'static str {

@@ -1,10 +1,9 @@
 //! The node that has most of the prompt in its cache, unless it is loaded much above the mean.
 
-use super::load;
 use crate::call::{Call, Candidate};
-use crate::eligibility::is_eligible;
-use crate::policy::{Decision, RoutingPolicy};
+use crate::policy::{Decision, Describe, RoutingPolicy};
 use crate::reason::{Reason, Reasons};
+use crate::row::{Row, View};
 use crate::scores::Scores;
 
 /// Longest warm prefix with bounded load (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016):
@@ -24,22 +23,25 @@ struct Rule {
 }
 
 impl Rule {
-    fn of(call: &Call<'_>, candidates: &[Candidate<'_>]) -> Self {
-        let (sum, count) = candidates
+    fn of(call: &Call<'_>, view: &View<'_>) -> Self {
+        let (sum, count) = view
+            .rows
             .iter()
-            .filter(|c| is_eligible(call, c))
-            .fold((0.0, 0.0), |(sum, count), c| (sum + load(c), count + 1.0));
+            .filter(|row| view.is_eligible(call, row))
+            .fold((0.0, 0.0), |(sum, count), row| {
+                (sum + row.load, count + 1.0)
+            });
         Self {
             mean_load: if count > 0.0 { sum / count } else { 0.0 },
         }
     }
 
-    fn is_overloaded(self, candidate: &Candidate<'_>) -> bool {
-        load(candidate) > LOAD_FACTOR * self.mean_load
+    fn is_overloaded(self, row: &Row) -> bool {
+        row.load > LOAD_FACTOR * self.mean_load
     }
 
-    fn warm_share(call: &Call<'_>, candidate: &Candidate<'_>) -> f32 {
-        let share = candidate.prefix_blocks as f32 / call.prefix.len().max(1) as f32;
+    fn warm_share(call: &Call<'_>, row: &Row) -> f32 {
+        let share = f32::from(row.prefix_blocks) / call.prefix.len().max(1) as f32;
         if share < MIN_SHARE {
             0.0
         } else {
@@ -47,18 +49,18 @@ impl Rule {
         }
     }
 
-    fn score(self, call: &Call<'_>, candidate: &Candidate<'_>) -> f32 {
+    fn score(self, call: &Call<'_>, row: &Row) -> f32 {
         // Less load is better among equal shares; any warm share outweighs all loads.
-        let emptiness = 1.0 / (1.0 + load(candidate));
-        if self.is_overloaded(candidate) {
+        let emptiness = 1.0 / (1.0 + row.load);
+        if self.is_overloaded(row) {
             emptiness
         } else {
-            let share = Self::warm_share(call, candidate);
+            let share = Self::warm_share(call, row);
             emptiness + if share > 0.0 { 1.0 + share } else { 0.0 }
         }
     }
 
-    fn explain(self, call: &Call<'_>, candidate: &Candidate<'_>, reasons: &mut Reasons) {
+    fn explain(self, call: &Call<'_>, candidate: &Candidate<'_>, row: &Row, reasons: &mut Reasons) {
         reasons.push(Reason::InFlight {
             in_flight: candidate.in_flight,
             slots: candidate.slots,
@@ -68,12 +70,12 @@ impl Rule {
                 waiting: candidate.waiting,
             });
         }
-        let blocks = candidate.prefix_blocks.min(call.prefix.len() as u32);
+        let blocks = u32::from(row.prefix_blocks).min(call.prefix.len() as u32);
         if blocks > 0 {
             reasons.push(Reason::PrefixWarm { blocks });
-            if self.is_overloaded(candidate) {
+            if self.is_overloaded(row) {
                 reasons.push(Reason::Overloaded {
-                    times_mean: load(candidate) / self.mean_load.max(f32::MIN_POSITIVE),
+                    times_mean: row.load / self.mean_load.max(f32::MIN_POSITIVE),
                 });
             }
         }
@@ -88,22 +90,27 @@ fn draw_best(scores: &Scores, random: u64) -> Option<(usize, u32)> {
 }
 
 impl RoutingPolicy for PrefixAffinity {
-    fn choose(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Decision {
-        let rule = Rule::of(call, candidates);
-        let scores = Scores::of(call, candidates, |candidate| rule.score(call, candidate));
+    fn decide(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, '_>) -> Decision {
+        let rule = Rule::of(call, view);
+        let scores = Scores::of(call, view, |row| rule.score(call, row));
         let drawn = draw_best(&scores, call.random);
         let why = drawn
             .filter(|(_, equals)| *equals > 1)
             .map(|(_, equals)| Reason::OneOfEquals { equals });
         let chosen = drawn.map(|(index, _)| index);
-        scores.decide(call, candidates, chosen, why, |candidate, reasons| {
-            rule.explain(call, candidate, reasons);
-        })
+        scores.decide(
+            call,
+            view,
+            describe,
+            chosen,
+            why,
+            |candidate, row, reasons| rule.explain(call, candidate, row, reasons),
+        )
     }
 
-    fn pick(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Option<usize> {
-        let rule = Rule::of(call, candidates);
-        let scores = Scores::of(call, candidates, |candidate| rule.score(call, candidate));
+    fn pick_of(&self, call: &Call<'_>, view: &View<'_>) -> Option<usize> {
+        let rule = Rule::of(call, view);
+        let scores = Scores::of(call, view, |row| rule.score(call, row));
         draw_best(&scores, call.random).map(|(index, _)| index)
     }
 

@@ -1,11 +1,11 @@
 //! The default policy: the least expected time to the first token and to the end.
 
 use crate::breaker::BreakerVerdict;
-use crate::call::{Call, Candidate, Residency};
-use crate::eligibility::is_eligible;
-use crate::estimate::{Assumed, Draft, Estimate};
-use crate::policy::{Decision, RoutingPolicy};
+use crate::call::{Call, Candidate};
+use crate::estimate::{Assumed, Costs, Estimate};
+use crate::policy::{Decision, Describe, RoutingPolicy};
 use crate::reason::{Reason, Reasons};
+use crate::row::{Row, View};
 use crate::scores::Scores;
 
 /// Chooses by expected time, from residency, work ahead, learned speeds, prefix hits, context fit and memory fit.
@@ -23,42 +23,36 @@ const EXPLORE_EVERY: u64 = 250;
 const EXPLORE_WITHIN: f32 = 4.0;
 
 /// Scores all candidates; also returns what was assumed of those about which too little is known.
-fn score(call: &Call<'_>, candidates: &[Candidate<'_>]) -> (Scores, Assumed) {
-    let mut assumed = Assumed::PRIOR;
-    let drafts: Vec<Option<Draft>> = candidates
-        .iter()
-        .map(|candidate| {
-            is_eligible(call, candidate).then(|| Draft::of(call, candidate, &mut assumed))
-        })
-        .collect();
-    let costs = drafts
-        .iter()
-        .zip(candidates)
-        .map(|(draft, candidate)| Some(draft.as_ref()?.finish(call, candidate, assumed)));
-    (Scores::of_costs(costs), assumed)
+fn score(call: &Call<'_>, view: &View<'_>) -> (Scores, Assumed) {
+    let assumed = Assumed::over(call, view);
+    let costs = Costs::of(call, assumed);
+    let scores = Scores::of(call, view, |row| -costs.at(row) * row.inverse_weight);
+    (scores, assumed)
 }
 
-fn explain(call: &Call<'_>, candidate: &Candidate<'_>, assumed: Assumed, reasons: &mut Reasons) {
+fn explain(
+    call: &Call<'_>,
+    candidate: &Candidate<'_>,
+    row: &Row,
+    assumed: &Assumed,
+    reasons: &mut Reasons,
+) {
     if matches!(candidate.breaker, BreakerVerdict::Probe) {
         reasons.push(Reason::BreakerProbe);
     }
     reasons.push_weight(candidate);
-    Estimate::of(call, candidate, assumed).explain(call, candidate, assumed, reasons);
+    Estimate::explain(call, candidate, row, assumed, reasons);
 }
 
 /// Chooses, and says why it was not simply the best.
-fn draw(
-    call: &Call<'_>,
-    candidates: &[Candidate<'_>],
-    scores: &Scores,
-) -> Option<(usize, Option<Reason>)> {
+fn draw(call: &Call<'_>, view: &View<'_>, scores: &Scores) -> Option<(usize, Option<Reason>)> {
     let best = scores.best();
     if (call.random >> 32).is_multiple_of(EXPLORE_EVERY) {
         let reasonable = |index: usize, score: f32| {
             score >= best * EXPLORE_WITHIN
-                && candidates
+                && view
                     .get(index)
-                    .is_some_and(|c| c.residency != Residency::OnDisk && !c.full)
+                    .is_some_and(|row| !row.is_on_disk() && !view.is_full(row))
         };
         if let Some((index, 2..)) = scores.draw(call.random, reasonable) {
             return Some((index, Some(Reason::Exploring)));
@@ -71,23 +65,22 @@ fn draw(
 }
 
 impl RoutingPolicy for Remuda {
-    fn choose(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Decision {
-        let (scores, assumed) = score(call, candidates);
-        let (chosen, why) = draw(call, candidates, &scores).unzip();
+    fn decide(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, '_>) -> Decision {
+        let (scores, assumed) = score(call, view);
+        let (chosen, why) = draw(call, view, &scores).unzip();
         scores.decide(
             call,
-            candidates,
+            view,
+            describe,
             chosen,
             why.flatten(),
-            |candidate, reasons| {
-                explain(call, candidate, assumed, reasons);
-            },
+            |candidate, row, reasons| explain(call, candidate, row, &assumed, reasons),
         )
     }
 
-    fn pick(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Option<usize> {
-        let (scores, _) = score(call, candidates);
-        draw(call, candidates, &scores).map(|(index, _)| index)
+    fn pick_of(&self, call: &Call<'_>, view: &View<'_>) -> Option<usize> {
+        let (scores, _) = score(call, view);
+        draw(call, view, &scores).map(|(index, _)| index)
     }
 
     fn waits_for_nodes(&self) -> bool {

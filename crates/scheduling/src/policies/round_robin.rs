@@ -3,9 +3,10 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::call::{Call, Candidate};
-use crate::policy::{Decision, RoutingPolicy};
+use crate::call::Call;
+use crate::policy::{Decision, Describe, RoutingPolicy};
 use crate::reason::Reason;
+use crate::row::View;
 use crate::scores::Scores;
 
 /// How many counters models share. Two models that alternate on one counter would each stick to one node.
@@ -46,14 +47,21 @@ impl RoundRobin {
 }
 
 impl RoutingPolicy for RoundRobin {
-    fn choose(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Decision {
-        let scores = Scores::of(call, candidates, |_| 0.0);
+    fn decide(&self, call: &Call<'_>, view: &View<'_>, describe: Describe<'_, '_>) -> Decision {
+        let scores = Scores::of(call, view, |_| 0.0);
         let chosen = self.turn(call, &scores);
-        scores.decide(call, candidates, chosen, Some(Reason::Turn), |_, _| {})
+        scores.decide(
+            call,
+            view,
+            describe,
+            chosen,
+            Some(Reason::Turn),
+            |_, _, _| {},
+        )
     }
 
-    fn pick(&self, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Option<usize> {
-        self.turn(call, &Scores::of(call, candidates, |_| 0.0))
+    fn pick_of(&self, call: &Call<'_>, view: &View<'_>) -> Option<usize> {
+        self.turn(call, &Scores::of(call, view, |_| 0.0))
     }
 
     fn name(&self) -> &'static str {

@@ -32,6 +32,8 @@ pub(super) enum Standing {
     Waiting { flow: u32, prev: u32, next: u32 },
     /// Started; `preemptible` until its first token.
     Running { preemptible: bool },
+    /// Started, and asked to give its place up.
+    GivesWay,
 }
 
 /// One call.
@@ -51,6 +53,10 @@ pub(super) struct Entry<T> {
     /// Orders the calls of one user.
     pub(super) sequence: u64,
     pub(super) since: MonotonicTime,
+    /// How often it gave its place up for another call.
+    pub(super) gave_way: u8,
+    /// Whether a call was asked to give its place up for this one.
+    pub(super) way_made: bool,
 }
 
 #[derive(Debug)]

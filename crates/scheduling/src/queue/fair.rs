@@ -9,6 +9,7 @@ use super::class::Class;
 use super::entries::{Entries, Entry, NONE, Standing, Ticket};
 use super::lanes::{Lane, Lanes, Times};
 use super::limits::{QueueLimits, Refusal, RefusalReason};
+use super::preemption::MAX_GAVE_WAY;
 use super::turns::ClassAccount;
 
 /// Who a call belongs to, as numbers: an organisation, and a user or key in it (`id.as_uuid().as_u128()`).
@@ -57,6 +58,7 @@ pub struct FairQueue<T> {
     pub(super) users: Accounts<UserKey>,
     pub(super) waiting: usize,
     pub(super) sequence: u64,
+    pub(super) starts: u64,
     /// The last two organisations that called, and when.
     pub(super) callers: [Option<(u32, MonotonicTime)>; 2],
 }
@@ -86,6 +88,7 @@ impl<T> FairQueue<T> {
             users: Accounts::new(),
             waiting: 0,
             sequence: 0,
+            starts: 0,
             callers: [None; 2],
         }
     }
@@ -154,6 +157,8 @@ impl<T> FairQueue<T> {
             charged: false,
             sequence: self.sequence,
             since: now,
+            gave_way: 0,
+            way_made: false,
         });
         self.link(ticket, lane);
         self.count_waiting(ticket);
@@ -246,8 +251,9 @@ impl<T> FairQueue<T> {
         let entry = self.entries.get_mut(ticket)?;
         let class = entry.class;
         let (organisation, user) = (entry.organisation, entry.user);
-        let preemptible = class == Class::Batch;
+        let preemptible = class == Class::Batch && entry.gave_way < MAX_GAVE_WAY;
         entry.standing = Standing::Running { preemptible };
+        entry.way_made = false;
         entry.lane = seat;
         let payload = entry.payload.take();
         self.uncount_waiting(class, organisation, user);
@@ -255,21 +261,11 @@ impl<T> FairQueue<T> {
         if let Some(lane) = self.lanes.get_mut(from) {
             lane.started.add(now, 1, 0);
         }
+        self.starts += 1;
         if preemptible && let Some(lane) = self.lanes.get_mut(seat) {
-            lane.preemptible.push(ticket.slot());
+            lane.preemptible.push((self.starts, ticket.slot()));
         }
         payload
-    }
-
-    /// Notes that a running call has its first token: from now on nothing pushes it back.
-    pub fn first_token(&mut self, ticket: Ticket) {
-        if let Some(entry) = self.entries.get_mut(ticket)
-            && entry.standing == (Standing::Running { preemptible: true })
-        {
-            entry.standing = Standing::Running { preemptible: false };
-            let lane = entry.lane;
-            self.unlist_preemptible(ticket, lane);
-        }
     }
 
     /// Ends a call, wherever it stands: a waiting one is taken out, a running one is settled with the weighted tokens that it
@@ -322,9 +318,9 @@ impl<T> FairQueue<T> {
         let Some(entry) = self.entries.get_mut(ticket) else {
             return false;
         };
-        let Standing::Running { .. } = entry.standing else {
+        if let Standing::Waiting { .. } = entry.standing {
             return false;
-        };
+        }
         entry.payload = Some(payload);
         let (class, ran_at) = (entry.class, entry.lane);
         self.unlist_preemptible(ticket, ran_at);
@@ -333,16 +329,6 @@ impl<T> FairQueue<T> {
         self.link(ticket, lane);
         self.count_waiting(ticket);
         true
-    }
-
-    /// Returns the running call that should make room at `seat` for one of `class`: the newest batch call without a first
-    /// token. The owner stops it and [puts it back](Self::put_back).
-    pub fn victim(&self, seat: Lane, class: Class) -> Option<Ticket> {
-        if !class.may_preempt(Class::Batch) {
-            return None;
-        }
-        let lane = self.lanes.get(self.lanes.find(seat)?)?;
-        self.entries.ticket(*lane.preemptible.last()?)
     }
 
     /// Tells where a waiting call stands; `None` when it does not wait.
@@ -401,14 +387,6 @@ impl<T> FairQueue<T> {
         })
     }
 
-    fn unlist_preemptible(&mut self, ticket: Ticket, lane: u32) {
-        if let Some(lane) = self.lanes.get_mut(lane)
-            && let Some(at) = lane.preemptible.iter().rposition(|s| *s == ticket.slot())
-        {
-            lane.preemptible.remove(at);
-        }
-    }
-
     /// Links an entry into its user's flow in `lane`, in the order of arrival.
     fn link(&mut self, ticket: Ticket, lane: u32) {
         let Some(entry) = self.entries.get(ticket) else {
@@ -438,7 +416,7 @@ impl<T> FairQueue<T> {
             next = prev;
             prev = match older.standing {
                 Standing::Waiting { prev, .. } => prev,
-                Standing::Running { .. } => NONE,
+                Standing::Running { .. } | Standing::GivesWay => NONE,
             };
         }
         if prev == NONE {

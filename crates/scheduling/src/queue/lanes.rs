@@ -28,8 +28,8 @@ pub(super) struct LaneState {
     pub(super) waiting: [u32; 4],
     /// Calls that were started from this lane lately.
     pub(super) started: Window<RATE_BUCKETS>,
-    /// Slots of batch calls that run here without a first token, the newest last.
-    pub(super) preemptible: Vec<u32>,
+    /// Calls that run here and may be asked to give their place up: the number of their start and their slot, the newest last.
+    pub(super) preemptible: Vec<(u64, u32)>,
 }
 
 /// One organisation in one lane.

@@ -16,6 +16,7 @@ mod entries;
 mod fair;
 mod lanes;
 mod limits;
+mod preemption;
 mod turns;
 
 pub use class::{Class, token_cost};
@@ -23,3 +24,4 @@ pub use entries::Ticket;
 pub use fair::{FairQueue, Place, Tenant, Waiting};
 pub use lanes::Lane;
 pub use limits::{QueueLimits, Refusal, RefusalReason};
+pub use preemption::Preemption;

@@ -7,6 +7,7 @@ use primitives::MonotonicTime;
 use super::class::Class;
 use super::entries::{Entry, Ticket};
 use super::fair::FairQueue;
+use crate::capacity::Portion;
 
 /// One class.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,12 +21,12 @@ pub(super) struct ClassAccount {
 const RECENT: Duration = Duration::from_mins(1);
 
 impl<T> FairQueue<T> {
-    /// Tells whether a call's organisation runs more than a quarter of all that runs, and more than one and a half times its
-    /// share, although others call too. It should leave some [headroom](crate::Portion::AllButHeadroom), so that the others do
+    /// Returns what a call may use of each capacity. Whose organisation runs more than a quarter of all that runs, and more than one
+    /// and a half times its share, although others call too, leaves some [headroom](Portion::AllButHeadroom), so that the others do
     /// not wait for its calls to end.
-    pub fn is_heavy(&self, ticket: Ticket, now: MonotonicTime) -> bool {
+    pub fn portion(&self, ticket: Ticket, now: MonotonicTime) -> Portion {
         let Some(organisation) = self.entries.get(ticket).map(|e| e.organisation) else {
-            return false;
+            return Portion::Whole;
         };
         let others_call = self
             .callers
@@ -38,7 +39,19 @@ impl<T> FairQueue<T> {
             .map_or(0, |account| account.held - account.waiting);
         let sharing = self.organisations.active().max(2);
         let (runs, all) = (runs as usize, self.running());
-        others_call && runs * 4 > all && runs * sharing * 2 > all * 3
+        if others_call && runs * 4 > all && runs * sharing * 2 > all * 3 {
+            Portion::AllButHeadroom {
+                others: u32::try_from(all - runs).unwrap_or(u32::MAX),
+            }
+        } else {
+            Portion::Whole
+        }
+    }
+
+    /// Tells whether a call may not use [all](Portion::Whole) of each capacity: it then takes its turn through
+    /// [`offer`](crate::offer) although nobody waits before it.
+    pub fn is_heavy(&self, ticket: Ticket, now: MonotonicTime) -> bool {
+        self.portion(ticket, now) != Portion::Whole
     }
 
     /// Lets the next organisation of a call's lane go before the call's own, which cannot use the room there is. Tells whether

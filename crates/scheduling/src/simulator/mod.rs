@@ -18,13 +18,16 @@ mod report;
 mod requests;
 mod router;
 mod spot;
+mod standing;
+mod synthetic;
 mod trace;
 mod world;
 
 pub use fleet::{FailureSpec, FleetError, FleetSpec, ModelSpec, NodeSpec};
 pub use options::{Options, Slo};
-pub use plot::plot;
+pub use plot::{PlotError, PlotFormat, UnknownPlotFormat, plot};
 pub use report::{Latency, PrefixReport, Report, Table};
+pub use synthetic::Synthetic;
 pub use trace::{BLOCK_TOKENS, TraceError, TraceErrorKind, TraceFormat, TraceReader, TraceRequest};
 
 use crate::policy::{PolicyName, policy};

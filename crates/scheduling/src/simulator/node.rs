@@ -7,10 +7,13 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use primitives::MonotonicTime;
+
 use super::fleet::NodeSpec;
 use super::oracle::read_through;
 use super::trace::BLOCK_TOKENS;
 use crate::lru::LruSet;
+use crate::residency::{Resident, evictions};
 
 /// What a node is asked to do.
 #[derive(Clone, Debug)]
@@ -31,11 +34,21 @@ pub(super) enum Happening {
 
 /// A model in memory.
 #[derive(Clone, Copy, Debug)]
-struct Resident {
+struct InMemory {
     model: u32,
     bytes: u64,
     jobs: u32,
     last_used_us: u64,
+}
+
+impl InMemory {
+    const fn as_resident(&self) -> Resident {
+        Resident {
+            bytes: self.bytes,
+            in_flight: self.jobs,
+            last_used: Some(MonotonicTime::from_micros(self.last_used_us)),
+        }
+    }
 }
 
 /// Fractions of a token, so that heaps order whole numbers.
@@ -51,7 +64,7 @@ pub(super) struct Node {
     memory_bytes: Option<u64>,
     load_bytes_per_s: f64,
     cache: LruSet,
-    resident: Vec<Resident>,
+    resident: Vec<InMemory>,
     loading: Option<(u32, u64)>,
     /// Jobs whose model is not loaded yet.
     blocked: VecDeque<Job>,
@@ -109,40 +122,45 @@ impl Node {
         self.memory_bytes.map(|memory| memory.saturating_sub(taken))
     }
 
-    /// Tells whether there is room for `bytes` once every model without jobs is driven out; false while another one loads.
-    pub(super) fn could_load(&self, bytes: u64) -> bool {
-        let busy: u64 = self
-            .resident
-            .iter()
-            .filter(|r| r.jobs > 0)
-            .map(|r| r.bytes)
-            .sum();
-        self.loading.is_none()
-            && self
-                .memory_bytes
-                .is_none_or(|memory| memory.saturating_sub(busy) >= bytes)
+    /// Tells whether a model is being loaded.
+    pub(super) const fn is_loading(&self) -> bool {
+        self.loading.is_some()
     }
 
-    /// Begins to load a model for which there [could be room](Self::could_load), driving out what was used longest ago.
+    /// Returns the memory of the models without jobs.
+    pub(super) fn idle_bytes(&self) -> u64 {
+        self.unused_bytes(|_| false)
+    }
+
+    /// Returns the memory of the models without jobs that nobody wants.
+    pub(super) fn unused_bytes(&self, is_wanted: impl Fn(u32) -> bool) -> u64 {
+        self.resident
+            .iter()
+            .filter(|r| r.jobs == 0 && !is_wanted(r.model))
+            .map(|r| r.bytes)
+            .sum()
+    }
+
+    /// Returns how long loading a model takes, in microseconds.
+    pub(super) fn load_us(&self, bytes: u64) -> u64 {
+        2_000_000 + (1.0e6 * bytes as f64 / self.load_bytes_per_s) as u64
+    }
+
+    /// Begins to load a model for which there is room once models without jobs are driven out.
     pub(super) fn load(&mut self, model: u32, bytes: u64, now_us: u64) {
         self.advance(now_us);
-        while self.free_bytes().is_some_and(|free| free < bytes) {
-            let idle = self
-                .resident
-                .iter()
-                .enumerate()
-                .filter(|(_, r)| r.jobs == 0)
-                .min_by_key(|(_, r)| r.last_used_us)
-                .map(|(index, _)| index);
-            match idle {
-                Some(index) => drop(self.resident.swap_remove(index)),
-                None => return,
-            }
+        let free = self.free_bytes().unwrap_or(u64::MAX);
+        let residents: Vec<Resident> = self.resident.iter().map(InMemory::as_resident).collect();
+        let Some(mut gone) = evictions(&residents, bytes.saturating_sub(free)) else {
+            return;
+        };
+        gone.sort_unstable();
+        for index in gone.into_iter().rev() {
+            self.resident.swap_remove(index);
         }
         self.cold_loads += 1;
-        let load_us = 2.0e6 + 1.0e6 * bytes as f64 / self.load_bytes_per_s;
-        self.loading = Some((model, now_us + load_us as u64));
-        self.resident.push(Resident {
+        self.loading = Some((model, now_us + self.load_us(bytes)));
+        self.resident.push(InMemory {
             model,
             bytes,
             jobs: 0,
@@ -230,6 +248,32 @@ impl Node {
         self.resident.clear();
         self.cache.clear();
         lost
+    }
+
+    /// Gives up a job that has no first token yet; tells whether it was there.
+    pub(super) fn withdraw<'a>(
+        &mut self,
+        request: u32,
+        now_us: u64,
+        blocks_of: impl Fn(u32) -> &'a [u64],
+    ) -> bool {
+        self.advance(now_us);
+        let is_it = |job: &Job| job.request == request;
+        let mut found = None;
+        if let Some((job, _, done_us)) = self.reading.take_if(|(job, ..)| is_it(job)) {
+            self.reading_us -= done_us.saturating_sub(now_us);
+            found = Some(job);
+        }
+        for jobs in [&mut self.blocked, &mut self.prompts] {
+            if let Some(at) = jobs.iter().position(is_it) {
+                found = jobs.remove(at);
+            }
+        }
+        if let Some(job) = &found {
+            self.release(job.model);
+        }
+        self.begin_reading(&blocks_of);
+        found.is_some()
     }
 
     /// Comes back, with empty memory.

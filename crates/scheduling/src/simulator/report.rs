@@ -51,6 +51,8 @@ pub struct Report {
     pub failed: u64,
     /// Tries that failed and were made again.
     pub retries: u64,
+    /// Times that a batch call gave its place up before its first token.
+    pub preempted: u64,
     /// From the first arrival to the last end, in seconds.
     pub duration_s: f64,
     /// Time to the first token.
@@ -98,6 +100,7 @@ pub(super) struct Tally {
     pub(super) refused: u64,
     pub(super) failed: u64,
     pub(super) retries: u64,
+    pub(super) preempted: u64,
     within_slo: u64,
     pub(super) prompt_tokens: u64,
     pub(super) cached_tokens: u64,
@@ -130,6 +133,7 @@ impl Tally {
             refused: 0,
             failed: 0,
             retries: 0,
+            preempted: 0,
             within_slo: 0,
             prompt_tokens: 0,
             cached_tokens: 0,
@@ -171,6 +175,7 @@ impl Tally {
             refused: self.refused,
             failed: self.failed,
             retries: self.retries,
+            preempted: self.preempted,
             duration_s,
             first_token: latency(&self.first_token),
             end_to_end: latency(&self.end_to_end),

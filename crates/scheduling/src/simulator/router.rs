@@ -1,6 +1,6 @@
 //! The gateway's side of a simulation: what it knows of the nodes, and the decisions it makes with the code of the live gateway.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use primitives::{MonotonicTime, NodeId};
 
@@ -10,21 +10,21 @@ use super::node::{Job, Node};
 use super::options::Options;
 use super::requests::Requests;
 use super::spot::Spot;
+use super::standing::make_dirty;
 use super::trace::BLOCK_TOKENS;
-use crate::admission::{Dispatch, Placement, Step, may_reserve, step};
+use crate::admission::{Dispatch, Placement, Step, may_reserve, step_of};
 use crate::breaker::Breaker;
-use crate::call::{Call, Candidate, Residency};
+use crate::call::{Call, Candidate};
 use crate::capacity::{Capacity, CapacityRule, Portion};
 use crate::estimate::Priors;
 use crate::hashing::{Random, fold};
 use crate::policy::RoutingPolicy;
 use crate::prefix::PrefixIndex;
 use crate::queue::{Lane, Ticket};
-use crate::residency::{ColdLoads, HoldRule, ModelHold, SwapVerdict};
+use crate::residency::{ColdLoads, HoldRule, ModelHold};
+use crate::row::{Row, View};
 use crate::speed::Speed;
 
-/// A node may have unread prompts for this time in front of it.
-const PROMPT_BUDGET_S: f32 = 0.25;
 /// One model on one node, as the gateway knows it.
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -37,6 +37,12 @@ pub(super) struct Seat {
     pub(super) reserved: u32,
     /// Further calls that wait for this seat.
     pub(super) in_line: u32,
+    /// Its place among the seats and rows of its model.
+    pub(super) position: u32,
+    /// Whether it counts among the idle readers of its model.
+    pub(super) reads_nothing: bool,
+    /// Whether its row changes by time alone, or by what happens elsewhere.
+    pub(super) is_volatile: bool,
 }
 
 /// A node, as the gateway counts what it does there.
@@ -57,8 +63,20 @@ pub(super) struct Model {
     pub(super) bytes: u64,
     pub(super) cost: f32,
     pub(super) seats: Vec<u32>,
+    /// What is decided over, seat by seat.
+    pub(super) rows: Vec<Row>,
+    /// The rows by the places of their nodes in the prefix index.
+    pub(super) row_of_place: Vec<u32>,
+    /// Seats whose rows are made anew for every decision.
+    pub(super) volatile: Vec<u32>,
+    /// Seats with no prompt unread.
+    pub(super) idle_readers: u32,
+    /// Seats that calls wait for.
+    pub(super) awaited: BTreeSet<u32>,
     /// Calls that wait for any of its seats.
     pub(super) waiting: u32,
+    /// Calls that wait for certain seats.
+    pub(super) lined_up: u32,
     /// Calls that nobody could serve.
     pub(super) stranded: u32,
 }
@@ -78,6 +96,8 @@ pub(super) struct Router<'a> {
     pub(super) prefixes: PrefixIndex,
     pub(super) cold_loads: ColdLoads,
     pub(super) hold: HoldRule,
+    /// Whether any node has a limit of memory.
+    pub(super) loads_models: bool,
     pub(super) random: Random,
     pub(super) now_us: u64,
     /// Nodes at which something was started or freed, to be looked at by the event loop.
@@ -86,7 +106,12 @@ pub(super) struct Router<'a> {
     pub(super) lost: Vec<u32>,
     /// When a held model may be given up at the earliest.
     pub(super) look_again_us: Option<u64>,
-    pub(super) candidates: Vec<Candidate<'static>>,
+    /// Nodes whose rows are out of date, each once.
+    pub(super) dirty: Vec<u32>,
+    pub(super) is_dirty: Vec<bool>,
+    /// The model of the call that is being decided about: it still counts as waiting.
+    pub(super) asking: Option<u32>,
+    warm: Vec<(u32, u32)>,
 }
 
 impl<'a> Router<'a> {
@@ -108,19 +133,32 @@ impl<'a> Router<'a> {
                 bytes: spec.bytes,
                 cost: spec.cost,
                 seats: Vec::new(),
+                rows: Vec::new(),
+                row_of_place: Vec::new(),
+                volatile: Vec::new(),
+                idle_readers: 0,
+                awaited: BTreeSet::new(),
                 waiting: 0,
+                lined_up: 0,
                 stranded: 0,
             })
             .collect();
-        let mut seats = Vec::new();
-        let mut node_seats = Vec::with_capacity(specs.len());
-        for (node, spec) in specs.iter().enumerate() {
+        let ids = (0..specs.len())
+            .map(|n| format!("00000000-0000-7000-8000-{n:012x}").parse())
+            .collect::<Result<Vec<NodeId>, _>>()
+            .map_err(|_| SimulationError::TooManyNodes)?;
+        let mut seats: Vec<Seat> = Vec::new();
+        let mut node_seats: Vec<Vec<u32>> = Vec::with_capacity(specs.len());
+        for ((node, spec), id) in specs.iter().enumerate().zip(&ids) {
             let first = seats.len() as u32;
             for (number, (model, described)) in models.iter_mut().zip(&fleet.models).enumerate() {
                 if !spec.has(described) || spec.memory_bytes.is_some_and(|m| m < model.bytes) {
                     continue;
                 }
+                let position = model.seats.len() as u32;
                 model.seats.push(seats.len() as u32);
+                model.idle_readers += 1;
+                model.rows.push(Row::of(&Candidate::new(*id, ""), &[]));
                 seats.push(Seat {
                     node: node as u32,
                     model: number as u32,
@@ -129,20 +167,28 @@ impl<'a> Router<'a> {
                     breaker: Breaker::new(fold(options.seed ^ seats.len() as u64)),
                     reserved: 0,
                     in_line: 0,
+                    position,
+                    reads_nothing: true,
+                    is_volatile: false,
                 });
             }
             node_seats.push((first..seats.len() as u32).collect());
         }
-        let ids = (0..specs.len())
-            .map(|n| format!("00000000-0000-7000-8000-{n:012x}").parse())
-            .collect::<Result<Vec<NodeId>, _>>()
-            .map_err(|_| SimulationError::TooManyNodes)?;
         let mut prefixes = PrefixIndex::default();
-        for (id, spec) in ids.iter().zip(&specs) {
+        for ((id, spec), of_node) in ids.iter().zip(&specs).zip(&node_seats) {
+            let place = prefixes.place(*id) as usize;
+            for seat in of_node.iter().filter_map(|seat| seats.get(*seat as usize)) {
+                let rows = &mut models[seat.model as usize].row_of_place;
+                rows.resize(rows.len().max(place + 1), u32::MAX);
+                if let Some(row) = rows.get_mut(place) {
+                    *row = seat.position;
+                }
+            }
             let told = usize::try_from(spec.cache_tokens / u64::from(BLOCK_TOKENS));
             let blocks = options.prefix_blocks.or(told.ok());
             prefixes.set_capacity(*id, blocks.unwrap_or(usize::MAX));
         }
+        let count = specs.len();
         Ok(Self {
             policy,
             nodes: specs.iter().map(|spec| Node::new(spec)).collect(),
@@ -156,12 +202,16 @@ impl<'a> Router<'a> {
             prefixes,
             cold_loads: ColdLoads::default(),
             hold: options.hold,
+            loads_models: fleet.nodes.iter().any(|node| node.memory_bytes.is_some()),
             random: Random::new(options.seed),
             now_us: 0,
             touched: Vec::new(),
             lost: Vec::new(),
             look_again_us: None,
-            candidates: Vec::new(),
+            dirty: (0..count as u32).collect(),
+            is_dirty: vec![true; count],
+            asking: None,
+            warm: Vec::new(),
         })
     }
 
@@ -172,169 +222,48 @@ impl<'a> Router<'a> {
     /// Asks the policy about a waiting call.
     fn ask(&mut self, request: u32, portion: Portion) -> Step {
         let random = self.random.next();
-        let now = self.now();
-        let Some(waiting) = self.requests.get(request) else {
+        let Some(model) = self.requests.get(request).map(|waiting| waiting.model) else {
             return Step::Nobody;
         };
-        let model = waiting.model;
-        let seats = self
-            .models
-            .get(model as usize)
-            .map_or(&[][..], |m| m.seats.as_slice());
-        let idle_readers = seats
-            .iter()
-            .filter(|seat| self.seats[**seat as usize].capacity.is_reading_none())
-            .count();
-        // Somebody who holds most of what runs leaves one node free to read the prompts of others.
-        let may_read = portion == Portion::Whole || idle_readers > 1 || seats.len() == 1;
-        let mut candidates = std::mem::take(&mut self.candidates);
-        candidates.clear();
-        let mut look_again = None;
-        for seat in seats {
-            let (mut candidate, held) = self.candidate(*seat, model, &waiting.blocks, portion, now);
-            candidate.full |= !may_read;
-            candidates.push(candidate);
-            look_again = look_again.into_iter().chain(held).min();
-        }
-        let call = Call {
-            model: "",
-            prompt_tokens: waiting.prompt_tokens,
-            max_tokens: None,
-            num_ctx: None,
-            prefix: &waiting.blocks,
-            tags: &[],
-            now,
-            random,
-        };
-        let step = step(self.policy, &call, &mut candidates);
-        self.candidates = candidates;
-        if let Some(held) = look_again {
-            let at = self.now_us + held.as_micros() as u64;
-            self.look_again_us = Some(self.look_again_us.map_or(at, |sooner| sooner.min(at)));
-        }
-        step
-    }
-
-    /// Describes a seat; also tells how long its node is held by another model.
-    fn candidate(
-        &self,
-        number: u32,
-        model: u32,
-        blocks: &[u64],
-        portion: Portion,
-        now: MonotonicTime,
-    ) -> (Candidate<'static>, Option<Duration>) {
-        let base = Candidate::new(self.ids[number_of(&self.seats, number)], "");
-        let Some(seat) = self.seats.get(number as usize) else {
-            return (base, None);
-        };
-        let place = seat.node as usize;
-        let (node, spec, load) = (&self.nodes[place], self.specs[place], &self.loads[place]);
-        let loaded = node.is_loaded(model);
-        let (swappable, held) = self.may_run(seat, now);
-        let prefill = seat
-            .speed
-            .prefill_tokens_per_s()
-            .unwrap_or(Priors::PREFILL_TOKENS_PER_S);
-        let candidate = Candidate {
-            residency: if loaded {
-                Residency::Loaded { context: None }
-            } else {
-                Residency::OnDisk
-            },
-            in_flight: load.in_flight,
-            queued_tokens: load.queued_tokens + load.waiting_tokens,
-            pending_prompt_tokens: Some(
-                self.pending_prompt_tokens(seat.node) + load.waiting_prompt_tokens,
-            ),
-            waiting: load.waiting,
-            full: !swappable
-                || !seat
-                    .capacity
-                    .has_room(portion, (prefill * PROMPT_BUDGET_S) as u64),
-            slots: Some(spec.slots),
-            decode_tokens_per_s: seat.speed.decode_tokens_per_s(),
-            prefill_tokens_per_s: seat.speed.prefill_tokens_per_s(),
-            ttft_ewma_ms: seat.speed.ttft_ms(),
-            prefix_blocks: if blocks.is_empty() {
-                0
-            } else {
-                self.prefixes.leading_hits(base.node, blocks)
-            },
-            context_max: spec.context,
-            model_bytes: Some(self.models[model as usize].bytes),
-            memory_free_bytes: node.free_bytes(),
-            breaker: seat.breaker.verdict(now),
-            ..base
-        };
-        (candidate, held)
-    }
-
-    fn pending_prompt_tokens(&self, node: u32) -> u64 {
-        self.node_seats[node as usize]
-            .iter()
-            .map(|seat| self.seats[*seat as usize].capacity.pending_prompt_tokens())
-            .sum()
-    }
-
-    /// Tells whether a seat's model may run on its node now as far as the other models there are concerned.
-    fn may_run(&self, seat: &Seat, now: MonotonicTime) -> (bool, Option<Duration>) {
-        let place = seat.node as usize;
-        let node = &self.nodes[place];
-        let mut hold = self.loads[place].hold;
-        if node.has_or_loads(seat.model) {
-            let spent = hold.is_spent(self.hold, now) && self.waiting_for_others(seat.node) > 0;
-            return (!spent, None);
-        }
-        let model = &self.models[seat.model as usize];
-        if self.cold_loads.loading(&model.name).is_some() || !node.could_load(model.bytes) {
-            return (false, None);
-        }
-        if node.free_bytes().is_none_or(|free| free >= model.bytes) {
-            return (true, None);
-        }
-        match hold.may_swap(self.hold, 0, self.waiting_for_loaded(seat.node), now) {
-            SwapVerdict::Now => (true, None),
-            SwapVerdict::Held(time) => (false, Some(time)),
-            SwapVerdict::Generating => (false, None),
-        }
-    }
-
-    /// Counts the calls that wait for models which a node has loaded.
-    fn waiting_for_loaded(&self, node: u32) -> u32 {
-        self.node_seats[node as usize]
-            .iter()
-            .map(|seat| &self.seats[*seat as usize])
-            .filter(|seat| self.nodes[node as usize].is_loaded(seat.model))
-            .map(|seat| self.waiting_for(seat))
-            .sum()
-    }
-
-    /// Counts the calls that wait for models which a node has not loaded.
-    fn waiting_for_others(&self, node: u32) -> u32 {
-        self.node_seats[node as usize]
-            .iter()
-            .map(|seat| &self.seats[*seat as usize])
-            .filter(|seat| !self.nodes[node as usize].has_or_loads(seat.model))
-            .map(|seat| self.waiting_for(seat))
-            .sum()
-    }
-
-    fn waiting_for(&self, seat: &Seat) -> u32 {
-        seat.reserved + seat.in_line + self.models[seat.model as usize].waiting
-    }
-
-    /// Notes that a call of another model waits for a node, so that its hold begins to count.
-    fn contest(&mut self, model: u32) {
-        let now = self.now();
-        for seat in &self.models[model as usize].seats {
-            let node = self.seats[*seat as usize].node;
-            if !self.nodes[node as usize].has_or_loads(model) {
-                self.loads[node as usize]
-                    .hold
-                    .may_swap(self.hold, 1, 1, now);
+        self.refresh(model);
+        debug_assert!(self.is_current(model), "a row was left out of date");
+        let mut rows = std::mem::take(&mut self.models[model as usize].rows);
+        let mut warm = std::mem::take(&mut self.warm);
+        let blocks = self.requests.blocks(request);
+        self.prefixes.warm_places(blocks, &mut warm);
+        let row_of_place = &self.models[model as usize].row_of_place;
+        for (place, hits) in &warm {
+            let position = row_of_place.get(*place as usize).copied();
+            if let Some(row) = position.and_then(|at| rows.get_mut(at as usize)) {
+                row.set_prefix_blocks(*hits);
             }
         }
+        let prompt_tokens = self.requests.get(request).map_or(0, |r| r.prompt_tokens);
+        let call = Call {
+            model: "",
+            prompt_tokens,
+            max_tokens: None,
+            num_ctx: None,
+            prefix: blocks,
+            tags: &[],
+            now: self.now(),
+            random,
+        };
+        let view = View::new(&rows, portion);
+        // Somebody who holds most of what runs leaves one node free to read the prompts of others.
+        let idle_readers = self.models[model as usize].idle_readers;
+        let may_read = portion == Portion::Whole || idle_readers > 1 || rows.len() == 1;
+        let view = if may_read { view } else { view.closed() };
+        let step = step_of(self.policy, &call, view);
+        for (place, _) in &warm {
+            let position = row_of_place.get(*place as usize).copied();
+            if let Some(row) = position.and_then(|at| rows.get_mut(at as usize)) {
+                row.set_prefix_blocks(0);
+            }
+        }
+        self.models[model as usize].rows = rows;
+        self.warm = warm;
+        step
     }
 }
 
@@ -347,10 +276,13 @@ pub(super) fn unread(prompt_tokens: u32, hits: u32, blocks: usize) -> u64 {
 impl Dispatch<u32> for Router<'_> {
     fn decide(&mut self, _: Ticket, request: &u32, portion: Portion) -> Placement {
         let request = *request;
-        let was = self.requests.get(request).and_then(|r| r.waits_for);
+        let asking = self.requests.get(request);
+        let was = asking.and_then(|r| r.waits_for);
+        self.asking = asking.map(|r| r.model);
         // Its own work is not in front of it.
         self.unpark(request);
         let step = self.ask(request, portion);
+        self.asking = None;
         let Some(waiting) = self.requests.get(request) else {
             return Placement::Stay;
         };
@@ -375,15 +307,11 @@ impl Dispatch<u32> for Router<'_> {
             Step::Nobody => Spot::Nobody(model),
         };
         self.park(request, spot);
-        let placement = match spot {
+        match spot {
             _ if was == Some(spot) => Placement::Stay,
             Spot::Reserved(_) => Placement::Reserve(spot.lane()),
             _ => Placement::Move(spot.lane()),
-        };
-        if self.models.len() > 1 {
-            self.contest(model);
         }
-        placement
     }
 
     fn start(&mut self, ticket: Ticket, request: u32, lane: Lane) {
@@ -417,6 +345,7 @@ impl Dispatch<u32> for Router<'_> {
         waiting.pending_prompt_tokens = pending;
         waiting.queued_tokens = pending + u64::from(Priors::OUTPUT_TOKENS);
         self.prefixes.insert(id, &waiting.blocks);
+        make_dirty(&mut self.dirty, &mut self.is_dirty, seat.node);
         let node = &mut self.nodes[place];
         if !node.up {
             self.lost.push(request);
@@ -435,15 +364,9 @@ impl Dispatch<u32> for Router<'_> {
             load.hold.swapped();
         }
         load.hold.started(now);
+        let node_number = seat.node;
         let requests = &self.requests;
         node.accept(job, self.now_us, |request| requests.blocks(request));
-        self.touched.push(seat.node);
+        self.touched.push(node_number);
     }
-}
-
-/// Returns the place of a seat's node.
-fn number_of(seats: &[Seat], seat: u32) -> usize {
-    seats
-        .get(seat as usize)
-        .map_or(0, |seat| seat.node as usize)
 }

@@ -18,9 +18,9 @@ use super::trace::{BLOCK_TOKENS, TraceError, TraceRequest};
 use crate::admission::offer;
 use crate::breaker::CallOutcome;
 use crate::estimate::Priors;
-use crate::hashing::fold;
+use crate::hashing::{NumberMap, fold};
 use crate::policy::RoutingPolicy;
-use crate::queue::{FairQueue, Lane, Tenant, Waiting, token_cost};
+use crate::queue::{Class, FairQueue, Lane, Tenant, Ticket, Waiting, token_cost};
 use crate::speed::SpeedSample;
 
 /// How long it takes to notice that a node does not answer.
@@ -53,6 +53,10 @@ struct World<'a> {
     oracle: Oracle,
     waits_for_nodes: bool,
     lanes: Vec<Lane>,
+    /// The requests of batch calls by their tickets.
+    batch: NumberMap<u64, u32>,
+    /// Moves which lines at other nodes are offered room.
+    elsewhere: u32,
 }
 
 /// Replays `trace` over `fleet` with `policy`.
@@ -80,6 +84,8 @@ pub(super) fn run(
         oracle: Oracle::new(cache_blocks),
         waits_for_nodes: policy.waits_for_nodes(),
         lanes: Vec::new(),
+        batch: NumberMap::default(),
+        elsewhere: 0,
     };
     world.wakes = vec![u64::MAX; world.router.nodes.len()];
     world.plan_failures();
@@ -194,10 +200,13 @@ impl World<'_> {
             queued_tokens: 0,
         });
         let now = self.router.now();
-        if self.queue.push(waiting, request, now).is_err() {
+        let Ok(ticket) = self.queue.push(waiting, request, now) else {
             self.tally.refused += 1;
             self.router.requests.remove(request);
             return;
+        };
+        if trace.class == Class::Batch {
+            self.batch.insert(ticket.as_u64(), request);
         }
         self.router.park(request, Spot::Any(model));
         offer(
@@ -206,6 +215,51 @@ impl World<'_> {
             now,
             &mut self.router,
         );
+        self.hasten(ticket, request, model);
+    }
+
+    /// For a call that still waits: batch work gives its place up, or one more copy of its model is loaded.
+    fn hasten(&mut self, ticket: Ticket, request: u32, model: u32) {
+        if self.queue.payload(ticket).is_none() {
+            return;
+        }
+        let seats = self.router.models[model as usize].seats.iter();
+        let lanes = seats.map(|seat| Spot::Reserved(*seat).lane());
+        if let Some(preemption) = self.queue.preempt(ticket, lanes) {
+            if let Some(seat) = Spot::seat_of(preemption.seat) {
+                self.router.park(request, Spot::Reserved(seat));
+            }
+            self.give_way(preemption.victim);
+        }
+        if self.router.could_prewarm(model)
+            && let Some(place) = self.queue.place(ticket, self.router.now())
+        {
+            let expected_wait = place.expected_wait.unwrap_or_default();
+            self.router.prewarm(model, expected_wait);
+        }
+    }
+
+    /// Stops a call that gives its place up and lets it wait again.
+    fn give_way(&mut self, victim: Ticket) {
+        let Some(request) = self.batch.get(&victim.as_u64()).copied() else {
+            return;
+        };
+        let Some(model) = self.router.withdraw(request) else {
+            return;
+        };
+        let lane = Spot::Any(model).lane();
+        if self.queue.put_back(victim, lane, request) {
+            self.tally.preempted += 1;
+            self.router.park(request, Spot::Any(model));
+        }
+    }
+
+    /// Ends a call's ticket.
+    fn end_ticket(&mut self, ticket: Ticket, used: u64) {
+        self.queue.end(ticket, used);
+        if !self.batch.is_empty() {
+            self.batch.remove(&ticket.as_u64());
+        }
     }
 
     fn cost(&self, model: u32, prompt_tokens: u32, output_tokens: u32) -> u64 {
@@ -303,7 +357,7 @@ impl World<'_> {
         };
         if let Some(ticket) = done.ticket {
             let used = self.cost(done.model, done.prompt_tokens, done.output_tokens);
-            self.queue.end(ticket, used);
+            self.end_ticket(ticket, used);
         }
         self.tally.prompt_tokens += u64::from(done.prompt_tokens);
         self.tally.cached_tokens += u64::from(done.cached_tokens);
@@ -355,7 +409,7 @@ impl World<'_> {
             return;
         }
         if let Some(ticket) = ticket {
-            self.queue.end(ticket, 0);
+            self.end_ticket(ticket, 0);
         }
         self.router.requests.remove(request);
         self.tally.failed += 1;
@@ -409,16 +463,17 @@ impl World<'_> {
             }
         }
         self.offer_lanes(&mut lanes);
-        if self.waits_for_nodes {
+        if self.waits_for_nodes && seats.iter().any(|seat| self.router.has_room(*seat)) {
             for number in &seats {
                 let model = self.router.seats[*number as usize].model;
-                for number in &self.router.models[model as usize].seats {
-                    let seat = &self.router.seats[*number as usize];
+                self.elsewhere += 1;
+                for number in self.router.awaited(model, self.elsewhere) {
+                    let seat = &self.router.seats[number as usize];
                     if seat.reserved > 0 {
-                        lanes.push(Spot::Reserved(*number).lane());
+                        lanes.push(Spot::Reserved(number).lane());
                     }
                     if seat.in_line > 0 {
-                        lanes.push(Spot::Line(*number).lane());
+                        lanes.push(Spot::Line(number).lane());
                     }
                 }
             }

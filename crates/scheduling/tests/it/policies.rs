@@ -6,8 +6,8 @@ use std::time::Duration;
 use primitives::{MonotonicTime, NodeId, Timestamp};
 use proptest::prelude::*;
 use remuda_scheduling::{
-    BreakerVerdict, Call, Candidate, Decision, Exclusion, Health, PolicyName, Residency,
-    RoutingPolicy, exclusion, policy,
+    BreakerVerdict, Call, Candidate, Decision, Exclusion, Health, PolicyName, Portion, Residency,
+    RoutingPolicy, Row, View, exclusion, policy,
 };
 
 fn node(n: usize) -> NodeId {
@@ -130,6 +130,35 @@ proptest! {
                 prop_assert_eq!(scored.is_excluded(), exclusion(&call, candidate).is_some());
                 prop_assert!(name == PolicyName::RoundRobin || !scored.reasons.is_empty(), "{} is silent", name);
             }
+        }
+    }
+
+    #[test]
+    fn rows_that_are_kept_decide_as_candidates_do(
+        candidates in prop::collection::vec(candidate(), 0..60),
+        random in any::<u64>(),
+        blocks in 0_usize..40,
+    ) {
+        let prefix = vec![7; blocks];
+        let call = Call { prefix: &prefix, ..call(random) };
+        for name in PolicyName::ALL {
+            // Two policies: one that takes turns gives two turns to who asks twice.
+            let described = policy(name).choose(&call, &candidates);
+            let mut rows: Vec<Row> = candidates
+                .iter()
+                .map(|c| Row::of(&Candidate { prefix_blocks: 0, ..*c }, &[]))
+                .collect();
+            for (row, candidate) in rows.iter_mut().zip(&candidates) {
+                row.set_prefix_blocks(candidate.prefix_blocks);
+            }
+            let view = View::new(&rows, Portion::Whole);
+            let kept = policy(name).decide(&call, &view, &mut |index| candidates.get(index).copied());
+            prop_assert_eq!(kept.chosen, described.chosen);
+            prop_assert_eq!(policy(name).pick_of(&call, &view), described.chosen);
+            prop_assert_eq!(
+                serde_json::to_string(&kept).unwrap(),
+                serde_json::to_string(&described).unwrap()
+            );
         }
     }
 

@@ -212,27 +212,55 @@ fn places_and_waits_are_told() {
 #[test]
 fn batch_work_gives_way_only_before_its_first_token() {
     let mut queue = queue();
-    let batch = Waiting {
-        class: Class::Batch,
+    let of = |class| Waiting {
+        class,
         ..call(1, 1, 100)
     };
-    let [first, second] = [0, 1].map(|n| push(&mut queue, batch, n));
-    for ticket in [first, second] {
+    let [begun, first, second] = [0, 1, 2].map(|n| push(&mut queue, of(Class::Batch), n));
+    for ticket in [begun, first, second] {
         queue.start(ticket, SEAT, at(0));
     }
-    assert_eq!(queue.victim(SEAT, Class::Default), None);
-    assert_eq!(
-        queue.victim(SEAT, Class::Interactive),
-        Some(second),
-        "the newest"
-    );
-    queue.first_token(second);
-    assert_eq!(queue.victim(SEAT, Class::Interactive), Some(first));
-    assert!(queue.put_back(first, Lane(0), 0));
-    assert_eq!(queue.victim(SEAT, Class::Interactive), None);
-    assert_eq!((queue.waiting(), queue.running()), (1, 1));
-    assert_eq!(queue.next([Lane(0)]), Some(first));
-    assert!(!queue.put_back(first, Lane(0), 0), "it waits already");
+    queue.first_token(begun);
+    let usual = push(&mut queue, of(Class::Default), 3);
+    assert_eq!(queue.preempt(usual, [SEAT]), None, "it is in no hurry");
+    let urgent = push(&mut queue, of(Class::Interactive), 4);
+    assert_eq!(queue.preempt(urgent, [Lane(7)]), None, "nobody runs there");
+    let preemption = queue.preempt(urgent, [Lane(7), SEAT]).unwrap();
+    assert_eq!((preemption.victim, preemption.seat), (second, SEAT));
+    assert_eq!(queue.preempt(urgent, [SEAT]), None, "one for one");
+    assert!(queue.gives_way(second) && !queue.gives_way(first));
+    assert!(queue.put_back(second, Lane(0), 2));
+    assert_eq!((queue.waiting(), queue.running()), (3, 2));
+    assert_eq!(queue.next([SEAT]), Some(urgent), "the place is kept for it");
+    assert!(!queue.put_back(second, Lane(0), 2), "it waits already");
+
+    let another = push(&mut queue, of(Class::System), 5);
+    assert_eq!(queue.preempt(another, [SEAT]).unwrap().victim, first);
+    queue.first_token(first);
+    assert!(!queue.gives_way(first), "its first token was faster");
+    let third = push(&mut queue, of(Class::Interactive), 6);
+    assert_eq!(queue.preempt(third, [SEAT]), None, "all have begun");
+}
+
+#[test]
+fn nobody_gives_way_for_ever() {
+    let mut queue = queue();
+    let of = |class| Waiting {
+        class,
+        ..call(1, 1, 100)
+    };
+    let batch = push(&mut queue, of(Class::Batch), 0);
+    for round in 0..3 {
+        queue.start(batch, SEAT, at(round));
+        let urgent = push(&mut queue, of(Class::Interactive), 1);
+        let preempted = queue.preempt(urgent, [SEAT]);
+        assert_eq!(preempted.is_some(), round < 2, "round {round}");
+        if preempted.is_some() {
+            assert!(queue.put_back(batch, Lane(0), 0));
+        }
+        queue.end(urgent, 0);
+    }
+    assert_eq!((queue.waiting(), queue.running()), (0, 1));
 }
 
 #[test]
@@ -254,6 +282,56 @@ fn a_reserved_turn_is_charged_once_and_given_back_when_it_is_not_used() {
     push(&mut queue, call(3, 1, 10), 6);
     let order: HashSet<u64> = (0..2).filter_map(|_| serve(&mut queue, 10)).collect();
     assert_eq!(order, HashSet::from([5, 6]));
+}
+
+#[test]
+fn limits_that_change_under_load_keep_who_waits_and_bind_who_comes() {
+    let mut queue = queue();
+    let tickets: Vec<Ticket> = (0..1_000)
+        .map(|n| push(&mut queue, call(u128::from(n % 10), 1, 100), n))
+        .collect();
+    let limits = QueueLimits {
+        default: 100,
+        organisation_percent: 10,
+        ..QueueLimits::default()
+    };
+    queue.set_limits(limits);
+    assert_eq!(queue.waiting(), 1_000);
+    let refused = queue.push(call(77, 1, 1), 0, at(0)).unwrap_err();
+    assert_eq!((refused.waiting, refused.limit), (1_000, 100));
+    assert_eq!(refused.reason, RefusalReason::ClassFull);
+    for ticket in tickets.iter().skip(50) {
+        assert!(queue.end(*ticket, 0).is_some());
+    }
+    assert!(queue.push(call(77, 1, 1), 0, at(0)).is_ok());
+    queue.set_limits(QueueLimits {
+        default: 1_000,
+        organisation_percent: 100,
+        ..limits
+    });
+    for n in 0..900 {
+        push(&mut queue, call(n, 1, 1), 0);
+    }
+    let left = std::iter::from_fn(|| serve(&mut queue, 1)).count();
+    assert_eq!(left, 951, "everybody gets a turn");
+}
+
+#[test]
+fn a_clock_that_jumps_neither_loses_nor_reorders_anybody() {
+    let mut queue = queue();
+    let jumps = [0, 5_000_000_000, 10, u64::from(u32::MAX) * 1_000, 0];
+    for (n, millis) in (0_u64..).zip(jumps) {
+        let ticket = queue.push(call(1, 1, 100), n, at(millis)).unwrap();
+        assert!(queue.place(ticket, at(0)).is_some());
+        assert!(queue.age(ticket, at(0)).is_some());
+    }
+    let mut order = Vec::new();
+    for millis in jumps {
+        let ticket = queue.next([Lane(0)]).unwrap();
+        order.extend(queue.start(ticket, SEAT, at(millis)));
+        queue.end(ticket, 100);
+    }
+    assert_eq!(order, [0, 1, 2, 3, 4]);
 }
 
 #[test]
@@ -317,6 +395,9 @@ enum Action {
     FirstToken {
         which: prop::sample::Index,
     },
+    Preempt {
+        which: prop::sample::Index,
+    },
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -330,6 +411,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (which(), 0_u64..3, any::<bool>()).prop_map(|(which, lane, reserve)| Action::Move { which, lane, reserve }),
         1 => (which(), 0_u64..3).prop_map(|(which, lane)| Action::PutBack { which, lane }),
         1 => which().prop_map(|which| Action::FirstToken { which }),
+        1 => which().prop_map(|which| Action::Preempt { which }),
     ]
 }
 
@@ -382,6 +464,17 @@ proptest! {
                     prop_assert_eq!(queue.put_back(ticket, Lane(lane), 0), ran);
                     if ran {
                         waiting.insert(ticket, lane);
+                    }
+                }
+                Action::Preempt { which } if !tickets.is_empty() => {
+                    let ticket = *which.get(&tickets);
+                    if let Some(preemption) = queue.preempt(ticket, [SEAT]) {
+                        prop_assert!(running.remove(&preemption.victim));
+                        prop_assert!(queue.gives_way(preemption.victim));
+                        prop_assert!(queue.put_back(preemption.victim, Lane(0), 0));
+                        waiting.insert(preemption.victim, 0);
+                        queue.move_to(ticket, Lane(1));
+                        prop_assert!(waiting.insert(ticket, 1).is_some());
                     }
                 }
                 Action::FirstToken { which } if !tickets.is_empty() => queue.first_token(*which.get(&tickets)),

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::io::Cursor;
 
 use remuda_scheduling::PolicyName;
+use remuda_scheduling::queue::Class;
 use remuda_scheduling::simulator::{
-    FleetSpec, Options, Report, Table, TraceReader, TraceRequest, plot, simulate,
+    FleetSpec, Options, PlotFormat, Report, Synthetic, Table, TraceReader, TraceRequest, plot,
+    simulate,
 };
 
 const AZURE: &str = "TIMESTAMP,ContextTokens,GeneratedTokens\n";
@@ -273,9 +275,17 @@ fn the_same_seed_gives_the_same_report_and_another_rate_another() {
         2
     );
     assert!(serde_json::to_value(&reports).unwrap()[0]["first_token"]["p99_ms"].is_number());
-    let picture = plot(&reports);
+    let picture = String::from_utf8(plot(&reports, PlotFormat::Svg).unwrap()).unwrap();
     assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n"));
-    assert_eq!(picture.matches("<polyline").count(), 2);
+    assert_eq!(picture.matches("stroke-width=\"2\"").count(), 2);
+    let pixels = plot(&reports, PlotFormat::Png).unwrap();
+    let mut reader = png::Decoder::new(Cursor::new(pixels)).read_info().unwrap();
+    let mut image = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut image).unwrap();
+    assert_eq!((reader.info().width, reader.info().height), (1_440, 840));
+    for line in [[0x0b, 0x6e, 0x4f], [0xc8, 0x55, 0x3d]] {
+        assert!(image.chunks(3).any(|pixel| pixel == line), "both are drawn");
+    }
 }
 
 /// Conversations that grow by two blocks a turn, one turn of each after the other.
@@ -449,4 +459,118 @@ fn a_full_queue_refuses_and_counts() {
     let report = run(steady(2_000, 1), &fleet(""), &options);
     assert!(report.refused > 1_000);
     assert_eq!(report.served + report.refused, 2_000);
+}
+
+#[test]
+fn people_do_not_wait_behind_batch_work_that_has_sent_nothing() {
+    let slow = "[[models]]\nname = \"m\"\n\
+        [[nodes]]\nname = \"n\"\nprefill_tokens_per_s = 500\ndecode_tokens_per_s = 50\nslots = 4\n";
+    let fleet = FleetSpec::parse(slow).unwrap();
+    // A batch prompt takes the only reader four seconds; meanwhile two people ask short questions.
+    let trace = |urgent: Class| {
+        (0..150).map(move |n| {
+            let asks = n % 3 > 0;
+            Ok(TraceRequest {
+                at_us: n / 3 * 10_000_000 + [0, 1_000_000, 2_500_000][n as usize % 3],
+                prompt_tokens: if asks { 100 } else { 2_000 },
+                output_tokens: 20,
+                class: if asks { urgent } else { Class::Batch },
+                tenant: Some(u64::from(asks)),
+                ..TraceRequest::default()
+            })
+        })
+    };
+    let urgent = run(trace(Class::Interactive), &fleet, &Options::default());
+    let usual = run(trace(Class::Default), &fleet, &Options::default());
+    assert_eq!((urgent.served, urgent.failed), (150, 0));
+    assert_eq!((usual.preempted, usual.served), (0, 150));
+    assert!(
+        (50..=100).contains(&urgent.preempted),
+        "{} gave way in 50 rounds",
+        urgent.preempted
+    );
+    assert!(
+        urgent.first_token.p50_ms < 500.0,
+        "{:?}",
+        urgent.first_token
+    );
+    assert!(
+        usual.first_token.p50_ms > 1_500.0,
+        "{:?}",
+        usual.first_token
+    );
+    assert!(urgent.first_token.max_ms < 15_000.0, "batch work gets done");
+}
+
+#[test]
+fn the_runner_up_is_loaded_before_its_line_is_sent_there() {
+    // Two models on two nodes that hold one each: all of a sudden everybody wants the same one.
+    let text = "[[models]]\nname = \"a\"\nbytes = 8_000_000_000\n[[models]]\nname = \"b\"\nbytes = 8_000_000_000\n\
+        [[nodes]]\nname = \"n\"\ncount = 2\nprefill_tokens_per_s = 4000\ndecode_tokens_per_s = 20\nslots = 2\nmemory_bytes = 12_000_000_000\n";
+    let trace = (0..120).map(|n| {
+        Ok(TraceRequest {
+            at_us: n * 1_000_000,
+            model: Some(if n < 2 { ["a", "b"][n as usize] } else { "b" }.to_owned()),
+            prompt_tokens: 200,
+            output_tokens: 40,
+            ..TraceRequest::default()
+        })
+    });
+    let report = run(trace, &FleetSpec::parse(text).unwrap(), &Options::default());
+    assert_eq!((report.served, report.failed), (120, 0));
+    assert!(
+        (3..=4).contains(&report.cold_loads),
+        "a, b, and one more copy of b: {}",
+        report.cold_loads
+    );
+    assert!(
+        report.first_token.p99_ms < 30_000.0,
+        "{:?}",
+        report.first_token
+    );
+}
+
+#[test]
+fn three_models_on_two_nodes_are_all_served_and_swap_seldom() {
+    let models: String = ["a", "b", "c"]
+        .iter()
+        .map(|name| format!("[[models]]\nname = \"{name}\"\nbytes = 8_000_000_000\n"))
+        .collect();
+    let text = format!(
+        "{models}[[nodes]]\nname = \"n\"\ncount = 2\nprefill_tokens_per_s = 4000\ndecode_tokens_per_s = 100\nslots = 4\nmemory_bytes = 12_000_000_000\n"
+    );
+    let trace = steady(450, 600).enumerate().map(|(n, request)| {
+        let model = Some(["a", "b", "c"][n % 3].to_owned());
+        request.map(|request| TraceRequest { model, ..request })
+    });
+    let report = run(
+        trace,
+        &FleetSpec::parse(&text).unwrap(),
+        &Options::default(),
+    );
+    assert_eq!((report.served, report.failed), (450, 0));
+    assert!(
+        (3..200).contains(&report.cold_loads),
+        "{}",
+        report.cold_loads
+    );
+    assert!(report.first_token.max_ms < 60_000.0, "nobody starves");
+}
+
+#[test]
+fn a_generated_trace_runs_over_a_large_fleet() {
+    let fleet = FleetSpec::parse(
+        "[[models]]\nname = \"m\"\n[[nodes]]\nname = \"n\"\ncount = 300\nprefill_tokens_per_s = 4000\n\
+         decode_tokens_per_s = 50\nslots = 8\ncache_tokens = 100_000\n",
+    )
+    .unwrap();
+    let report = |policy| {
+        let trace = Synthetic::new(10_000, 150.0, 3);
+        simulate(trace, &fleet, policy, &Options::default()).unwrap()
+    };
+    let remuda = report(PolicyName::Remuda);
+    assert_eq!((remuda.served, remuda.failed), (10_000, 0));
+    let spread = report(PolicyName::RoundRobin);
+    assert!(remuda.prefix.of_bounded_oracle > 0.9, "{:?}", remuda.prefix);
+    assert!(remuda.first_token.p99_ms < spread.first_token.p99_ms);
 }

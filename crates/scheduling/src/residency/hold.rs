@@ -1,11 +1,8 @@
-//! Which model a node should hold: no swap on every call, one load at a time per model, and loading ahead of need.
-//!
-//! Pure functions and small records; who loads and unloads is the caller's business.
+//! How long a node stays with the models it has while calls for another one wait.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use primitives::{MonotonicTime, NodeId};
+use primitives::MonotonicTime;
 
 /// How long a node stays with the model it has while calls for another one wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,16 +59,31 @@ impl ModelHold {
         self.contested = None;
     }
 
+    /// Notes whether calls wait for models that the node has not loaded: from then on the hold of the loaded one counts down, and
+    /// it counts no more when nobody waits.
+    pub fn contest(&mut self, others_wait: bool, now: MonotonicTime) {
+        if others_wait {
+            self.contested.get_or_insert((now, 0));
+        } else {
+            self.contested = None;
+        }
+    }
+
+    /// Tells whether calls for another model wait.
+    pub const fn is_contested(&self) -> bool {
+        self.contested.is_some()
+    }
+
     /// Decides for a call that waits for another model than the loaded one. `in_flight` counts the calls that run on the loaded
-    /// model, `waiting` those that wait for it.
+    /// model, `waiting` those that wait for it. A hold that nobody [contested](Self::contest) begins now.
     pub fn may_swap(
-        &mut self,
+        &self,
         rule: HoldRule,
         in_flight: u32,
         waiting: u32,
         now: MonotonicTime,
     ) -> SwapVerdict {
-        let (since, calls) = *self.contested.get_or_insert((now, 0));
+        let (since, calls) = self.contested.unwrap_or((now, 0));
         let waited = now.since(since);
         if in_flight > 0 {
             return SwapVerdict::Generating;
@@ -96,77 +108,8 @@ impl ModelHold {
     }
 }
 
-/// The loads under way over the fleet, by model: a second call for a model waits for the first one's load.
-#[derive(Clone, Debug, Default)]
-pub struct ColdLoads {
-    loads: HashMap<String, (NodeId, MonotonicTime)>,
-}
-
-/// A load that nobody reported back for this time is taken for lost.
-const LOST_LOAD: Duration = Duration::from_mins(10);
-
-impl ColdLoads {
-    /// Asks to load `model` on `node`. Returns the node where it is being loaded already, if there is one; otherwise the load is
-    /// the caller's, who must report it [done](Self::done).
-    pub fn begin(&mut self, model: &str, node: NodeId, now: MonotonicTime) -> Option<NodeId> {
-        if let Some((at, since)) = self.loads.get(model)
-            && now.since(*since) < LOST_LOAD
-        {
-            return Some(*at);
-        }
-        self.loads.insert(model.to_owned(), (node, now));
-        None
-    }
-
-    /// Ends a load, whether it went well or not.
-    pub fn done(&mut self, model: &str, node: NodeId) {
-        if self.loads.get(model).is_some_and(|(at, _)| *at == node) {
-            self.loads.remove(model);
-        }
-    }
-
-    /// Returns where a model is being loaded.
-    pub fn loading(&self, model: &str) -> Option<NodeId> {
-        self.loads.get(model).map(|(node, _)| *node)
-    }
-}
-
-/// What [`prewarm`] needs to know of a model's demand.
-#[derive(Clone, Copy, Debug)]
-pub struct Demand {
-    /// Calls that wait for the model.
-    pub waiting: u32,
-    /// Copies that are loaded.
-    pub loaded: u32,
-    /// Whether a copy is being loaded.
-    pub loading: bool,
-    /// How long the waiting calls will probably take with the copies there are.
-    pub expected_wait: Duration,
-    /// How long loading one more copy takes.
-    pub load_time: Duration,
-}
-
-/// Calls that must wait before another copy is worth loading.
-const PREWARM_WAITING: u32 = 3;
-
-/// Tells whether one more copy of a model should be loaded before anybody is sent to it: when the line is longer than the load
-/// takes. One at a time.
-pub fn prewarm(demand: &Demand) -> bool {
-    !demand.loading
-        && demand.waiting >= PREWARM_WAITING
-        && (demand.loaded == 0 || demand.expected_wait > demand.load_time)
-}
-
-/// Returns the context to ask for when a client asks for `asked` and the model is loaded with `loaded`: the loaded one when
-/// everything fits into it, so that the model is not loaded again (a smaller window is never given silently).
-pub const fn context_to_ask(asked: u32, loaded: u32) -> u32 {
-    if asked <= loaded { loaded } else { asked }
-}
-
 #[cfg(test)]
 mod tests {
-    use primitives::Timestamp;
-
     use super::*;
 
     fn at(millis: u64) -> MonotonicTime {
@@ -182,6 +125,7 @@ mod tests {
             let now = at(step * 100);
             waiting[step as usize % 2] += 1;
             let other = 1 - loaded;
+            hold.contest(waiting[other] > 0, now);
             if waiting[other] > 0
                 && hold.may_swap(rule, 0, waiting[loaded], now) == SwapVerdict::Now
             {
@@ -214,6 +158,7 @@ mod tests {
     fn a_generating_model_is_never_driven_out_and_no_call_waits_for_ever() {
         let rule = HoldRule::default();
         let mut hold = ModelHold::default();
+        hold.contest(true, at(0));
         assert_eq!(hold.may_swap(rule, 1, 5, at(0)), SwapVerdict::Generating);
         assert!(matches!(
             hold.may_swap(rule, 0, 5, at(1)),
@@ -223,17 +168,11 @@ mod tests {
         assert!(hold.is_spent(rule, at(10_000)));
         assert_eq!(hold.may_swap(rule, 0, 5, at(10_000)), SwapVerdict::Now);
         hold.swapped();
+        hold.contest(true, at(10_000));
         for _ in 0..16 {
             hold.started(at(10_500));
         }
-        assert!(matches!(
-            hold.may_swap(rule, 0, 1, at(11_000)),
-            SwapVerdict::Held(_)
-        ));
-        for _ in 0..16 {
-            hold.started(at(11_000));
-        }
-        assert_eq!(hold.may_swap(rule, 0, 1, at(11_001)), SwapVerdict::Now);
+        assert_eq!(hold.may_swap(rule, 0, 1, at(10_501)), SwapVerdict::Now);
     }
 
     #[test]
@@ -251,45 +190,29 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_loaded_once_however_many_ask() {
-        let (a, b) = (
-            NodeId::generate(Timestamp::from_micros(1)),
-            NodeId::generate(Timestamp::from_micros(2)),
+    fn who_went_away_takes_the_contest_along() {
+        let (rule, mut hold) = (HoldRule::default(), ModelHold::default());
+        hold.started(at(0));
+        hold.contest(true, at(0));
+        hold.contest(false, at(1_000));
+        assert!(!hold.is_spent(rule, at(60_000)));
+        hold.contest(true, at(60_000));
+        hold.started(at(60_001));
+        assert!(
+            matches!(hold.may_swap(rule, 0, 3, at(60_002)), SwapVerdict::Held(_)),
+            "the next one waits its own time"
         );
-        let mut loads = ColdLoads::default();
-        assert_eq!(loads.begin("m", a, at(0)), None);
-        assert_eq!(loads.begin("m", b, at(5)), Some(a));
-        assert_eq!(loads.begin("n", b, at(5)), None);
-        loads.done("m", b);
-        assert_eq!(loads.loading("m"), Some(a), "only the loader ends it");
-        loads.done("m", a);
-        assert_eq!(loads.begin("m", b, at(9)), None);
-        assert_eq!(loads.begin("m", a, at(9 + 600_000)), None, "lost");
     }
 
     #[test]
-    fn another_copy_is_loaded_when_the_line_is_longer_than_the_load() {
-        let demand = Demand {
-            waiting: 5,
-            loaded: 1,
-            loading: false,
-            expected_wait: Duration::from_secs(30),
-            load_time: Duration::from_secs(12),
-        };
-        assert!(prewarm(&demand));
-        assert!(!prewarm(&Demand {
-            waiting: 2,
-            ..demand
-        }));
-        assert!(!prewarm(&Demand {
-            loading: true,
-            ..demand
-        }));
-        assert!(!prewarm(&Demand {
-            load_time: Duration::from_mins(1),
-            ..demand
-        }));
-        assert_eq!(context_to_ask(4_096, 8_192), 8_192);
-        assert_eq!(context_to_ask(16_384, 8_192), 16_384);
+    fn a_clock_that_goes_back_neither_panics_nor_swaps_early() {
+        let (rule, mut hold) = (HoldRule::default(), ModelHold::default());
+        hold.started(at(50_000));
+        hold.contest(true, at(50_000));
+        assert!(matches!(
+            hold.may_swap(rule, 0, 2, at(10)),
+            SwapVerdict::Held(_)
+        ));
+        assert!(!hold.is_spent(rule, at(10)));
     }
 }
