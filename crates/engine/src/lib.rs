@@ -16,6 +16,7 @@ mod error;
 mod file;
 mod generation;
 mod loaded;
+mod memory;
 mod model;
 mod request;
 mod runner;
@@ -34,6 +35,7 @@ pub use error::EngineError;
 pub use generation::{
     Alternative, Generation, GenerationEvent, GenerationStats, StopReason, TokenLogprob,
 };
+pub use memory::give_memory_back;
 pub use request::{
     ChatPrompt, ChatTurn, EmbedRequest, Embeddings, GenerateRequest, Prompt, SamplingParams,
 };

@@ -19,8 +19,8 @@ use crate::store as records;
 /// Rows per insert.
 const BATCH: usize = 500;
 /// Longest wait of a record for its batch to fill. The writer looks by itself: waking it for every record would cost the
-/// request path more than the record does.
-const LINGER: Duration = Duration::from_millis(100);
+/// request path more than the record does. Short, because a long batch would hold up requests on the same core.
+const LINGER: Duration = Duration::from_millis(20);
 /// Pause after the database refused a batch.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often old records are deleted.

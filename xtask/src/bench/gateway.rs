@@ -50,6 +50,8 @@ const SINGLE_STREAM: Scenario = Scenario {
 };
 /// Slow streams open at once.
 const SLOW_STREAMS: usize = 1000;
+/// Seconds without a request after which a process counts as idle.
+const REST_S: u64 = 15;
 
 /// Measures and prints Markdown.
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
@@ -122,6 +124,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     ] {
         *rows = interleaved(&load, &targets, scenario, windows)?;
     }
+    std::thread::sleep(Duration::from_secs(REST_S));
     results.settled_kib = resident_kib(remuda.pid())?;
     results.dropped_records = remuda.dropped_records()?;
     write!(std::io::stdout(), "{}", report::markdown(&results))?;
@@ -175,12 +178,13 @@ fn interleaved(
 fn memory(load: &Load, target: &Target, settle_s: u64) -> anyhow::Result<Memory> {
     let pid = target.pid.context("a target without a process")?;
     eprintln!("xtask: {SLOW_STREAMS} slow streams, {}", target.name);
-    let (idle_kib, private_kib) = (resident_kib(pid)?, private_kib(pid)?);
+    std::thread::sleep(Duration::from_secs(REST_S));
+    let (idle_kib, idle_private_kib) = (resident_kib(pid)?, private_kib(pid)?);
     let mut holding = load.hold(target, SLOW_STREAMS)?;
     std::thread::sleep(Duration::from_secs(settle_s));
-    let open_kib = resident_kib(pid)?;
+    let open_kib = private_kib(pid)?;
     std::thread::sleep(Duration::from_secs(2 * settle_s));
-    let later_kib = resident_kib(pid)?;
+    let (later_kib, later_resident_kib) = (private_kib(pid)?, resident_kib(pid)?);
     holding.close_input();
     holding
         .line()
@@ -188,9 +192,10 @@ fn memory(load: &Load, target: &Target, settle_s: u64) -> anyhow::Result<Memory>
     Ok(Memory {
         streams: SLOW_STREAMS,
         idle_kib,
-        private_kib,
+        private_kib: idle_private_kib,
         open_kib,
         later_kib,
+        later_resident_kib,
         apart_s: 2 * settle_s,
     })
 }

@@ -34,15 +34,19 @@ pub(super) struct Memory {
     pub(super) idle_kib: u64,
     /// What of it is no page of the program file.
     pub(super) private_kib: u64,
+    /// Private with all streams open.
     pub(super) open_kib: u64,
+    /// Private some seconds later.
     pub(super) later_kib: u64,
+    /// In all, at the same time.
+    pub(super) later_resident_kib: u64,
     /// Seconds between the two readings with open streams.
     pub(super) apart_s: u64,
 }
 
 impl Memory {
     fn per_stream_kib(&self) -> f64 {
-        (self.later_kib as f64 - self.idle_kib as f64) / self.streams.max(1) as f64
+        (self.later_kib as f64 - self.private_kib as f64) / self.streams.max(1) as f64
     }
 }
 
@@ -187,7 +191,7 @@ fn memory_rows(text: &mut String, memory: &[Memory; 2], settled_kib: u64) -> std
     )?;
     writeln!(
         text,
-        "| memory per open slow stream ({} streams), KiB | | {:.1} | {:.1} | | {} |",
+        "| private memory per open slow stream ({} streams), KiB | | {:.1} | {:.1} | | {} |",
         remuda.streams,
         nginx.per_stream_kib(),
         remuda.per_stream_kib(),
@@ -202,7 +206,13 @@ fn memory_rows(text: &mut String, memory: &[Memory; 2], settled_kib: u64) -> std
     )?;
     writeln!(
         text,
-        "| memory after all load, MiB | | | {:.1} | | |",
+        "| resident with all of them open, MiB | | {:.1} | {:.1} | | |",
+        mib(nginx.later_resident_kib),
+        mib(remuda.later_resident_kib)
+    )?;
+    writeln!(
+        text,
+        "| memory idle after all load, MiB | | | {:.1} | | |",
         mib(settled_kib)
     )
 }

@@ -18,6 +18,9 @@ const PAUSES: u32 = 10;
 const DISCARDED: usize = 64 << 20;
 /// Time for that.
 const DISCARDING: Duration = Duration::from_secs(5);
+/// A body that came in one piece lies in the connection's read buffer. Up to this size it is copied out, so that the buffer can
+/// be used again while the request is under way, and the request holds no more than it has sent.
+const COPIED: usize = 64 << 10;
 
 /// What bounds the bodies of requests.
 pub(crate) struct BodyRules {
@@ -99,7 +102,11 @@ where
             (Some(whole), _) => whole.extend_from_slice(&data),
         }
     }
-    let bytes = whole.map(BytesMut::freeze).or(first).unwrap_or_default();
+    let bytes = match (whole, first) {
+        (Some(whole), _) => whole.freeze(),
+        (None, Some(piece)) if piece.len() <= COPIED => Bytes::copy_from_slice(&piece),
+        (None, piece) => piece.unwrap_or_default(),
+    };
     Ok(RequestBody::new(bytes, share))
 }
 

@@ -35,6 +35,10 @@ use primitives::{ErrorKind, MonotonicTime};
 /// The comment that keeps intermediaries from closing a silent event stream (WHATWG HTML, 9.2.6).
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
+/// Bytes after which the connection writes before more is read: it asks a body for as long as the body has something, and writes
+/// only then.
+const WRITE_AFTER: usize = 16 << 10;
+
 type Opening = Pin<Box<dyn Future<Output = (Box<Exchange>, Result<Opened, ApiError>)> + Send>>;
 
 /// A streamed answer under way.
@@ -51,6 +55,8 @@ pub(crate) struct Relay {
     pending: Option<Bytes>,
     /// Whether anything of an answer was given to the connection; keep-alives do not count.
     sent: bool,
+    /// Bytes that the connection got since it was last made to write; `None` until the first.
+    unwritten: Option<usize>,
     /// Tokens that the client had when the present node took over.
     base_tokens: u64,
     trailers: bool,
@@ -90,6 +96,7 @@ impl Relay {
             pace,
             pending: None,
             sent: false,
+            unwritten: None,
             base_tokens: 0,
             trailers,
         }
@@ -143,12 +150,24 @@ impl Relay {
     }
 
     /// Gives the connection the next piece.
+    ///
+    /// Other streams of the worker get their turn, and the client what there is, after the first piece and after every
+    /// [`WRITE_AFTER`] bytes, however fast the node sends.
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        if self.pending.is_none() && self.unwritten.is_some_and(|bytes| bytes >= WRITE_AFTER) {
+            self.unwritten = Some(0);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if let Some(bytes) = self.pending.take() {
+                self.unwritten = Some(
+                    self.unwritten
+                        .map_or(WRITE_AFTER, |before| before + bytes.len()),
+                );
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             match self.poll_step(cx) {

@@ -14,6 +14,7 @@ mod gateway_config;
 mod health;
 mod listener;
 pub(crate) mod open_files;
+mod rest;
 mod running;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -116,6 +117,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     )
     .map_err(|error| StartError::broken_part("gateway", &error))?;
     gateway.set_queue_limits(config.queue);
+    tasks.spawn(rest::give_memory_back_at_rest(stop.clone()));
     tracing::info!(address = %addr, "ready");
     Ok(Running {
         addr,
