@@ -57,6 +57,9 @@ impl Mood {
 ///
 /// When no node looks well, those that look bad are tried before the client is refused.
 pub(crate) async fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
+    if let Some(granted) = exchange.granted.take() {
+        return Ok(granted);
+    }
     let deadline = Instant::now() + exchange.shared().config.first_token_timeout;
     loop {
         if exchange.turn.is_some() {
@@ -105,7 +108,13 @@ fn choose_now(exchange: &mut Exchange) -> Result<Now, ApiError> {
                 let excluded = (exchange.tried.contains(&replica.node.view.id)
                     || refused.contains(&index))
                 .then_some(Exclusion::AlreadyTried);
-                mood.of(candidate(&shared, replica, &call, excluded))
+                mood.of(candidate(
+                    &shared,
+                    replica,
+                    &call,
+                    exchange.asked.embeds,
+                    excluded,
+                ))
             })
             .collect();
         shared
@@ -181,6 +190,7 @@ pub(crate) fn candidate<'a>(
     shared: &Shared,
     replica: &'a Replica,
     call: &Call<'_>,
+    embeds: bool,
     excluded: Option<Exclusion>,
 ) -> Candidate<'a> {
     let view = &replica.node.view;
@@ -203,7 +213,8 @@ pub(crate) fn candidate<'a>(
         prefill_tokens_per_s: speed.prefill_tokens_per_s(),
         ttft_ewma_ms: speed.ttft_ms(),
         prefix_blocks,
-        context_max: replica.model.context_length,
+        // The texts of a batch do not share a context, and servers cut what is too long unless told not to.
+        context_max: replica.model.context_length.filter(|_| !embeds),
         model_bytes: replica.model.size_bytes,
         weight: view.weight,
         health: view.health,
@@ -239,6 +250,7 @@ fn attempt_record(
         took_us: None,
         failure: None,
         continued_after_tokens: exchange.continued_after,
+        joined: exchange.joined,
         candidates,
     }
 }

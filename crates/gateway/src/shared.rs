@@ -11,6 +11,7 @@ use primitives::{Clock, RequestId, Timestamp};
 
 use crate::admission;
 use crate::body_memory::BodyMemory;
+use crate::coalescing::Groups;
 use crate::config::GatewayConfig;
 use crate::control::ControlPlane;
 use crate::fleet_view::RouteTable;
@@ -18,6 +19,7 @@ use crate::front::{AllowedOrigins, BodyRules};
 use crate::live::LiveFleet;
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
+use crate::sharing::Runs;
 use crate::upstream::Pool;
 
 /// One for the whole data plane.
@@ -43,6 +45,10 @@ pub(crate) struct Shared {
     pub(crate) allowed_origins: AllowedOrigins,
     /// What bounds the bodies of requests.
     pub(crate) body_rules: BodyRules,
+    /// Embedding requests that may share a call.
+    pub(crate) embeddings: Arc<Groups>,
+    /// Executions that identical requests may share.
+    pub(crate) runs: Runs,
     in_flight: AtomicUsize,
 }
 
@@ -87,6 +93,8 @@ impl Shared {
         };
         let routes = RouteTable::build(&registry.snapshot(), &config, &live, &metrics);
         Arc::new(Self {
+            embeddings: Arc::new(Groups::new(metrics.embeddings.waiting())),
+            runs: Runs::default(),
             config,
             clock,
             identity,

@@ -1,9 +1,11 @@
 //! Extractors that prove who calls: a handler that takes [`Admin`] cannot run for anybody else.
 
+use std::borrow::Cow;
+
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
 use primitives::OrgId;
-use web::Problem;
+use web::{AfterBody, Problem};
 
 use crate::credential::presented_credential;
 use crate::identity::Identity;
@@ -42,7 +44,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Ok(Self(authenticated(parts, &Identity::from_ref(state))?))
+        Ok(Self(let_in(parts, &Identity::from_ref(state), |_| Ok(()))?))
     }
 }
 
@@ -54,12 +56,18 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let OrgAdmin(principal) = OrgAdmin::from_request_parts(parts, state).await?;
-        if principal.is_platform_admin() {
-            Ok(Self(principal))
-        } else {
-            Err(AuthError::NotPlatformAdmin.into())
-        }
+        Ok(Self(let_in(
+            parts,
+            &Identity::from_ref(state),
+            |principal| {
+                administers(principal)?;
+                if principal.is_platform_admin() {
+                    Ok(())
+                } else {
+                    Err(AuthError::NotPlatformAdmin)
+                }
+            },
+        )?))
     }
 }
 
@@ -104,19 +112,41 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let principal = authenticated(parts, &Identity::from_ref(state))?;
-        match principal.role {
-            Role::Admin => Ok(Self(principal)),
-            // Who presented nothing may well be an administrator who has not signed in yet.
-            _ if principal.id().is_none() => Err(AuthError::Missing.into()),
-            Role::Operator | Role::User | Role::Viewer => Err(AuthError::NotAdmin.into()),
-        }
+        Ok(Self(let_in(
+            parts,
+            &Identity::from_ref(state),
+            administers,
+        )?))
     }
 }
 
-fn authenticated(parts: &Parts, identity: &Identity) -> Result<Principal, AuthError> {
-    let presented = presented_credential(&parts.headers);
-    identity
-        .snapshot()
-        .authenticate(presented.as_deref(), identity.inner.clock.now())
+fn administers(principal: &Principal) -> Result<(), AuthError> {
+    match principal.role {
+        Role::Admin => Ok(()),
+        // Who presented nothing may well be an administrator who has not signed in yet.
+        _ if principal.id().is_none() => Err(AuthError::Missing),
+        Role::Operator | Role::User | Role::Viewer => Err(AuthError::NotAdmin),
+    }
+}
+
+/// Lets a caller in whom `check` accepts: now, and again when the request's body has arrived, until when they may have lost their rights.
+fn let_in(
+    parts: &mut Parts,
+    identity: &Identity,
+    check: fn(&Principal) -> Result<(), AuthError>,
+) -> Result<Principal, AuthError> {
+    let presented = presented_credential(&parts.headers).map(Cow::into_owned);
+    let ask = move |identity: &Identity| {
+        let principal = identity
+            .snapshot()
+            .authenticate(presented.as_deref(), identity.inner.clock.now())?;
+        check(&principal)?;
+        Ok(principal)
+    };
+    let principal = ask(identity)?;
+    let identity = identity.clone();
+    parts.extensions.insert(AfterBody::new(move || {
+        ask(&identity).map(drop).map_err(Problem::from)
+    }));
+    Ok(principal)
 }

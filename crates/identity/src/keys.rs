@@ -8,7 +8,7 @@ use primitives::{
 use crate::credential::{CredentialKind, SecretHash, generate, shown_prefix};
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
-use crate::model::{KeyLimits, PrincipalKind, PriorityClass, Role};
+use crate::model::{KeyLimits, PriorityClass, Role};
 use crate::organisations::UnknownOrganisation;
 use crate::snapshot::UsageOwner;
 use crate::store;
@@ -21,8 +21,10 @@ const MOST_MODELS: usize = 100;
 const LONGEST_MODEL: usize = 200;
 /// The largest limit of a key: leaves room for sums of many.
 const MOST_TOKENS: u64 = 1_000_000_000_000_000;
-/// The most keys that are not revoked: all of them are held in memory.
-const MOST_KEYS: u64 = 10_000;
+/// The most keys of one organisation that are not revoked.
+const MOST_KEYS_OF_ONE: u64 = 5_000;
+/// The most keys of all organisations that are not revoked: all of them are held in memory.
+const MOST_KEYS: u64 = 20_000;
 
 /// An API key without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub struct ApiKey {
     pub priority: Option<PriorityClass>,
     /// How much it may use.
     pub limits: KeyLimits,
+    /// Whether answers to its requests may serve identical ones of its organisation.
+    pub share_identical: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ends by itself.
@@ -51,6 +55,8 @@ pub struct ApiKey {
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, as far as that is stored.
     pub last_used_at: Option<Timestamp>,
+    /// Whether the person it belongs to is disabled, which stops the key too.
+    pub owner_disabled: bool,
 }
 
 /// Whether a key works.
@@ -59,6 +65,8 @@ pub struct ApiKey {
 pub enum KeyStatus {
     /// It works.
     Active,
+    /// The person it belongs to is disabled; it works again with them.
+    OwnerDisabled,
     /// Its time has passed.
     Expired,
     /// An administrator ended it.
@@ -72,6 +80,8 @@ impl ApiKey {
             KeyStatus::Revoked
         } else if self.expires_at.is_some_and(|end| end <= now) {
             KeyStatus::Expired
+        } else if self.owner_disabled {
+            KeyStatus::OwnerDisabled
         } else {
             KeyStatus::Active
         }
@@ -81,7 +91,7 @@ impl ApiKey {
 /// What a new key shall be.
 #[derive(Clone, Debug)]
 pub struct KeyRequest {
-    /// What it is called: 1 to 100 characters. Names may repeat.
+    /// What it is called: 1 to 100 characters. Its owner has no other key of that name that works.
     pub name: String,
     /// What it may do.
     pub role: Role,
@@ -93,6 +103,8 @@ pub struct KeyRequest {
     pub priority: Option<PriorityClass>,
     /// How much it may use.
     pub limits: KeyLimits,
+    /// Whether answers to its requests may serve identical ones of its organisation, and the other way round.
+    pub share_identical: bool,
     /// When it ends by itself; never when absent.
     pub expires_at: Option<Timestamp>,
 }
@@ -117,9 +129,15 @@ pub enum CreateKeyError {
     /// The organisation is not one of the caller's.
     #[error(transparent)]
     Organisation(#[from] UnknownOrganisation),
+    /// The owner has a key of that name.
+    #[error("you have a key named {0:?} already")]
+    NameTaken(String),
+    /// The organisation has too many keys.
+    #[error("the organisation has {MOST_KEYS_OF_ONE} keys already")]
+    TooMany,
     /// There are too many keys.
     #[error("there are {MOST_KEYS} keys already")]
-    TooMany,
+    TooManyInAll,
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -130,7 +148,7 @@ impl Classify for CreateKeyError {
         match self {
             Self::Name | Self::Models | Self::Expiry | Self::Limits => ErrorKind::Invalid,
             Self::Organisation(error) => error.kind(),
-            Self::TooMany => ErrorKind::Conflict,
+            Self::NameTaken(_) | Self::TooMany | Self::TooManyInAll => ErrorKind::Conflict,
             Self::Store(error) => error.kind(),
         }
     }
@@ -141,7 +159,10 @@ impl Classify for CreateKeyError {
             Self::Limits => format!("{self}: leave it out for no limit"),
             Self::Organisation(error) => error.public_message(),
             Self::Expiry => "`expires_at` lies in the past: give a later time, or none".to_owned(),
-            Self::TooMany => format!("{self}: revoke some that are not used any more"),
+            Self::NameTaken(_) => format!("{self}: choose another name, or revoke that key first"),
+            Self::TooMany | Self::TooManyInAll => {
+                format!("{self}: revoke some that are not used any more")
+            }
             Self::Store(error) => error.public_message(),
         }
     }
@@ -226,24 +247,29 @@ impl Identity {
             models: request.models,
             priority: request.priority,
             limits: request.limits,
+            share_identical: request.share_identical,
             created_at: now,
             expires_at: request.expires_at,
             revoked_at: None,
             last_used_at: None,
+            owner_disabled: false,
         };
         let mut tx = self.inner.db.write().await?;
         store::advance_generation(&mut tx).await?;
         // A key made through a key is its owner's too: it ends with their rights.
-        let user_id = match admin.principal().kind {
-            PrincipalKind::User(id) => Some(id),
-            PrincipalKind::Key(id) => store::find_key_owner(&mut tx, id).await?,
-            PrincipalKind::Anonymous => None,
-        };
-        if store::count_live_keys(&mut tx).await? >= MOST_KEYS {
-            return Err(CreateKeyError::TooMany);
-        }
+        let user_id = admin.principal().user;
         if !store::has_organisation(&mut tx, org_id).await? {
             return Err(UnknownOrganisation(org_id).into());
+        }
+        let live = store::count_live_keys(&mut tx, org_id).await?;
+        if live.own >= MOST_KEYS_OF_ONE {
+            return Err(CreateKeyError::TooMany);
+        }
+        if live.all >= MOST_KEYS {
+            return Err(CreateKeyError::TooManyInAll);
+        }
+        if store::has_live_key_named(&mut tx, user_id, &key.name, now).await? {
+            return Err(CreateKeyError::NameTaken(key.name));
         }
         store::insert_key(&mut tx, &key, &SecretHash::of(secret.expose()), user_id).await?;
         tx.commit().await?;
@@ -262,6 +288,7 @@ impl Identity {
         let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
         let size = page.size();
         let mut tx = self.inner.db.read().await?;
+        store::known_organisation(&mut tx, org_id).await??;
         let keys = store::list_keys(
             &mut tx,
             scope,

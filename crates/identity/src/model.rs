@@ -143,6 +143,8 @@ impl PrincipalKind {
 pub struct Principal {
     /// By what the caller is known.
     pub kind: PrincipalKind,
+    /// The person behind the caller: themselves, or whom the key belongs to. Nobody for anonymous callers and keys of nobody.
+    pub user: Option<UserId>,
     /// The key's or the person's name, for records.
     pub name: Arc<str>,
     /// The organisation the caller belongs to: whose share of the fleet is used, and whose things may be seen.
@@ -155,18 +157,23 @@ pub struct Principal {
     pub priority: Option<PriorityClass>,
     /// How much the caller may use.
     pub limits: KeyLimits,
+    /// Whether an answer to the caller's request may serve an identical one of their organisation, and the other way round. Only
+    /// where it was asked for: it shows that somebody else asked the same.
+    pub shares_identical: bool,
 }
 
 impl Principal {
     pub(crate) fn anonymous() -> Self {
         Self {
             kind: PrincipalKind::Anonymous,
+            user: None,
             name: "anonymous".into(),
             org: DEFAULT_ORG,
             role: Role::User,
             models: None,
             priority: None,
             limits: KeyLimits::default(),
+            shares_identical: false,
         }
     }
 

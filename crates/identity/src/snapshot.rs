@@ -26,8 +26,6 @@ pub(crate) type Entries = HashMap<SecretHash, Entry, BuildHasherDefault<Spread>>
 /// One credential.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// Whose it is; absent for keys of nobody.
-    pub(crate) user_id: Option<UserId>,
     pub(crate) principal: Principal,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) usage: Arc<Usage>,
@@ -185,7 +183,7 @@ impl Snapshot {
     pub(crate) fn restricted(&self, user: UserId, most: Option<Role>) -> Self {
         let mut entries = self.entries.clone();
         entries.retain(|_, entry| match most {
-            _ if entry.user_id != Some(user) => true,
+            _ if entry.principal.user != Some(user) => true,
             Some(most) => {
                 entry.principal.role = entry.principal.role.at_most(most);
                 true
@@ -236,7 +234,6 @@ mod tests {
     fn snapshot(anonymous: Option<Principal>) -> Snapshot {
         let id = KeyId::generate(NOW);
         let entry = |expires_at| Entry {
-            user_id: None,
             principal: Principal {
                 kind: PrincipalKind::Key(id),
                 ..Principal::anonymous()

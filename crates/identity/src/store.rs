@@ -15,11 +15,12 @@ use crate::organisations::{DEFAULT_ORG, OrgScope};
 use crate::snapshot::{Entries, Entry, Snapshot, Usage, UsageOwner};
 
 pub(crate) use organisations::{
-    count_organisations, has_organisation, insert_organisation, list_organisations,
+    count_organisations, has_organisation, insert_organisation, known_organisation,
+    list_organisations,
 };
 pub(crate) use users::{
-    find_user_by_id, has_other_admin, insert_user, list_users, replace_password, update_password,
-    update_user,
+    count_users, find_user_by_id, has_other_admin, insert_user, list_users, replace_password,
+    update_password, update_user,
 };
 
 const SETUP_TOKEN: &str = "identity.setup_token";
@@ -217,28 +218,53 @@ pub(crate) async fn delete_session(
     Ok(deleted == 1)
 }
 
-pub(crate) async fn count_live_keys(tx: &mut Tx) -> Result<u64, StoreError> {
-    match tx
-        .fetch_optional(
-            "SELECT CAST(count(*) AS BIGINT) AS live FROM api_keys WHERE revoked_at IS NULL",
-            (),
-        )
-        .await?
-    {
-        Some(row) => row.get("live"),
-        None => Ok(0),
+/// How many there are of something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Of one organisation.
+    pub(crate) own: u64,
+    /// Of all.
+    pub(crate) all: u64,
+}
+
+pub(crate) fn read_counted(row: Option<&Row>) -> Result<Counted, StoreError> {
+    match row {
+        Some(row) => Ok(Counted {
+            own: row.get("own_count")?,
+            all: row.get("all_count")?,
+        }),
+        None => Ok(Counted::default()),
     }
 }
 
-/// Returns the person a key belongs to; `None` for keys of nobody.
-pub(crate) async fn find_key_owner(tx: &mut Tx, id: KeyId) -> Result<Option<UserId>, StoreError> {
-    match tx
-        .fetch_optional("SELECT user_id FROM api_keys WHERE id = $1", params![id])
-        .await?
-    {
-        Some(row) => row.get("user_id"),
-        None => Ok(None),
-    }
+/// Counts the keys that are not revoked.
+pub(crate) async fn count_live_keys(tx: &mut Tx, org: OrgId) -> Result<Counted, StoreError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT CAST(count(*) FILTER (WHERE org_id = $1) AS BIGINT) AS own_count, CAST(count(*) AS BIGINT) AS all_count
+             FROM api_keys WHERE revoked_at IS NULL",
+            params![org],
+        )
+        .await?;
+    read_counted(row.as_ref())
+}
+
+/// Tells whether a person has a key of this name that still works at `now`. Keys of nobody count as one owner's.
+pub(crate) async fn has_live_key_named(
+    tx: &mut Tx,
+    owner: Option<UserId>,
+    name: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT id FROM api_keys
+             WHERE user_id IS NOT DISTINCT FROM CAST($1 AS TEXT) AND name = $2 AND revoked_at IS NULL
+                 AND (expires_at IS NULL OR expires_at > $3) LIMIT 1",
+            params![owner, name, now],
+        )
+        .await?;
+    Ok(row.is_some())
 }
 
 pub(crate) async fn insert_key(
@@ -249,8 +275,8 @@ pub(crate) async fn insert_key(
 ) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO api_keys (id, org_id, name, prefix, secret_hash, user_id, models, scopes, priority,
-             requests_per_minute, tokens_per_minute, tokens_per_month, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             requests_per_minute, tokens_per_minute, tokens_per_month, share_identical, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         params![
             key.id,
             key.org_id,
@@ -264,6 +290,7 @@ pub(crate) async fn insert_key(
             key.limits.requests_per_minute,
             key.limits.tokens_per_minute,
             key.limits.tokens_per_month,
+            key.share_identical,
             key.created_at,
             key.expires_at
         ],
@@ -273,10 +300,10 @@ pub(crate) async fn insert_key(
 }
 
 const LIST_KEYS: &str =
-    "SELECT id, org_id, name, prefix, models, scopes, priority, requests_per_minute, tokens_per_minute, tokens_per_month,
-         created_at, expires_at, revoked_at, last_used_at
-     FROM api_keys
-     WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND id > $2 ORDER BY id LIMIT $3";
+    "SELECT k.id, k.org_id, k.name, k.prefix, k.models, k.scopes, k.priority, k.requests_per_minute, k.tokens_per_minute,
+         k.tokens_per_month, k.share_identical, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, u.disabled_at AS owner_disabled_at
+     FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
+     WHERE (CAST($1 AS TEXT) IS NULL OR k.org_id = $1) AND k.id > $2 ORDER BY k.id LIMIT $3";
 
 /// Lists keys in the order in which they were made, beginning after `after`.
 pub(crate) async fn list_keys(
@@ -345,7 +372,7 @@ pub(crate) async fn load_entries(
     let keys = tx
         .fetch_all(
             "SELECT k.id, k.org_id, k.name, k.secret_hash, k.models, k.scopes, k.priority, k.requests_per_minute,
-                 k.tokens_per_minute, k.tokens_per_month, k.expires_at, k.last_used_at, k.user_id, u.role AS owner_role
+                 k.tokens_per_minute, k.tokens_per_month, k.share_identical, k.expires_at, k.last_used_at, k.user_id, u.role AS owner_role
              FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
              WHERE k.revoked_at IS NULL AND u.disabled_at IS NULL",
             (),
@@ -393,9 +420,9 @@ fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), 
         role = role.at_most(Role::from_name(&owner_role).unwrap_or(Role::Viewer));
     }
     let entry = Entry {
-        user_id: row.get("user_id")?,
         principal: Principal {
             kind: PrincipalKind::Key(id),
+            user: row.get("user_id")?,
             name: row.get::<String>("name")?.into(),
             org: row.get("org_id")?,
             role,
@@ -404,6 +431,7 @@ fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), 
                 .map(|Json(models)| models.into()),
             priority: read_priority(row)?,
             limits: read_limits(row)?,
+            shares_identical: row.get("share_identical")?,
         },
         expires_at: row.get("expires_at")?,
         usage: usage(row, &hash, UsageOwner::Key(id), current)?,
@@ -416,15 +444,16 @@ fn read_session_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entr
     let owner = UsageOwner::Session(row.get("id")?);
     let user_id = row.get("user_id")?;
     let entry = Entry {
-        user_id: Some(user_id),
         principal: Principal {
             kind: PrincipalKind::User(user_id),
+            user: Some(user_id),
             name: row.get::<String>("username")?.into(),
             org: row.get("org_id")?,
             role: read_role(row)?,
             models: None,
             priority: None,
             limits: KeyLimits::default(),
+            shares_identical: false,
         },
         expires_at: row.get("expires_at")?,
         usage: usage(row, &hash, owner, current)?,
@@ -497,10 +526,12 @@ fn read_key(row: &Row) -> Result<ApiKey, StoreError> {
             .map(|Json(models)| models),
         priority: read_priority(row)?,
         limits: read_limits(row)?,
+        share_identical: row.get("share_identical")?,
         created_at: row.get("created_at")?,
         expires_at: row.get("expires_at")?,
         revoked_at: row.get("revoked_at")?,
         last_used_at: row.get("last_used_at")?,
+        owner_disabled: row.get::<Option<Timestamp>>("owner_disabled_at")?.is_some(),
     })
 }
 

@@ -16,6 +16,11 @@ use crate::password::PasswordError;
 use crate::setup::{LONGEST_USERNAME, normalised_username};
 use crate::store;
 
+/// The most people of one organisation.
+const MOST_USERS_OF_ONE: u64 = 10_000;
+/// The most people of all organisations.
+const MOST_USERS: u64 = 100_000;
+
 /// A person, without the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -87,6 +92,12 @@ pub enum UserError {
     /// Somebody has the name.
     #[error("the user name {0:?} is taken")]
     UsernameTaken(String),
+    /// The organisation has too many people.
+    #[error("the organisation has {MOST_USERS_OF_ONE} people already")]
+    TooMany,
+    /// There are too many people.
+    #[error("there are {MOST_USERS} people already")]
+    TooManyInAll,
     /// There is no such person, as far as the caller may know.
     #[error("there is no user {0}")]
     Unknown(UserId),
@@ -129,9 +140,12 @@ impl Classify for UserError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Username | Self::Cursor(_) => ErrorKind::Invalid,
-            Self::UsernameTaken(_) | Self::Oneself | Self::OwnPassword | Self::LastAdmin => {
-                ErrorKind::Conflict
-            }
+            Self::UsernameTaken(_)
+            | Self::TooMany
+            | Self::TooManyInAll
+            | Self::Oneself
+            | Self::OwnPassword
+            | Self::LastAdmin => ErrorKind::Conflict,
             Self::Unknown(_) => ErrorKind::NotFound,
             Self::NoPerson | Self::WrongPassword => ErrorKind::Forbidden,
             Self::TooManyAttempts { .. } => ErrorKind::TooMany,
@@ -145,6 +159,7 @@ impl Classify for UserError {
         match self {
             Self::Username => self.to_string(),
             Self::UsernameTaken(_) => format!("{self}: choose another"),
+            Self::TooMany | Self::TooManyInAll => format!("{self}: no more can be made"),
             Self::Unknown(_) => format!("{self}: `GET /api/v1/users` shows those you may see"),
             Self::NoPerson => format!("{self}: sign in with `remuda login`"),
             Self::WrongPassword => format!("{self}: give the one you signed in with"),
@@ -187,6 +202,13 @@ impl Identity {
         if !store::has_organisation(&mut tx, org_id).await? {
             return Err(UnknownOrganisation(org_id).into());
         }
+        let people = store::count_users(&mut tx, org_id).await?;
+        if people.own >= MOST_USERS_OF_ONE {
+            return Err(UserError::TooMany);
+        }
+        if people.all >= MOST_USERS {
+            return Err(UserError::TooManyInAll);
+        }
         store::insert_user(&mut tx, &user, hash)
             .await
             .map_err(|error| {
@@ -211,6 +233,7 @@ impl Identity {
         let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
         let size = page.size();
         let mut tx = self.inner.db.read().await?;
+        store::known_organisation(&mut tx, org_id).await??;
         let users = store::list_users(
             &mut tx,
             scope,
@@ -232,7 +255,8 @@ impl Identity {
         id: UserId,
         edit: UserEdit,
     ) -> Result<User, UserError> {
-        if admin.principal().kind == PrincipalKind::User(id) {
+        // A key is its owner's hand: what they may not do to themselves it may not either.
+        if admin.principal().user == Some(id) {
             edit.check_for_oneself()?;
         }
         // Hashing takes longer than a transaction should.

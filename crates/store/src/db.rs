@@ -91,8 +91,18 @@ impl Db {
 
     /// Brings the schema up to this build's, in one transaction. Several processes may do so at the same time.
     pub async fn migrate(&self) -> Result<Applied, MigrateError> {
+        self.migrate_to(i64::MAX).await
+    }
+
+    /// Brings the schema up to the given version, as an earlier build left it; for tests of the steps that follow.
+    #[cfg(feature = "testing")]
+    pub async fn migrate_up_to(&self, version: i64) -> Result<Applied, MigrateError> {
+        self.migrate_to(version).await
+    }
+
+    async fn migrate_to(&self, version: i64) -> Result<Applied, MigrateError> {
         match &self.pools {
-            Pools::Sqlite { .. } => migrate::run(self.write().await?).await,
+            Pools::Sqlite { .. } => migrate::run(self.write().await?, version).await,
             Pools::Postgres(_) => {
                 let config = StoreConfig {
                     url: self.direct_url.clone(),
@@ -100,7 +110,7 @@ impl Db {
                     max_connections: 1,
                 };
                 let direct = Self::open(&config).await?;
-                let result = migrate::run(direct.write().await?).await;
+                let result = migrate::run(direct.write().await?, version).await;
                 direct.close().await;
                 result
             }

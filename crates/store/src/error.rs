@@ -16,6 +16,9 @@ pub enum StoreError {
     /// The database cannot be reached or does not answer in time. Trying again later may help.
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The database server refused our sign-in: a password that was changed, a role that is locked or just being made.
+    #[error("the database refused the sign-in")]
+    Denied(#[source] Box<dyn Error + Send + Sync>),
     /// The database has no room: its disk, or the space it may use, is full. Works again once there is room.
     #[error("the database has no room left")]
     Full(#[source] Box<dyn Error + Send + Sync>),
@@ -58,12 +61,16 @@ impl StoreError {
         matches!(self, Self::Unavailable(_))
     }
 
-    /// Tells whether the same operation may succeed later without a change to it: the database was out of reach, had no room,
-    /// could not be written or met a failing disk. What is to be written may wait.
+    /// Tells whether the same operation may succeed later without a change to it: the database was out of reach, refused the sign-in,
+    /// had no room, could not be written or met a failing disk. What is to be written may wait.
     pub fn is_passing(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable(_) | Self::Full(_) | Self::ReadOnly(_) | Self::Disk(_)
+            Self::Unavailable(_)
+                | Self::Denied(_)
+                | Self::Full(_)
+                | Self::ReadOnly(_)
+                | Self::Disk(_)
         )
     }
 
@@ -77,6 +84,7 @@ impl Classify for StoreError {
         match self {
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Unavailable(_)
+            | Self::Denied(_)
             | Self::Full(_)
             | Self::ReadOnly(_)
             | Self::Disk(_)
@@ -90,6 +98,10 @@ impl Classify for StoreError {
         match self {
             Self::Conflict { .. } => "the change conflicts with what is stored".to_owned(),
             Self::Unavailable(_) => "the database is not available now: try again later".to_owned(),
+            Self::Denied(_) => {
+                "the database refused the sign-in: correct the user and the password in [store] url, or let that user in again"
+                    .to_owned()
+            }
             Self::Full(_) => {
                 "the disk of the database is full: free some space there, or move the data directory to a larger disk; nothing was lost"
                     .to_owned()
@@ -123,6 +135,7 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(ref cause) => match verdict(cause.as_ref()) {
                 Verdict::Conflict(constraint) => Self::Conflict { constraint },
                 Verdict::Unavailable => Self::Unavailable(Box::new(error)),
+                Verdict::Denied => Self::Denied(Box::new(error)),
                 Verdict::Full => Self::Full(Box::new(error)),
                 Verdict::ReadOnly => Self::ReadOnly(Box::new(error)),
                 Verdict::Disk => Self::Disk(Box::new(error)),
@@ -148,6 +161,7 @@ impl From<sqlx::Error> for StoreError {
 enum Verdict {
     Conflict(String),
     Unavailable,
+    Denied,
     Full,
     ReadOnly,
     Disk,
@@ -202,6 +216,8 @@ fn postgres_verdict(code: &str) -> Verdict {
         // A transaction that only reads, as on a standby.
         "25006" => Verdict::ReadOnly,
         "58030" => Verdict::Disk,
+        // Invalid authorization specification.
+        code if code.starts_with("28") => Verdict::Denied,
         "XX001" | "XX002" => Verdict::Damaged,
         code if PASSING.contains(&code) => Verdict::Unavailable,
         code if PASSING_CLASSES.iter().any(|class| code.starts_with(class)) => Verdict::Unavailable,
@@ -261,6 +277,8 @@ mod tests {
             ("57P01", Verdict::Unavailable),
             ("08006", Verdict::Unavailable),
             ("53300", Verdict::Unavailable),
+            ("28000", Verdict::Denied),
+            ("28P01", Verdict::Denied),
             ("53100", Verdict::Full),
             ("25006", Verdict::ReadOnly),
             ("58030", Verdict::Disk),

@@ -133,6 +133,54 @@ impl TestStore {
         .await;
     }
 
+    /// Makes a role that may do everything in this PostgreSQL database, and returns its name. It ends with the database.
+    pub async fn make_role(&self) -> String {
+        let (mut admin, database) = self.server().await;
+        let role = format!("{database}_role");
+        // A superuser, so that what this database's owner made is its own too.
+        run(&mut admin, format!("CREATE ROLE {role} LOGIN SUPERUSER")).await;
+        role
+    }
+
+    /// Returns how to reach the database as another role.
+    pub fn config_of(&self, role: &str) -> StoreConfig {
+        let mut url = must(Url::parse(self.config.url.expose()), "read the address");
+        must(url.set_username(role), "name the role");
+        StoreConfig {
+            url: Secret::new(url.into()),
+            ..self.config.clone()
+        }
+    }
+
+    /// Ends a role's connections and lets it sign in no more.
+    pub async fn lock_role(&self, role: &str) {
+        let (mut admin, _) = self.server().await;
+        run(&mut admin, format!("ALTER ROLE {role} NOLOGIN")).await;
+        run(
+            &mut admin,
+            format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+            ),
+        )
+        .await;
+    }
+
+    /// Lets a role sign in again.
+    pub async fn unlock_role(&self, role: &str) {
+        let (mut admin, _) = self.server().await;
+        run(&mut admin, format!("ALTER ROLE {role} LOGIN")).await;
+    }
+
+    async fn server(&self) -> (PgConnection, &str) {
+        match &self.home {
+            Home::Server {
+                admin_url,
+                database,
+            } => (connect(admin_url).await, database),
+            Home::Folder(_) => fail("use roles", "SQLite has none"),
+        }
+    }
+
     /// Lets the database be used again. An SQLite database must be opened anew; on PostgreSQL the stopped [`Db`] recovers.
     pub async fn resume(&self) {
         if let Home::Server {
@@ -173,6 +221,7 @@ impl Drop for TestStore {
                     format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"),
                 )
                 .await;
+                run(&mut admin, format!("DROP ROLE IF EXISTS {database}_role")).await;
             });
         });
         if dropping.join().is_err() && !std::thread::panicking() {

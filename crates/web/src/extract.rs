@@ -1,6 +1,9 @@
 //! Extractors that answer bad input with a [`Problem`] and never read more than their limit.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::{IntoResponse, Response};
@@ -9,18 +12,39 @@ use http::request::Parts;
 use primitives::ErrorKind;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::problem::shortened;
 use crate::{Problem, read_capped};
 
 /// The most bytes of a management request's JSON body.
 const JSON_LIMIT: usize = 256 * 1024;
+/// The longest time that the whole of such a body may take to arrive.
+const JSON_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where the request comes from. The listener puts it into the request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
 
-/// A JSON body of at most 256 KiB. As an answer: the value as JSON.
+/// What must hold once more when the body has arrived, which may be long after the head: an extractor that lets a caller in by the
+/// head puts it into the request's extensions, and [`JsonBody`] asks it.
+#[derive(Clone)]
+pub struct AfterBody(Arc<dyn Fn() -> Result<(), Problem> + Send + Sync>);
+
+impl AfterBody {
+    /// Makes the question; an error is what the client reads.
+    pub fn new(ask: impl Fn() -> Result<(), Problem> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+}
+
+impl fmt::Debug for AfterBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AfterBody")
+    }
+}
+
+/// A JSON body of at most 256 KiB that arrives within 30 s. As an answer: the value as JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct JsonBody<T>(pub T);
 
@@ -34,7 +58,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
                 "the body must be JSON: send it with the header `content-type: application/json`",
             ));
         }
-        let body = read_capped(request.into_body(), JSON_LIMIT).await?;
+        let again = request.extensions().get::<AfterBody>().cloned();
+        let body = timeout(JSON_PATIENCE, read_capped(request.into_body(), JSON_LIMIT))
+            .await
+            .map_err(|_| {
+                let detail = format!(
+                    "the body did not arrive within {} s: send it again",
+                    JSON_PATIENCE.as_secs()
+                );
+                Problem::new(ErrorKind::Timeout, detail)
+            })??;
+        if let Some(AfterBody(ask)) = again {
+            ask()?;
+        }
         serde_json::from_slice(&body).map(Self).map_err(|error| {
             let problem = match error.classify() {
                 serde_json::error::Category::Data => "the body does not have the expected fields",

@@ -13,7 +13,7 @@ mod request_id;
 mod surface;
 
 pub use body::{ReadBodyError, read_capped};
-pub use extract::{ClientAddress, JsonBody, PathParam, QueryParams};
+pub use extract::{AfterBody, ClientAddress, JsonBody, PathParam, QueryParams};
 pub use hops::{
     HOPS_HEADER, Hops, HopsError, INSTANCE_HEADER, InstanceId, MAX_HOPS, ParseInstanceIdError,
 };

@@ -55,6 +55,8 @@ pub(crate) struct Facts {
     pub(crate) tried: Vec<NodeId>,
     /// Whether its first token will be seen.
     pub(crate) streams: bool,
+    /// Whether texts are to be embedded.
+    pub(crate) embeds: bool,
     pub(crate) class: Class,
     pub(crate) tenant: Tenant,
     pub(crate) caller: Arc<str>,

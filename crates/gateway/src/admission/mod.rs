@@ -342,6 +342,34 @@ fn enter(
     Ok(standing.map(|place| (ticket, place)))
 }
 
+/// Lets a call run without a place: it goes along in another one's, on its own account.
+pub(crate) fn ride(exchange: &mut Exchange) {
+    let shared = exchange.shared().clone();
+    let now = shared.clock.monotonic();
+    let held = exchange.turn.as_ref().map(Turn::ticket);
+    let (left, ticket) = {
+        let mut state = shared.live.admission.state.lock();
+        let State { queue, hall } = &mut *state;
+        let ticket = match held {
+            Some(ticket) => Some(ticket),
+            // A full queue is no reason not to go along: nothing waits for it.
+            None => queue
+                .push(waiting(exchange, Spot::Any(exchange.route.key).lane()), 0, now)
+                .ok(),
+        };
+        let left = ticket
+            .and_then(|ticket| queue.start(ticket, desk::NOBODY, now))
+            .and_then(|key| hall.leave(key));
+        shared.metrics.queue_running.set(queue.running() as i64);
+        (left, ticket)
+    };
+    // Not under the lock: the other end of its channel may be woken, and a turn that is replaced takes the lock.
+    drop(left);
+    if held.is_none() {
+        exchange.turn = ticket.map(|ticket| Turn::new(shared, ticket));
+    }
+}
+
 fn waiting(exchange: &Exchange, lane: Lane) -> Waiting {
     let asked = &exchange.asked;
     let output = asked.max_tokens.unwrap_or(EXPECTED_COMPLETION);

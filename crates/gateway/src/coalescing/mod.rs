@@ -21,7 +21,7 @@ use dialects::{
     Usage,
 };
 
-use self::groups::{Entered, GroupKey, Inbox, Member, Told};
+use self::groups::{Entered, GroupKey, Inbox, Told};
 use crate::admission;
 use crate::exchange::Exchange;
 use crate::fleet_view::NodeSpeech;

@@ -9,7 +9,7 @@ use dialects::{
 use crate::exchange::Exchange;
 use crate::fleet_view::{NodeSpeech, Replica};
 
-/// What is sent: the client's request, or one that continues a broken answer.
+/// What is sent: the client's request, or another one.
 #[derive(Clone, Debug)]
 pub(crate) enum Wanted {
     /// The client's request. `may_pass` is false once bytes of an answer have gone out: then a second answer must be
@@ -18,8 +18,9 @@ pub(crate) enum Wanted {
         /// Whether the node's answer may pass unchanged.
         may_pass: bool,
     },
-    /// The request that goes on after what the client already has.
-    Continuation(Box<Request>),
+    /// Another request in place of the client's: one that goes on after what the client already has, that asks for several
+    /// clients at once, or for a part.
+    Instead(Box<Request>),
 }
 
 /// A request ready for a node.
@@ -111,7 +112,7 @@ pub(crate) fn prepare(
     let NodeSpeech::Http { dialect, server } = replica.node.speech else {
         let mut request = match wanted {
             Wanted::Original { .. } => exchange.canonical()?.clone(),
-            Wanted::Continuation(request) => request.as_ref().clone(),
+            Wanted::Instead(request) => request.as_ref().clone(),
         };
         request.set_model(&replica.model.name);
         return Ok(Prepared::Engine(Box::new(request)));
@@ -133,11 +134,11 @@ pub(crate) fn prepare(
                 None
             }
         }
-        Wanted::Original { may_pass: false } | Wanted::Continuation(_) => None,
+        Wanted::Original { may_pass: false } | Wanted::Instead(_) => None,
     };
     let mut request = match wanted {
         Wanted::Original { .. } => exchange.canonical()?.clone(),
-        Wanted::Continuation(request) => request.as_ref().clone(),
+        Wanted::Instead(request) => request.as_ref().clone(),
     };
     request.set_model(&replica.model.name);
     if let Some(generation) = request.generation_mut() {

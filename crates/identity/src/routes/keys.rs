@@ -17,7 +17,7 @@ use crate::model::{KeyLimits, PriorityClass, Role};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateKeyBody {
-    /// What the key is called. Names may repeat.
+    /// What the key is called; its owner has no other key of that name that works.
     #[schema(min_length = 1, max_length = 100, example = "laptop")]
     name: String,
     /// What the key may do; `user` when absent.
@@ -37,6 +37,10 @@ pub(crate) struct CreateKeyBody {
     /// How much the key may use. Stored and shown; not kept to yet.
     #[serde(default)]
     limits: LimitsBody,
+    /// Whether an answer to a request of the key may serve an identical one of the key's organisation, and the other way round; not
+    /// when absent. It shows that somebody else asked the same.
+    #[serde(default)]
+    share_identical: bool,
     /// When the key ends by itself; never when absent.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -110,6 +114,8 @@ pub(crate) struct KeyBody {
     priority: Option<PriorityClass>,
     /// How much it may use.
     limits: LimitsBody,
+    /// Whether answers to its requests may serve identical ones of its organisation.
+    share_identical: bool,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -140,6 +146,7 @@ impl KeyBody {
             models: key.models,
             priority: key.priority,
             limits: key.limits.into(),
+            share_identical: key.share_identical,
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
@@ -208,7 +215,7 @@ pub(crate) async fn list_keys(
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "Not an administrator.", body = Problem),
         (status = 404, description = "There is no such organisation.", body = Problem),
-        (status = 409, description = "There are too many keys.", body = Problem),
+        (status = 409, description = "The owner has a key of that name, or there are too many keys.", body = Problem),
     )
 )]
 pub(crate) async fn create_key(
@@ -224,6 +231,7 @@ pub(crate) async fn create_key(
         models: body.models,
         priority: body.priority,
         limits: body.limits.into(),
+        share_identical: body.share_identical,
         expires_at: body.expires_at,
     };
     let (key, secret) = identity.create_key(&admin, request).await?;

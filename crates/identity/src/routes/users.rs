@@ -128,7 +128,7 @@ pub(crate) async fn list_users(
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "Not an administrator.", body = Problem),
         (status = 404, description = "There is no such organisation.", body = Problem),
-        (status = 409, description = "The name is taken.", body = Problem),
+        (status = 409, description = "The name is taken, or there are too many people.", body = Problem),
     )
 )]
 pub(crate) async fn create_user(

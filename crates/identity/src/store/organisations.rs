@@ -3,7 +3,7 @@
 use ::store::{Row, StoreError, Tx, params};
 use primitives::OrgId;
 
-use crate::organisations::{OrgScope, Organisation};
+use crate::organisations::{OrgScope, Organisation, UnknownOrganisation};
 
 fn read(row: &Row) -> Result<Organisation, StoreError> {
     Ok(Organisation {
@@ -31,6 +31,17 @@ pub(crate) async fn has_organisation(tx: &mut Tx, id: OrgId) -> Result<bool, Sto
         .fetch_optional("SELECT id FROM organisations WHERE id = $1", params![id])
         .await?;
     Ok(row.is_some())
+}
+
+/// Makes sure that an organisation which is asked for exists: a list of nobody's is not an empty one.
+pub(crate) async fn known_organisation(
+    tx: &mut Tx,
+    wanted: Option<OrgId>,
+) -> Result<Result<(), UnknownOrganisation>, StoreError> {
+    match wanted {
+        Some(id) if !has_organisation(tx, id).await? => Ok(Err(UnknownOrganisation(id))),
+        _ => Ok(Ok(())),
+    }
 }
 
 /// Inserts an organisation. A taken name is a conflict with `organisations_name`.

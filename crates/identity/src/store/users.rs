@@ -3,7 +3,7 @@
 use ::store::{Row, StoreError, Tx, params};
 use primitives::{OrgId, UserId};
 
-use super::read_role;
+use super::{Counted, read_counted, read_role};
 use crate::model::Role;
 use crate::organisations::OrgScope;
 use crate::users::User;
@@ -17,6 +17,18 @@ fn read(row: &Row) -> Result<User, StoreError> {
         created_at: row.get("created_at")?,
         disabled_at: row.get("disabled_at")?,
     })
+}
+
+/// Counts people, disabled ones too.
+pub(crate) async fn count_users(tx: &mut Tx, org: OrgId) -> Result<Counted, StoreError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT CAST(count(*) FILTER (WHERE org_id = $1) AS BIGINT) AS own_count, CAST(count(*) AS BIGINT) AS all_count
+             FROM users",
+            params![org],
+        )
+        .await?;
+    read_counted(row.as_ref())
 }
 
 /// Inserts a person. A taken name is a conflict with `users_username`.

@@ -70,6 +70,11 @@ impl TestApp {
         }
     }
 
+    /// Returns the routes, for requests that the functions below do not make.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     /// Returns the set-up token of the first start.
     pub(crate) fn setup_token(&self) -> &Secret<String> {
         match &self.setup {

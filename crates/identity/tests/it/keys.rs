@@ -14,6 +14,9 @@ store::on_every_engine! {
     a_key_expires_by_itself,
     a_key_may_use_only_its_models,
     only_an_admin_key_administers,
+    answers_are_shared_only_where_that_was_asked_for,
+    a_name_is_free_again_when_its_key_no_longer_works,
+    a_key_whose_owner_is_disabled_is_listed_so,
     the_last_use_is_listed_after_a_while,
     keys_are_listed_page_by_page,
     changes_of_another_replica_are_picked_up,
@@ -112,6 +115,61 @@ async fn only_an_admin_key_administers(store: TestStore) {
     );
     assert_eq!(app.get("/api/v1/keys", Some(&admin_key)).await.status, 200);
     app.key(&admin_key, json!({"name": "by key"})).await;
+}
+
+async fn answers_are_shared_only_where_that_was_asked_for(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let (_, private) = app.key(&admin, json!({"name": "private"})).await;
+    let body = json!({"name": "shared", "share_identical": true});
+    let (_, shared) = app.key(&admin, body).await;
+    let shares = |secret: &str| app.authenticate(Some(secret)).unwrap().shares_identical;
+    assert!(shares(&shared));
+    assert!(!shares(&private) && !shares(&admin));
+    let list = app.get("/api/v1/keys", Some(&admin)).await.body;
+    assert_eq!(list["items"][0]["share_identical"], false);
+    assert_eq!(list["items"][1]["share_identical"], true);
+    let body = json!({"name": "x", "share_identical": "yes"});
+    assert_eq!(
+        app.post("/api/v1/keys", Some(&admin), body).await.status,
+        400
+    );
+}
+
+async fn a_name_is_free_again_when_its_key_no_longer_works(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let (_, ann) = app.person(&admin, "ann", "admin").await;
+    let body = json!({"name": "ci", "expires_at": "2026-01-02T04:04:05Z"});
+    app.key(&admin, body.clone()).await;
+    let taken = app
+        .post("/api/v1/keys", Some(&admin), json!({"name": " ci "}))
+        .await;
+    assert_eq!(taken.status, 409);
+    let detail = taken.body["detail"].as_str().unwrap();
+    assert!(detail.contains("revoke that key first"), "{detail}");
+    app.key(&ann, body).await;
+
+    app.wait(Duration::from_hours(1));
+    let (id, _) = app.key(&admin, json!({"name": "ci"})).await;
+    app.delete(&format!("/api/v1/keys/{id}"), Some(&admin))
+        .await;
+    app.key(&admin, json!({"name": "ci"})).await;
+}
+
+async fn a_key_whose_owner_is_disabled_is_listed_so(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let (record, ann) = app.person(&admin, "ann", "admin").await;
+    let (_, key) = app.key(&ann, json!({"name": "ann's"})).await;
+    let status =
+        async || app.get("/api/v1/keys", Some(&admin)).await.body["items"][0]["status"].clone();
+    for (disabled, shown) in [(true, "owner_disabled"), (false, "active")] {
+        let body = json!({"disabled": disabled});
+        assert_eq!(app.patch(&record, Some(&admin), body).await.status, 200);
+        assert_eq!(status().await, shown);
+        assert_eq!(app.authenticate(Some(&key)).is_ok(), !disabled);
+    }
 }
 
 async fn the_last_use_is_listed_after_a_while(store: TestStore) {

@@ -7,8 +7,10 @@
 )]
 
 mod app;
+mod bounds;
 mod keys;
 mod lasting;
+mod late_body;
 mod organisations;
 mod outage;
 mod races;

@@ -153,6 +153,10 @@ async fn an_administrator_sees_and_changes_only_their_own_organisation(store: Te
         app.post("/api/v1/keys", Some(&platform), body).await.status,
         404
     );
+    for list in ["users", "keys"] {
+        let path = format!("/api/v1/{list}?org_id={nowhere}");
+        assert_eq!(app.get(&path, Some(&platform)).await.status, 404, "{path}");
+    }
 }
 
 async fn a_disabled_person_and_their_keys_stop_at_once(store: TestStore) {

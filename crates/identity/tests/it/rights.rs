@@ -11,6 +11,7 @@ use crate::app::{PASSWORD, TestApp};
 
 store::on_every_engine! {
     the_last_administrator_of_an_organisation_stays,
+    ones_own_key_does_no_more_to_oneself_than_oneself,
     administrators_who_demote_each_other_at_once_leave_one,
     a_key_never_does_more_than_its_owner_may,
     a_key_made_through_a_key_ends_with_the_same_person,
@@ -21,40 +22,51 @@ store::on_every_engine! {
 async fn the_last_administrator_of_an_organisation_stays(store: TestStore) {
     let app = TestApp::start(store).await;
     let platform = app.set_up().await;
-    let record = app.own_record(&platform).await;
-    let (_, key) = app
-        .key(&platform, json!({"name": "k", "role": "admin"}))
-        .await;
-    let (ann, _) = app.person(&platform, "ann", "admin").await;
-    let edit = async |record: &str, body| {
-        let answer = app.patch(record, Some(&key), body).await;
-        (answer.status, answer.body["detail"].to_string())
-    };
-    assert_eq!(edit(&ann, json!({"disabled": true})).await.0, 200);
-    for body in [json!({"disabled": true}), json!({"role": "operator"})] {
-        let (status, detail) = edit(&record, body).await;
-        assert_eq!(status, 409);
-        assert!(detail.contains("make somebody else an administrator first"));
-    }
-    assert_eq!(app.authenticate(Some(&platform)).unwrap().role, Role::Admin);
-    assert_eq!(edit(&ann, json!({"disabled": false})).await.0, 200);
-    assert_eq!(edit(&record, json!({"role": "operator"})).await.0, 200);
-
-    let ann = app.log_in("ann", PASSWORD, "127.0.0.1").await.body["token"].clone();
     let made = app
         .post(
             "/api/v1/organisations",
-            ann.as_str(),
+            Some(&platform),
             json!({"name": "lab"}),
         )
         .await;
     let body = json!({"username": "boss", "password": PASSWORD, "role": "admin", "org_id": made.body["id"]});
-    let boss = app.post("/api/v1/users", ann.as_str(), body).await.body;
+    let boss = app.post("/api/v1/users", Some(&platform), body).await.body;
     let boss = format!("/api/v1/users/{}", boss["id"].as_str().unwrap());
-    let disabled = app
-        .patch(&boss, ann.as_str(), json!({"disabled": true}))
+    for body in [json!({"disabled": true}), json!({"role": "operator"})] {
+        let refused = app.patch(&boss, Some(&platform), body).await;
+        assert_eq!(refused.status, 409, "each organisation keeps its own");
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(detail.contains("make somebody else an administrator first"));
+    }
+    let body = json!({"username": "heir", "password": PASSWORD, "role": "admin", "org_id": made.body["id"]});
+    app.post("/api/v1/users", Some(&platform), body).await;
+    let demoted = app
+        .patch(&boss, Some(&platform), json!({"role": "operator"}))
         .await;
-    assert_eq!(disabled.status, 409, "each organisation keeps its own");
+    assert_eq!(demoted.status, 200);
+}
+
+async fn ones_own_key_does_no_more_to_oneself_than_oneself(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let platform = app.set_up().await;
+    app.person(&platform, "ann", "admin").await;
+    let record = app.own_record(&platform).await;
+    let admin_key = json!({"name": "k", "role": "admin"});
+    let (_, key) = app.key(&platform, admin_key).await;
+    let (_, second) = app
+        .key(&key, json!({"name": "made by a key", "role": "admin"}))
+        .await;
+    for key in [&key, &second] {
+        for body in [
+            json!({"password": "a stolen key's own"}),
+            json!({"disabled": true}),
+            json!({"role": "user"}),
+        ] {
+            let refused = app.patch(&record, Some(key), body.clone()).await;
+            assert_eq!(refused.status, 409, "{body}");
+        }
+    }
+    assert_eq!(app.log_in("admin", PASSWORD, "127.0.0.1").await.status, 200);
 }
 
 /// Lets a request of an administrator in.

@@ -16,6 +16,7 @@ use crate::output::{Columns, Tone, ago, ahead, remark};
 #[command(after_long_help = "Examples:
   remuda key create laptop
   remuda key create ci --model llama3.2 --model qwen3:4b --expires 90d
+  remuda key create eval --share-identical
   remuda key list
   remuda key revoke ci")]
 pub(super) struct Key {
@@ -47,6 +48,9 @@ struct Create {
     /// Let the key manage nodes, keys and users too.
     #[arg(long)]
     admin: bool,
+    /// Let one answer serve identical requests of this key and others of its organisation that allow it too.
+    #[arg(long)]
+    share_identical: bool,
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +94,9 @@ impl Create {
         }
         if self.admin {
             body["role"] = json!("admin");
+        }
+        if self.share_identical {
+            body["share_identical"] = json!(true);
         }
         let made = context.api()?.post("/api/v1/keys", &body).await?;
         if context.out.is_json() {

@@ -87,6 +87,28 @@ async fn a_write_to_a_postgres_that_only_reads_says_so() {
 }
 
 #[tokio::test]
+async fn a_refused_sign_in_passes_and_says_so() {
+    let store = TestStore::postgres().await;
+    store.migrated().await.close().await;
+    let role = store.make_role().await;
+    let db = Db::open(&store.config_of(&role)).await.unwrap();
+    store.lock_role(&role).await;
+    let error = insert(&db, "k", "v".to_owned()).await.unwrap_err();
+    // The connection that was open may be noticed as lost first.
+    let error = match error {
+        StoreError::Unavailable(_) => insert(&db, "k", "v".to_owned()).await.unwrap_err(),
+        other => other,
+    };
+    assert!(matches!(error, StoreError::Denied(_)), "{error:?}");
+    assert!(error.is_passing());
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.public_message().contains("[store] url"));
+    store.unlock_role(&role).await;
+    insert(&db, "k", "v".to_owned()).await.unwrap();
+    db.close().await;
+}
+
+#[tokio::test]
 async fn a_folder_that_is_not_there_is_named() {
     let config = StoreConfig::new("sqlite:/nowhere/at/all/remuda.db");
     let error = Db::open(&config).await.unwrap_err();

@@ -148,3 +148,11 @@ async fn bad_paths_and_queries_are_problems() {
         200
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_not_awaited_for_ever() {
+    let (_sender, body) = http_body_util::Channel::<bytes::Bytes>::new(1);
+    let response = send(request("POST", "/api/v1/greet", Body::new(body))).await;
+    let detail = problem(response, 504).await;
+    assert!(detail.contains("within 30 s"), "{detail}");
+}
