@@ -66,9 +66,8 @@ mod tests {
 
     #[test]
     fn only_determined_answers_are_shared_and_only_with_the_same_request() {
-        let key = chat(
-            r#"{"model":"m","temperature":0,"messages":[{"role":"user","content":"a b"}]}"#,
-        );
+        let key =
+            chat(r#"{"model":"m","temperature":0,"messages":[{"role":"user","content":"a b"}]}"#);
         assert!(key.is_some());
         let same = chat(
             r#"{ "temperature": 0, "messages": [ {"role":"user", "content":"a b"} ], "model":"m" }"#,

@@ -27,6 +27,8 @@ mod server;
 mod shared;
 mod sharing;
 mod store;
+#[cfg(test)]
+mod testing;
 mod unary;
 mod upstream;
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use dialects::ApiError;
 use primitives::ErrorKind;
 use scheduling::{
-    BreakerVerdict, Call, CallOutcome, Candidate, Decision, Exclusion, Health, Reason, exclusion,
+    BreakerVerdict, Call, CallOutcome, Candidate, Decision, Exclusion, Health, Reason, Residency,
+    exclusion,
 };
 use tokio::time::Instant;
 
@@ -205,7 +206,7 @@ pub(crate) fn candidate<'a>(
             .leading_hits(view.id, call.prefix)
     };
     Candidate {
-        residency: replica.residency,
+        residency: seen_residency(replica.residency, call.num_ctx),
         in_flight: view.activity.in_flight(),
         queued_tokens: view.activity.queued_tokens(),
         slots: view.slots,
@@ -223,6 +224,21 @@ pub(crate) fn candidate<'a>(
         tags: &view.tags,
         excluded,
         ..Candidate::new(view.id, &view.name)
+    }
+}
+
+/// Shows how a call finds a model: a smaller context than the loaded one is not asked for, so it costs nothing.
+fn seen_residency(residency: Residency, asked: Option<u32>) -> Residency {
+    match (residency, asked) {
+        (
+            Residency::Loaded {
+                context: Some(loaded),
+            },
+            Some(asked),
+        ) if asked <= loaded => Residency::Loaded {
+            context: Some(asked),
+        },
+        _ => residency,
     }
 }
 

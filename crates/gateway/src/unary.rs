@@ -171,10 +171,7 @@ fn last_usage(events: &[Event]) -> Usage {
 }
 
 /// Writes a whole answer in the client's dialect; returns its usage, too.
-pub(crate) fn write(
-    exchange: &mut Exchange,
-    events: &[Event],
-) -> Result<(Bytes, Usage), ApiError> {
+pub(crate) fn write(exchange: &mut Exchange, events: &[Event]) -> Result<(Bytes, Usage), ApiError> {
     let operation = exchange.operation;
     let (id, created) = (
         response_id(operation, &exchange.id.to_string()),

@@ -67,25 +67,57 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     )?;
     let mut agrees = true;
     for (name, live, simulated) in [
-        ("first token, p50", measured.first_token.p50_ms, simulated.first_token.p50_ms),
-        ("first token, p99", measured.first_token.p99_ms, simulated.first_token.p99_ms),
-        ("to the end, p50", measured.end_to_end.p50_ms, simulated.end_to_end.p50_ms),
-        ("to the end, p99", measured.end_to_end.p99_ms, simulated.end_to_end.p99_ms),
+        (
+            "first token, p50",
+            measured.first_token.p50_ms,
+            simulated.first_token.p50_ms,
+        ),
+        (
+            "first token, p99",
+            measured.first_token.p99_ms,
+            simulated.first_token.p99_ms,
+        ),
+        (
+            "to the end, p50",
+            measured.end_to_end.p50_ms,
+            simulated.end_to_end.p50_ms,
+        ),
+        (
+            "to the end, p99",
+            measured.end_to_end.p99_ms,
+            simulated.end_to_end.p99_ms,
+        ),
     ] {
         let difference = simulated / live - 1.0;
         agrees &= difference.abs() <= TOLERANCE;
-        writeln!(out, "| {name} | {live:.0} ms | {simulated:.0} ms | {:+.1} % |", 100.0 * difference)?;
+        writeln!(
+            out,
+            "| {name} | {live:.0} ms | {simulated:.0} ms | {:+.1} % |",
+            100.0 * difference
+        )?;
     }
     if !agrees {
         eprintln!("xtask: they differ by more than {} %", 100.0 * TOLERANCE);
     }
-    Ok(if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if agrees {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn programs(options: &Options) -> anyhow::Result<PathBuf> {
     if !options.no_build {
-        let mut cargo = workspace::cargo(&["build", "--release", "-p", "remuda", "-p", "remuda-testbed"])?;
-        cargo.args(["--bin", "remuda", "--bin", "bench_replay", "--bin", "scripted_upstream"]);
+        let mut cargo =
+            workspace::cargo(&["build", "--release", "-p", "remuda", "-p", "remuda-testbed"])?;
+        cargo.args([
+            "--bin",
+            "remuda",
+            "--bin",
+            "bench_replay",
+            "--bin",
+            "scripted_upstream",
+        ]);
         let status = interrupt::wait(&mut cargo)?;
         anyhow::ensure!(status.success(), "the release build fails");
     }
@@ -104,7 +136,10 @@ fn workload() -> anyhow::Result<String> {
     let (mut text, mut at_ms) = (String::new(), 0.0_f64);
     for _ in 0..REQUESTS {
         at_ms -= BETWEEN_MS * (1.0 - random()).ln();
-        let (prompt, answer) = (40 + (random() * 160.0) as u32, 10 + (random() * 20.0) as u32);
+        let (prompt, answer) = (
+            40 + (random() * 160.0) as u32,
+            10 + (random() * 20.0) as u32,
+        );
         writeln!(
             text,
             "{{\"timestamp\":{},\"input_length\":{prompt},\"output_length\":{answer},\"hash_ids\":[]}}",
@@ -144,8 +179,16 @@ fn live(programs: &Path, directory: &Path, trace: &Path) -> anyhow::Result<Laten
     }
     let remuda = Remuda::start_with(&programs.join("remuda"), directory, first, &sections)?;
     let mut command = pinned(LOAD_CORE, &programs.join("bench_replay"));
-    command.args(["--target", &remuda.address.to_string(), "--key", &remuda.key]);
-    command.args(["--model", "bench-model"]).arg("--trace").arg(trace);
+    command.args([
+        "--target",
+        &remuda.address.to_string(),
+        "--key",
+        &remuda.key,
+    ]);
+    command
+        .args(["--model", "bench-model"])
+        .arg("--trace")
+        .arg(trace);
     eprintln!("xtask: replaying {REQUESTS} requests");
     let line = Running::start(&mut command)?.line()?;
     serde_json::from_str(&line).context("the replay's report")

@@ -58,7 +58,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     for (name, enabled) in [("single calls", false), ("joined calls", true)] {
         let home = directory.path().join(name.replace(' ', "-"));
         let sections = format!("[coalescing]\nenabled = {enabled}\n");
-        let remuda = Remuda::start_with(&programs.join("remuda"), &home, upstream_address, &sections)?;
+        let remuda =
+            Remuda::start_with(&programs.join("remuda"), &home, upstream_address, &sections)?;
         targets.push(Target {
             name,
             address: remuda.address,
@@ -82,7 +83,11 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         for window in 0..WINDOWS {
             for (target, row) in targets.iter().zip(&mut windows) {
                 interrupt::check()?;
-                eprintln!("xtask: {connections} clients, {}, window {}", target.name, window + 1);
+                eprintln!(
+                    "xtask: {connections} clients, {}, window {}",
+                    target.name,
+                    window + 1
+                );
                 row.push(load.measure(target, scenario)?);
             }
         }
@@ -95,15 +100,31 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     };
     let kept = gain(32) >= GAIN && gain(1) >= SINGLE;
     if !kept {
-        eprintln!("xtask: the gain is {:.1} (at least {GAIN}) at 32 clients, {:.2} (at least {SINGLE}) at 1", gain(32), gain(1));
+        eprintln!(
+            "xtask: the gain is {:.1} (at least {GAIN}) at 32 clients, {:.2} (at least {SINGLE}) at 1",
+            gain(32),
+            gain(1)
+        );
     }
-    Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if kept {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn programs(options: &Options) -> anyhow::Result<PathBuf> {
     if !options.no_build {
-        let mut cargo = workspace::cargo(&["build", "--release", "-p", "remuda", "-p", "remuda-testbed"])?;
-        cargo.args(["--bin", "remuda", "--bin", "bench_load", "--bin", "scripted_upstream"]);
+        let mut cargo =
+            workspace::cargo(&["build", "--release", "-p", "remuda", "-p", "remuda-testbed"])?;
+        cargo.args([
+            "--bin",
+            "remuda",
+            "--bin",
+            "bench_load",
+            "--bin",
+            "scripted_upstream",
+        ]);
         let status = interrupt::wait(&mut cargo)?;
         anyhow::ensure!(status.success(), "the release build fails");
     }

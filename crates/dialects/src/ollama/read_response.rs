@@ -258,7 +258,10 @@ struct EmbedBody<'a> {
 }
 
 fn is_empty_array(raw: &RawValue) -> bool {
-    let inside = raw.get().strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let inside = raw
+        .get()
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
     inside.is_some_and(|inside| inside.trim().is_empty())
 }
 

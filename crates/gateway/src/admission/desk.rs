@@ -193,14 +193,13 @@ impl<'a> Desk<'a> {
                 .map(|replica| {
                     let tried = facts.tried.contains(&replica.node.view.id);
                     let excluded = tried.then_some(Exclusion::AlreadyTried);
-                    let mut seen =
-                        mood.of(routing::candidate(
-                            self.shared,
-                            replica,
-                            &call,
-                            facts.embeds,
-                            excluded,
-                        ));
+                    let mut seen = mood.of(routing::candidate(
+                        self.shared,
+                        replica,
+                        &call,
+                        facts.embeds,
+                        excluded,
+                    ));
                     describe(self.hall, replica, portion, &mut seen);
                     seen.full |= !may_read;
                     seen

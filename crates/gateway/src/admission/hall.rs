@@ -392,3 +392,28 @@ impl Hall {
         z ^ (z >> 31)
     }
 }
+
+#[cfg(test)]
+impl Hall {
+    /// Says where anything is still counted.
+    pub(super) fn leftovers(&self) -> Vec<String> {
+        let seats = self.seats.iter().filter(|seat| {
+            seat.is_awaited()
+                || seat.capacity.in_flight() > 0
+                || seat.capacity.pending_prompt_tokens() > 0
+                || !seat.capacity.is_reading_none()
+        });
+        let nodes = self.nodes.iter().filter(|node| {
+            node.waiting > 0
+                || node.waiting_tokens > 0
+                || node.waiting_prompt_tokens > 0
+                || node.pending_prompt_tokens > 0
+        });
+        let parked = self.parked.values().map(|parked| format!("{parked:?}"));
+        seats
+            .map(|seat| format!("{seat:?}"))
+            .chain(nodes.map(|node| format!("{node:?}")))
+            .chain(parked)
+            .collect()
+    }
+}

@@ -9,6 +9,8 @@
 mod desk;
 mod guards;
 mod hall;
+#[cfg(test)]
+mod leaks;
 mod spot;
 mod standing;
 
@@ -132,6 +134,18 @@ impl Admission {
     /// Replaces the queue's bounds; who waits stays.
     pub(crate) fn set_limits(&self, limits: QueueLimits) {
         self.state.lock().queue.set_limits(limits);
+    }
+
+    /// Says where anything is still counted.
+    #[cfg(test)]
+    fn leftovers(&self) -> Vec<String> {
+        let state = self.state.lock();
+        let mut left = state.hall.leftovers();
+        if state.queue.waiting() + state.queue.running() > 0 {
+            let (waiting, running) = (state.queue.waiting(), state.queue.running());
+            left.push(format!("{waiting} wait and {running} run"));
+        }
+        left
     }
 
     /// Completes candidates by how full their nodes are and by what waits for them.
@@ -354,7 +368,11 @@ pub(crate) fn ride(exchange: &mut Exchange) {
             Some(ticket) => Some(ticket),
             // A full queue is no reason not to go along: nothing waits for it.
             None => queue
-                .push(waiting(exchange, Spot::Any(exchange.route.key).lane()), 0, now)
+                .push(
+                    waiting(exchange, Spot::Any(exchange.route.key).lane()),
+                    0,
+                    now,
+                )
                 .ok(),
         };
         let left = ticket

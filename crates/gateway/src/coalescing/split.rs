@@ -30,8 +30,8 @@ pub(super) async fn answer(
     exchange.parts = u32::try_from(parts.len()).unwrap_or(u32::MAX);
     let outcome = {
         let exchange = &*exchange;
-        let mut answers = stream::iter(parts.into_iter().map(|part| fetch(exchange, part)))
-            .buffered(at_once);
+        let mut answers =
+            stream::iter(parts.into_iter().map(|part| fetch(exchange, part))).buffered(at_once);
         let mut whole = EmbedAnswer::default();
         let mut reports = Vec::new();
         let mut size = 0;

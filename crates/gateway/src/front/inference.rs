@@ -182,7 +182,7 @@ fn priority(principal: &Principal, headers: &HeaderMap) -> Result<Class, ApiErro
     })
 }
 
-fn asked(
+pub(crate) fn asked(
     worker: &Worker,
     operation: Operation,
     head: &Head<'_>,

@@ -18,6 +18,7 @@ const QUEUE_POSITION: HeaderName = HeaderName::from_static("x-remuda-queue-posit
 const JOINED: HeaderName = HeaderName::from_static("x-remuda-joined");
 const PARTS: HeaderName = HeaderName::from_static("x-remuda-parts");
 const SHARED: HeaderName = HeaderName::from_static("x-remuda-shared");
+const NUM_CTX: HeaderName = HeaderName::from_static("x-remuda-num-ctx");
 const CONTINUED: HeaderName = HeaderName::from_static("x-remuda-continued");
 
 /// An answer in the making.
@@ -28,6 +29,7 @@ pub(crate) struct Reply {
     /// Milliseconds in the queue, and the position at entry.
     queued: Option<(u64, u32)>,
     /// Requests that one call served; parts that one request was divided into.
+    num_ctx: Option<u32>,
     joined: u32,
     parts: u32,
     shared: bool,
@@ -41,6 +43,7 @@ impl Reply {
             node: None,
             model: None,
             queued: None,
+            num_ctx: None,
             joined: 0,
             parts: 0,
             shared: false,
@@ -58,6 +61,7 @@ impl Reply {
         self.queued = standing
             .queued
             .map(|queued| (queued.time(now).as_millis() as u64, queued.position));
+        self.num_ctx = standing.num_ctx;
         self.node(standing.node.as_deref())
     }
 
@@ -153,6 +157,9 @@ impl Reply {
             if count > 1 {
                 headers.insert(name, HeaderValue::from(count));
             }
+        }
+        if let Some(num_ctx) = self.num_ctx {
+            headers.insert(NUM_CTX, HeaderValue::from(num_ctx));
         }
         if self.shared {
             headers.insert(SHARED, HeaderValue::from_static("true"));

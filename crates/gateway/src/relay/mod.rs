@@ -378,8 +378,7 @@ impl Relay {
                 if let Some(encoder) = self.encoder.as_mut() {
                     encoder.continued(self.base_tokens);
                 }
-                self.phase =
-                    Phase::Opening(opening(exchange, Wanted::Instead(Box::new(request))));
+                self.phase = Phase::Opening(opening(exchange, Wanted::Instead(Box::new(request))));
             }
             Continuation::Finished(reason) => {
                 let mut out = BytesMut::new();

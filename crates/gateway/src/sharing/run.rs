@@ -141,7 +141,12 @@ impl Run {
         });
     }
 
-    fn end(self: &Arc<Self>, failed: Option<ApiError>, trailers: Option<HeaderMap>, errand: &mut Exchange) {
+    fn end(
+        self: &Arc<Self>,
+        failed: Option<ApiError>,
+        trailers: Option<HeaderMap>,
+        errand: &mut Exchange,
+    ) {
         self.shared.runs.close(&self.key, self);
         let clients = self.state.lock().clients;
         if clients > 1 {

@@ -50,7 +50,11 @@ async fn hold(rig: &Rig) -> anyhow::Result<(Gate, JoinHandle<anyhow::Result<Repl
     for node in &rig.nodes {
         node.edit_script(|script| script.gate = Some((0, gate.clone())));
     }
-    let held = post(&rig.client, OLLAMA, json!({"model": "embedder", "input": "hold"}));
+    let held = post(
+        &rig.client,
+        OLLAMA,
+        json!({"model": "embedder", "input": "hold"}),
+    );
     wait_until("a call is held", PATIENCE, || {
         rig.nodes.iter().any(|node| node.counters().in_flight == 1)
     })
@@ -88,7 +92,9 @@ fn calls(node: &ScriptedUpstream) -> Vec<Vec<String>> {
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,9 +104,18 @@ async fn requests_of_any_dialect_join_and_get_what_they_would_get_alone() -> any
         let alone = TestClient::new(rig.nodes[0].address());
         let (gate, held) = hold(&rig).await?;
         let asked = |n: usize| match n % 3 {
-            0 => (OPENAI, json!({"model": "embedder", "input": format!("text {n}")})),
-            1 => (OPENAI, json!({"model": "embedder", "input": [format!("text {n}"), format!("more {n}")], "encoding_format": "base64"})),
-            _ => (OLLAMA, json!({"model": "embedder", "input": format!("text {n}")})),
+            0 => (
+                OPENAI,
+                json!({"model": "embedder", "input": format!("text {n}")}),
+            ),
+            1 => (
+                OPENAI,
+                json!({"model": "embedder", "input": [format!("text {n}"), format!("more {n}")], "encoding_format": "base64"}),
+            ),
+            _ => (
+                OLLAMA,
+                json!({"model": "embedder", "input": format!("text {n}")}),
+            ),
         };
         let sent: Vec<_> = (0..9)
             .map(|n| (n, post(&rig.client, asked(n).0, asked(n).1)))
@@ -119,10 +134,19 @@ async fn requests_of_any_dialect_join_and_get_what_they_would_get_alone() -> any
             tokens += body["usage"]["prompt_tokens"].as_u64().unwrap_or_default()
                 + body["prompt_eval_count"].as_u64().unwrap_or_default();
             // Servers of OpenAI's kind do not speak Ollama: compared is what the node says in its own dialect.
-            let own = if flavour == Flavour::Ollama { path } else { OPENAI };
+            let own = if flavour == Flavour::Ollama {
+                path
+            } else {
+                OPENAI
+            };
             let expected = alone.post(own, &question).await?.json()?;
             let vectors = |body: &Value| match body.get("data") {
-                Some(data) => data.as_array().into_iter().flatten().map(|d| d["embedding"].clone()).collect(),
+                Some(data) => data
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|d| d["embedding"].clone())
+                    .collect(),
                 None => body["embeddings"].clone(),
             };
             assert_eq!(vectors(&body), vectors(&expected), "{flavour:?} {n}");
@@ -130,11 +154,21 @@ async fn requests_of_any_dialect_join_and_get_what_they_would_get_alone() -> any
         let calls = calls(&rig.nodes[0]);
         let joined: Vec<_> = calls.iter().filter(|inputs| inputs.len() > 2).collect();
         assert_eq!(joined.len(), 1, "{calls:?}");
-        assert_eq!(joined[0].len(), 12, "nine requests, three of them with two texts");
+        assert_eq!(
+            joined[0].len(),
+            12,
+            "nine requests, three of them with two texts"
+        );
         // Each text has two words, and the parts add up to what the node counted.
         assert_eq!(tokens, 24);
-        assert_eq!(rig.metric("remuda_embedding_requests_joined_total"), Some(9.0));
-        assert_eq!(rig.metric("remuda_embedding_inputs_per_call_count"), Some(2.0));
+        assert_eq!(
+            rig.metric("remuda_embedding_requests_joined_total"),
+            Some(9.0)
+        );
+        assert_eq!(
+            rig.metric("remuda_embedding_inputs_per_call_count"),
+            Some(2.0)
+        );
         rig.wait_until_idle().await?;
         assert_eq!(rig.metric("remuda_queue_running"), Some(0.0));
         rig.shutdown().await;
@@ -158,7 +192,11 @@ async fn whoever_waits_for_a_place_goes_along_with_the_first_who_gets_one() -> a
     let sent: Vec<_> = (0..12)
         .map(|n| {
             let client = if n < 6 { &one } else { &two };
-            post(client, OLLAMA, json!({"model": "embedder", "input": format!("text {n}")}))
+            post(
+                client,
+                OLLAMA,
+                json!({"model": "embedder", "input": format!("text {n}")}),
+            )
         })
         .collect();
     wait_until("twelve wait", PATIENCE, || {
@@ -174,7 +212,10 @@ async fn whoever_waits_for_a_place_goes_along_with_the_first_who_gets_one() -> a
         assert!(reply.headers.contains_key("x-remuda-queue-wait-ms"));
     }
     assert_eq!(calls(&rig.nodes[0]).len(), 1);
-    assert_eq!(rig.metric("remuda_queue_waiting{class=\"default\"}"), Some(0.0));
+    assert_eq!(
+        rig.metric("remuda_queue_waiting{class=\"default\"}"),
+        Some(0.0)
+    );
     wait_until("nothing runs", PATIENCE, || {
         rig.metric("remuda_queue_running") == Some(0.0)
     })
@@ -188,20 +229,37 @@ async fn the_mistake_of_one_is_not_the_others() -> anyhow::Result<()> {
     for flavour in [Flavour::Ollama, Flavour::Vllm] {
         let rig = rig(&[flavour], LONG).await?;
         let (gate, held) = hold(&rig).await?;
-        let bad = post(&rig.client, OPENAI, json!({"model": "embedder", "input": "[[testbed refuse]]"}));
+        let bad = post(
+            &rig.client,
+            OPENAI,
+            json!({"model": "embedder", "input": "[[testbed refuse]]"}),
+        );
         let good: Vec<_> = (0..5)
-            .map(|n| post(&rig.client, OLLAMA, json!({"model": "embedder", "input": format!("text {n}")})))
+            .map(|n| {
+                post(
+                    &rig.client,
+                    OLLAMA,
+                    json!({"model": "embedder", "input": format!("text {n}")}),
+                )
+            })
             .collect();
         until_waiting(&rig, 6.0).await?;
         gate.open();
         held.await??;
         let bad = bad.await??;
         assert_eq!(bad.status, 400, "{}", bad.text());
-        assert!(bad.json()?["error"]["message"].is_string(), "{}", bad.text());
+        assert!(
+            bad.json()?["error"]["message"].is_string(),
+            "{}",
+            bad.text()
+        );
         for reply in good {
             let reply = reply.await??;
             assert_eq!(reply.status, 200, "{}", reply.text());
-            assert!(!reply.headers.contains_key("x-remuda-joined"), "it went alone");
+            assert!(
+                !reply.headers.contains_key("x-remuda-joined"),
+                "it went alone"
+            );
         }
         assert_eq!(calls(&rig.nodes[0]).len(), 7, "one for all, then six alone");
         assert_eq!(rig.metric("remuda_embedding_joins_undone_total"), Some(1.0));
@@ -238,9 +296,15 @@ async fn what_differs_is_not_joined() -> anyhow::Result<()> {
     }
     let reply = rig
         .client
-        .post(OLLAMA, &json!({"model": "embedder", "input": ["a", "b"], "dimensions": 8}))
+        .post(
+            OLLAMA,
+            &json!({"model": "embedder", "input": ["a", "b"], "dimensions": 8}),
+        )
         .await?;
-    assert_eq!(reply.json()?["embeddings"][1].as_array().map(Vec::len), Some(8));
+    assert_eq!(
+        reply.json()?["embeddings"][1].as_array().map(Vec::len),
+        Some(8)
+    );
     rig.shutdown().await;
     Ok(())
 }
@@ -256,7 +320,9 @@ async fn each_client_leaves_alone_and_the_last_one_ends_the_call() -> anyhow::Re
     rig.nodes[0].edit_script(|script| script.gate = Some((0, second.clone())));
     gate.open();
     held.await??;
-    rig.nodes[0].wait_for(|c| c.in_flight == 1 && c.inference == 2).await?;
+    rig.nodes[0]
+        .wait_for(|c| c.in_flight == 1 && c.inference == 2)
+        .await?;
     // One leaves while the joined call is computed.
     sent.remove(0).abort();
     until_in_flight(&rig, 2.0).await?;
@@ -273,9 +339,13 @@ async fn each_client_leaves_alone_and_the_last_one_ends_the_call() -> anyhow::Re
     let others: Vec<_> = (0..3).map(|n| post(&rig.client, OLLAMA, ask(n))).collect();
     until_waiting(&rig, 3.0).await?;
     first.abort();
-    rig.nodes[0].wait_for(|c| c.cancelled == 1 && c.in_flight == 1).await?;
+    rig.nodes[0]
+        .wait_for(|c| c.cancelled == 1 && c.in_flight == 1)
+        .await?;
     others.iter().for_each(JoinHandle::abort);
-    rig.nodes[0].wait_for(|c| c.cancelled == 2 && c.in_flight == 0).await?;
+    rig.nodes[0]
+        .wait_for(|c| c.cancelled == 2 && c.in_flight == 0)
+        .await?;
     rig.wait_until_idle().await?;
     wait_until("nothing is left", PATIENCE, || {
         rig.metric("remuda_queue_running") == Some(0.0)
@@ -298,7 +368,10 @@ async fn a_large_batch_is_divided_over_the_nodes_in_order() -> anyhow::Result<()
     let reply = rig.client.post(OPENAI, &body).await?;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(reply.headers["x-remuda-parts"], "10");
-    let expected = TestClient::new(rig.nodes[0].address()).post(OPENAI, &body).await?.json()?;
+    let expected = TestClient::new(rig.nodes[0].address())
+        .post(OPENAI, &body)
+        .await?
+        .json()?;
     assert_eq!(reply.json()?["data"], expected["data"]);
     assert_eq!(reply.json()?["usage"], expected["usage"]);
     for node in &rig.nodes {
@@ -307,20 +380,31 @@ async fn a_large_batch_is_divided_over_the_nodes_in_order() -> anyhow::Result<()
     let id = reply.headers["x-request-id"].to_str()?.to_owned();
     rig.record(&id).await?;
     let admin = rig.admin().await?;
-    let record = admin.get(&format!("/api/v1/inference/requests/{id}")).await?.json()?;
-    assert_eq!(record["attempts"].as_array().map(Vec::len), Some(10), "{record}");
+    let record = admin
+        .get(&format!("/api/v1/inference/requests/{id}"))
+        .await?
+        .json()?;
+    assert_eq!(
+        record["attempts"].as_array().map(Vec::len),
+        Some(10),
+        "{record}"
+    );
     assert_eq!(record["prompt_tokens"], 190, "{record}");
     // One bad text fails its own request, with the node's words for the whole of it.
     let mut texts = texts;
     texts[50] = "[[testbed refuse]]".to_owned();
-    let reply = rig.client.post(OPENAI, &json!({"model": "embedder", "input": texts})).await?;
+    let reply = rig
+        .client
+        .post(OPENAI, &json!({"model": "embedder", "input": texts}))
+        .await?;
     assert_eq!(reply.status, 400, "{}", reply.text());
     rig.shutdown().await;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_say_who_was_joined_and_a_lost_node_costs_nobody_the_answer() -> anyhow::Result<()> {
+async fn records_say_who_was_joined_and_a_lost_node_costs_nobody_the_answer() -> anyhow::Result<()>
+{
     let rig = Rig::over(nodes(&[Flavour::Vllm, Flavour::Vllm])?, |config| {
         config.coalescing = LONG;
         config.policy = PolicyName::RoundRobin;
@@ -328,7 +412,13 @@ async fn records_say_who_was_joined_and_a_lost_node_costs_nobody_the_answer() ->
     .await?;
     let (gate, held) = hold(&rig).await?;
     let sent: Vec<_> = (0..4)
-        .map(|n| post(&rig.client, OPENAI, json!({"model": "embedder", "input": format!("text {n}")})))
+        .map(|n| {
+            post(
+                &rig.client,
+                OPENAI,
+                json!({"model": "embedder", "input": format!("text {n}")}),
+            )
+        })
         .collect();
     until_waiting(&rig, 4.0).await?;
     // The other node is next.
@@ -342,12 +432,18 @@ async fn records_say_who_was_joined_and_a_lost_node_costs_nobody_the_answer() ->
         assert_eq!(reply.status, 200, "{}", reply.text());
         let id = reply.headers["x-request-id"].to_str()?.to_owned();
         rig.record(&id).await?;
-        let record = admin.get(&format!("/api/v1/inference/requests/{id}")).await?.json()?;
+        let record = admin
+            .get(&format!("/api/v1/inference/requests/{id}"))
+            .await?
+            .json()?;
         let attempts = record["attempts"].as_array().cloned().unwrap_or_default();
         let last = attempts.last().cloned().unwrap_or_default();
         assert_eq!(last["joined"]["requests"], 4, "{record}");
         assert_eq!(last["joined"]["inputs"], 4, "{record}");
-        assert!(attempts.iter().any(|a| a["failure"].is_string()), "{record}");
+        assert!(
+            attempts.iter().any(|a| a["failure"].is_string()),
+            "{record}"
+        );
         assert!(last["candidates"].is_array(), "{record}");
         assert_eq!(record["outcome"], "ok", "{record}");
         assert_eq!(record["prompt_tokens"], 2, "{record}");
@@ -366,7 +462,13 @@ async fn switched_off_every_request_goes_as_it_came() -> anyhow::Result<()> {
     let rig = rig(&[Flavour::Ollama], rules).await?;
     let (gate, held) = hold(&rig).await?;
     let sent: Vec<_> = (0..3)
-        .map(|n| post(&rig.client, OLLAMA, json!({"model": "embedder", "input": format!("text {n}")})))
+        .map(|n| {
+            post(
+                &rig.client,
+                OLLAMA,
+                json!({"model": "embedder", "input": format!("text {n}")}),
+            )
+        })
         .collect();
     rig.nodes[0].wait_for(|c| c.in_flight == 4).await?;
     gate.open();

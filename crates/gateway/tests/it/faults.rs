@@ -83,8 +83,12 @@ async fn nothing_left(rig: &Rig) -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_flaps_under_load_costs_no_answer() -> anyhow::Result<()> {
     let nodes = vec![
-        ScriptedUpstream::builder(Flavour::Vllm).name("steady").start()?,
-        ScriptedUpstream::builder(Flavour::Ollama).name("flaps").start()?,
+        ScriptedUpstream::builder(Flavour::Vllm)
+            .name("steady")
+            .start()?,
+        ScriptedUpstream::builder(Flavour::Ollama)
+            .name("flaps")
+            .start()?,
     ];
     let rig = Rig::narrow(nodes, Some(4), |_| {}).await?;
     let load = Load::start(&rig.client, 12);
@@ -102,7 +106,8 @@ async fn a_node_that_flaps_under_load_costs_no_answer() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_changes_under_load_costs_no_answer() -> anyhow::Result<()> {
-    let nodes = ["a", "b", "c"].map(|name| ScriptedUpstream::builder(Flavour::Vllm).name(name).start());
+    let nodes =
+        ["a", "b", "c"].map(|name| ScriptedUpstream::builder(Flavour::Vllm).name(name).start());
     let nodes = nodes.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let rig = Rig::narrow(nodes, Some(3), |_| {}).await?;
     let load = Load::start(&rig.client, 12);

@@ -5,6 +5,7 @@ mod bad_input;
 mod browsers;
 mod cancellation;
 mod coalescing;
+mod contexts;
 mod continuation;
 mod failover;
 mod faults;

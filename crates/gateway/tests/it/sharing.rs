@@ -18,7 +18,8 @@ async fn rig() -> anyhow::Result<Rig> {
 }
 
 async fn sharing_key(rig: &Rig, name: &str) -> anyhow::Result<TestClient> {
-    rig.with_new_key(json!({"name": name, "share_identical": true})).await
+    rig.with_new_key(json!({"name": name, "share_identical": true}))
+        .await
 }
 
 fn post(client: &TestClient, path: &'static str, body: Value) -> JoinHandle<anyhow::Result<Reply>> {
@@ -44,7 +45,10 @@ async fn until_shared(rig: &Rig, joined: f64) -> anyhow::Result<()> {
 async fn one_execution_serves_all_who_ask_the_same() -> anyhow::Result<()> {
     for stream in [true, false] {
         let rig = rig().await?;
-        let (one, two) = (sharing_key(&rig, "one").await?, sharing_key(&rig, "two").await?);
+        let (one, two) = (
+            sharing_key(&rig, "one").await?,
+            sharing_key(&rig, "two").await?,
+        );
         let gate = close_gate(&rig);
         let first = post(&one, CHAT, ask(stream));
         rig.nodes[0].wait_for(|c| c.in_flight == 1).await?;
@@ -73,13 +77,15 @@ async fn one_execution_serves_all_who_ask_the_same() -> anyhow::Result<()> {
         for id in ids {
             let (outcome, node, _) = rig.record(&id).await?;
             assert_eq!((outcome.as_str(), node.as_deref()), ("ok", Some("vllm")));
-            let record = admin.get(&format!("/api/v1/inference/requests/{id}")).await?.json()?;
+            let record = admin
+                .get(&format!("/api/v1/inference/requests/{id}"))
+                .await?
+                .json()?;
             assert_eq!(record["attempts"][0]["joined"]["requests"], 7, "{record}");
             assert_eq!(record["completion_tokens"], 30, "{record}");
         }
         // The node has made the tokens once.
-        let tokens =
-            "remuda_tokens_total{model=\"test-model:latest\",node=\"vllm\",direction=\"completion\"}";
+        let tokens = "remuda_tokens_total{model=\"test-model:latest\",node=\"vllm\",direction=\"completion\"}";
         assert_eq!(rig.metric(tokens), Some(30.0));
         rig.wait_until_idle().await?;
         assert_eq!(rig.metric("remuda_queue_running"), Some(0.0));
@@ -108,7 +114,10 @@ async fn a_late_one_gets_what_was_sent_already_and_then_the_rest() -> anyhow::Re
     gate.open();
     begun.extend_from_slice(&first.whole().await?.body);
     replayed.extend_from_slice(&late.whole().await?.body);
-    assert_eq!(String::from_utf8(replayed)?, String::from_utf8(begun.clone())?);
+    assert_eq!(
+        String::from_utf8(replayed)?,
+        String::from_utf8(begun.clone())?
+    );
     openai_text(&String::from_utf8(begun)?)?;
     assert_eq!(rig.nodes[0].counters().inference, 1);
     rig.shutdown().await;
@@ -126,7 +135,8 @@ async fn nobody_shares_who_has_not_asked_for_it_or_asks_something_else() -> anyh
     let mut seeded = ask(true);
     seeded["seed"] = json!(1);
     let mut tools = ask(true);
-    tools["tools"] = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
+    tools["tools"] =
+        json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
     let sent = [
         post(&sharing, CHAT, ask(true)),
         post(&private, CHAT, ask(true)),
@@ -174,7 +184,9 @@ async fn each_leaves_alone_and_the_last_one_ends_the_execution() -> anyhow::Resu
     until_shared(&rig, 4.0).await?;
     rig.nodes[0].wait_for(|c| c.in_flight == 1).await?;
     all.iter().for_each(JoinHandle::abort);
-    rig.nodes[0].wait_for(|c| c.cancelled == 1 && c.in_flight == 0).await?;
+    rig.nodes[0]
+        .wait_for(|c| c.cancelled == 1 && c.in_flight == 0)
+        .await?;
     rig.wait_until_idle().await?;
     wait_until("nothing is left", PATIENCE, || {
         rig.metric("remuda_queue_running") == Some(0.0)
@@ -199,7 +211,9 @@ async fn an_error_reaches_everybody() -> anyhow::Result<()> {
     let mut odd = ask(true);
     odd["logprobs"] = json!(true);
     let first = post(&key, CHAT, odd.clone());
-    rig.nodes[0].wait_for(|c| c.in_flight >= 1 || c.ended >= 1).await?;
+    rig.nodes[0]
+        .wait_for(|c| c.in_flight >= 1 || c.ended >= 1)
+        .await?;
     let second = post(&key, CHAT, odd);
     gate.open();
     for reply in [first, second] {

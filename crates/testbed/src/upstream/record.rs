@@ -165,7 +165,13 @@ impl Flight {
     /// Notes which model answers.
     pub(super) fn uses(&mut self, model: &str) {
         self.model = Some(model.to_owned());
-        *self.record.0.lock().busy.entry(model.to_owned()).or_default() += 1;
+        *self
+            .record
+            .0
+            .lock()
+            .busy
+            .entry(model.to_owned())
+            .or_default() += 1;
     }
 
     pub(super) fn sent(&mut self, tokens: usize) {
@@ -181,7 +187,11 @@ impl Drop for Flight {
     fn drop(&mut self) {
         let mut state = self.record.0.lock();
         state.counters.in_flight -= 1;
-        if let Some(busy) = self.model.take().and_then(|model| state.busy.get_mut(&model)) {
+        if let Some(busy) = self
+            .model
+            .take()
+            .and_then(|model| state.busy.get_mut(&model))
+        {
             *busy -= 1;
         }
         if self.ended || state.dead {

@@ -49,25 +49,21 @@ pub(crate) fn write_embeddings(
     answer: &Answer,
     out: &mut BytesMut,
 ) -> Result<(), ApiError> {
-    let data = answer
-        .embeddings
-        .iter()
-        .enumerate()
-        .map(|(index, vector)| {
-            let embedding = match meta.encoding {
-                Encoding::Float => Written::Numbers(vector),
-                Encoding::Base64 => {
-                    let numbers = vector.numbers()?;
-                    let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
-                    Written::Base64(STANDARD.encode(bytes))
-                }
-            };
-            Ok(EmbeddingItem {
-                object: "embedding",
-                embedding,
-                index,
-            })
-        });
+    let data = answer.embeddings.iter().enumerate().map(|(index, vector)| {
+        let embedding = match meta.encoding {
+            Encoding::Float => Written::Numbers(vector),
+            Encoding::Base64 => {
+                let numbers = vector.numbers()?;
+                let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+                Written::Base64(STANDARD.encode(bytes))
+            }
+        };
+        Ok(EmbeddingItem {
+            object: "embedding",
+            embedding,
+            index,
+        })
+    });
     let body = EmbeddingsBody {
         object: "list",
         data: data.collect::<Result<_, ApiError>>()?,
