@@ -6,6 +6,7 @@ use crate::canonical::ToolCall;
 use crate::error::ApiError;
 use crate::event::{Event, FinishReason, TokenLogprob, ToolCallDelta, Usage};
 use crate::json::Json;
+use crate::vector::Vector;
 
 /// A whole answer.
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ pub(crate) struct Answer {
     pub(crate) logprobs: Vec<TokenLogprob>,
     pub(crate) finish: Option<FinishReason>,
     pub(crate) usage: Usage,
-    pub(crate) embeddings: Vec<Vec<f32>>,
+    pub(crate) embeddings: Vec<Vector>,
 }
 
 impl Answer {

@@ -330,7 +330,7 @@ pub fn encode_whole(
         }
         Operation::OpenAiChat => openai::write_chat(meta, &answer, &mut out),
         Operation::OpenAiCompletions => openai::write_completion(meta, &answer, &mut out),
-        Operation::OpenAiEmbeddings => openai::write_embeddings(meta, &answer, &mut out),
+        Operation::OpenAiEmbeddings => openai::write_embeddings(meta, &answer, &mut out)?,
         Operation::OpenAiResponses => openai::responses::write_whole(meta, &answer, &mut out),
         Operation::AnthropicMessages => anthropic::write_whole(meta, &answer, &mut out)?,
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::ApiError;
+use crate::vector::Vector;
 
 /// One thing that a response says. A whole response is the list of its events.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +21,7 @@ pub enum Event {
     /// What the call has cost. May come more than once; the last counts.
     Usage(Usage),
     /// One vector per input, in order.
-    Embeddings(Vec<Vec<f32>>),
+    Embeddings(Vec<Vector>),
     /// Generation failed; nothing follows.
     Error(ApiError),
 }

@@ -109,6 +109,12 @@ impl Fields {
         self.0.push((name.into(), value));
     }
 
+    /// Replaces the values of all fields with this name.
+    pub fn replace(&mut self, name: &str, value: Json) {
+        let found = self.0.iter_mut().filter(|(key, _)| key == name);
+        found.for_each(|(_, kept)| *kept = value.clone());
+    }
+
     /// Finds the value of the last field with this name.
     pub fn find(&self, name: &str) -> Option<&Json> {
         self.0

@@ -34,6 +34,7 @@ mod answer;
 mod anthropic;
 mod canonical;
 mod catalog;
+mod context;
 mod continuation;
 mod count;
 mod decoder;
@@ -44,6 +45,8 @@ mod event;
 mod frame;
 mod head;
 mod hints;
+mod identical;
+mod joining;
 mod json;
 mod media;
 mod name;
@@ -56,6 +59,7 @@ mod request;
 mod scan;
 mod target;
 mod template;
+mod vector;
 mod whole;
 mod wire;
 
@@ -67,6 +71,7 @@ pub use catalog::{
     LoadedEntry, ModelDescription, ModelDetails, ModelEntry, ollama_ps, ollama_show, ollama_tags,
     ollama_version, openai_model, openai_models,
 };
+pub use context::replace_num_ctx;
 pub use continuation::{Continuation, continuation};
 pub use decoder::{ResponseDecoder, decode_whole};
 pub use encoder::{ResponseEncoder, ResponseMeta, encode_whole, response_id};
@@ -75,6 +80,8 @@ pub use error::ApiError;
 pub use event::{AlternativeLogprob, Event, FinishReason, TokenLogprob, ToolCallDelta, Usage};
 pub use frame::{FrameSplitter, FrameTooLarge};
 pub use head::{Head, read_head, replace_model};
+pub use identical::identity_key;
+pub use joining::{EmbedAnswer, EmbedShare};
 pub use json::{Fields, Json};
 pub use name::ModelName;
 pub use observer::{FrameKind, Observed, Observer};
@@ -83,3 +90,4 @@ pub use passthrough::{Rewrite, check_passthrough};
 pub use primitives::ErrorKind;
 pub use request::{decode_request, encode_request};
 pub use target::{ServerKind, Target, native_operation};
+pub use vector::Vector;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::relay::Relay;
+use crate::sharing::SharedBody;
 
 /// An answer's body: whole, relayed from a node, or made by the control plane.
 pub(crate) enum ReplyBody {
@@ -15,6 +16,8 @@ pub(crate) enum ReplyBody {
     Whole(Option<Bytes>),
     /// A stream from a node.
     Relay(Box<Relay>),
+    /// A stream that identical requests share.
+    Shared(Box<SharedBody>),
     /// Whatever the control plane or a model command answers.
     Boxed(axum::body::Body),
 }
@@ -58,6 +61,7 @@ impl Body for ReplyBody {
                     .map(|b| Ok(Frame::data(b))),
             ),
             Self::Relay(relay) => relay.poll_frame(cx),
+            Self::Shared(shared) => shared.poll_frame(cx),
             Self::Boxed(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|f| f.map_err(|_| BrokenBody))),
@@ -67,7 +71,7 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Self::Relay(_) => false,
+            Self::Relay(_) | Self::Shared(_) => false,
             Self::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -77,7 +81,7 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            Self::Relay(_) => SizeHint::default(),
+            Self::Relay(_) | Self::Shared(_) => SizeHint::default(),
             Self::Boxed(body) => body.size_hint(),
         }
     }

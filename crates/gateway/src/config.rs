@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use scheduling::PolicyName;
 
+use crate::coalescing::CoalescingRules;
+
 /// Limits, timeouts and routing of the data plane.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
@@ -40,6 +42,8 @@ pub struct GatewayConfig {
     pub max_continuations: usize,
     /// The routing policy for models without one of their own.
     pub policy: PolicyName,
+    /// How embedding requests share calls.
+    pub coalescing: CoalescingRules,
     /// Settings per model, by normalised name.
     pub models: HashMap<String, ModelRouting>,
     /// Other names for models: alias to model.
@@ -80,6 +84,7 @@ impl Default for GatewayConfig {
             max_attempts: 4,
             max_continuations: 8,
             policy: PolicyName::default(),
+            coalescing: CoalescingRules::default(),
             models: HashMap::new(),
             aliases: HashMap::new(),
             record_buffer: 50_000,

@@ -8,6 +8,7 @@
 mod admission;
 mod body;
 mod body_memory;
+mod coalescing;
 mod config;
 mod connect;
 mod control;
@@ -24,10 +25,14 @@ mod routes;
 mod routing;
 mod server;
 mod shared;
+mod sharing;
 mod store;
+#[cfg(test)]
+mod testing;
 mod unary;
 mod upstream;
 
+pub use coalescing::CoalescingRules;
 pub use config::{GatewayConfig, ModelRouting};
 pub use control::ControlPlane;
 pub use metrics::Metrics;

@@ -3,6 +3,8 @@
 //! Label values come from closed sets and from the fleet's own model and node names, never from what a client sent.
 //! Handles for a (model, node) pair are resolved once and kept with the route, so that a request touches only atomics.
 
+mod embeddings;
+
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use self::embeddings::EmbeddingSeries;
 use crate::record::Outcome;
 
 /// Most distinct (model, node) pairs with series of their own; further ones share the pair (`other`, `other`).
@@ -75,6 +78,8 @@ pub struct Metrics {
     queue_refused: Family<ReasonLabels, Counter>,
     pub(crate) queue_running: Gauge,
     pub(crate) queue_wait: Histogram,
+    pub(crate) embeddings: EmbeddingSeries,
+    pub(crate) shared_executions: Counter,
     resident_bytes: Gauge,
 }
 
@@ -129,6 +134,8 @@ impl Metrics {
             queue_refused: Family::default(),
             queue_running: Gauge::default(),
             queue_wait: latency_histogram(),
+            embeddings: EmbeddingSeries::new(),
+            shared_executions: Counter::default(),
             resident_bytes: Gauge::default(),
         };
         metrics.register();
@@ -137,6 +144,12 @@ impl Metrics {
 
     fn register(&mut self) {
         let r = &mut self.registry;
+        self.embeddings.register(r);
+        r.register(
+            "shared_executions",
+            "Requests answered by the execution of an identical one",
+            self.shared_executions.clone(),
+        );
         r.register(
             "requests",
             "Inference requests by operation and outcome",

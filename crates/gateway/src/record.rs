@@ -88,8 +88,29 @@ pub struct AttemptRecord {
     /// Tokens that had reached the client when this try took over a stream.
     #[serde(skip_serializing_if = "is_zero")]
     pub continued_after_tokens: u64,
+    /// The requests that this try served together, when there were several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joined: Option<JoinedRecord>,
     /// Every candidate with its score and the reasons.
     pub candidates: Vec<CandidateRecord>,
+}
+
+/// A call that served several requests at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct JoinedRecord {
+    /// How many requests.
+    pub requests: u32,
+    /// How many inputs of embeddings they had together; absent when one answer served identical requests.
+    #[serde(skip_serializing_if = "is_none")]
+    pub inputs: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+const fn is_none(n: &u32) -> bool {
+    *n == 0
 }
 
 #[expect(

@@ -8,7 +8,8 @@ use std::time::Duration;
 use dialects::ApiError;
 use primitives::ErrorKind;
 use scheduling::{
-    BreakerVerdict, Call, CallOutcome, Candidate, Decision, Exclusion, Health, Reason, exclusion,
+    BreakerVerdict, Call, CallOutcome, Candidate, Decision, Exclusion, Health, Reason, Residency,
+    exclusion,
 };
 use tokio::time::Instant;
 
@@ -57,6 +58,9 @@ impl Mood {
 ///
 /// When no node looks well, those that look bad are tried before the client is refused.
 pub(crate) async fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
+    if let Some(granted) = exchange.granted.take() {
+        return Ok(granted);
+    }
     let deadline = Instant::now() + exchange.shared().config.first_token_timeout;
     loop {
         if exchange.turn.is_some() {
@@ -105,7 +109,13 @@ fn choose_now(exchange: &mut Exchange) -> Result<Now, ApiError> {
                 let excluded = (exchange.tried.contains(&replica.node.view.id)
                     || refused.contains(&index))
                 .then_some(Exclusion::AlreadyTried);
-                mood.of(candidate(&shared, replica, &call, excluded))
+                mood.of(candidate(
+                    &shared,
+                    replica,
+                    &call,
+                    exchange.asked.embeds,
+                    excluded,
+                ))
             })
             .collect();
         shared
@@ -181,6 +191,7 @@ pub(crate) fn candidate<'a>(
     shared: &Shared,
     replica: &'a Replica,
     call: &Call<'_>,
+    embeds: bool,
     excluded: Option<Exclusion>,
 ) -> Candidate<'a> {
     let view = &replica.node.view;
@@ -195,7 +206,7 @@ pub(crate) fn candidate<'a>(
             .leading_hits(view.id, call.prefix)
     };
     Candidate {
-        residency: replica.residency,
+        residency: seen_residency(replica.residency, call.num_ctx),
         in_flight: view.activity.in_flight(),
         queued_tokens: view.activity.queued_tokens(),
         slots: view.slots,
@@ -203,7 +214,8 @@ pub(crate) fn candidate<'a>(
         prefill_tokens_per_s: speed.prefill_tokens_per_s(),
         ttft_ewma_ms: speed.ttft_ms(),
         prefix_blocks,
-        context_max: replica.model.context_length,
+        // The texts of a batch do not share a context, and servers cut what is too long unless told not to.
+        context_max: replica.model.context_length.filter(|_| !embeds),
         model_bytes: replica.model.size_bytes,
         weight: view.weight,
         health: view.health,
@@ -212,6 +224,21 @@ pub(crate) fn candidate<'a>(
         tags: &view.tags,
         excluded,
         ..Candidate::new(view.id, &view.name)
+    }
+}
+
+/// Shows how a call finds a model: a smaller context than the loaded one is not asked for, so it costs nothing.
+fn seen_residency(residency: Residency, asked: Option<u32>) -> Residency {
+    match (residency, asked) {
+        (
+            Residency::Loaded {
+                context: Some(loaded),
+            },
+            Some(asked),
+        ) if asked <= loaded => Residency::Loaded {
+            context: Some(asked),
+        },
+        _ => residency,
     }
 }
 
@@ -239,6 +266,7 @@ fn attempt_record(
         took_us: None,
         failure: None,
         continued_after_tokens: exchange.continued_after,
+        joined: exchange.joined,
         candidates,
     }
 }

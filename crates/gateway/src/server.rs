@@ -325,7 +325,7 @@ async fn accept(
 }
 
 /// Looks after those who wait: some changes come with time alone.
-async fn look_again(shared: Arc<Shared>, stop: CancellationToken) {
+pub(crate) async fn look_again(shared: Arc<Shared>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(LOOK_AGAIN_EVERY);
     loop {
         tokio::select! {
@@ -336,7 +336,7 @@ async fn look_again(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 /// Rebuilds the routes whenever the registry publishes a new snapshot.
-async fn follow_fleet(shared: Arc<Shared>, stop: CancellationToken) {
+pub(crate) async fn follow_fleet(shared: Arc<Shared>, stop: CancellationToken) {
     let mut generations = shared.registry.subscribe();
     // What was published before the subscription would go unnoticed.
     shared.refresh_routes();

@@ -11,6 +11,7 @@ use primitives::{Clock, RequestId, Timestamp};
 
 use crate::admission;
 use crate::body_memory::BodyMemory;
+use crate::coalescing::Groups;
 use crate::config::GatewayConfig;
 use crate::control::ControlPlane;
 use crate::fleet_view::RouteTable;
@@ -19,6 +20,7 @@ use crate::live::LiveFleet;
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
 use crate::relay::Turns;
+use crate::sharing::Runs;
 use crate::upstream::Pool;
 
 /// One for the whole data plane.
@@ -44,6 +46,10 @@ pub(crate) struct Shared {
     pub(crate) allowed_origins: AllowedOrigins,
     /// What bounds the bodies of requests.
     pub(crate) body_rules: BodyRules,
+    /// Embedding requests that may share a call.
+    pub(crate) embeddings: Arc<Groups>,
+    /// Executions that identical requests may share.
+    pub(crate) runs: Runs,
     in_flight: AtomicUsize,
 }
 
@@ -88,6 +94,8 @@ impl Shared {
         };
         let routes = RouteTable::build(&registry.snapshot(), &config, &live, &metrics);
         Arc::new(Self {
+            embeddings: Arc::new(Groups::new(metrics.embeddings.waiting())),
+            runs: Runs::default(),
             config,
             clock,
             identity,

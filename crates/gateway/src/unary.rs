@@ -15,30 +15,67 @@ use crate::upstream::engine_call;
 use crate::upstream::prepare::{Answer, Wanted};
 
 /// Largest answer that is read from a node: embeddings of large batches are tens of megabytes.
-const ANSWER_LIMIT: usize = 256 << 20;
+pub(crate) const ANSWER_LIMIT: usize = 256 << 20;
 
 /// Answers the request, or says what the client must hear.
 pub(crate) async fn answer(exchange: &mut Exchange) -> Result<Bytes, ApiError> {
-    let result = loop {
+    let obtained = obtain(exchange, &Wanted::Original { may_pass: true }).await;
+    let written = match obtained {
+        Ok(Whole::Passed(body, usage)) => Ok((body, usage)),
+        Ok(Whole::Events(events)) => write(exchange, &events),
+        Err(error) => Err(error),
+    };
+    match written {
+        Ok((body, usage)) => {
+            exchange.end(Outcome::Ok, 200, usage, None);
+            Ok(body)
+        }
+        Err(error) => {
+            exchange.end(
+                outcome_of(&error),
+                error.kind.status(),
+                Usage::default(),
+                Some(&error),
+            );
+            Err(error)
+        }
+    }
+}
+
+/// Obtains the events of a whole answer to another request than the client's own.
+pub(crate) async fn fetch(
+    exchange: &mut Exchange,
+    wanted: &Wanted,
+) -> Result<Vec<Event>, ApiError> {
+    match obtain(exchange, wanted).await? {
+        Whole::Events(events) => Ok(events),
+        Whole::Passed(..) => Err(ApiError::new(
+            ErrorKind::Bug,
+            "an answer passed that was to be read: please report this",
+        )),
+    }
+}
+
+/// A whole answer.
+enum Whole {
+    /// As the node wrote it, in the client's dialect.
+    Passed(Bytes, Usage),
+    /// To be written.
+    Events(Vec<Event>),
+}
+
+async fn obtain(exchange: &mut Exchange, wanted: &Wanted) -> Result<Whole, ApiError> {
+    loop {
         let limit = exchange.shared().config.unary_timeout;
-        let mut opened =
-            match attempt::open(exchange, &Wanted::Original { may_pass: true }, limit).await {
-                Ok(opened) => opened,
-                Err(error) => break Err(error),
-            };
+        let mut opened = attempt::open(exchange, wanted, limit).await?;
         let source = std::mem::replace(&mut opened.source, Source::Ready(Vec::new()));
-        match tokio::time::timeout(limit, read(exchange, source)).await {
-            Ok(Ok((body, usage))) => {
+        let failure = match tokio::time::timeout(limit, read(source)).await {
+            Ok(Ok(whole)) => {
                 exchange.note_first_token();
-                exchange.note_success(&mut opened, &usage, 0);
-                exchange.end(Outcome::Ok, 200, usage, None);
-                break Ok(body);
+                exchange.note_success(&mut opened, &usage_of(&whole), 0);
+                return Ok(whole);
             }
-            Ok(Err(failure)) => {
-                if let Some(error) = after_failure(exchange, &mut opened, failure) {
-                    break Err(error);
-                }
-            }
+            Ok(Err(failure)) => failure,
             Err(_) => {
                 let name = &opened.chosen.replica.node.view.name;
                 let error = ApiError::new(
@@ -48,22 +85,13 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Result<Bytes, ApiError> {
                         limit.as_secs()
                     ),
                 );
-                if let Some(error) =
-                    after_failure(exchange, &mut opened, Failure::node("timeout", error))
-                {
-                    break Err(error);
-                }
+                Failure::node("timeout", error)
             }
+        };
+        if let Some(error) = after_failure(exchange, &mut opened, failure) {
+            return Err(error);
         }
-    };
-    result.inspect_err(|error| {
-        exchange.end(
-            outcome_of(error),
-            error.kind.status(),
-            Usage::default(),
-            Some(error),
-        );
-    })
+    }
 }
 
 /// Books a failure; returns the error when it is final.
@@ -80,8 +108,8 @@ fn after_failure(
     None
 }
 
-async fn read(exchange: &mut Exchange, source: Source) -> Result<(Bytes, Usage), Failure> {
-    match source {
+async fn read(source: Source) -> Result<Whole, Failure> {
+    let events = match source {
         Source::Http {
             operation,
             body,
@@ -102,13 +130,10 @@ async fn read(exchange: &mut Exchange, source: Source) -> Result<(Bytes, Usage),
                         Some(rename) => rename.apply(body),
                         None => body,
                     };
-                    Ok((body, seen.usage.unwrap_or_default()))
+                    return Ok(Whole::Passed(body, seen.usage.unwrap_or_default()));
                 }
-                Answer::Translate => {
-                    let events = decode_whole(operation, 200, &body)
-                        .map_err(|e| Failure::node("malformed", e))?;
-                    write(exchange, &events)
-                }
+                Answer::Translate => decode_whole(operation, 200, &body)
+                    .map_err(|e| Failure::node("malformed", e))?,
             }
         }
         Source::Engine(mut generation) => {
@@ -116,30 +141,44 @@ async fn read(exchange: &mut Exchange, source: Source) -> Result<(Bytes, Usage),
             while let Some(event) = generation.next().await {
                 engine_call::events(event, &mut events);
             }
-            write(exchange, &events)
+            events
         }
-        Source::Ready(events) => write(exchange, &events),
+        Source::Ready(events) => events,
+    };
+    let error = events.iter().find_map(|event| match event {
+        Event::Error(error) => Some(error.clone()),
+        _ => None,
+    });
+    match error {
+        Some(error) => Err(Failure::node("malformed", error)),
+        None => Ok(Whole::Events(events)),
     }
 }
 
-fn write(exchange: &mut Exchange, events: &[Event]) -> Result<(Bytes, Usage), Failure> {
-    let usage = events
-        .iter()
-        .rev()
-        .find_map(|event| match event {
-            Event::Usage(usage) => Some(*usage),
-            _ => None,
-        })
-        .unwrap_or_default();
+fn usage_of(whole: &Whole) -> Usage {
+    match whole {
+        Whole::Passed(_, usage) => *usage,
+        Whole::Events(events) => last_usage(events),
+    }
+}
+
+fn last_usage(events: &[Event]) -> Usage {
+    let usages = events.iter().rev().filter_map(|event| match event {
+        Event::Usage(usage) => Some(*usage),
+        _ => None,
+    });
+    usages.into_iter().next().unwrap_or_default()
+}
+
+/// Writes a whole answer in the client's dialect; returns its usage, too.
+pub(crate) fn write(exchange: &mut Exchange, events: &[Event]) -> Result<(Bytes, Usage), ApiError> {
     let operation = exchange.operation;
     let (id, created) = (
         response_id(operation, &exchange.id.to_string()),
         exchange.received_at(),
     );
     let now = exchange.shared().clock.now();
-    let meta =
-        ResponseMeta::for_request(exchange.canonical().map_err(Failure::client)?, id, created);
-    let body =
-        encode_whole(operation, &meta, events, now).map_err(|e| Failure::node("malformed", e))?;
-    Ok((body, usage))
+    let meta = ResponseMeta::for_request(exchange.canonical()?, id, created);
+    let body = encode_whole(operation, &meta, events, now)?;
+    Ok((body, last_usage(events)))
 }

@@ -22,5 +22,7 @@ pub use link_breaker::LinkBreaker;
 pub use raw::{RawConnection, send_raw};
 #[cfg(feature = "system")]
 pub use system::{System, SystemBuilder};
-pub use upstream::{Answer, Ending, Fault, Flavour, Gate, Script, ScriptedModel, ScriptedUpstream};
+pub use upstream::{
+    Answer, EmbeddingPace, Ending, Fault, Flavour, Gate, Script, ScriptedModel, ScriptedUpstream,
+};
 pub use wait::wait_until;

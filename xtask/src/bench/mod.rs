@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: measurements of the release build.
 
+mod calibration;
+mod embeddings;
 mod gateway;
 mod http;
 mod machine;
@@ -18,11 +20,17 @@ use clap::Subcommand;
 pub(crate) enum Bench {
     /// The gateway against its upstream hit directly and against nginx as a plain proxy; prints Markdown
     Gateway(gateway::Options),
+    /// The same workload live and simulated; prints Markdown, fails when they differ by more than 15 %
+    Calibration(calibration::Options),
+    /// Embeddings of 32 clients with and without joined calls; prints Markdown, fails when joining gains too little
+    Embeddings(embeddings::Options),
 }
 
 /// Runs a benchmark.
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
     match bench {
         Bench::Gateway(options) => gateway::run(options),
+        Bench::Calibration(options) => calibration::run(options),
+        Bench::Embeddings(options) => embeddings::run(options),
     }
 }

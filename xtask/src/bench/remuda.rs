@@ -30,6 +30,16 @@ impl Remuda {
         directory: &Path,
         upstream: SocketAddr,
     ) -> anyhow::Result<Self> {
+        Self::start_with(program, directory, upstream, "")
+    }
+
+    /// Starts it with more sections in its configuration.
+    pub(super) fn start_with(
+        program: &Path,
+        directory: &Path,
+        upstream: SocketAddr,
+        sections: &str,
+    ) -> anyhow::Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let home = directory.join("remuda");
         fs::create_dir_all(&home)?;
@@ -39,7 +49,7 @@ impl Remuda {
             &settings,
             format!(
                 "[server]\nlisten = \"{address}\"\ndata_dir = \"{}\"\n[auth]\nrequired = true\n[engine]\ndemo = false\n\
-                 [discovery]\nollama = false\n[[nodes]]\nname = \"bench\"\nurl = \"http://{upstream}\"\nkind = \"openai\"\n",
+                 [discovery]\nollama = false\n[[nodes]]\nname = \"bench\"\nurl = \"http://{upstream}\"\nkind = \"openai\"\n{sections}",
                 data.display()
             ),
         )?;

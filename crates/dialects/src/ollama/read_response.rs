@@ -13,6 +13,7 @@ use crate::event::{AlternativeLogprob, Event, FinishReason, TokenLogprob, ToolCa
 use crate::json::Text;
 use crate::observer::Observed;
 use crate::scan::{Scanner, string};
+use crate::vector::Vector;
 
 /// A chunk of `/api/chat` or `/api/generate`: they differ only in where the text stands.
 #[derive(Deserialize)]
@@ -246,24 +247,37 @@ fn token_logprob(wire: &Entry) -> TokenLogprob {
 
 /// The bodies of `/api/embed` and `/api/embeddings`.
 #[derive(Deserialize)]
-struct EmbedBody {
-    embeddings: Option<Vec<Vec<f32>>>,
-    embedding: Option<Vec<f32>>,
+struct EmbedBody<'a> {
+    #[serde(borrow)]
+    embeddings: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    embedding: Option<&'a RawValue>,
     total_duration: Option<Number>,
     load_duration: Option<Number>,
     prompt_eval_count: Option<Number>,
 }
 
+fn is_empty_array(raw: &RawValue) -> bool {
+    let inside = raw
+        .get()
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    inside.is_some_and(|inside| inside.trim().is_empty())
+}
+
 /// Reads the vectors of either embedding route.
 pub(crate) fn read_embeddings(body: &[u8], events: &mut Vec<Event>) -> Result<(), ApiError> {
-    let body: EmbedBody = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    let vectors = match (body.embeddings, body.embedding) {
+    let body: EmbedBody<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let raw = match (body.embeddings, body.embedding) {
         (Some(vectors), _) => vectors,
-        (None, Some(vector)) if vector.is_empty() => Vec::new(),
+        (None, Some(vector)) if is_empty_array(vector) => Vec::new(),
         (None, Some(vector)) => vec![vector],
         (None, None) => return Err(ApiError::upstream("the node's response has no embeddings")),
     };
-    events.push(Event::Embeddings(vectors));
+    let vectors: Option<Vec<Vector>> = raw.into_iter().map(Vector::of_text).collect();
+    events.push(Event::Embeddings(vectors.ok_or_else(|| {
+        ApiError::upstream("the node's embeddings are not lists of numbers")
+    })?));
     let usage = count::usage(body.prompt_eval_count, None);
     events.extend(usage.map(|usage| {
         Event::Usage(Usage {
@@ -278,8 +292,13 @@ pub(crate) fn read_embeddings(body: &[u8], events: &mut Vec<Event>) -> Result<()
 #[cfg(test)]
 mod tests {
     use crate::{
-        ErrorKind, Event, FinishReason, Operation, ResponseDecoder, ToolCallDelta, decode_whole,
+        ErrorKind, Event, FinishReason, Operation, ResponseDecoder, ToolCallDelta, Vector,
+        decode_whole,
     };
+
+    fn vector(text: &str) -> Vector {
+        Vector::of_text(serde_json::from_str(text).unwrap()).unwrap()
+    }
 
     fn decode(frames: &[&str]) -> (Vec<Event>, bool) {
         let mut decoder = ResponseDecoder::new(Operation::OllamaChat);
@@ -336,9 +355,9 @@ mod tests {
         );
         assert_eq!(
             many.unwrap()[0],
-            Event::Embeddings(vec![vec![0.5], vec![1.0]])
+            Event::Embeddings(vec![vector("[0.5]"), vector("[1]")])
         );
         let one = decode_whole(Operation::OllamaEmbeddings, 200, br#"{"embedding":[0.25]}"#);
-        assert_eq!(one.unwrap()[0], Event::Embeddings(vec![vec![0.25]]));
+        assert_eq!(one.unwrap()[0], Event::Embeddings(vec![vector("[0.25]")]));
     }
 }

@@ -13,6 +13,7 @@ use crate::error::ApiError;
 use crate::event::{Event, FinishReason, TokenLogprob, Usage};
 use crate::json::Json;
 use crate::operation::Operation;
+use crate::vector::Vector;
 use crate::wire;
 
 #[derive(Serialize)]
@@ -343,7 +344,7 @@ pub(crate) fn write_whole(
 #[derive(Serialize)]
 struct EmbedBody<'a> {
     model: &'a str,
-    embeddings: &'a [Vec<f32>],
+    embeddings: &'a [Vector],
     #[serde(skip_serializing_if = "is_zero")]
     total_duration: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -354,7 +355,7 @@ struct EmbedBody<'a> {
 
 #[derive(Serialize)]
 struct EmbeddingBody<'a> {
-    embedding: &'a [f32],
+    embedding: &'a Vector,
 }
 
 /// Writes the body of either embedding route.
@@ -365,7 +366,8 @@ pub(crate) fn write_embeddings(
     out: &mut BytesMut,
 ) {
     if operation == Operation::OllamaEmbeddings {
-        let embedding = answer.embeddings.first().map_or(&[][..], Vec::as_slice);
+        let none = Vector::from([].as_slice());
+        let embedding = answer.embeddings.first().unwrap_or(&none);
         return wire::json(out, &EmbeddingBody { embedding });
     }
     let body = EmbedBody {
@@ -387,7 +389,7 @@ mod tests {
 
     use crate::{
         Event, FinishReason, Operation, ResponseEncoder, ResponseMeta, TokenLogprob, ToolCallDelta,
-        Usage, encode_whole,
+        Usage, Vector, encode_whole,
     };
 
     const NOW: Timestamp = Timestamp::from_micros(1_767_323_045_000_006);
@@ -515,7 +517,7 @@ mod tests {
     #[test]
     fn embedding_bodies_are_exact() {
         let meta = ResponseMeta::plain("m", "r", NOW);
-        let events = [Event::Embeddings(vec![vec![0.5, 0.1]])];
+        let events = [Event::Embeddings(vec![Vector::from([0.5, 0.1].as_slice())])];
         let body = encode_whole(Operation::OllamaEmbed, &meta, &events, NOW).unwrap();
         assert_eq!(body, r#"{"model":"m","embeddings":[[0.5,0.1]]}"#);
         let body = encode_whole(

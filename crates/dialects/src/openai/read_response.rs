@@ -17,6 +17,7 @@ use crate::event::{Event, FinishReason, TokenLogprob, ToolCallDelta, Usage};
 use crate::json::Text;
 use crate::observer::Observed;
 use crate::scan::{Scanner, string};
+use crate::vector::Vector;
 
 const DONE: &[u8] = b"[DONE]";
 
@@ -367,7 +368,7 @@ pub(crate) fn read_embeddings(body: &[u8], events: &mut Vec<Event>) -> Result<()
     let mut body: EmbeddingsBody<'_> =
         serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     body.data.sort_by_key(|item| item.index);
-    let vectors: Result<Vec<Vec<f32>>, ApiError> = body
+    let vectors: Result<Vec<Vector>, ApiError> = body
         .data
         .iter()
         .map(|item| vector(item.embedding))
@@ -379,9 +380,9 @@ pub(crate) fn read_embeddings(body: &[u8], events: &mut Vec<Event>) -> Result<()
     Ok(())
 }
 
-fn vector(raw: &RawValue) -> Result<Vec<f32>, ApiError> {
-    if !raw.get().starts_with('"') {
-        return serde_json::from_str(raw.get()).map_err(|error| malformed(&error));
+fn vector(raw: &RawValue) -> Result<Vector, ApiError> {
+    if let Some(vector) = Vector::of_text(raw) {
+        return Ok(vector);
     }
     let text: String = serde_json::from_str(raw.get()).map_err(|error| malformed(&error))?;
     let bytes = STANDARD.decode(text).map_err(|error| {
@@ -391,12 +392,15 @@ fn vector(raw: &RawValue) -> Result<Vec<f32>, ApiError> {
     if !rest.is_empty() {
         return Err(ApiError::upstream("the node's embedding is cut short"));
     }
-    Ok(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
+    let numbers: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+    Ok(Vector::from(numbers.as_slice()))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::{Event, FinishReason, Operation, ResponseDecoder, ToolCallDelta, decode_whole};
+    use crate::{
+        Event, FinishReason, Operation, ResponseDecoder, ToolCallDelta, Vector, decode_whole,
+    };
 
     fn decode(operation: Operation, frames: &[&str]) -> (Vec<Event>, bool) {
         let mut decoder = ResponseDecoder::new(operation);
@@ -474,7 +478,10 @@ mod tests {
         let events = decode_whole(Operation::OpenAiEmbeddings, 200, body).unwrap();
         assert_eq!(
             events[0],
-            Event::Embeddings(vec![vec![0.5, 0.25], vec![1.0, 2.0]])
+            Event::Embeddings(vec![
+                Vector::from([0.5, 0.25].as_slice()),
+                Vector::from([1.0, 2.0].as_slice())
+            ])
         );
         assert!(
             decode_whole(

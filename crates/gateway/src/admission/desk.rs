@@ -19,7 +19,7 @@ use crate::routing::{self, Chosen, EXPECTED_COMPLETION, Mood};
 use crate::shared::Shared;
 
 /// Where calls stand for the moment between being given up and being told.
-const NOBODY: Lane = Lane(u64::MAX);
+pub(super) const NOBODY: Lane = Lane(u64::MAX);
 
 /// Who must be woken once the lock is released.
 #[derive(Debug, Default)]
@@ -193,8 +193,13 @@ impl<'a> Desk<'a> {
                 .map(|replica| {
                     let tried = facts.tried.contains(&replica.node.view.id);
                     let excluded = tried.then_some(Exclusion::AlreadyTried);
-                    let mut seen =
-                        mood.of(routing::candidate(self.shared, replica, &call, excluded));
+                    let mut seen = mood.of(routing::candidate(
+                        self.shared,
+                        replica,
+                        &call,
+                        facts.embeds,
+                        excluded,
+                    ));
                     describe(self.hall, replica, portion, &mut seen);
                     seen.full |= !may_read;
                     seen

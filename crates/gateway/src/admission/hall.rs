@@ -55,6 +55,8 @@ pub(crate) struct Facts {
     pub(crate) tried: Vec<NodeId>,
     /// Whether its first token will be seen.
     pub(crate) streams: bool,
+    /// Whether texts are to be embedded.
+    pub(crate) embeds: bool,
     pub(crate) class: Class,
     pub(crate) tenant: Tenant,
     pub(crate) caller: Arc<str>,
@@ -388,5 +390,30 @@ impl Hall {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+impl Hall {
+    /// Says where anything is still counted.
+    pub(super) fn leftovers(&self) -> Vec<String> {
+        let seats = self.seats.iter().filter(|seat| {
+            seat.is_awaited()
+                || seat.capacity.in_flight() > 0
+                || seat.capacity.pending_prompt_tokens() > 0
+                || !seat.capacity.is_reading_none()
+        });
+        let nodes = self.nodes.iter().filter(|node| {
+            node.waiting > 0
+                || node.waiting_tokens > 0
+                || node.waiting_prompt_tokens > 0
+                || node.pending_prompt_tokens > 0
+        });
+        let parked = self.parked.values().map(|parked| format!("{parked:?}"));
+        seats
+            .map(|seat| format!("{seat:?}"))
+            .chain(nodes.map(|node| format!("{node:?}")))
+            .chain(parked)
+            .collect()
     }
 }

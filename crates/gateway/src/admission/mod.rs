@@ -9,6 +9,8 @@
 mod desk;
 mod guards;
 mod hall;
+#[cfg(test)]
+mod leaks;
 mod spot;
 mod standing;
 
@@ -132,6 +134,18 @@ impl Admission {
     /// Replaces the queue's bounds; who waits stays.
     pub(crate) fn set_limits(&self, limits: QueueLimits) {
         self.state.lock().queue.set_limits(limits);
+    }
+
+    /// Says where anything is still counted.
+    #[cfg(test)]
+    fn leftovers(&self) -> Vec<String> {
+        let state = self.state.lock();
+        let mut left = state.hall.leftovers();
+        if state.queue.waiting() + state.queue.running() > 0 {
+            let (waiting, running) = (state.queue.waiting(), state.queue.running());
+            left.push(format!("{waiting} wait and {running} run"));
+        }
+        left
     }
 
     /// Completes candidates by how full their nodes are and by what waits for them.
@@ -340,6 +354,38 @@ fn enter(
     }
     wakes.send();
     Ok(standing.map(|place| (ticket, place)))
+}
+
+/// Lets a call run without a place: it goes along in another one's, on its own account.
+pub(crate) fn ride(exchange: &mut Exchange) {
+    let shared = exchange.shared().clone();
+    let now = shared.clock.monotonic();
+    let held = exchange.turn.as_ref().map(Turn::ticket);
+    let (left, ticket) = {
+        let mut state = shared.live.admission.state.lock();
+        let State { queue, hall } = &mut *state;
+        let ticket = match held {
+            Some(ticket) => Some(ticket),
+            // A full queue is no reason not to go along: nothing waits for it.
+            None => queue
+                .push(
+                    waiting(exchange, Spot::Any(exchange.route.key).lane()),
+                    0,
+                    now,
+                )
+                .ok(),
+        };
+        let left = ticket
+            .and_then(|ticket| queue.start(ticket, desk::NOBODY, now))
+            .and_then(|key| hall.leave(key));
+        shared.metrics.queue_running.set(queue.running() as i64);
+        (left, ticket)
+    };
+    // Not under the lock: the other end of its channel may be woken, and a turn that is replaced takes the lock.
+    drop(left);
+    if held.is_none() {
+        exchange.turn = ticket.map(|ticket| Turn::new(shared, ticket));
+    }
 }
 
 fn waiting(exchange: &Exchange, lane: Lane) -> Waiting {

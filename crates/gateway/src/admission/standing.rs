@@ -11,6 +11,8 @@ use scheduling::queue::Ticket;
 pub(crate) struct Standing {
     /// The node asked last.
     pub(crate) node: Option<Arc<str>>,
+    /// The context that the model is loaded with, where it was put in place of a smaller one.
+    pub(crate) num_ctx: Option<u32>,
     /// Its time in the queue, if it had to wait.
     pub(crate) queued: Option<Queued>,
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialects::{ApiError, Dialect, Head, Operation, Usage, read_head};
+use dialects::{ApiError, Dialect, Head, Operation, Task, Usage, read_head};
 use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
 use identity::{Principal, PriorityClass};
@@ -16,11 +16,12 @@ use super::reply::Reply;
 use super::{accepts_trailers, authenticate, count, leaving_hops, may_infer, read_body};
 use crate::body::ReplyBody;
 use crate::body_memory::RequestBody;
+use crate::coalescing;
 use crate::exchange::{Arrival, Asked, Exchange};
 use crate::fleet_view::Route;
 use crate::relay::{Relay, outcome_of};
 use crate::shared::{InFlight, Worker};
-use crate::unary;
+use crate::sharing;
 
 /// The header in which a client says how important a request is.
 const PRIORITY: HeaderName = HeaderName::from_static("x-remuda-priority");
@@ -46,6 +47,7 @@ pub(crate) async fn infer(
             return Reply::new(id).error(operation.dialect(), &error);
         }
     };
+    let circle = sharing::circle(&entered.principal);
     let arrival = Arrival {
         id,
         operation,
@@ -77,7 +79,11 @@ pub(crate) async fn infer(
     worker.shared.live.retries.lock().deposit(arrived);
     // Loading a model is answered in one piece, stream or not.
     let one_piece = exchange.asked.empty_prompt && operation.dialect() == Dialect::Ollama;
-    if exchange.asked.stream && !one_piece {
+    exchange.asked.stream &= !one_piece;
+    if let Some(shareable) = sharing::shareable(circle, &exchange) {
+        return sharing::answer(exchange, shareable, trailers).await;
+    }
+    if exchange.asked.stream {
         stream(exchange, trailers).await
     } else {
         whole(exchange).await
@@ -176,7 +182,7 @@ fn priority(principal: &Principal, headers: &HeaderMap) -> Result<Class, ApiErro
     })
 }
 
-fn asked(
+pub(crate) fn asked(
     worker: &Worker,
     operation: Operation,
     head: &Head<'_>,
@@ -205,6 +211,7 @@ fn asked(
         num_ctx: number(head.num_ctx),
         max_tokens: number(head.max_tokens),
         prompt_tokens: estimate_tokens(head),
+        embeds: operation.task() == Task::Embedding,
         prefix,
     }
 }
@@ -220,10 +227,14 @@ fn estimate_tokens(head: &Head<'_>) -> u32 {
 }
 
 async fn whole(mut exchange: Box<Exchange>) -> Response<ReplyBody> {
-    let answered = unary::answer(&mut exchange).await;
+    let answered = coalescing::answer(&mut exchange).await;
     let standing = exchange.standing.lock().clone();
     let reply = Reply::new(exchange.id)
         .standing(&standing, exchange.shared().clock.monotonic())
+        .joined(
+            exchange.joined.map_or(0, |joined| joined.requests),
+            exchange.parts,
+        )
         .model(other_model(&exchange).as_deref());
     match answered {
         Ok(body) => reply.whole("application/json; charset=utf-8", body),
@@ -250,7 +261,7 @@ async fn stream(exchange: Box<Exchange>, trailers: bool) -> Response<ReplyBody> 
 }
 
 /// Returns the model that answers when it is not the one that was written: an alias or a fallback.
-fn other_model(exchange: &Exchange) -> Option<Arc<str>> {
+pub(crate) fn other_model(exchange: &Exchange) -> Option<Arc<str>> {
     let name = &exchange.route.name;
     (cluster::model_key(&exchange.asked.model) != **name).then(|| name.clone())
 }

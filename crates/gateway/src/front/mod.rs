@@ -29,6 +29,9 @@ use crate::shared::Worker;
 
 pub(crate) use self::body_in::{BodyRules, read_body};
 pub(crate) use self::cors::AllowedOrigins;
+#[cfg(test)]
+pub(crate) use self::inference::asked;
+pub(crate) use self::inference::other_model;
 
 /// One request on its way in.
 pub(crate) struct Visit<'a> {

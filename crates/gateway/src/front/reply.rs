@@ -15,6 +15,10 @@ const NODE: HeaderName = HeaderName::from_static("x-remuda-node");
 const MODEL: HeaderName = HeaderName::from_static("x-remuda-model");
 const QUEUE_WAIT: HeaderName = HeaderName::from_static("x-remuda-queue-wait-ms");
 const QUEUE_POSITION: HeaderName = HeaderName::from_static("x-remuda-queue-position");
+const JOINED: HeaderName = HeaderName::from_static("x-remuda-joined");
+const PARTS: HeaderName = HeaderName::from_static("x-remuda-parts");
+const SHARED: HeaderName = HeaderName::from_static("x-remuda-shared");
+const NUM_CTX: HeaderName = HeaderName::from_static("x-remuda-num-ctx");
 const CONTINUED: HeaderName = HeaderName::from_static("x-remuda-continued");
 
 /// An answer in the making.
@@ -24,6 +28,11 @@ pub(crate) struct Reply {
     model: Option<HeaderValue>,
     /// Milliseconds in the queue, and the position at entry.
     queued: Option<(u64, u32)>,
+    /// Requests that one call served; parts that one request was divided into.
+    num_ctx: Option<u32>,
+    joined: u32,
+    parts: u32,
+    shared: bool,
 }
 
 impl Reply {
@@ -34,6 +43,10 @@ impl Reply {
             node: None,
             model: None,
             queued: None,
+            num_ctx: None,
+            joined: 0,
+            parts: 0,
+            shared: false,
         }
     }
 
@@ -48,7 +61,20 @@ impl Reply {
         self.queued = standing
             .queued
             .map(|queued| (queued.time(now).as_millis() as u64, queued.position));
+        self.num_ctx = standing.num_ctx;
         self.node(standing.node.as_deref())
+    }
+
+    /// Tells how many requests the call has served, and in how many parts this one went to nodes.
+    pub(crate) const fn joined(mut self, requests: u32, parts: u32) -> Self {
+        (self.joined, self.parts) = (requests, parts);
+        self
+    }
+
+    /// Tells whether the answer was made for an identical request.
+    pub(crate) const fn shares(mut self, shared: bool) -> Self {
+        self.shared = shared;
+        self
     }
 
     /// Names the model that answers, where it is not the one asked for.
@@ -126,6 +152,17 @@ impl Reply {
         if let Some((wait, position)) = self.queued {
             headers.insert(QUEUE_WAIT, HeaderValue::from(wait));
             headers.insert(QUEUE_POSITION, HeaderValue::from(position));
+        }
+        for (name, count) in [(JOINED, self.joined), (PARTS, self.parts)] {
+            if count > 1 {
+                headers.insert(name, HeaderValue::from(count));
+            }
+        }
+        if let Some(num_ctx) = self.num_ctx {
+            headers.insert(NUM_CTX, HeaderValue::from(num_ctx));
+        }
+        if self.shared {
+            headers.insert(SHARED, HeaderValue::from_static("true"));
         }
         if let Some(model) = self.model {
             headers.insert(MODEL, model);

@@ -115,6 +115,11 @@ impl Relay {
         }
     }
 
+    /// Returns the exchange, except while a node is being opened.
+    pub(crate) fn exchange_mut(&mut self) -> Option<&mut Exchange> {
+        self.exchange.as_deref_mut()
+    }
+
     /// Returns where the request stands.
     pub(crate) fn standing(&self) -> Standing {
         self.standing.lock().clone()
@@ -365,8 +370,7 @@ impl Relay {
                 if let Some(encoder) = self.encoder.as_mut() {
                     encoder.continued(self.base_tokens);
                 }
-                self.phase =
-                    Phase::Opening(opening(exchange, Wanted::Continuation(Box::new(request))));
+                self.phase = Phase::Opening(opening(exchange, Wanted::Instead(Box::new(request))));
             }
             Continuation::Finished(reason) => {
                 let mut out = BytesMut::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dialects::{
     AlternativeLogprob, ApiError, ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Event,
     FinishReason, Format, Generation as Wanted, Part, Request, Role, Think, TokenLogprob, Usage,
+    Vector,
 };
 use engine::{
     ChatPrompt, ChatTurn, Constraint, Engine, EngineError, GenerateRequest, Generation,
@@ -75,7 +76,13 @@ pub(crate) async fn embed(
         .await
         .map_err(|e| api_error(&e))?;
     Ok(vec![
-        Event::Embeddings(embeddings.vectors),
+        Event::Embeddings(
+            embeddings
+                .vectors
+                .iter()
+                .map(|numbers| Vector::from(numbers.as_slice()))
+                .collect(),
+        ),
         Event::Usage(Usage {
             prompt_tokens: embeddings.prompt_tokens,
             load_duration: some_duration(embeddings.load),

@@ -2,14 +2,15 @@
 
 use bytes::{Bytes, BytesMut};
 use dialects::{
-    ApiError, Dialect, Operation, Request, ResidencyChange, Rewrite, Target as DialectTarget,
-    check_passthrough, encode_request,
+    ApiError, Dialect, Operation, Request, ResidencyChange, Rewrite, ServerKind,
+    Target as DialectTarget, check_passthrough, encode_request, replace_num_ctx,
 };
+use scheduling::{Residency, context_to_ask};
 
 use crate::exchange::Exchange;
 use crate::fleet_view::{NodeSpeech, Replica};
 
-/// What is sent: the client's request, or one that continues a broken answer.
+/// What is sent: the client's request, or another one.
 #[derive(Clone, Debug)]
 pub(crate) enum Wanted {
     /// The client's request. `may_pass` is false once bytes of an answer have gone out: then a second answer must be
@@ -18,8 +19,9 @@ pub(crate) enum Wanted {
         /// Whether the node's answer may pass unchanged.
         may_pass: bool,
     },
-    /// The request that goes on after what the client already has.
-    Continuation(Box<Request>),
+    /// Another request in place of the client's: one that goes on after what the client already has, that asks for several
+    /// clients at once, or for a part.
+    Instead(Box<Request>),
 }
 
 /// A request ready for a node.
@@ -95,6 +97,10 @@ pub(crate) fn prepare(
     replica: &Replica,
     wanted: &Wanted,
 ) -> Result<Prepared, ApiError> {
+    let num_ctx = loaded_context(exchange, replica);
+    if exchange.asked.num_ctx.is_some() {
+        exchange.standing.lock().num_ctx = num_ctx;
+    }
     let speaks_ollama = matches!(
         replica.node.speech,
         NodeSpeech::Http {
@@ -111,7 +117,7 @@ pub(crate) fn prepare(
     let NodeSpeech::Http { dialect, server } = replica.node.speech else {
         let mut request = match wanted {
             Wanted::Original { .. } => exchange.canonical()?.clone(),
-            Wanted::Continuation(request) => request.as_ref().clone(),
+            Wanted::Instead(request) => request.as_ref().clone(),
         };
         request.set_model(&replica.model.name);
         return Ok(Prepared::Engine(Box::new(request)));
@@ -125,21 +131,26 @@ pub(crate) fn prepare(
             };
             if native == exchange.operation {
                 match check_passthrough(&target, &exchange.body)? {
-                    Rewrite::Unchanged => return pass(exchange, replica, native, None),
-                    Rewrite::Body(body) => return pass(exchange, replica, native, Some(body)),
+                    Rewrite::Unchanged => return pass(exchange, replica, native, None, num_ctx),
+                    Rewrite::Body(body) => {
+                        return pass(exchange, replica, native, Some(body), num_ctx);
+                    }
                     Rewrite::Translate(target) => Some(target),
                 }
             } else {
                 None
             }
         }
-        Wanted::Original { may_pass: false } | Wanted::Continuation(_) => None,
+        Wanted::Original { may_pass: false } | Wanted::Instead(_) => None,
     };
     let mut request = match wanted {
         Wanted::Original { .. } => exchange.canonical()?.clone(),
-        Wanted::Continuation(request) => request.as_ref().clone(),
+        Wanted::Instead(request) => request.as_ref().clone(),
     };
     request.set_model(&replica.model.name);
+    if let Some(num_ctx) = num_ctx {
+        request.set_num_ctx(num_ctx);
+    }
     if let Some(generation) = request.generation_mut() {
         // For our own books; the client's wish is kept by the encoder.
         generation.include_usage = true;
@@ -160,6 +171,7 @@ fn pass(
     replica: &Replica,
     operation: Operation,
     rewritten: Option<Bytes>,
+    num_ctx: Option<u32>,
 ) -> Result<Prepared, ApiError> {
     let asked = &exchange.asked;
     let span = match &rewritten {
@@ -170,6 +182,9 @@ fn pass(
     let renames = !replica.answers_to(&asked.model);
     if renames && let Some(span) = span {
         body = dialects::replace_model(&body, span, &replica.model.name);
+    }
+    if let Some(replaced) = num_ctx.and_then(|n| replace_num_ctx(operation, &body, n)) {
+        body = replaced;
     }
     let strip_usage = asked.stream
         && !asked.include_usage
@@ -186,6 +201,25 @@ fn pass(
             strip_usage,
         },
     })
+}
+
+/// Returns the context that the model is loaded with, when the client asks for a smaller one: everything fits into it, and
+/// another number would make Ollama load the model again.
+fn loaded_context(exchange: &Exchange, replica: &Replica) -> Option<u32> {
+    let asked = exchange.asked.num_ctx?;
+    let reloads = matches!(
+        replica.node.speech,
+        NodeSpeech::Http {
+            server: ServerKind::Ollama,
+            ..
+        }
+    );
+    match replica.residency {
+        Residency::Loaded {
+            context: Some(loaded),
+        } if reloads => Some(context_to_ask(asked, loaded)).filter(|context| *context != asked),
+        _ => None,
+    }
 }
 
 /// Adds `stream_options` to a body that has none. Tells whether it did.

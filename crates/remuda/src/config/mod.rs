@@ -5,6 +5,7 @@
 //! Nothing here touches the network or writes anything.
 
 mod auth;
+mod coalescing;
 mod discovery;
 mod engine;
 mod environment;
@@ -33,6 +34,7 @@ use scheduling::queue::QueueLimits;
 use serde::Deserialize;
 
 pub use auth::AuthSection;
+pub use coalescing::CoalescingSection;
 pub use discovery::DiscoverySection;
 pub(crate) use discovery::LOCAL_OLLAMA;
 pub use engine::EngineSection;
@@ -67,6 +69,8 @@ pub struct Config {
     pub engine: EngineSection,
     /// How nodes are chosen.
     pub routing: RoutingSection,
+    /// How embedding requests share calls.
+    pub coalescing: CoalescingSection,
     /// Settings of single models, by model name.
     pub models: BTreeMap<String, ModelSection>,
     /// Other names for models: alias to model.
@@ -153,6 +157,7 @@ impl Config {
         self.redis.check(origins)?;
         self.engine.check(origins)?;
         self.routing.check(origins)?;
+        self.coalescing.check(origins)?;
         queue::check(&self.queue, origins)?;
         self.requests.check(origins)?;
         self.probes.check(origins)?;

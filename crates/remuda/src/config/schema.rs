@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::{
-    AuthSection, Config, DiscoverySection, EngineSection, LogSection, ModelSection, NodeSection,
-    OutboundSection, ProbesSection, RedisSection, RequestsSection, RoutingSection, ServerSection,
-    StoreSection,
+    AuthSection, CoalescingSection, Config, DiscoverySection, EngineSection, LogSection,
+    ModelSection, NodeSection, OutboundSection, ProbesSection, RedisSection, RequestsSection,
+    RoutingSection, ServerSection, StoreSection,
 };
 
 /// What a section looks like.
@@ -38,6 +38,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "store" => Shape::Table(fields::<StoreSection>()),
         "engine" => Shape::Table(fields::<EngineSection>()),
         "routing" => Shape::Table(fields::<RoutingSection>()),
+        "coalescing" => Shape::Table(fields::<CoalescingSection>()),
         "models" => Shape::Named(fields::<ModelSection>()),
         "aliases" => Shape::Texts,
         "redis" => Shape::Table(fields::<RedisSection>()),

@@ -300,3 +300,18 @@ fn secrets_do_not_show_in_debug_output() {
     .unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
 }
+
+#[test]
+fn joined_calls_are_bounded() {
+    let config = Config::from_toml("[coalescing]\nwindow = \"5ms\"\nmax_inputs = 8").unwrap();
+    assert_eq!(config.coalescing.window.0.as_millis(), 5);
+    assert!(config.coalescing.enabled);
+    for (text, key) in [
+        ("window = \"2s\"", "window must be at most 1s"),
+        ("max_inputs = 0", "max_inputs must be 1 to 2048"),
+        ("max_bytes = \"1GiB\"", "max_bytes must be 1 byte to 32MiB"),
+    ] {
+        let refused = refusal(&format!("[coalescing]\n{text}"));
+        assert!(refused.contains(key), "{refused}");
+    }
+}

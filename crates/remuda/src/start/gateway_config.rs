@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use gateway::{GatewayConfig, ModelRouting};
+use gateway::{CoalescingRules, GatewayConfig, ModelRouting};
 
 use crate::config::Config;
 
@@ -44,6 +44,12 @@ pub(super) fn gateway_config(config: &Config) -> GatewayConfig {
         keep_alive_interval: config.routing.keep_alive_interval.0,
         max_attempts: config.routing.max_attempts,
         max_continuations: config.routing.max_continuations,
+        coalescing: CoalescingRules {
+            enabled: config.coalescing.enabled,
+            window: config.coalescing.window.0,
+            max_inputs: config.coalescing.max_inputs,
+            max_bytes: usize::try_from(config.coalescing.max_bytes.0).unwrap_or(usize::MAX),
+        },
         policy: config.routing.policy,
         models,
         aliases,

@@ -12,24 +12,40 @@ pub(super) fn is_route(path: &str) -> bool {
     matches!(path, "/api/embed" | "/api/embeddings" | "/v1/embeddings")
 }
 
-/// Answers an embeddings request.
-pub(super) fn answer(node: &Node, call: &Call) -> Reply {
+/// A text with this in it is refused, and with it the whole call.
+const REFUSED: &str = "[[testbed refuse]]";
+
+/// Answers an embeddings request; returns how many inputs were computed, too.
+pub(super) fn answer(node: &Node, call: &Call) -> (Reply, usize) {
+    match computed(node, call) {
+        Ok((reply, inputs)) => (reply, inputs),
+        Err(reply) => (reply, 0),
+    }
+}
+
+fn computed(node: &Node, call: &Call) -> Result<(Reply, usize), Reply> {
     let root = call.json();
     if !root.is_object() {
-        return refusal(
+        return Err(refusal(
             node,
             None,
             &call.path,
             400,
             "invalid character in request body",
-        );
+        ));
     }
     if call.path.starts_with("/api/") && node.flavour != Flavour::Ollama {
-        return super::catalogue::unknown_path(node.flavour);
+        return Err(super::catalogue::unknown_path(node.flavour));
     }
     let name = root["model"].as_str().unwrap_or_default();
     let Some(model) = node.find_model(name) else {
-        return refusal(node, None, &call.path, 404, &node.unknown_model(name));
+        return Err(refusal(
+            node,
+            None,
+            &call.path,
+            404,
+            &node.unknown_model(name),
+        ));
     };
     let input = if call.path == "/api/embeddings" {
         &root["prompt"]
@@ -37,14 +53,18 @@ pub(super) fn answer(node: &Node, call: &Call) -> Reply {
         &root["input"]
     };
     let Some(texts) = texts(input) else {
-        return refusal(node, None, &call.path, 400, "invalid input type");
+        return Err(refusal(node, None, &call.path, 400, "invalid input type"));
     };
+    if texts.iter().any(|text| text.contains(REFUSED)) {
+        let message = "the input length exceeds the context length";
+        return Err(refusal(node, None, &call.path, 400, message));
+    }
     let dimensions = root["dimensions"]
         .as_u64()
         .map_or(model.dimensions, |d| (d as usize).clamp(1, 4096));
     let tokens = texts.iter().map(|text| count_tokens(text)).sum();
     let vectors = vectors(&texts, dimensions);
-    match call.path.as_str() {
+    let reply = match call.path.as_str() {
         "/api/embed" => reply(
             200,
             &json!({
@@ -60,7 +80,8 @@ pub(super) fn answer(node: &Node, call: &Call) -> Reply {
             200,
             &openai_embeddings(name, &vectors, root["encoding_format"] == "base64", tokens),
         ),
-    }
+    };
+    Ok((reply, texts.len()))
 }
 
 /// Returns the texts of an input; token arrays count as the text of their numbers.

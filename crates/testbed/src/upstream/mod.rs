@@ -31,7 +31,7 @@ pub use flavour::Flavour;
 pub use gate::Gate;
 pub use models::ScriptedModel;
 pub use record::{Cancellation, Counters, SeenRequest};
-pub use script::{Chunking, Ending, Fault, Script, ToolCall};
+pub use script::{Chunking, EmbeddingPace, Ending, Fault, Script, ToolCall};
 
 use record::Record;
 use server::Server;
@@ -108,6 +108,8 @@ impl Builder {
             blobs: Mutex::default(),
             record: Record::default(),
             responses: 0.into(),
+            embedder: tokio::sync::Mutex::default(),
+            reader: tokio::sync::Mutex::default(),
         });
         server.revive(&node)?;
         let address = server.address();

@@ -1,12 +1,12 @@
 //! The models of an upstream: what it lists, what is loaded, what it lacks.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::ask::{Ask, Route};
 use super::body::sleep_for;
 use super::flavour::Flavour;
+use super::record::Flight;
+use super::script::Script;
 use super::service::Node;
 
 /// Context length of a loaded model unless a request asks for another.
@@ -162,27 +162,56 @@ impl Node {
         }
     }
 
-    /// Loads the model when it is not resident with the wanted context, and unloads it on request.
-    pub(super) async fn use_model(&self, ask: &Ask, load_delay: Duration) {
-        let name = self.find_model(&ask.model).map(|model| model.name);
+    /// Loads the model when it is not resident with the wanted context, driving others out where there is no room, and
+    /// unloads it on request.
+    pub(super) async fn use_model(&self, ask: &Ask, script: &Script, flight: &mut Flight) {
+        let Some(name) = self.find_model(&ask.model).map(|model| model.name) else {
+            return;
+        };
+        flight.uses(&name);
         let resident = |models: &[ScriptedModel]| {
-            let model = models
-                .iter()
-                .find(|model| Some(&model.name) == name.as_ref())?;
+            let model = models.iter().find(|model| model.name == name)?;
             model
                 .loaded
                 .filter(|context| ask.num_ctx.is_none_or(|wanted| wanted == *context))
         };
         if resident(&self.models.lock()).is_none() {
-            sleep_for(load_delay).await;
+            sleep_for(script.load_delay).await;
         }
         let mut models = self.models.lock();
-        let context = resident(&models).or(ask.num_ctx).unwrap_or(DEFAULT_CONTEXT);
-        if let Some(model) = models
-            .iter_mut()
-            .find(|model| Some(&model.name) == name.as_ref())
-        {
+        let context = match resident(&models) {
+            Some(context) => context,
+            // What is to be unloaded is not loaded first.
+            None if ask.empty && ask.keep_alive_zero => DEFAULT_CONTEXT,
+            None => {
+                self.record.load();
+                self.make_room(&mut models, &name, script.room);
+                ask.num_ctx.unwrap_or(DEFAULT_CONTEXT)
+            }
+        };
+        if let Some(model) = models.iter_mut().find(|model| model.name == name) {
             model.loaded = (!ask.keep_alive_zero).then_some(context);
+        }
+    }
+
+    /// Drives models out until one more fits, idle ones first.
+    fn make_room(&self, models: &mut [ScriptedModel], newcomer: &str, room: Option<usize>) {
+        let Some(room) = room else {
+            return;
+        };
+        loop {
+            let mut others: Vec<&mut ScriptedModel> = models
+                .iter_mut()
+                .filter(|model| model.loaded.is_some() && model.name != newcomer)
+                .collect();
+            if others.len() < room.max(1) {
+                return;
+            }
+            others.sort_by_key(|model| self.record.is_busy(&model.name));
+            if let Some(victim) = others.first_mut() {
+                self.record.evicted(&victim.name);
+                victim.loaded = None;
+            }
         }
     }
 }

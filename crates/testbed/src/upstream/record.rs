@@ -1,6 +1,6 @@
 //! What an upstream has seen: requests with their bodies, and how each ended.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,6 +52,10 @@ pub struct Counters {
     pub cancelled: u64,
     /// Connections accepted.
     pub connections: u64,
+    /// Models loaded, again or for the first time.
+    pub loads: u64,
+    /// Models driven out for another one while they were answering.
+    pub evicted_busy: u64,
 }
 
 /// A request whose client went away.
@@ -70,6 +74,8 @@ struct State {
     counters: Counters,
     requests: VecDeque<SeenRequest>,
     cancellations: VecDeque<Cancellation>,
+    /// Inference requests in flight by model.
+    busy: BTreeMap<String, usize>,
     /// Whether the server has been killed, which is not its clients' doing.
     dead: bool,
 }
@@ -111,6 +117,24 @@ impl Record {
         state.requests.push_back(request);
     }
 
+    /// Counts a load.
+    pub(super) fn load(&self) {
+        self.0.lock().counters.loads += 1;
+    }
+
+    /// Counts a model that had to go.
+    pub(super) fn evicted(&self, model: &str) {
+        let mut state = self.0.lock();
+        if state.busy.get(model).is_some_and(|busy| *busy > 0) {
+            state.counters.evicted_busy += 1;
+        }
+    }
+
+    /// Tells whether a model answers now.
+    pub(super) fn is_busy(&self, model: &str) -> bool {
+        self.0.lock().busy.get(model).is_some_and(|busy| *busy > 0)
+    }
+
     /// Counts an inference request as in flight until the guard is dropped.
     pub(super) fn inference(&self, path: &str) -> Flight {
         let mut state = self.0.lock();
@@ -121,6 +145,7 @@ impl Record {
         Flight {
             record: self.clone(),
             path: path.to_owned(),
+            model: None,
             tokens_sent: 0,
             ended: false,
         }
@@ -131,11 +156,24 @@ impl Record {
 pub(super) struct Flight {
     record: Record,
     path: String,
+    model: Option<String>,
     tokens_sent: usize,
     ended: bool,
 }
 
 impl Flight {
+    /// Notes which model answers.
+    pub(super) fn uses(&mut self, model: &str) {
+        self.model = Some(model.to_owned());
+        *self
+            .record
+            .0
+            .lock()
+            .busy
+            .entry(model.to_owned())
+            .or_default() += 1;
+    }
+
     pub(super) fn sent(&mut self, tokens: usize) {
         self.tokens_sent += tokens;
     }
@@ -149,6 +187,13 @@ impl Drop for Flight {
     fn drop(&mut self) {
         let mut state = self.record.0.lock();
         state.counters.in_flight -= 1;
+        if let Some(busy) = self
+            .model
+            .take()
+            .and_then(|model| state.busy.get_mut(&model))
+        {
+            *busy -= 1;
+        }
         if self.ended || state.dead {
             state.counters.ended += 1;
             return;

@@ -12,17 +12,23 @@ pub struct Script {
     pub first_byte_delay: Duration,
     /// Time between the response head and the first token, as in a long prompt evaluation.
     pub first_token_delay: Duration,
+    /// How fast prompts are read, one after the other; at once when absent.
+    pub prefill_tokens_per_s: Option<f64>,
     /// Time before every token after the first.
     pub token_delay: Duration,
     /// Time a model takes to load when it is not resident or resident with another context length.
     pub load_delay: Duration,
+    /// Most models that are loaded at once: a further one drives another out. No limit when absent.
+    pub room: Option<usize>,
+    /// What embeddings cost.
+    pub embedding: EmbeddingPace,
     /// Tokens of every answer; the prompt decides when absent. Servers that continue each other need the same number.
     pub tokens: Option<usize>,
     /// Thinking tokens before the answer, sent when the request allows thinking.
     pub thinking: usize,
     /// Calls made in place of a text, when the request offers tools.
     pub tool_calls: Vec<ToolCall>,
-    /// Streams wait at the gate once so many tokens are sent.
+    /// Streams wait at the gate once so many tokens are sent, answers in one piece and embeddings before they are made.
     pub gate: Option<(usize, Gate)>,
     /// How frames meet the wire.
     pub chunking: Chunking,
@@ -30,6 +36,15 @@ pub struct Script {
     pub fault: Option<Fault>,
     /// What goes wrong with every other request (model lists, versions, health).
     pub probe_fault: Option<Fault>,
+}
+
+/// What embedding calls cost a server that answers one of them at a time, as a runner with one context does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EmbeddingPace {
+    /// Time for every call, however small.
+    pub call: Duration,
+    /// Time for every input.
+    pub input: Duration,
 }
 
 /// A tool call a scripted model makes.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -42,6 +42,10 @@ pub(super) struct Node {
     pub(super) blobs: Mutex<BTreeSet<String>>,
     pub(super) record: Record,
     pub(super) responses: AtomicU64,
+    /// Held by the embedding call that is computed.
+    pub(super) embedder: tokio::sync::Mutex<()>,
+    /// Held by the request whose prompt is read.
+    pub(super) reader: tokio::sync::Mutex<()>,
 }
 
 /// A request with its body in memory.
@@ -141,7 +145,16 @@ async fn embed_texts(
         return reply;
     }
     sleep_for(script.first_byte_delay).await;
-    let reply = embed::answer(node, call);
+    if let Some((_, gate)) = &script.gate {
+        gate.pass().await;
+    }
+    let (reply, inputs) = embed::answer(node, call);
+    let pace = script.embedding;
+    let cost = pace.call + pace.input * inputs as u32;
+    if !cost.is_zero() {
+        let _turn = node.embedder.lock().await;
+        sleep_for(cost).await;
+    }
     flight.end();
     reply
 }
@@ -171,14 +184,17 @@ async fn infer(
     if let Some((status, message)) = node.lacks(&ask) {
         return refusal(node, Some(flight), &call.path, status, &message);
     }
+    node.use_model(&ask, &script, &mut flight).await;
     if ask.empty && node.flavour == Flavour::Ollama {
-        node.use_model(&ask, script.load_delay).await;
         flight.end();
         return json(200, &wire::ollama_loaded(&ask));
     }
-    node.use_model(&ask, script.load_delay).await;
     sleep_for(script.first_byte_delay).await;
     let plan = Plan::new(&ask, &script, &directives);
+    if let Some(rate) = script.prefill_tokens_per_s {
+        let _turn = node.reader.lock().await;
+        sleep_for(Duration::from_secs_f64(plan.prompt_tokens as f64 / rate)).await;
+    }
     let wire = wire::wire(&ask, node.responses.fetch_add(1, Ordering::Relaxed));
     if ask.stream {
         let content_type = wire.content_type();
@@ -200,6 +216,9 @@ async fn whole(
     plan: &Plan,
     bytes: Bytes,
 ) -> Reply {
+    if let Some((_, gate)) = &script.gate {
+        gate.pass().await;
+    }
     let steps = (plan.tokens.len() + plan.thinking.len()).saturating_sub(1) as u32;
     sleep_for(script.first_token_delay + script.token_delay * steps).await;
     let fault = match &script.fault {

@@ -8,6 +8,8 @@ use serde::Serialize;
 use crate::answer::Answer;
 use crate::canonical::Encoding;
 use crate::encoder::ResponseMeta;
+use crate::error::ApiError;
+use crate::vector::Vector;
 use crate::wire;
 
 #[derive(Serialize)]
@@ -21,14 +23,14 @@ struct EmbeddingsBody<'a> {
 #[derive(Serialize)]
 struct EmbeddingItem<'a> {
     object: &'static str,
-    embedding: Vector<'a>,
+    embedding: Written<'a>,
     index: usize,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Vector<'a> {
-    Numbers(&'a [f32]),
+enum Written<'a> {
+    Numbers(&'a Vector),
     Base64(String),
 }
 
@@ -39,28 +41,32 @@ struct EmbeddingUsage {
 }
 
 /// Writes the body of `/v1/embeddings`.
-pub(crate) fn write_embeddings(meta: &ResponseMeta, answer: &Answer, out: &mut BytesMut) {
-    let data = answer
-        .embeddings
-        .iter()
-        .enumerate()
-        .map(|(index, vector)| EmbeddingItem {
+///
+/// # Errors
+/// `Upstream` when the client wants base64 and a node's vector is not made of numbers.
+pub(crate) fn write_embeddings(
+    meta: &ResponseMeta,
+    answer: &Answer,
+    out: &mut BytesMut,
+) -> Result<(), ApiError> {
+    let data = answer.embeddings.iter().enumerate().map(|(index, vector)| {
+        let embedding = match meta.encoding {
+            Encoding::Float => Written::Numbers(vector),
+            Encoding::Base64 => {
+                let numbers = vector.numbers()?;
+                let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+                Written::Base64(STANDARD.encode(bytes))
+            }
+        };
+        Ok(EmbeddingItem {
             object: "embedding",
-            embedding: match meta.encoding {
-                Encoding::Float => Vector::Numbers(vector),
-                Encoding::Base64 => {
-                    let bytes: Vec<u8> = vector
-                        .iter()
-                        .flat_map(|number| number.to_le_bytes())
-                        .collect();
-                    Vector::Base64(STANDARD.encode(bytes))
-                }
-            },
+            embedding,
             index,
-        });
+        })
+    });
     let body = EmbeddingsBody {
         object: "list",
-        data: data.collect(),
+        data: data.collect::<Result<_, ApiError>>()?,
         model: &meta.model,
         usage: EmbeddingUsage {
             prompt_tokens: answer.usage.prompt_tokens,
@@ -68,4 +74,5 @@ pub(crate) fn write_embeddings(meta: &ResponseMeta, answer: &Answer, out: &mut B
         },
     };
     wire::json(out, &body);
+    Ok(())
 }

@@ -5,7 +5,7 @@ use primitives::Timestamp;
 
 use crate::{
     Encoding, Event, FinishReason, Observer, Operation, ResponseEncoder, ResponseMeta,
-    ToolCallDelta, Usage, encode_whole,
+    ToolCallDelta, Usage, Vector, encode_whole,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(5_000_000);
@@ -160,7 +160,10 @@ fn whole_bodies_are_exact() {
 
 #[test]
 fn vectors_are_written_as_asked() {
-    let events = [Event::Embeddings(vec![vec![1.0, 2.0]]), usage(3, 0)];
+    let events = [
+        Event::Embeddings(vec![Vector::from([1.0, 2.0].as_slice())]),
+        usage(3, 0),
+    ];
     let base64 = ResponseMeta {
         encoding: Encoding::Base64,
         ..meta()

@@ -45,6 +45,8 @@ enum Scenario {
     Whole,
     /// Streams, one after the other on each connection
     Stream,
+    /// Embeddings of one text
+    Embed,
     /// Slow streams that stay open until standard input ends
     Hold,
 }
@@ -60,16 +62,21 @@ async fn main() -> anyhow::Result<()> {
         Scenario::Whole => ("Tell me about the sounds that llamas make.", false),
         Scenario::Stream => ("Tell me about the sounds that llamas make.", true),
         Scenario::Hold => ("Tell me about the sounds that llamas make. [slow]", true),
+        Scenario::Embed => ("", false),
     };
+    let key = arguments.key.as_deref();
     let load = Load {
         target: arguments.target,
-        request: request(arguments.target, arguments.key.as_deref(), prompt, streams),
+        request: match arguments.scenario {
+            Scenario::Embed => embedding(arguments.target, key),
+            _ => chat(arguments.target, key, prompt, streams),
+        },
         connections: arguments.connections,
         measured: Duration::from_secs_f64(arguments.seconds),
         expected,
     };
     let (report, body) = match arguments.scenario {
-        Scenario::Whole | Scenario::Stream => load.run().await?,
+        Scenario::Whole | Scenario::Stream | Scenario::Embed => load.run().await?,
         Scenario::Hold => (load.hold().await?, Vec::new()),
     };
     if let Some(path) = arguments.expected.filter(|path| !path.exists()) {
@@ -79,15 +86,24 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn request(target: SocketAddr, key: Option<&str>, prompt: &str, stream: bool) -> Vec<u8> {
+fn chat(target: SocketAddr, key: Option<&str>, prompt: &str, stream: bool) -> Vec<u8> {
     let body = format!(
         r#"{{"model":"bench-model","messages":[{{"role":"system","content":"You are a shepherd."}},{{"role":"user","content":"{prompt}"}}],"stream":{stream},"max_tokens":140}}"#
     );
+    request(target, key, "/v1/chat/completions", &body)
+}
+
+fn embedding(target: SocketAddr, key: Option<&str>) -> Vec<u8> {
+    let body = r#"{"model":"bench-model","input":"Llamas hum softly to each other."}"#;
+    request(target, key, "/v1/embeddings", body)
+}
+
+fn request(target: SocketAddr, key: Option<&str>, path: &str, body: &str) -> Vec<u8> {
     let authorization = key
         .map(|key| format!("authorization: Bearer {key}\r\n"))
         .unwrap_or_default();
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: {target}\r\n{authorization}content-type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nhost: {target}\r\n{authorization}content-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )

@@ -3,6 +3,9 @@
 //! Dropping an exchange that was not ended books it as cancelled: a client that goes away drops the future or the body
 //! that owns it, and with it the connection to the node.
 
+mod end;
+mod errand;
+
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,19 +15,20 @@ use dialects::{ApiError, Operation, Request, Usage};
 use http::HeaderValue;
 use identity::{Principal, PrincipalKind};
 use primitives::{ErrorKind, MonotonicTime, NodeId, RequestId, Timestamp};
-use scheduling::queue::{Class, Place, Tenant, Ticket, token_cost};
+use scheduling::queue::{Class, Place, Tenant, Ticket};
 use scheduling::{CallOutcome, CapacityOutcome, SpeedSample};
 
 use crate::admission::{Facts, Load, Queued, SharedStanding, Turn};
 use crate::body_memory::RequestBody;
 use crate::fleet_view::{Replica, Route};
-use crate::record::{AttemptRecord, Caller, Outcome, RequestRecord};
-use crate::routing::EXPECTED_COMPLETION;
+use crate::record::{AttemptRecord, Caller, JoinedRecord};
+use crate::routing::{Chosen, EXPECTED_COMPLETION};
 use crate::shared::{InFlight, Shared, Worker};
 use crate::upstream::attempt::Opened;
 
-/// Longest model name kept in a record, in characters.
-const RECORDED_NAME: usize = 200;
+pub(crate) use self::end::clip;
+pub(crate) use self::errand::{Closing, Report};
+
 /// Longest error text kept in a record, in characters.
 const RECORDED_ERROR: usize = 500;
 
@@ -54,6 +58,8 @@ pub(crate) struct Asked {
     pub(crate) max_tokens: Option<u32>,
     /// Estimated prompt tokens.
     pub(crate) prompt_tokens: u32,
+    /// Whether texts are to be embedded: each of them has the context for itself.
+    pub(crate) embeds: bool,
     /// Hashes of the prompt's leading blocks.
     pub(crate) prefix: Vec<u64>,
 }
@@ -100,7 +106,26 @@ pub(crate) struct Exchange {
     arrived: MonotonicTime,
     first_token: Option<MonotonicTime>,
     ended: bool,
-    _in_flight: InFlight,
+    /// A place that it was given already, for its next try.
+    pub(crate) granted: Option<Chosen>,
+    /// The requests that its present call serves together, when there are several.
+    pub(crate) joined: Option<JoinedRecord>,
+    /// In how many parts it went to nodes; 0 when in one piece.
+    pub(crate) parts: u32,
+    role: Role,
+    closing: Option<Closing>,
+    _in_flight: Option<InFlight>,
+}
+
+/// What an exchange stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// A client's request, which is booked.
+    Request,
+    /// A client's request whose answer another one has paid for: the node's tokens are not its own.
+    Follower,
+    /// A call for other requests, or a part of one: they are booked, it is not.
+    Errand,
 }
 
 /// What is known when a request has been authenticated and read.
@@ -166,7 +191,12 @@ impl Exchange {
             arrived: arrival.arrived,
             first_token: None,
             ended: false,
-            _in_flight: in_flight,
+            granted: None,
+            joined: None,
+            parts: 0,
+            role: Role::Request,
+            closing: None,
+            _in_flight: Some(in_flight),
         }
     }
 
@@ -197,6 +227,7 @@ impl Exchange {
             prefix: self.asked.prefix.clone(),
             tried: self.tried.clone(),
             streams: self.asked.stream,
+            embeds: self.asked.embeds,
             class: self.class,
             tenant: self.tenant,
             caller: self.caller_name.clone(),
@@ -351,116 +382,6 @@ impl Exchange {
         opened.chosen.place.note(CapacityOutcome::Served);
         opened.chosen.replica.node.view.activity.progressed(now);
     }
-
-    /// Ends the request: books metrics, logs its line, hands the record over.
-    pub(crate) fn end(
-        &mut self,
-        outcome: Outcome,
-        status: u16,
-        usage: Usage,
-        error: Option<&ApiError>,
-    ) {
-        if self.ended {
-            return;
-        }
-        self.ended = true;
-        let shared = self.worker.shared.clone();
-        let total_us = self.elapsed_us();
-        let now = shared.clock.monotonic();
-        let queue_us = self
-            .standing
-            .lock()
-            .queued
-            .map_or(0, |queued| queued.time(now).as_micros() as u64);
-        if let Some(turn) = self.turn.take() {
-            // Who leaves before the node has counted has used its prompt at least, if a node was asked.
-            let prompt = match (outcome, &self.replica) {
-                (Outcome::Cancelled, Some(_)) => u64::from(self.asked.prompt_tokens),
-                _ => 0,
-            };
-            turn.end(token_cost(
-                usage.prompt_tokens.max(prompt),
-                usage.completion_tokens,
-                1.0,
-            ));
-        }
-        if let Some(attempt) = self.attempts.last_mut() {
-            attempt
-                .took_us
-                .get_or_insert(total_us.saturating_sub(attempt.started_us));
-        }
-        let first_token_us = self
-            .first_token
-            .map(|at| at.since(self.arrived).as_micros() as u64);
-        shared
-            .metrics
-            .operation(self.operation.as_str(), outcome)
-            .inc();
-        if let Some(replica) = &self.replica {
-            replica.live.series.book(
-                outcome,
-                first_token_us,
-                total_us,
-                usage.prompt_tokens,
-                usage.completion_tokens,
-            );
-        }
-        let record = RequestRecord {
-            id: self.id,
-            received_at: self.received_at,
-            caller: self.caller.clone(),
-            caller_name: self.caller_name.clone(),
-            client_address: self.peer.ip(),
-            dialect: self.operation.dialect().as_str(),
-            operation: self.operation.as_str(),
-            requested_model: self.requested_model(),
-            model: Some(self.route.name.clone()),
-            node: self
-                .replica
-                .as_ref()
-                .map(|r| (r.node.view.id, r.node.view.name.clone())),
-            status,
-            outcome,
-            error: error.map(|e| clip(&e.message, RECORDED_ERROR)),
-            stream: self.asked.stream,
-            continued: self.continued,
-            retries: self.retries,
-            queue_us,
-            first_token_us,
-            total_us,
-            prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens,
-            policy: self.policy,
-            attempts: std::mem::take(&mut self.attempts),
-        };
-        log_line(&record);
-        shared.recorder.submit(record);
-    }
-}
-
-impl Exchange {
-    /// Returns the model as the client wrote it, cut; without a copy where it is written as the fleet writes it.
-    fn requested_model(&self) -> Arc<str> {
-        if *self.asked.model == *self.route.name {
-            self.route.name.clone()
-        } else {
-            clip(&self.asked.model, RECORDED_NAME).into()
-        }
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.note_failure("the client went away");
-            self.end(
-                Outcome::Cancelled,
-                ErrorKind::Cancelled.status(),
-                Usage::default(),
-                None,
-            );
-        }
-    }
 }
 
 /// Whose share of the fleet a caller uses.
@@ -474,34 +395,4 @@ fn tenant(principal: &Principal) -> Tenant {
         organisation: principal.org.as_uuid().as_u128(),
         user,
     }
-}
-
-/// Writes the one line that a request has in the log.
-pub(crate) fn log_line(record: &RequestRecord) {
-    let node = record.node.as_ref().map_or("-", |(_, name)| name.as_ref());
-    tracing::info!(
-        target: "remuda::request",
-        id = %record.id,
-        caller = &*record.caller_name,
-        client = %record.client_address,
-        operation = record.operation,
-        model = &*record.requested_model,
-        node,
-        status = record.status,
-        outcome = record.outcome.as_str(),
-        stream = record.stream,
-        retries = record.retries,
-        continued = record.continued,
-        first_token_ms = record.first_token_us.map(|us| us as f64 / 1e3),
-        total_ms = record.total_us as f64 / 1e3,
-        prompt_tokens = record.prompt_tokens,
-        completion_tokens = record.completion_tokens,
-        error = record.error.as_deref(),
-        "request"
-    );
-}
-
-/// Cuts a text that came from outside to at most `limit` characters.
-pub(crate) fn clip(text: &str, limit: usize) -> String {
-    text.chars().take(limit).collect()
 }

@@ -1,0 +1,169 @@
+//! How a request ends: its metrics, its line in the log, its record.
+
+use std::sync::Arc;
+
+use dialects::{ApiError, Usage};
+use primitives::ErrorKind;
+use scheduling::queue::token_cost;
+
+use super::{Closing, Exchange, RECORDED_ERROR, Role};
+use crate::record::{Outcome, RequestRecord};
+
+/// Longest model name kept in a record, in characters.
+const RECORDED_NAME: usize = 200;
+
+impl Exchange {
+    /// Ends the request: books metrics, logs its line, hands the record over.
+    pub(crate) fn end(
+        &mut self,
+        outcome: Outcome,
+        status: u16,
+        usage: Usage,
+        error: Option<&ApiError>,
+    ) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        self.closing = Some(Closing {
+            outcome,
+            status,
+            usage,
+            error: error.cloned(),
+        });
+        let shared = self.worker.shared.clone();
+        let total_us = self.elapsed_us();
+        let now = shared.clock.monotonic();
+        let queue_us = self
+            .standing
+            .lock()
+            .queued
+            .map_or(0, |queued| queued.time(now).as_micros() as u64);
+        if let Some(turn) = self.turn.take() {
+            // Who leaves before the node has counted has used its prompt at least, if a node was asked.
+            let prompt = match (outcome, &self.replica) {
+                (Outcome::Cancelled, Some(_)) => u64::from(self.asked.prompt_tokens),
+                _ => 0,
+            };
+            turn.end(token_cost(
+                usage.prompt_tokens.max(prompt),
+                usage.completion_tokens,
+                1.0,
+            ));
+        }
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt
+                .took_us
+                .get_or_insert(total_us.saturating_sub(attempt.started_us));
+        }
+        if self.role == Role::Errand {
+            return;
+        }
+        let first_token_us = self
+            .first_token
+            .map(|at| at.since(self.arrived).as_micros() as u64);
+        shared
+            .metrics
+            .operation(self.operation.as_str(), outcome)
+            .inc();
+        if let Some(replica) = &self.replica {
+            let made = if self.role == Role::Follower {
+                Usage::default()
+            } else {
+                usage
+            };
+            replica.live.series.book(
+                outcome,
+                first_token_us,
+                total_us,
+                made.prompt_tokens,
+                made.completion_tokens,
+            );
+        }
+        let record = RequestRecord {
+            id: self.id,
+            received_at: self.received_at,
+            caller: self.caller.clone(),
+            caller_name: self.caller_name.clone(),
+            client_address: self.peer.ip(),
+            dialect: self.operation.dialect().as_str(),
+            operation: self.operation.as_str(),
+            requested_model: self.requested_model(),
+            model: Some(self.route.name.clone()),
+            node: self
+                .replica
+                .as_ref()
+                .map(|r| (r.node.view.id, r.node.view.name.clone())),
+            status,
+            outcome,
+            error: error.map(|e| clip(&e.message, RECORDED_ERROR)),
+            stream: self.asked.stream,
+            continued: self.continued,
+            retries: self.retries,
+            queue_us,
+            first_token_us,
+            total_us,
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            policy: self.policy,
+            attempts: std::mem::take(&mut self.attempts),
+        };
+        log_line(&record);
+        shared.recorder.submit(record);
+    }
+}
+
+impl Exchange {
+    /// Returns the model as the client wrote it, cut; without a copy where it is written as the fleet writes it.
+    fn requested_model(&self) -> Arc<str> {
+        if *self.asked.model == *self.route.name {
+            self.route.name.clone()
+        } else {
+            clip(&self.asked.model, RECORDED_NAME).into()
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.note_failure("the client went away");
+            self.end(
+                Outcome::Cancelled,
+                ErrorKind::Cancelled.status(),
+                Usage::default(),
+                None,
+            );
+        }
+    }
+}
+
+/// Writes the one line that a request has in the log.
+pub(crate) fn log_line(record: &RequestRecord) {
+    let node = record.node.as_ref().map_or("-", |(_, name)| name.as_ref());
+    tracing::info!(
+        target: "remuda::request",
+        id = %record.id,
+        caller = &*record.caller_name,
+        client = %record.client_address,
+        operation = record.operation,
+        model = &*record.requested_model,
+        node,
+        status = record.status,
+        outcome = record.outcome.as_str(),
+        stream = record.stream,
+        retries = record.retries,
+        continued = record.continued,
+        first_token_ms = record.first_token_us.map(|us| us as f64 / 1e3),
+        total_ms = record.total_us as f64 / 1e3,
+        prompt_tokens = record.prompt_tokens,
+        completion_tokens = record.completion_tokens,
+        error = record.error.as_deref(),
+        "request"
+    );
+}
+
+/// Cuts a text that came from outside to at most `limit` characters.
+pub(crate) fn clip(text: &str, limit: usize) -> String {
+    text.chars().take(limit).collect()
+}
