@@ -7,7 +7,6 @@
 mod access_token;
 mod argon;
 mod audit;
-mod common_passwords;
 mod credential;
 mod extract;
 mod identity;
@@ -25,6 +24,7 @@ mod password;
 mod password_reset;
 mod profile;
 mod reconcile;
+mod refused_passwords;
 mod registration;
 mod routes;
 mod second_factor;

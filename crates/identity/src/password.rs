@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::argon::Argon;
-use crate::common_passwords::is_common;
+use crate::refused_passwords::is_common;
 
 /// How many passwords are hashed at once; each takes 19 MiB and a core for some 20 ms.
 const RUNNING: usize = 8;

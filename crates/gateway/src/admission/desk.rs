@@ -214,7 +214,7 @@ impl<'a> Desk<'a> {
             });
             let step = match spot {
                 Spot::Again(_) => step_again(route.policy.as_ref(), &call, &mut candidates),
-                _ => step(route.policy.as_ref(), &call, &mut candidates),
+                _ => step(route.policy.as_ref(), &call, &candidates),
             };
             if step != Step::Nobody {
                 drop(candidates);

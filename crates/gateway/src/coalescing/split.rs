@@ -89,13 +89,11 @@ async fn fetch(
     Ok((answer, errand.report()))
 }
 
-/// Cuts the inputs, in order, into parts of about equal size that fit into one call each: at least one for each node.
+/// Cuts the inputs, in order, into parts with about the same number of them that fit into one call each: at least one for each node.
 fn parts(request: &EmbedRequest, rules: CoalescingRules, nodes: usize) -> Vec<EmbedRequest> {
     let inputs = request.inputs.len();
-    let size: usize = request.inputs.iter().map(EmbedInput::size).sum();
     let least = inputs
         .div_ceil(rules.max_inputs.max(1))
-        .max(size.div_ceil(rules.max_bytes.max(1)))
         .max(nodes.min(AT_ONCE));
     let per_part = inputs.div_ceil(least).max(1);
     let mut parts = Vec::with_capacity(least);

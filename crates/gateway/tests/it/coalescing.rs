@@ -270,7 +270,11 @@ async fn the_mistake_of_one_is_not_the_others() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_differs_is_not_joined() -> anyhow::Result<()> {
-    let rig = rig(&[Flavour::Ollama], LONG).await?;
+    // Room for all of them at once.
+    let rig = Rig::narrow(nodes(&[Flavour::Ollama])?, Some(16), |config| {
+        config.coalescing = LONG;
+    })
+    .await?;
     let (gate, held) = hold(&rig).await?;
     let bodies = [
         json!({"model": "embedder", "input": "a", "truncate": false}),
@@ -362,7 +366,11 @@ async fn a_large_batch_is_divided_over_the_nodes_in_order() -> anyhow::Result<()
         max_inputs: 10,
         ..LONG
     };
-    let rig = rig(&[Flavour::Vllm, Flavour::Ollama], rules).await?;
+    let rig = Rig::over(nodes(&[Flavour::Vllm, Flavour::Ollama])?, |config| {
+        config.coalescing = rules;
+        config.policy = PolicyName::RoundRobin;
+    })
+    .await?;
     let texts: Vec<String> = (0..95).map(|n| format!("text {n}")).collect();
     let body = json!({"model": "embedder", "input": texts});
     let reply = rig.client.post(OPENAI, &body).await?;

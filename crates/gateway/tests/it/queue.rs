@@ -198,6 +198,7 @@ async fn who_waits_for_one_model_is_in_nobody_elses_way() -> anyhow::Result<()> 
     let nodes = vec![node("a", "one")?, node("b", "two")?];
     let rig = Rig::narrow(nodes, Some(1), |_| {}).await?;
     let gate = close_gate(&rig);
+    rig.nodes[1].edit_script(|script| script.gate = None);
     let held = hold(&rig.client, "one").await?;
     let stuck: Vec<_> = (0..20)
         .map(|_| send(&rig.client, ask_of("one", false, "stuck")))

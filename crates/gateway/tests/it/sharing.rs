@@ -85,7 +85,8 @@ async fn one_execution_serves_all_who_ask_the_same() -> anyhow::Result<()> {
             assert_eq!(record["completion_tokens"], 30, "{record}");
         }
         // The node has made the tokens once.
-        let tokens = "remuda_tokens_total{model=\"test-model:latest\",node=\"vllm\",direction=\"completion\"}";
+        let tokens =
+            "remuda_tokens_total{model=\"test-model\",node=\"vllm\",direction=\"completion\"}";
         assert_eq!(rig.metric(tokens), Some(30.0));
         rig.wait_until_idle().await?;
         assert_eq!(rig.metric("remuda_queue_running"), Some(0.0));

@@ -307,9 +307,9 @@ fn joined_calls_are_bounded() {
     assert_eq!(config.coalescing.window.0.as_millis(), 5);
     assert!(config.coalescing.enabled);
     for (text, key) in [
-        ("window = \"2s\"", "window must be at most 1s"),
-        ("max_inputs = 0", "max_inputs must be 1 to 2048"),
-        ("max_bytes = \"1GiB\"", "max_bytes must be 1 byte to 32MiB"),
+        ("window = \"2s\"", "window: must be at most 1s"),
+        ("max_inputs = 0", "max_inputs: must be 1 to 2048"),
+        ("max_bytes = \"1GiB\"", "max_bytes: must be 1 byte to 32MiB"),
     ] {
         let refused = refusal(&format!("[coalescing]\n{text}"));
         assert!(refused.contains(key), "{refused}");

@@ -560,16 +560,16 @@ fn three_models_on_two_nodes_are_all_served_and_swap_seldom() {
 #[test]
 fn a_generated_trace_runs_over_a_large_fleet() {
     let fleet = FleetSpec::parse(
-        "[[models]]\nname = \"m\"\n[[nodes]]\nname = \"n\"\ncount = 300\nprefill_tokens_per_s = 4000\n\
+        "[[models]]\nname = \"m\"\n[[nodes]]\nname = \"n\"\ncount = 100\nprefill_tokens_per_s = 4000\n\
          decode_tokens_per_s = 50\nslots = 8\ncache_tokens = 100_000\n",
     )
     .unwrap();
     let report = |policy| {
-        let trace = Synthetic::new(10_000, 150.0, 3);
+        let trace = Synthetic::new(3_000, 50.0, 3);
         simulate(trace, &fleet, policy, &Options::default()).unwrap()
     };
     let remuda = report(PolicyName::Remuda);
-    assert_eq!((remuda.served, remuda.failed), (10_000, 0));
+    assert_eq!((remuda.served, remuda.failed), (3_000, 0));
     let spread = report(PolicyName::RoundRobin);
     assert!(remuda.prefix.of_bounded_oracle > 0.9, "{:?}", remuda.prefix);
     assert!(remuda.first_token.p99_ms < spread.first_token.p99_ms);

@@ -1,7 +1,7 @@
 //! The most common passwords: what is tried first when one is guessed.
 
 /// Sorted by bytes, one a line; `data/README.md` says where they come from.
-const LIST: &str = include_str!("../data/common_passwords.txt");
+const LIST: &str = include_str!("../data/refused_passwords.txt");
 
 /// Tells whether a password is among the most common ones. Case makes no difference.
 pub(crate) fn is_common(password: &str) -> bool {
