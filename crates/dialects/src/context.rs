@@ -36,7 +36,7 @@ impl Request {
             Self::Embed(embed) => &mut embed.node_options,
         };
         if let Some(value) = Json::parse(&num_ctx.to_string()) {
-            options.replace(NUM_CTX, value);
+            options.replace(NUM_CTX, &value);
         }
     }
 }

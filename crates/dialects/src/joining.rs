@@ -298,7 +298,9 @@ mod tests {
         assert_eq!(tokens, [3, 3, 4]);
         assert_eq!(parts[1].vectors, answer.vectors[1..3]);
         let mut again = EmbedAnswer::default();
-        parts.into_iter().for_each(|part| again.append(part));
+        for part in parts {
+            again.append(part);
+        }
         assert_eq!(again, answer);
         assert_eq!(answer.clone().divide(&shares[..2]), None);
         let parts = answer.divide(&[share(4, 0)]).unwrap();

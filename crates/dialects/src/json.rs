@@ -110,7 +110,7 @@ impl Fields {
     }
 
     /// Replaces the values of all fields with this name.
-    pub fn replace(&mut self, name: &str, value: Json) {
+    pub fn replace(&mut self, name: &str, value: &Json) {
         let found = self.0.iter_mut().filter(|(key, _)| key == name);
         found.for_each(|(_, kept)| *kept = value.clone());
     }

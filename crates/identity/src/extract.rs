@@ -159,7 +159,7 @@ fn let_in(
     let principal = ask(identity)?;
     let identity = identity.clone();
     parts.extensions.insert(AfterBody::new(move || {
-        ask(&identity).map(drop).map_err(Problem::from)
+        ask(&identity).err().map(Problem::from)
     }));
     Ok(Known {
         principal,

@@ -11,10 +11,6 @@ use crate::model::{KeyLimits, PriorityClass, Role};
 use crate::store;
 
 /// What to change of a key. Absent: stays.
-#[expect(
-    clippy::option_option,
-    reason = "what stays is told from what is taken away"
-)]
 #[derive(Clone, Debug, Default)]
 pub struct KeyEdit {
     /// Another name.

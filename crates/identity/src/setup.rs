@@ -128,16 +128,13 @@ async fn ensure_admin(inner: &Inner, password: Secret<String>) -> Result<(), Ope
     let now = inner.clock.now();
     let mut tx = inner.db.write().await?;
     store::advance_generation(&mut tx).await?;
-    let id = match found {
-        Some(user) => {
-            store::reset_admin(&mut tx, user.id, hash).await?;
-            user.id
-        }
-        None => {
-            let id = UserId::generate(now);
-            store::insert_admin(&mut tx, id, ADMIN, hash, now).await?;
-            id
-        }
+    let id = if let Some(user) = found {
+        store::reset_admin(&mut tx, user.id, hash).await?;
+        user.id
+    } else {
+        let id = UserId::generate(now);
+        store::insert_admin(&mut tx, id, ADMIN, hash, now).await?;
+        id
     };
     let change = made_admin(Action::AdminByPassword, id, ADMIN);
     record(&mut tx, now, &Actor::system(), change).await?;

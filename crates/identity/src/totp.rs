@@ -28,8 +28,8 @@ impl TotpSecret {
         sealer.seal(&place(user), self.0.expose())
     }
 
-    pub(crate) fn open(sealer: &Sealer, user: UserId, sealed: &[u8]) -> Result<Self, SealError> {
-        sealer.open(&place(user), sealed).map(Self)
+    pub(crate) fn open(sealer: &Sealer, user: UserId, text: &[u8]) -> Result<Self, SealError> {
+        sealer.open(&place(user), text).map(Self)
     }
 
     /// Returns the step whose code this is, within one step of `now`.

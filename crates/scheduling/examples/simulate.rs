@@ -87,15 +87,12 @@ fn main() -> Result<(), Failure> {
     let mut reports = Vec::new();
     for policy in &arguments.policies {
         let options = &arguments.options;
-        reports.push(match arguments.synthetic {
-            Some(per_s) => {
-                let trace = Synthetic::new(arguments.requests, per_s, options.seed);
-                simulate(trace, &fleet, *policy, options)?
-            }
-            None => {
-                let trace = TraceReader::new(BufReader::new(File::open(&arguments.trace)?));
-                simulate(trace, &fleet, *policy, options)?
-            }
+        reports.push(if let Some(per_s) = arguments.synthetic {
+            let trace = Synthetic::new(arguments.requests, per_s, options.seed);
+            simulate(trace, &fleet, *policy, options)?
+        } else {
+            let trace = TraceReader::new(BufReader::new(File::open(&arguments.trace)?));
+            simulate(trace, &fleet, *policy, options)?
         });
     }
     if arguments.json {

@@ -29,11 +29,11 @@ pub struct ClientAddress(pub IpAddr);
 /// What must hold once more when the body has arrived, which may be long after the head: an extractor that lets a caller in by the
 /// head puts it into the request's extensions, and [`JsonBody`] asks it.
 #[derive(Clone)]
-pub struct AfterBody(Arc<dyn Fn() -> Result<(), Problem> + Send + Sync>);
+pub struct AfterBody(Arc<dyn Fn() -> Option<Problem> + Send + Sync>);
 
 impl AfterBody {
-    /// Makes the question; an error is what the client reads.
-    pub fn new(ask: impl Fn() -> Result<(), Problem> + Send + Sync + 'static) -> Self {
+    /// Makes the question; what it answers, if anything, is a refusal that the client reads.
+    pub fn new(ask: impl Fn() -> Option<Problem> + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
     }
 }
@@ -68,8 +68,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
                 );
                 Problem::new(ErrorKind::Timeout, detail)
             })??;
-        if let Some(AfterBody(ask)) = again {
-            ask()?;
+        if let Some(problem) = again.and_then(|AfterBody(ask)| ask()) {
+            return Err(problem);
         }
         serde_json::from_slice(&body).map(Self).map_err(|error| {
             let problem = match error.classify() {

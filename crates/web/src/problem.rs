@@ -29,14 +29,16 @@ pub struct Problem {
     #[schema(example = 404)]
     status: u16,
     /// What went wrong this time, and what to do next.
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
     /// A name for programs, where the kind alone does not tell what to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "code_required")]
     reason: Option<&'static str>,
     /// The request's id, also sent as `x-request-id` and written to the log.
     #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<String>,
+    #[schema(value_type = Option<String>)]
+    request_id: Option<Box<str>>,
     #[serde(skip)]
     kind: ErrorKind,
     #[serde(skip)]
@@ -50,7 +52,7 @@ impl Problem {
             type_uri: format!("urn:remuda:problem:{}", kind.as_str()),
             title: title(kind),
             status: kind.status(),
-            detail: detail.into(),
+            detail: detail.into().into_boxed_str(),
             reason: None,
             request_id: None,
             kind,
@@ -101,7 +103,7 @@ impl<E: Classify + Error> From<E> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
-        self.request_id = current_request_id();
+        self.request_id = current_request_id().map(String::into_boxed_str);
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, body).into_response();

@@ -88,7 +88,7 @@ impl Exchange {
     /// Takes over the place and the turn that `request` has got for this errand, and the decision behind them.
     pub(crate) fn lead(&mut self, request: &mut Self, chosen: Chosen) {
         self.turn = request.turn.take();
-        self.replica = request.replica.clone();
+        self.replica.clone_from(&request.replica);
         self.attempts = std::mem::take(&mut request.attempts);
         self.standing
             .lock()

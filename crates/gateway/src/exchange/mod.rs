@@ -40,6 +40,10 @@ const CONTINUATION_ROUNDS: u32 = 20;
 const RECORDED_ATTEMPTS: usize = 32;
 
 /// What the head of the body said, owned.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact of the head, and none excludes another"
+)]
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     /// The model as the client wrote it.

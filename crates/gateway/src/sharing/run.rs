@@ -191,15 +191,14 @@ async fn produce(run: Arc<Run>, mut errand: Box<Exchange>) {
     }
     let mut relay = Relay::new(errand, true);
     let (mut failed, mut trailers) = (None, None);
-    match relay.ready().await {
-        Err(error) => failed = Some(error),
-        Ok(()) => {
-            run.begin();
-            while let Some(Ok(frame)) = poll_fn(|cx| relay.poll_frame(cx)).await {
-                match frame.into_data() {
-                    Ok(piece) => run.push(piece),
-                    Err(frame) => trailers = frame.into_trailers().ok(),
-                }
+    if let Err(error) = relay.ready().await {
+        failed = Some(error);
+    } else {
+        run.begin();
+        while let Some(Ok(frame)) = poll_fn(|cx| relay.poll_frame(cx)).await {
+            match frame.into_data() {
+                Ok(piece) => run.push(piece),
+                Err(frame) => trailers = frame.into_trailers().ok(),
             }
         }
     }

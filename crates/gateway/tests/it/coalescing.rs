@@ -16,7 +16,7 @@ const OPENAI: &str = "/v1/embeddings";
 /// Waits for company until the call under way is done: nothing here goes by time.
 const LONG: CoalescingRules = CoalescingRules {
     enabled: true,
-    window: Duration::from_secs(60),
+    window: Duration::from_mins(1),
     max_inputs: 64,
     max_bytes: 1 << 20,
 };

@@ -55,6 +55,6 @@ pub(crate) async fn set_up(
     let sign_in = identity
         .set_up(&token, &username, password, &origin)
         .await?;
-    let body = SignInBody::new(sign_in, identity.inner.clock.now());
+    let body = SignInBody::new(&sign_in, identity.inner.clock.now());
     Ok((StatusCode::CREATED, JsonBody(body)))
 }

@@ -69,7 +69,7 @@ pub(crate) struct SignInBody {
 }
 
 impl SignInBody {
-    pub(crate) fn new(sign_in: SignIn, now: Timestamp) -> Self {
+    pub(crate) fn new(sign_in: &SignIn, now: Timestamp) -> Self {
         Self {
             token_type: "Bearer",
             access_token: sign_in.access_token.expose().clone(),
@@ -118,7 +118,7 @@ pub(crate) async fn log_in(
     };
     match identity.sign_in(request).await {
         Ok(sign_in) => Ok(JsonBody(SignInBody::new(
-            sign_in,
+            &sign_in,
             identity.inner.clock.now(),
         ))),
         Err(SignInError::TooManyAttempts { wait }) => {
@@ -154,7 +154,7 @@ pub(crate) async fn refresh(
     let JsonBody(RefreshBody { refresh_token }) = body;
     let sign_in = identity.refresh(refresh_token.expose()).await?;
     Ok(JsonBody(SignInBody::new(
-        sign_in,
+        &sign_in,
         identity.inner.clock.now(),
     )))
 }

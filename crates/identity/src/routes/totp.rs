@@ -71,7 +71,7 @@ pub(crate) struct RecoveryCodesBody {
 }
 
 impl RecoveryCodesBody {
-    fn new(codes: Vec<Secret<String>>) -> Self {
+    fn new(codes: &[Secret<String>]) -> Self {
         Self {
             recovery_codes: codes.iter().map(|code| code.expose().clone()).collect(),
         }
@@ -181,7 +181,7 @@ pub(crate) async fn confirm(
         .confirm_second_factor(&caller, &code)
         .await
         .map_err(problem)?;
-    Ok(JsonBody(RecoveryCodesBody::new(codes)))
+    Ok(JsonBody(RecoveryCodesBody::new(&codes)))
 }
 
 /// Makes new recovery codes
@@ -213,7 +213,7 @@ pub(crate) async fn renew_codes(
         .renew_recovery_codes(&caller, &code)
         .await
         .map_err(problem)?;
-    Ok(JsonBody(RecoveryCodesBody::new(codes)))
+    Ok(JsonBody(RecoveryCodesBody::new(&codes)))
 }
 
 /// Disables one's second factor

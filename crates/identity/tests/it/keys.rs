@@ -127,9 +127,9 @@ async fn answers_are_shared_only_where_that_was_asked_for(store: TestStore) {
     let (_, private) = app.key(&admin, json!({"name": "private"})).await;
     let body = json!({"name": "shared", "share_identical": true});
     let (_, shared) = app.key(&admin, body).await;
-    let shares = |secret: &str| app.authenticate(Some(secret)).unwrap().shares_identical;
-    assert!(shares(&shared));
-    assert!(!shares(&private) && !shares(&admin));
+    let allows = |secret: &str| app.authenticate(Some(secret)).unwrap().shares_identical;
+    assert!(allows(&shared));
+    assert!(!allows(&private) && !allows(&admin));
     let list = app.get("/api/v1/keys", Some(&admin)).await.body;
     for key in list["items"].as_array().unwrap() {
         assert_eq!(key["share_identical"], key["name"] == "shared");

@@ -265,10 +265,10 @@ async fn an_administrator_lists_and_ends_the_sessions_of_their_people(store: Tes
         .await;
     let body = json!({"username": "boss", "password": PASSWORD, "role": "admin", "org_id": made.body["id"]});
     app.post("/api/v1/users", Some(&admin), body).await;
-    let boss = app.sign_in("boss").await;
+    let other_admin = app.sign_in("boss").await;
     let path = format!("{bob}/sessions");
-    assert_eq!(app.get(&path, Some(&boss)).await.status, 404);
-    assert_eq!(app.delete(&path, Some(&boss)).await.status, 404);
+    assert_eq!(app.get(&path, Some(&other_admin)).await.status, 404);
+    assert_eq!(app.delete(&path, Some(&other_admin)).await.status, 404);
     assert!(app.authenticate(Some(&bobs)).is_ok());
 }
 

@@ -16,7 +16,7 @@ pub(crate) enum Presented {
     /// A key, as it is.
     Key(Secret<String>),
     /// The stored sign-in at the server.
-    SignIn(StoredSignIn),
+    SignIn(Box<StoredSignIn>),
 }
 
 /// A sign-in that is kept in the user's file.

@@ -44,9 +44,11 @@ impl Context {
             return Ok(Presented::Nothing);
         };
         Ok(match store.find(&server.to_string())? {
-            Some(credential) => {
-                Presented::SignIn(StoredSignIn::new(store, server.clone(), credential))
-            }
+            Some(credential) => Presented::SignIn(Box::new(StoredSignIn::new(
+                store,
+                server.clone(),
+                credential,
+            ))),
             None => Presented::Nothing,
         })
     }

@@ -532,10 +532,9 @@ fn the_runner_up_is_loaded_before_its_line_is_sent_there() {
 
 #[test]
 fn three_models_on_two_nodes_are_all_served_and_swap_seldom() {
-    let models: String = ["a", "b", "c"]
-        .iter()
+    let models = ["a", "b", "c"]
         .map(|name| format!("[[models]]\nname = \"{name}\"\nbytes = 8_000_000_000\n"))
-        .collect();
+        .concat();
     let text = format!(
         "{models}[[nodes]]\nname = \"n\"\ncount = 2\nprefill_tokens_per_s = 4000\ndecode_tokens_per_s = 100\nslots = 4\nmemory_bytes = 12_000_000_000\n"
     );

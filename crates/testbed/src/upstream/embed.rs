@@ -17,35 +17,28 @@ const REFUSED: &str = "[[testbed refuse]]";
 
 /// Answers an embeddings request; returns how many inputs were computed, too.
 pub(super) fn answer(node: &Node, call: &Call) -> (Reply, usize) {
-    match computed(node, call) {
-        Ok((reply, inputs)) => (reply, inputs),
-        Err(reply) => (reply, 0),
-    }
-}
-
-fn computed(node: &Node, call: &Call) -> Result<(Reply, usize), Reply> {
     let root = call.json();
     if !root.is_object() {
-        return Err(refusal(
-            node,
-            None,
-            &call.path,
-            400,
-            "invalid character in request body",
-        ));
+        return (
+            refusal(
+                node,
+                None,
+                &call.path,
+                400,
+                "invalid character in request body",
+            ),
+            0,
+        );
     }
     if call.path.starts_with("/api/") && node.flavour != Flavour::Ollama {
-        return Err(super::catalogue::unknown_path(node.flavour));
+        return (super::catalogue::unknown_path(node.flavour), 0);
     }
     let name = root["model"].as_str().unwrap_or_default();
     let Some(model) = node.find_model(name) else {
-        return Err(refusal(
-            node,
-            None,
-            &call.path,
-            404,
-            &node.unknown_model(name),
-        ));
+        return (
+            refusal(node, None, &call.path, 404, &node.unknown_model(name)),
+            0,
+        );
     };
     let input = if call.path == "/api/embeddings" {
         &root["prompt"]
@@ -53,11 +46,14 @@ fn computed(node: &Node, call: &Call) -> Result<(Reply, usize), Reply> {
         &root["input"]
     };
     let Some(texts) = texts(input) else {
-        return Err(refusal(node, None, &call.path, 400, "invalid input type"));
+        return (
+            refusal(node, None, &call.path, 400, "invalid input type"),
+            0,
+        );
     };
     if texts.iter().any(|text| text.contains(REFUSED)) {
         let message = "the input length exceeds the context length";
-        return Err(refusal(node, None, &call.path, 400, message));
+        return (refusal(node, None, &call.path, 400, message), 0);
     }
     let dimensions = root["dimensions"]
         .as_u64()
@@ -81,7 +77,7 @@ fn computed(node: &Node, call: &Call) -> Result<(Reply, usize), Reply> {
             &openai_embeddings(name, &vectors, root["encoding_format"] == "base64", tokens),
         ),
     };
-    Ok((reply, texts.len()))
+    (reply, texts.len())
 }
 
 /// Returns the texts of an input; token arrays count as the text of their numbers.
