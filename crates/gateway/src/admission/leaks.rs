@@ -13,7 +13,7 @@ use crate::exchange::Exchange;
 use crate::routing::{self, Chosen};
 use crate::testing::Bench;
 
-/// The whole million takes minutes without optimisation: `cargo test --release -p remuda-gateway leaks` makes it.
+/// A million where the code is optimised; fewer in development builds, which are slow.
 const CALLS: usize = if cfg!(debug_assertions) {
     100_000
 } else {
