@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::Context;
@@ -12,8 +12,9 @@ use serde::Deserialize;
 
 use super::machine;
 use super::process::{LOAD_CORE, Running, pinned};
+use super::programs::{Build, programs};
 use super::remuda::Remuda;
-use crate::{interrupt, workspace};
+use crate::interrupt;
 
 /// What `cargo xtask bench calibration` takes.
 #[derive(Args)]
@@ -49,7 +50,10 @@ struct Latency {
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     interrupt::catch()?;
     let load_before = machine::load_average();
-    let programs = programs(options)?;
+    let programs = programs(
+        &["remuda", "bench_replay", "scripted_upstream"],
+        Build::unless(options.no_build),
+    )?;
     let directory = tempfile::tempdir()?;
     let trace = directory.path().join("trace.jsonl");
     std::fs::write(&trace, workload()?)?;
@@ -104,24 +108,6 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn programs(options: &Options) -> anyhow::Result<PathBuf> {
-    if !options.no_build {
-        let mut cargo =
-            workspace::cargo(&["build", "--release", "-p", "remuda", "-p", "remuda-testbed"])?;
-        cargo.args([
-            "--bin",
-            "remuda",
-            "--bin",
-            "bench_replay",
-            "--bin",
-            "scripted_upstream",
-        ]);
-        let status = interrupt::wait(&mut cargo)?;
-        anyhow::ensure!(status.success(), "the release build fails");
-    }
-    Ok(workspace::metadata()?.target_directory.join("release"))
 }
 
 /// Makes the trace: exponential pauses, prompts of 40 to 200 tokens, answers of 10 to 30. The same at every run.

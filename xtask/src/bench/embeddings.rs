@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,9 +9,10 @@ use clap::Args;
 
 use super::machine;
 use super::process::{LOAD_CORE, Running, pinned};
+use super::programs::{Build, programs};
 use super::remuda::Remuda;
 use super::scenario::{Load, Scenario, Target, Window};
-use crate::{interrupt, workspace};
+use crate::interrupt;
 
 /// What `cargo xtask bench embeddings` takes.
 #[derive(Args)]
@@ -39,7 +39,10 @@ const SINGLE: f64 = 0.95;
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     interrupt::catch()?;
     let load_before = machine::load_average();
-    let programs = programs(options)?;
+    let programs = programs(
+        &["remuda", "bench_load", "scripted_upstream"],
+        Build::unless(options.no_build),
+    )?;
     let directory = tempfile::tempdir()?;
     let mut command = pinned(LOAD_CORE, &programs.join("scripted_upstream"));
     command.args(["vllm", "--embedding", "bench-model"]);
@@ -111,24 +114,6 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn programs(options: &Options) -> anyhow::Result<PathBuf> {
-    if !options.no_build {
-        let mut cargo =
-            workspace::cargo(&["build", "--release", "-p", "remuda", "-p", "remuda-testbed"])?;
-        cargo.args([
-            "--bin",
-            "remuda",
-            "--bin",
-            "bench_load",
-            "--bin",
-            "scripted_upstream",
-        ]);
-        let status = interrupt::wait(&mut cargo)?;
-        anyhow::ensure!(status.success(), "the release build fails");
-    }
-    Ok(workspace::metadata()?.target_directory.join("release"))
 }
 
 /// What is shown of some windows.

@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,10 +11,11 @@ use clap::Args;
 use super::machine;
 use super::nginx::Nginx;
 use super::process::{LOAD_CORE, Running, pinned, private_kib, resident_kib};
+use super::programs::{Build, programs};
 use super::remuda::Remuda;
 use super::report::{self, Memory, Results};
 use super::scenario::{Load, Scenario, Target, Window};
-use crate::{interrupt, workspace};
+use crate::interrupt;
 
 /// What `cargo xtask bench gateway` takes.
 #[derive(Args)]
@@ -62,7 +62,10 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         "the benchmark needs two cores, one of them for the gateway alone"
     );
     let load_before = machine::load_average();
-    let programs = programs(options)?;
+    let programs = programs(
+        &["remuda", "bench_load", "bench_upstream"],
+        Build::unless(options.no_build),
+    )?;
     let directory = tempfile::tempdir()?;
     let mut upstream = Running::start(&mut pinned(LOAD_CORE, &programs.join("bench_upstream")))?;
     let upstream_address: SocketAddr = upstream
@@ -129,25 +132,6 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     results.dropped_records = remuda.dropped_records()?;
     write!(std::io::stdout(), "{}", report::markdown(&results))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Builds what is measured and what measures, unless told not to; returns where the programs are.
-fn programs(options: &Options) -> anyhow::Result<PathBuf> {
-    if !options.no_build {
-        let names = [
-            "--bin",
-            "remuda",
-            "--bin",
-            "bench_load",
-            "--bin",
-            "bench_upstream",
-        ];
-        let mut cargo =
-            workspace::cargo(&["build", "--release", "-p", "remuda", "-p", "remuda-testbed"])?;
-        let status = interrupt::wait(cargo.args(names))?;
-        anyhow::ensure!(status.success(), "the release build fails");
-    }
-    Ok(workspace::metadata()?.target_directory.join("release"))
 }
 
 /// Measures all targets in turn, several times over, so that a change of the machine's mood hits all alike.

@@ -7,6 +7,7 @@ mod http;
 mod machine;
 mod nginx;
 mod process;
+mod programs;
 mod remuda;
 mod report;
 mod scenario;
