@@ -1,7 +1,7 @@
-//! Takes records off the request path and writes them in batches.
+//! Takes records off the request path, writes their lines into the log and themselves into the database, in batches.
 //!
 //! The buffer is bounded (`[requests] buffer`). While the database is away records wait in it; at the bound new ones
-//! are dropped, and the drops are counted in `remuda_request_records_dropped_total`.
+//! are dropped, and the drops are counted in `remuda_request_records_dropped_total`. Lines do not wait for the database.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,8 +18,9 @@ use crate::store as records;
 
 /// Rows per insert.
 const BATCH: usize = 500;
-/// Longest wait of a record for its batch to fill. The writer looks by itself: waking it for every record would cost the
-/// request path more than the record does. Short, because a long batch would hold up requests on the same core.
+/// Longest wait of a record for its line in the log, and of those for their batch to fill. The writer looks by itself: waking it
+/// for every record would cost the request path more than the record does. Short, because a long batch would hold up requests
+/// on the same core.
 const LINGER: Duration = Duration::from_millis(20);
 /// Pause after the database refused a batch.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -28,7 +29,11 @@ const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
 /// The records that wait.
 struct Waiting {
-    records: Mutex<VecDeque<RequestRecord>>,
+    /// Without a line in the log so far. Emptied every [`LINGER`].
+    arrived: Mutex<Vec<RequestRecord>>,
+    /// With a line, but not in the database.
+    logged: Mutex<VecDeque<RequestRecord>>,
+    /// Of either.
     bound: usize,
 }
 
@@ -42,12 +47,13 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Hands a record over. Never waits: when the buffer is full the record is dropped and counted.
     pub(crate) fn submit(&self, record: RequestRecord) {
-        let mut records = self.waiting.records.lock();
-        if records.len() < self.waiting.bound {
-            records.push_back(record);
+        let mut arrived = self.waiting.arrived.lock();
+        if arrived.len() < self.waiting.bound {
+            arrived.push(record);
         } else {
-            drop(records);
+            drop(arrived);
             self.metrics.records_dropped.inc();
+            log_line(&record);
         }
     }
 }
@@ -79,7 +85,8 @@ pub(crate) fn recorder(
     retention: Option<Duration>,
 ) -> (Recorder, RecordWriter) {
     let waiting = Arc::new(Waiting {
-        records: Mutex::default(),
+        arrived: Mutex::default(),
+        logged: Mutex::default(),
         bound: bound.max(1),
     });
     let recorder = Recorder {
@@ -97,20 +104,61 @@ pub(crate) fn recorder(
 }
 
 impl RecordWriter {
-    /// Writes until told that no more records come.
+    /// Logs and writes until told that no more records come.
     pub(crate) async fn run(self, end: WriterEnd) {
+        let all_logged = CancellationToken::new();
+        tokio::join!(
+            self.log_all(&end.last, &all_logged),
+            self.write_all(&all_logged, &end.give_up),
+        );
+    }
+
+    /// Writes a line for every record, and passes the records on to those that are written.
+    async fn log_all(&self, last: &CancellationToken, all_logged: &CancellationToken) {
+        let mut taken = Vec::new();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LINGER) => {}
+                () = last.cancelled() => {}
+            }
+            // Asked before looking: whatever was submitted before the end is seen.
+            let ending = last.is_cancelled();
+            self.log_arrived(&mut taken);
+            if ending {
+                all_logged.cancel();
+                return;
+            }
+        }
+    }
+
+    /// Takes what has arrived by way of an empty vector, which stays empty.
+    fn log_arrived(&self, taken: &mut Vec<RequestRecord>) {
+        std::mem::swap(&mut *self.waiting.arrived.lock(), taken);
+        taken.iter().for_each(log_line);
+        let mut logged = self.waiting.logged.lock();
+        let room = self.waiting.bound.saturating_sub(logged.len());
+        let kept = taken.len().min(room);
+        logged.extend(taken.drain(..kept));
+        drop(logged);
+        self.metrics.records_dropped.inc_by(taken.len() as u64);
+        taken.clear();
+        // After a rush the room is not needed any more.
+        taken.shrink_to(BATCH);
+    }
+
+    /// Writes until all records are logged and written, or until told not to wait for the database.
+    async fn write_all(&self, all_logged: &CancellationToken, give_up: &CancellationToken) {
         let mut prune = tokio::time::interval(PRUNE_EVERY);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LINGER) => {}
-                () = end.last.cancelled() => {}
+                () = all_logged.cancelled() => {}
                 _ = prune.tick() => self.prune().await,
             }
-            // Asked before looking: whatever was submitted before the end is seen.
-            let last = end.last.is_cancelled();
+            let last = all_logged.is_cancelled();
             while self.take(&mut batch) {
-                if !self.write(&mut batch, &end.give_up).await {
+                if !self.write(&mut batch, give_up).await {
                     return;
                 }
             }
@@ -122,7 +170,7 @@ impl RecordWriter {
 
     /// Takes the next records into an empty batch; tells whether there were any.
     fn take(&self, batch: &mut Vec<RequestRecord>) -> bool {
-        let mut records = self.waiting.records.lock();
+        let mut records = self.waiting.logged.lock();
         let count = records.len().min(BATCH);
         batch.extend(records.drain(..count));
         if records.is_empty() && records.capacity() > 4 * BATCH {
@@ -153,7 +201,7 @@ impl RecordWriter {
                     tokio::select! {
                         () = tokio::time::sleep(RETRY_AFTER) => {}
                         () = give_up.cancelled() => {
-                            let lost = batch.len() + self.waiting.records.lock().len();
+                            let lost = batch.len() + self.waiting.logged.lock().len();
                             self.metrics.records_dropped.inc_by(lost as u64);
                             tracing::error!(lost, "the database took no records before the end: request records are lost");
                             return false;
@@ -182,4 +230,29 @@ impl RecordWriter {
             Err(error) => tracing::warn!(%error, "old request records could not be deleted"),
         }
     }
+}
+
+/// Writes the one line that a request has in the log.
+fn log_line(record: &RequestRecord) {
+    let node = record.node.as_ref().map_or("-", |(_, name)| name.as_ref());
+    tracing::info!(
+        target: "remuda::request",
+        id = %record.id,
+        caller = &*record.caller_name,
+        client = %record.client_address,
+        operation = record.operation,
+        model = &*record.requested_model,
+        node,
+        status = record.status,
+        outcome = record.outcome.as_str(),
+        stream = record.stream,
+        retries = record.retries,
+        continued = record.continued,
+        first_token_ms = record.first_token_us.map(|us| us as f64 / 1e3),
+        total_ms = record.total_us as f64 / 1e3,
+        prompt_tokens = record.prompt_tokens,
+        completion_tokens = record.completion_tokens,
+        error = record.error.as_deref(),
+        "request"
+    );
 }

@@ -43,9 +43,10 @@ const STREAM: Scenario = Scenario {
     kind: "stream",
     connections: 16,
 };
-/// The same on one connection: the first token comes as fast as it can.
+/// The same on one connection, with a pause after the first token, which
+/// then comes as fast as it can.
 const SINGLE_STREAM: Scenario = Scenario {
-    kind: "stream",
+    kind: "pause",
     connections: 1,
 };
 /// Slow streams open at once.

@@ -32,7 +32,7 @@ pub(super) struct Scenario {
 pub(super) struct Window {
     pub(super) responses_per_s: f64,
     pub(super) events_per_s: f64,
-    pub(super) first_byte_us: Quantiles,
+    pub(super) first_token_us: Quantiles,
     pub(super) total_us: Quantiles,
     /// Processor time of the target per response, in microseconds.
     pub(super) cpu_us_per_response: Option<f64>,
@@ -50,7 +50,7 @@ struct Report {
     responses: u64,
     events: u64,
     seconds: f64,
-    first_byte_us: Quantiles,
+    first_token_us: Quantiles,
     total_us: Quantiles,
 }
 
@@ -90,7 +90,7 @@ impl Load {
         Ok(Window {
             responses_per_s: report.responses as f64 / report.seconds,
             events_per_s: report.events as f64 / report.seconds,
-            first_byte_us: report.first_byte_us,
+            first_token_us: report.first_token_us,
             total_us: report.total_us,
             cpu_us_per_response: used.map(|used| self.per_response(used, &report)),
         })

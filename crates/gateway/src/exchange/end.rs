@@ -1,4 +1,4 @@
-//! How a request ends: its metrics, its line in the log, its record.
+//! How a request ends: its metrics and its record, from which its line in the log is written.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::record::{Outcome, RequestRecord};
 const RECORDED_NAME: usize = 200;
 
 impl Exchange {
-    /// Ends the request: books metrics, logs its line, hands the record over.
+    /// Ends the request: books metrics, hands the record over.
     pub(crate) fn end(
         &mut self,
         outcome: Outcome,
@@ -25,12 +25,12 @@ impl Exchange {
             return;
         }
         self.ended = true;
-        self.closing = Some(Closing {
+        self.closing = Some(Box::new(Closing {
             outcome,
             status,
             usage,
             error: error.cloned(),
-        });
+        }));
         let shared = self.worker.shared.clone();
         let total_us = self.elapsed_us();
         let now = shared.clock.monotonic();
@@ -108,7 +108,6 @@ impl Exchange {
             policy: self.policy,
             attempts: std::mem::take(&mut self.attempts),
         };
-        log_line(&record);
         shared.recorder.submit(record);
     }
 }
@@ -136,31 +135,6 @@ impl Drop for Exchange {
             );
         }
     }
-}
-
-/// Writes the one line that a request has in the log.
-pub(crate) fn log_line(record: &RequestRecord) {
-    let node = record.node.as_ref().map_or("-", |(_, name)| name.as_ref());
-    tracing::info!(
-        target: "remuda::request",
-        id = %record.id,
-        caller = &*record.caller_name,
-        client = %record.client_address,
-        operation = record.operation,
-        model = &*record.requested_model,
-        node,
-        status = record.status,
-        outcome = record.outcome.as_str(),
-        stream = record.stream,
-        retries = record.retries,
-        continued = record.continued,
-        first_token_ms = record.first_token_us.map(|us| us as f64 / 1e3),
-        total_ms = record.total_us as f64 / 1e3,
-        prompt_tokens = record.prompt_tokens,
-        completion_tokens = record.completion_tokens,
-        error = record.error.as_deref(),
-        "request"
-    );
 }
 
 /// Cuts a text that came from outside to at most `limit` characters.

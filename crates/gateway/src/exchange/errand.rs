@@ -25,7 +25,7 @@ pub(crate) struct Report {
     continued: u32,
     joined: Option<JoinedRecord>,
     /// How the errand ended, once it has.
-    pub(crate) closing: Option<Closing>,
+    pub(crate) closing: Option<Box<Closing>>,
 }
 
 /// How a call ended.

@@ -117,7 +117,8 @@ pub(crate) struct Exchange {
     /// In how many parts it went to nodes; 0 when in one piece.
     pub(crate) parts: u32,
     role: Role,
-    closing: Option<Closing>,
+    /// How it ended; on the heap, since most of its life it has not.
+    closing: Option<Box<Closing>>,
     _in_flight: Option<InFlight>,
 }
 

@@ -47,8 +47,8 @@ pub(crate) struct Relay {
     phase: Phase,
     /// All that the client has got, whoever wrote it.
     observer: Observer,
-    /// Writes the answer when it does not pass; made when first needed.
-    encoder: Option<ResponseEncoder>,
+    /// Writes the answer when it does not pass; made when first needed, on the heap for those that need none.
+    encoder: Option<Box<ResponseEncoder>>,
     pace: Pace,
     /// Ready to be sent.
     pending: Option<Bytes>,
@@ -206,7 +206,7 @@ impl Relay {
                 match stream.poll(
                     cx,
                     &mut self.observer,
-                    self.encoder.as_mut(),
+                    self.encoder.as_deref_mut(),
                     clock.as_ref(),
                 ) {
                     Poll::Ready(progress) => {
@@ -498,7 +498,7 @@ fn usage_of(observed: &dialects::Observed, exchange: &Exchange, base_tokens: u64
 /// Makes sure that there is an encoder that fits what was sent.
 fn write_ourselves(
     exchange: &mut Exchange,
-    encoder: &mut Option<ResponseEncoder>,
+    encoder: &mut Option<Box<ResponseEncoder>>,
     observer: &Observer,
     sent: bool,
 ) -> Result<(), ApiError> {
@@ -511,11 +511,11 @@ fn write_ourselves(
         exchange.received_at(),
     );
     let meta = ResponseMeta::for_request(exchange.canonical()?, id, created);
-    *encoder = Some(if sent {
+    *encoder = Some(Box::new(if sent {
         ResponseEncoder::resume(operation, meta, observer.state())
     } else {
         ResponseEncoder::new(operation, meta)
-    });
+    }));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The model server of the gateway benchmark: as little work per answer as a single thread can do.
 //!
 //! It knows one model, answers every chat request with the same kilobyte or the same stream, writes every frame of a
-//! stream by itself, and never looks at what it is asked beyond `stream`, `include_usage` and the word `[slow]`.
+//! stream by itself, and never looks at what it is asked beyond `stream`, `include_usage` and the words `[slow]` and `[pause]`.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -17,6 +17,20 @@ const ANSWER_BYTES: usize = 1024;
 const FRAMES: usize = 64;
 /// Time between the frames of a slow stream, which has no end.
 const SLOW: Duration = Duration::from_millis(500);
+/// Time after the first text of a stream that pauses: writing the other frames at once would keep the load generator, which shares
+/// the core, from seeing that text.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// How fast the frames of a stream come.
+#[derive(Clone, Copy)]
+enum Pace {
+    /// Each as soon as the one before is written.
+    AtOnce,
+    /// The same, but for [`PAUSE`] after the first text.
+    Pausing,
+    /// [`SLOW`] apart, without an end.
+    Slow,
+}
 
 /// Everything it can say, ready to be written.
 struct Answers {
@@ -53,10 +67,16 @@ async fn serve(mut stream: TcpStream, answers: &Answers) -> anyhow::Result<()> {
         if head.starts_with(b"POST /v1/chat/completions") {
             let streams = memmem::find(body, b"\"stream\":true").is_some();
             let usage = memmem::find(body, b"\"include_usage\":true").is_some();
-            let slow = memmem::find(body, b"[slow]").is_some();
+            let pace = if memmem::find(body, b"[slow]").is_some() {
+                Pace::Slow
+            } else if memmem::find(body, b"[pause]").is_some() {
+                Pace::Pausing
+            } else {
+                Pace::AtOnce
+            };
             buffer.advance(length);
             if streams {
-                write_stream(&mut stream, answers, usage, slow).await?;
+                write_stream(&mut stream, answers, usage, pace).await?;
             } else {
                 stream.write_all(&answers.whole).await?;
             }
@@ -113,18 +133,23 @@ async fn write_stream(
     stream: &mut TcpStream,
     answers: &Answers,
     usage: bool,
-    slow: bool,
+    pace: Pace,
 ) -> std::io::Result<()> {
     stream.write_all(&answers.stream_head).await?;
-    if slow {
+    if matches!(pace, Pace::Slow) {
         for frame in answers.frames[..FRAMES - 1].iter().cycle() {
             stream.write_all(frame).await?;
             tokio::time::sleep(SLOW).await;
         }
     }
-    for frame in &answers.frames {
+    for (at, frame) in answers.frames.iter().enumerate() {
         stream.write_all(frame).await?;
-        tokio::task::yield_now().await;
+        // The first frame says only who speaks.
+        if at == 1 && matches!(pace, Pace::Pausing) {
+            tokio::time::sleep(PAUSE).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
     }
     if usage {
         stream.write_all(&answers.usage).await?;

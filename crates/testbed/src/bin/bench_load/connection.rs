@@ -9,6 +9,9 @@ use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// What stands before the text of a stream's frame.
+const CONTENT: &[u8] = b"\"content\":\"";
+
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: BytesMut,
@@ -30,7 +33,8 @@ impl Connection {
         })
     }
 
-    /// Sends a request and reads the whole response into `body`. Returns when its first body byte was there.
+    /// Sends a request and reads the whole response into `body`. Returns when the first text of a stream, or the first byte of
+    /// an answer in one piece, was there.
     pub(crate) async fn exchange(
         &mut self,
         request: &[u8],
@@ -38,22 +42,29 @@ impl Connection {
     ) -> anyhow::Result<Instant> {
         self.send(request).await?;
         body.clear();
-        let framing = self.head().await?;
-        while self.buffer.is_empty() {
-            self.fill().await?;
-        }
-        let first = Instant::now();
-        match framing {
+        match self.head().await? {
             Framing::Length(length) => {
+                while self.buffer.is_empty() {
+                    self.fill().await?;
+                }
+                let first = Instant::now();
                 while self.buffer.len() < length {
                     self.fill().await?;
                 }
                 body.extend_from_slice(&self.buffer[..length]);
                 self.buffer.advance(length);
+                Ok(first)
             }
-            Framing::Chunked => while self.chunk(body).await? {},
+            Framing::Chunked => {
+                let mut first = None;
+                while self.chunk(body).await? {
+                    if first.is_none() && has_text(body) {
+                        first = Some(Instant::now());
+                    }
+                }
+                first.context("a stream without text")
+            }
         }
-        Ok(first)
     }
 
     /// Sends a request and reads the response head.
@@ -125,4 +136,10 @@ impl Connection {
         anyhow::ensure!(count > 0, "the connection was closed inside a response");
         Ok(())
     }
+}
+
+/// Tells whether one of the frames has text.
+fn has_text(frames: &[u8]) -> bool {
+    memmem::find_iter(frames, CONTENT)
+        .any(|at| frames.get(at + CONTENT.len()).is_some_and(|byte| *byte != b'"'))
 }

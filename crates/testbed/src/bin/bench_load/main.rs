@@ -45,6 +45,8 @@ enum Scenario {
     Whole,
     /// Streams, one after the other on each connection
     Stream,
+    /// The same, with a pause after the first text
+    Pause,
     /// Embeddings of one text
     Embed,
     /// Slow streams that stay open until standard input ends
@@ -61,6 +63,7 @@ async fn main() -> anyhow::Result<()> {
     let (prompt, streams) = match arguments.scenario {
         Scenario::Whole => ("Tell me about the sounds that llamas make.", false),
         Scenario::Stream => ("Tell me about the sounds that llamas make.", true),
+        Scenario::Pause => ("Tell me about the sounds that llamas make. [pause]", true),
         Scenario::Hold => ("Tell me about the sounds that llamas make. [slow]", true),
         Scenario::Embed => ("", false),
     };
@@ -76,7 +79,7 @@ async fn main() -> anyhow::Result<()> {
         expected,
     };
     let (report, body) = match arguments.scenario {
-        Scenario::Whole | Scenario::Stream | Scenario::Embed => load.run().await?,
+        Scenario::Whole | Scenario::Stream | Scenario::Pause | Scenario::Embed => load.run().await?,
         Scenario::Hold => (load.hold().await?, Vec::new()),
     };
     if let Some(path) = arguments.expected.filter(|path| !path.exists()) {

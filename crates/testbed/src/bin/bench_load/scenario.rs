@@ -34,7 +34,7 @@ struct Tally {
     expected: Option<Vec<u8>>,
     responses: u64,
     events: u64,
-    first_byte_ns: Histogram<u64>,
+    first_token_ns: Histogram<u64>,
     total_ns: Histogram<u64>,
 }
 
@@ -45,7 +45,7 @@ impl Load {
             expected: self.expected.clone(),
             responses: 0,
             events: 0,
-            first_byte_ns: Histogram::new(3)?,
+            first_token_ns: Histogram::new(3)?,
             total_ns: Histogram::new(3)?,
         }));
         let from = Instant::now() + WARM_UP;
@@ -68,7 +68,7 @@ impl Load {
             "responses": tally.responses,
             "events": tally.events,
             "seconds": self.measured.as_secs_f64(),
-            "first_byte_us": quantiles(&tally.first_byte_ns),
+            "first_token_us": quantiles(&tally.first_token_ns),
             "total_us": quantiles(&tally.total_ns),
         });
         Ok((report, tally.expected.clone().unwrap_or_default()))
@@ -141,7 +141,7 @@ async fn work(
             tally.responses += 1;
             tally.events += memmem::find_iter(&body, b"data: ").count() as u64;
             tally
-                .first_byte_ns
+                .first_token_ns
                 .record((first - start).as_nanos() as u64)
                 .context("recording")?;
             tally
