@@ -84,11 +84,14 @@ pub(crate) async fn serve(
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let drained = drain.cancelled();
-    tokio::pin!(drained);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = drained => None,
+    // In a block of its own: what waits here has ended before the rest begins, and takes the same room in the task.
+    let ended = {
+        let drained = drain.cancelled();
+        tokio::pin!(drained);
+        tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            () = drained => None,
+        }
     };
     let ended = if ended.is_some() {
         ended

@@ -140,6 +140,9 @@ impl Connection {
 
 /// Tells whether one of the frames has text.
 fn has_text(frames: &[u8]) -> bool {
-    memmem::find_iter(frames, CONTENT)
-        .any(|at| frames.get(at + CONTENT.len()).is_some_and(|byte| *byte != b'"'))
+    memmem::find_iter(frames, CONTENT).any(|at| {
+        frames
+            .get(at + CONTENT.len())
+            .is_some_and(|byte| *byte != b'"')
+    })
 }

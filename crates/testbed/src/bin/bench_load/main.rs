@@ -79,7 +79,9 @@ async fn main() -> anyhow::Result<()> {
         expected,
     };
     let (report, body) = match arguments.scenario {
-        Scenario::Whole | Scenario::Stream | Scenario::Pause | Scenario::Embed => load.run().await?,
+        Scenario::Whole | Scenario::Stream | Scenario::Pause | Scenario::Embed => {
+            load.run().await?
+        }
         Scenario::Hold => (load.hold().await?, Vec::new()),
     };
     if let Some(path) = arguments.expected.filter(|path| !path.exists()) {
