@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use identity::KeyLimits;
+use ipnet::IpNet;
 use scheduling::PolicyName;
 
 use crate::coalescing::CoalescingRules;
@@ -52,6 +54,21 @@ pub struct GatewayConfig {
     pub record_buffer: usize,
     /// Time after which request records are deleted; `None` keeps them.
     pub record_retention: Option<Duration>,
+    /// What callers may use, beside the limits of their keys.
+    pub limits: CallerLimits,
+    /// The proxies whose `X-Forwarded-For` tells where a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// What each caller may use, beside the limits of their keys. Absent: as much as they like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CallerLimits {
+    /// Each address; of IPv6 each network of 64 bits.
+    pub address: KeyLimits,
+    /// Each person, with all of their keys and sessions.
+    pub user: KeyLimits,
+    /// Each organisation.
+    pub organisation: KeyLimits,
 }
 
 /// What is set for one model.
@@ -89,6 +106,8 @@ impl Default for GatewayConfig {
             aliases: HashMap::new(),
             record_buffer: 50_000,
             record_retention: Some(Duration::from_hours(30 * 24)),
+            limits: CallerLimits::default(),
+            trusted_proxies: Vec::new(),
         }
     }
 }

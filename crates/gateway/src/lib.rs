@@ -15,6 +15,7 @@ mod control;
 mod exchange;
 mod fleet_view;
 mod front;
+mod limits;
 mod live;
 mod metrics;
 mod model_commands;
@@ -33,7 +34,7 @@ mod unary;
 mod upstream;
 
 pub use coalescing::CoalescingRules;
-pub use config::{GatewayConfig, ModelRouting};
+pub use config::{CallerLimits, GatewayConfig, ModelRouting};
 pub use control::ControlPlane;
 pub use metrics::Metrics;
 pub use record::{Outcome, RequestRecord};

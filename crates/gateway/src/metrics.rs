@@ -50,6 +50,12 @@ struct ReasonLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    subject: &'static str,
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ClassLabels {
     class: &'static str,
 }
@@ -76,6 +82,7 @@ pub struct Metrics {
     pub(crate) records_dropped: Counter,
     queue_waiting: Family<ClassLabels, Gauge>,
     queue_refused: Family<ReasonLabels, Counter>,
+    limited: Family<LimitLabels, Counter>,
     pub(crate) queue_running: Gauge,
     pub(crate) queue_wait: Histogram,
     pub(crate) embeddings: EmbeddingSeries,
@@ -132,6 +139,7 @@ impl Metrics {
             records_dropped: Counter::default(),
             queue_waiting: Family::default(),
             queue_refused: Family::default(),
+            limited: Family::default(),
             queue_running: Gauge::default(),
             queue_wait: latency_histogram(),
             embeddings: EmbeddingSeries::new(),
@@ -243,6 +251,11 @@ impl Metrics {
             "Requests refused because the queue was full, or that waited too long, by reason",
             self.queue_refused.clone(),
         );
+        r.register(
+            "limited",
+            "Requests refused because a caller had used what they may, by whose limit and which",
+            self.limited.clone(),
+        );
         r.register_with_unit(
             "queue_wait",
             "Time in the queue of requests that had to wait",
@@ -321,6 +334,13 @@ impl Metrics {
     pub(crate) fn queue_refused(&self, reason: &'static str) {
         self.queue_refused
             .get_or_create(&ReasonLabels { reason })
+            .inc();
+    }
+
+    /// Counts a request that was not let in for a caller's limit.
+    pub(crate) fn limited(&self, subject: &'static str, limit: &'static str) {
+        self.limited
+            .get_or_create(&LimitLabels { subject, limit })
             .inc();
     }
 

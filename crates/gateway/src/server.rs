@@ -31,6 +31,8 @@ const HANDOVER: usize = 1024;
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 67\r\n\r\n{\"error\":\"too many connections: close idle ones or try again soon\"}";
 /// How often the queue is looked through for changes that no event told of.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(100);
+/// Pause after the database could not tell what keys have used.
+const RESTORE_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// How often idle upstream connections are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -107,6 +109,7 @@ impl Gateway {
             .map_err(StartGatewayError::Listener)?;
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(StartGatewayError::Listener)?;
+        let limits_db = deps.db.clone();
         let (recorder, writer) = recorder(
             deps.config.record_buffer,
             deps.db,
@@ -142,6 +145,7 @@ impl Gateway {
             threads.push(thread);
             handovers.push(handover);
         }
+        background.spawn(restore_limits(shared.clone(), limits_db, stop.clone()));
         background.spawn(accept(listener, shared.clone(), handovers, drain.clone()));
         background.spawn(follow_fleet(shared.clone(), stop.clone()));
         background.spawn(look_again(shared.clone(), stop.clone()));
@@ -321,6 +325,20 @@ async fn accept(
         if worker.sender.send((stream, peer, guard)).await.is_err() {
             return;
         }
+    }
+}
+
+/// Learns what keys have used of this month. A database that is away is asked again: until then their months begin anew.
+async fn restore_limits(shared: Arc<Shared>, db: Db, stop: CancellationToken) {
+    let read = async {
+        while let Err(error) = shared.limits.restore(&db, &*shared.clock).await {
+            tracing::warn!(%error, "what keys have used of their monthly budgets cannot be read now");
+            tokio::time::sleep(RESTORE_AGAIN_AFTER).await;
+        }
+    };
+    tokio::select! {
+        () = read => {}
+        () = stop.cancelled() => {}
     }
 }
 

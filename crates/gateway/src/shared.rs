@@ -16,6 +16,7 @@ use crate::config::GatewayConfig;
 use crate::control::ControlPlane;
 use crate::fleet_view::RouteTable;
 use crate::front::{AllowedOrigins, BodyRules};
+use crate::limits::{Limits, TrustedProxies};
 use crate::live::LiveFleet;
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
@@ -48,6 +49,10 @@ pub(crate) struct Shared {
     pub(crate) body_rules: BodyRules,
     /// Embedding requests that may share a call.
     pub(crate) embeddings: Arc<Groups>,
+    /// What callers have used.
+    pub(crate) limits: Limits,
+    /// Who may say where a request comes from.
+    pub(crate) proxies: TrustedProxies,
     /// Executions that identical requests may share.
     pub(crate) runs: Runs,
     in_flight: AtomicUsize,
@@ -96,6 +101,8 @@ impl Shared {
         Arc::new(Self {
             embeddings: Arc::new(Groups::new(metrics.embeddings.waiting())),
             runs: Runs::default(),
+            limits: Limits::new(config.limits),
+            proxies: TrustedProxies::new(config.trusted_proxies.clone()),
             config,
             clock,
             identity,

@@ -1,6 +1,6 @@
 //! All SQL of request records.
 
-use primitives::{RequestId, Timestamp};
+use primitives::{KeyId, RequestId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use store::{
@@ -100,6 +100,31 @@ pub(crate) async fn delete_records_before(db: &Db, before: Timestamp) -> Result<
         .await?;
     tx.commit().await?;
     Ok(deleted)
+}
+
+/// Returns the tokens that keys have used in a time: from `since` on, before `until`.
+pub(crate) async fn tokens_of_keys(
+    db: &Db,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<(KeyId, u64)>, StoreError> {
+    let mut tx = db.read().await?;
+    let rows = tx
+        .fetch_all(
+            "SELECT principal_id,
+                    CAST(SUM(COALESCE(prompt_tokens, 0) + COALESCE(completion_tokens, 0)) AS BIGINT) AS tokens
+             FROM requests
+             WHERE principal_kind = 'key' AND received_at >= $1 AND received_at < $2
+             GROUP BY principal_id",
+            params![since, until],
+        )
+        .await?;
+    tx.commit().await?;
+    let used = |row: &Row| {
+        let tokens: i64 = row.get("tokens")?;
+        Ok((row.get("principal_id")?, u64::try_from(tokens).unwrap_or(0)))
+    };
+    rows.iter().map(used).collect()
 }
 
 /// A record as stored.

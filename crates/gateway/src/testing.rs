@@ -141,6 +141,7 @@ impl Bench {
             traceparent: None,
             hops: shared.instance_header.clone(),
             class,
+            reservation: None,
         };
         let in_flight = shared.admit().ok_or_else(|| anyhow::anyhow!("no room"))?;
         let share = BodyShare::new(&shared.body_rules.memory);

@@ -39,17 +39,21 @@ impl Exchange {
             .lock()
             .queued
             .map_or(0, |queued| queued.time(now).as_micros() as u64);
+        // Who leaves before the node has counted has used its prompt at least, if a node was asked.
+        let prompt_tokens = usage.prompt_tokens.max(match (outcome, &self.replica) {
+            (Outcome::Cancelled, Some(_)) => u64::from(self.asked.prompt_tokens),
+            _ => 0,
+        });
         if let Some(turn) = self.turn.take() {
-            // Who leaves before the node has counted has used its prompt at least, if a node was asked.
-            let prompt = match (outcome, &self.replica) {
-                (Outcome::Cancelled, Some(_)) => u64::from(self.asked.prompt_tokens),
-                _ => 0,
+            turn.end(token_cost(prompt_tokens, usage.completion_tokens, 1.0));
+        }
+        if let Some(reservation) = self.reservation.take() {
+            // An answer that was made for somebody else costs its reader nothing.
+            let used = match self.role {
+                Role::Follower => 0,
+                Role::Request | Role::Errand => prompt_tokens + usage.completion_tokens,
             };
-            turn.end(token_cost(
-                usage.prompt_tokens.max(prompt),
-                usage.completion_tokens,
-                1.0,
-            ));
+            reservation.settle(used);
         }
         if let Some(attempt) = self.attempts.last_mut() {
             attempt

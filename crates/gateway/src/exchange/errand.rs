@@ -80,6 +80,7 @@ impl Exchange {
             joined: None,
             parts: 0,
             role: Role::Errand,
+            reservation: None,
             closing: None,
             _in_flight: None,
         })

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use dialects::{ApiError, Operation, Request, Usage};
 use http::HeaderValue;
+use identity::limits::Reservation;
 use identity::{Principal, PrincipalKind};
 use primitives::{ErrorKind, MonotonicTime, NodeId, RequestId, Timestamp};
 use scheduling::queue::{Class, Place, Tenant, Ticket};
@@ -117,6 +118,8 @@ pub(crate) struct Exchange {
     /// In how many parts it went to nodes; 0 when in one piece.
     pub(crate) parts: u32,
     role: Role,
+    /// What it may use of its caller's limits, where there are any.
+    reservation: Option<Reservation>,
     /// How it ended; on the heap, since most of its life it has not.
     closing: Option<Box<Closing>>,
     _in_flight: Option<InFlight>,
@@ -145,6 +148,8 @@ pub(crate) struct Arrival {
     pub(crate) hops: HeaderValue,
     /// How important it is.
     pub(crate) class: Class,
+    /// What was reserved for it of its caller's limits.
+    pub(crate) reservation: Option<Reservation>,
 }
 
 impl Exchange {
@@ -200,6 +205,7 @@ impl Exchange {
             joined: None,
             parts: 0,
             role: Role::Request,
+            reservation: arrival.reservation,
             closing: None,
             _in_flight: Some(in_flight),
         }

@@ -135,6 +135,17 @@ pub(super) async fn answer(
     if !principal.may_use(&route.name) && !principal.may_use(&model) {
         return Err(not_found());
     }
+    // How many tokens it will use, nobody here can tell.
+    let _reservation = shared
+        .limits
+        .reserve(
+            principal,
+            visit.peer.ip(),
+            0,
+            &*shared.clock,
+            &shared.metrics,
+        )
+        .map_err(|limited| limited.error)?;
     let replica = route
         .replicas
         .iter()

@@ -7,8 +7,9 @@ use std::time::Duration;
 use dialects::{ApiError, Dialect, Head, Operation, Task, Usage, read_head};
 use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
+use identity::limits::{LimitHeaders, Reservation};
 use identity::{Principal, PriorityClass};
-use primitives::ErrorKind;
+use primitives::{ErrorKind, MonotonicTime, RequestId, Timestamp};
 use scheduling::block_hashes;
 use scheduling::queue::Class;
 
@@ -19,7 +20,9 @@ use crate::body_memory::RequestBody;
 use crate::coalescing;
 use crate::exchange::{Arrival, Asked, Exchange};
 use crate::fleet_view::Route;
+use crate::limits::{self, Limited};
 use crate::relay::{Relay, outcome_of};
+use crate::routing::EXPECTED_COMPLETION;
 use crate::shared::{InFlight, Worker};
 use crate::sharing;
 
@@ -38,15 +41,41 @@ pub(crate) async fn infer(
     let arrived = clock.monotonic();
     let id = worker.request_id(received_at);
     let trailers = accepts_trailers(&request);
-    let entered = enter(worker, operation, request).await;
-    let entered = match entered {
+    let entered = match enter(worker, peer, operation, request).await {
         Ok(entered) => entered,
-        Err(error) => {
+        Err(Refusal { error, limits }) => {
             count(worker, operation, outcome_of(&error));
             tracing::info!(target: "remuda::request", %id, client = %peer.ip(), operation = operation.as_str(), status = error.kind.status(), outcome = outcome_of(&error).as_str(), error = error.message.as_str(), "request");
-            return Reply::new(id).error(operation.dialect(), &error);
+            let mut response = Reply::new(id).error(operation.dialect(), &error);
+            limits::tell(&mut response, &limits);
+            return response;
         }
     };
+    let told = entered.reservation.as_ref().map(Reservation::headers);
+    let mut response = serve(
+        worker,
+        peer,
+        operation,
+        entered,
+        (id, received_at, arrived),
+        trailers,
+    )
+    .await;
+    if let Some(told) = told {
+        limits::tell(&mut response, &told);
+    }
+    response
+}
+
+/// Serves a request that has passed the door.
+async fn serve(
+    worker: &Arc<Worker>,
+    peer: SocketAddr,
+    operation: Operation,
+    entered: Entered,
+    (id, received_at, arrived): (RequestId, Timestamp, MonotonicTime),
+    trailers: bool,
+) -> Response<ReplyBody> {
     let circle = sharing::circle(&entered.principal);
     let arrival = Arrival {
         id,
@@ -58,6 +87,7 @@ pub(crate) async fn infer(
         traceparent: entered.traceparent,
         hops: entered.hops,
         class: entered.class,
+        reservation: entered.reservation,
     };
     let mut exchange = Box::new(Exchange::new(
         worker.clone(),
@@ -100,17 +130,43 @@ struct Entered {
     traceparent: Option<http::HeaderValue>,
     hops: http::HeaderValue,
     class: Class,
+    reservation: Option<Reservation>,
     /// A refusal that is worth a record: the caller is known and so is what was asked.
     refused: Result<(), ApiError>,
+}
+
+/// A request that did not pass the door.
+struct Refusal {
+    error: ApiError,
+    limits: LimitHeaders,
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self {
+            error,
+            limits: LimitHeaders::default(),
+        }
+    }
+}
+
+impl From<Box<Limited>> for Refusal {
+    fn from(limited: Box<Limited>) -> Self {
+        Self {
+            error: limited.error,
+            limits: limited.headers,
+        }
+    }
 }
 
 /// Authenticates, reads and admits a request. Errors here leave a log line and a count, but no record: whoever sends
 /// noise must not fill the database.
 async fn enter(
     worker: &Arc<Worker>,
+    peer: SocketAddr,
     operation: Operation,
     request: Request<Incoming>,
-) -> Result<Entered, ApiError> {
+) -> Result<Entered, Refusal> {
     let shared = &worker.shared;
     let principal = authenticate(worker, request.headers())?;
     may_infer(&principal)?;
@@ -126,11 +182,12 @@ async fn enter(
                 shared.config.max_in_flight
             ),
         )
-        .with_retry_after(Duration::from_secs(1)));
+        .with_retry_after(Duration::from_secs(1))
+        .into());
     };
     let head = read_head(operation, &body)?;
     let Some(model) = head.model.as_deref().filter(|m| !m.trim().is_empty()) else {
-        return Err(ApiError::model_missing(operation));
+        return Err(ApiError::model_missing(operation).into());
     };
     if head.has_empty_prompt && operation.dialect() != Dialect::Ollama {
         // Some servers answer to nothing at all; the dialect says that it is a mistake.
@@ -149,6 +206,16 @@ async fn enter(
         refused = Err(ApiError::model_not_found(operation, model));
     }
     let asked = asked(worker, operation, &head, model, &route);
+    let reservation = match &refused {
+        Ok(()) => shared.limits.reserve(
+            &principal,
+            peer.ip(),
+            expected_tokens(&asked),
+            &*shared.clock,
+            &shared.metrics,
+        )?,
+        Err(_) => None,
+    };
     Ok(Entered {
         principal,
         in_flight,
@@ -158,6 +225,7 @@ async fn enter(
         traceparent,
         hops,
         class,
+        reservation,
         refused,
     })
 }
@@ -214,6 +282,16 @@ pub(crate) fn asked(
         embeds: operation.task() == Task::Embedding,
         prefix,
     }
+}
+
+/// Returns the tokens that a request is let in for; what it has really used is settled at its end.
+fn expected_tokens(asked: &Asked) -> u64 {
+    let answer = match (asked.embeds, asked.max_tokens) {
+        (true, _) => 0,
+        (false, Some(most)) => most,
+        (false, None) => EXPECTED_COMPLETION,
+    };
+    u64::from(asked.prompt_tokens) + u64::from(answer)
 }
 
 /// Four bytes a token is right within a factor of two for the languages and tokenizers in use. Images are not text:

@@ -50,6 +50,10 @@ pub(crate) async fn answer(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
+    let peer = SocketAddr::new(
+        worker.shared.proxies.client(peer.ip(), request.headers()),
+        peer.port(),
+    );
     let path = request.uri().path();
     let operation = if request.method() == Method::POST {
         Operation::from_path(path)

@@ -10,6 +10,7 @@ mod continuation;
 mod failover;
 mod faults;
 mod fleet;
+mod limits;
 mod queue;
 mod rig;
 mod rings;

@@ -352,6 +352,18 @@ fn month_of(now: Timestamp) -> (i64, Duration) {
     (month, Duration::from_secs(left))
 }
 
+/// Returns when the calendar month (UTC) of a time began.
+pub fn month_start(now: Timestamp) -> Timestamp {
+    const DAY: i64 = 86_400;
+    let today = now.as_secs().div_euclid(DAY);
+    let month = civil_month(today);
+    let mut first = today;
+    while civil_month(first - 1) == month {
+        first -= 1;
+    }
+    Timestamp::from_micros(first * DAY * 1_000_000)
+}
+
 fn civil_month(days_since_epoch: i64) -> i64 {
     let shifted = days_since_epoch + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -452,6 +464,13 @@ mod tests {
                 .reserve(&claims, 900, at(11), day("2026-02-28"))
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn a_month_begins_on_its_first_day() {
+        let last = Timestamp::from_micros(day("2026-03-01").as_micros() - 1);
+        assert_eq!(month_start(last), day("2026-02-01"));
+        assert_eq!(month_start(day("2026-03-01")), day("2026-03-01"));
     }
 
     #[test]

@@ -7,4 +7,5 @@ mod headers;
 mod limiter;
 
 pub use headers::{LimitHeaders, Window};
+pub use limiter::month_start;
 pub use limiter::{Claim, LimitKind, Limiter, Refused, Reservation, Subject};

@@ -11,6 +11,7 @@ mod engine;
 mod environment;
 mod error;
 mod layers;
+mod limits;
 mod log;
 mod nodes;
 mod origin;
@@ -40,6 +41,7 @@ pub(crate) use discovery::LOCAL_OLLAMA;
 pub use engine::EngineSection;
 pub use environment::Environment;
 pub use error::ConfigError;
+pub use limits::LimitsSection;
 pub use log::{LogFormat, LogSection};
 pub use nodes::NodeSection;
 pub use origin::{KeyPath, Origins, Place};
@@ -77,6 +79,8 @@ pub struct Config {
     pub aliases: BTreeMap<String, String>,
     /// How many requests may wait for a node.
     pub queue: QueueLimits,
+    /// What callers may use.
+    pub limits: LimitsSection,
     /// Request records.
     pub requests: RequestsSection,
     /// Calls to nodes.
@@ -159,6 +163,7 @@ impl Config {
         self.routing.check(origins)?;
         self.coalescing.check(origins)?;
         queue::check(&self.queue, origins)?;
+        self.limits.check(origins)?;
         self.requests.check(origins)?;
         self.probes.check(origins)?;
         self.discovery.check(origins)?;

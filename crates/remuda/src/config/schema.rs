@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::{
-    AuthSection, CoalescingSection, Config, DiscoverySection, EngineSection, LogSection,
-    ModelSection, NodeSection, OutboundSection, ProbesSection, RedisSection, RequestsSection,
-    RoutingSection, ServerSection, StoreSection,
+    AuthSection, CoalescingSection, Config, DiscoverySection, EngineSection, LimitsSection,
+    LogSection, ModelSection, NodeSection, OutboundSection, ProbesSection, RedisSection,
+    RequestsSection, RoutingSection, ServerSection, StoreSection,
 };
 
 /// What a section looks like.
@@ -43,6 +43,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "aliases" => Shape::Texts,
         "redis" => Shape::Table(fields::<RedisSection>()),
         "queue" => Shape::Table(fields::<QueueLimits>()),
+        "limits" => Shape::Table(fields::<LimitsSection>()),
         "requests" => Shape::Table(fields::<RequestsSection>()),
         "outbound" => Shape::Table(fields::<OutboundSection>()),
         "log" => Shape::Table(fields::<LogSection>()),

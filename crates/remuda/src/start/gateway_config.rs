@@ -55,5 +55,7 @@ pub(super) fn gateway_config(config: &Config) -> GatewayConfig {
         aliases,
         record_buffer: config.requests.buffer,
         record_retention: Some(config.requests.retention.0),
+        limits: config.limits.callers(),
+        trusted_proxies: config.limits.proxies(),
     }
 }

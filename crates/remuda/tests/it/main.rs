@@ -6,6 +6,8 @@ mod harness;
 mod service;
 
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod command_line;
