@@ -121,7 +121,7 @@ fn choose_now(exchange: &mut Exchange) -> Result<Now, ApiError> {
         shared
             .live
             .admission
-            .describe(&route.replicas, &mut candidates);
+            .describe(&route.replicas, now, &mut candidates);
         let decision = route.policy.choose(&call, &candidates);
         let chosen = decision.chosen.and_then(|index| {
             let full = candidates.get(index).is_some_and(|c| c.full);

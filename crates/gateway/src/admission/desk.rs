@@ -162,10 +162,9 @@ impl<'a> Desk<'a> {
             route: None,
             keeps_spot: false,
         };
-        let Some(parked) = self.hall.parked(key) else {
+        let Some((facts, spot)) = self.hall.parked(key).map(|p| (p.facts.clone(), p.spot)) else {
             return nobody;
         };
-        let (facts, spot) = (&parked.facts, parked.spot);
         let Some(route) = self.table.model(&facts.model).cloned() else {
             return nobody;
         };
@@ -200,7 +199,7 @@ impl<'a> Desk<'a> {
                         facts.embeds,
                         excluded,
                     ));
-                    describe(self.hall, replica, portion, &mut seen);
+                    describe(self.hall, replica, portion, self.now, &mut seen);
                     seen.full |= !may_read;
                     seen
                 })

@@ -75,6 +75,9 @@ pub(crate) struct Place {
     seat: Arc<ReplicaLive>,
     lease: Option<InFlight>,
     unread: u64,
+    /// Whether the call made its node load the model, and that is not over.
+    loads: bool,
+    node: NodeId,
     outcome: CapacityOutcome,
 }
 
@@ -100,6 +103,8 @@ impl Place {
         } else {
             0
         };
+        let now = shared.clock.monotonic();
+        let loads = hall.starts_at(replica.live.seat.number(), now);
         hall.begin(replica.live.seat.number(), unread);
         let tokens = u64::from(load.prompt_tokens) + u64::from(load.answer_tokens);
         Self {
@@ -107,6 +112,8 @@ impl Place {
             seat: replica.live.clone(),
             lease: Some(replica.node.view.activity.begin(tokens)),
             unread,
+            loads,
+            node: replica.node.view.id,
             outcome: CapacityOutcome::Other,
         }
     }
@@ -114,13 +121,24 @@ impl Place {
     /// Notes that the first token is here: the prompt was read. Later calls change nothing.
     pub(crate) fn first_token(&mut self) {
         let read = std::mem::take(&mut self.unread);
-        if read == 0 {
+        let loaded = std::mem::take(&mut self.loads);
+        if read == 0 && !loaded {
             return;
         }
         if let Some(lease) = &mut self.lease {
             lease.done(read);
         }
-        self.change(|hall, seat| hall.prompt_read(seat, read));
+        let now = self.shared.clock.monotonic();
+        self.change(|hall, seat| {
+            hall.prompt_read(seat, read);
+            if loaded {
+                hall.load_ended(seat, true, now);
+            }
+        });
+        if loaded {
+            // Who had to go for it, only the node knows.
+            self.shared.registry.look_again(self.node);
+        }
     }
 
     /// Notes how the call ended, as far as capacity cares.
@@ -148,11 +166,19 @@ impl Drop for Place {
     fn drop(&mut self) {
         let now = self.shared.clock.monotonic();
         let (unread, outcome, lease) = (self.unread, self.outcome, self.lease.take());
+        let (loads, loaded) = (self.loads, outcome == CapacityOutcome::Served);
         self.change(|hall, seat| {
             hall.prompt_read(seat, unread);
             hall.end(seat, outcome, now);
+            hall.used(seat, now);
+            if loads {
+                hall.load_ended(seat, loaded, now);
+            }
             drop(lease);
         });
+        if loads {
+            self.shared.registry.look_again(self.node);
+        }
     }
 }
 

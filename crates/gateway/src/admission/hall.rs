@@ -6,10 +6,13 @@ use std::sync::Arc;
 use primitives::{MonotonicTime, NodeId};
 use prometheus_client::metrics::gauge::Gauge;
 use scheduling::queue::{Class, FairQueue, Tenant, Ticket};
-use scheduling::{Candidate, Capacity, CapacityOutcome, CapacityRule, Portion};
+use scheduling::{
+    Candidate, Capacity, CapacityOutcome, CapacityRule, ColdLoads, Portion, RunVerdict,
+};
 use tokio::sync::oneshot;
 
 use super::Verdict;
+use super::memory::{NodeMemory, SeatMemory};
 use super::spot::{ModelKey, Spot};
 
 /// One model on one node.
@@ -17,6 +20,9 @@ use super::spot::{ModelKey, Spot};
 pub(super) struct Seat {
     pub(super) node: u32,
     pub(super) model: ModelKey,
+    /// The model's name, normalised.
+    pub(super) name: Arc<str>,
+    pub(super) memory: SeatMemory,
     pub(super) capacity: Capacity,
     /// Calls that have their turn here.
     pub(super) reserved: u32,
@@ -33,8 +39,9 @@ impl Seat {
 
 /// One node: what waits for it and what it has not read yet, over all models.
 #[derive(Debug)]
-struct Node {
-    id: NodeId,
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) memory: NodeMemory,
     seats: Vec<u32>,
     waiting: u32,
     waiting_tokens: u64,
@@ -84,6 +91,10 @@ pub(super) struct Hall {
     parked: BTreeMap<u64, Parked>,
     next_key: u64,
     models: HashSet<ModelKey>,
+    /// Calls that wait for any seat of a model.
+    waiting_for: HashMap<ModelKey, u32>,
+    /// Models that are being loaded, over the fleet.
+    pub(super) loads: ColdLoads,
     pub(super) waiting_gauges: [Gauge; Class::ALL.len()],
     pub(super) random: u64,
 }
@@ -99,17 +110,21 @@ impl Hall {
             parked: BTreeMap::new(),
             next_key: 0,
             models: HashSet::new(),
+            waiting_for: HashMap::new(),
+            loads: ColdLoads::default(),
             waiting_gauges,
             random: 0,
         }
     }
 
     /// Makes a seat for a model on a node.
-    pub(super) fn open_seat(&mut self, id: NodeId, model: ModelKey) -> u32 {
+    pub(super) fn open_seat(&mut self, id: NodeId, name: &str) -> u32 {
         let node = self.open_node(id);
         let seat = Seat {
             node,
-            model,
+            model: ModelKey::of(name),
+            name: name.into(),
+            memory: SeatMemory::default(),
             capacity: Capacity::new(CapacityRule::Learned),
             reserved: 0,
             in_line: 0,
@@ -135,6 +150,7 @@ impl Hall {
         }
         let node = Node {
             id,
+            memory: NodeMemory::default(),
             seats: Vec::new(),
             waiting: 0,
             waiting_tokens: 0,
@@ -168,6 +184,7 @@ impl Hall {
             node.seats.retain(|seat| *seat != number);
             if node.seats.is_empty() {
                 self.node_index.remove(&node.id);
+                self.loads.forget_node(node.id);
                 self.free_nodes.push(place);
             }
         }
@@ -176,6 +193,18 @@ impl Hall {
 
     pub(super) fn seat(&self, number: u32) -> Option<&Seat> {
         self.seats.get(number as usize)
+    }
+
+    pub(super) fn seat_mut(&mut self, number: u32) -> Option<&mut Seat> {
+        self.seats.get_mut(number as usize)
+    }
+
+    pub(super) fn node(&self, number: u32) -> Option<&Node> {
+        self.nodes.get(number as usize)
+    }
+
+    pub(super) fn node_mut(&mut self, number: u32) -> Option<&mut Node> {
+        self.nodes.get_mut(number as usize)
     }
 
     pub(super) fn set_rule(&mut self, number: u32, rule: CapacityRule) {
@@ -207,12 +236,14 @@ impl Hall {
         limit: Option<u32>,
         prompt_budget: u64,
         portion: Portion,
+        verdict: RunVerdict,
         candidate: &mut Candidate<'_>,
     ) {
         let Some(seat) = self.seats.get(number as usize) else {
             return;
         };
-        candidate.full = !seat.capacity.has_room(portion, prompt_budget)
+        candidate.full = !verdict.has_room()
+            || !seat.capacity.has_room(portion, prompt_budget)
             || limit.is_some_and(|limit| candidate.in_flight >= limit);
         if let Some(node) = self.nodes.get(seat.node as usize) {
             candidate.waiting = node.waiting;
@@ -272,6 +303,7 @@ impl Hall {
         answer: oneshot::Sender<Verdict>,
     ) {
         self.gauge(facts.class, 1);
+        self.count_waiting(spot, true);
         self.parked.insert(
             key,
             Parked {
@@ -288,8 +320,35 @@ impl Hall {
     pub(super) fn leave(&mut self, key: u64) -> Option<Parked> {
         self.unpark(key);
         let parked = self.parked.remove(&key)?;
+        self.count_waiting(parked.spot, false);
         self.gauge(parked.facts.class, -1);
         Some(parked)
+    }
+
+    /// Counts who waits for any seat of a model, in or out.
+    fn count_waiting(&mut self, spot: Spot, one_more: bool) {
+        let (Spot::Any(model) | Spot::Again(model)) = spot else {
+            return;
+        };
+        let count = self.waiting_for.entry(model).or_default();
+        if one_more {
+            *count += 1;
+        } else {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.waiting_for.remove(&model);
+            }
+        }
+    }
+
+    /// Returns how many wait for any seat of a model.
+    pub(super) fn waiting_for(&self, model: ModelKey) -> u32 {
+        self.waiting_for.get(&model).copied().unwrap_or(0)
+    }
+
+    /// Tells whether nobody waits for anything.
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.parked.is_empty()
     }
 
     fn gauge(&self, class: Class, change: i64) {
@@ -337,7 +396,11 @@ impl Hall {
         let Some(parked) = self.parked.get_mut(&key) else {
             return;
         };
-        parked.spot = spot;
+        let before = std::mem::replace(&mut parked.spot, spot);
+        if before != spot {
+            self.count_waiting(before, false);
+            self.count_waiting(spot, true);
+        }
         let Some(number) = spot.seat() else {
             return;
         };
@@ -353,7 +416,9 @@ impl Hall {
             node.waiting_tokens += tokens;
             node.waiting_prompt_tokens += prompt_tokens;
         }
-        parked.counted = Some((number, tokens, prompt_tokens));
+        if let Some(parked) = self.parked.get_mut(&key) {
+            parked.counted = Some((number, tokens, prompt_tokens));
+        }
     }
 
     pub(super) fn models(&self) -> impl Iterator<Item = ModelKey> {

@@ -11,10 +11,11 @@ mod guards;
 mod hall;
 #[cfg(test)]
 mod leaks;
+mod memory;
 mod spot;
 mod standing;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,15 +27,16 @@ use scheduling::queue::{
     Class, FairQueue, Lane, Place as QueuePlace, QueueLimits, Refusal, RefusalReason, Tenant,
     Ticket, Waiting, token_cost,
 };
-use scheduling::{Candidate, CapacityRule, Portion, Priors};
+use scheduling::{Candidate, CapacityRule, Portion, Priors, Residency};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::desk::{Wakes, offer_all, offer_lanes, offer_lines};
 use self::hall::Hall;
+use self::memory::Told;
 use self::spot::Spot;
 use crate::exchange::Exchange;
-use crate::fleet_view::Replica;
+use crate::fleet_view::{Replica, RouteTable};
 use crate::metrics::Metrics;
 use crate::routing::{Chosen, EXPECTED_COMPLETION};
 use crate::shared::Shared;
@@ -121,7 +123,7 @@ impl Admission {
     /// Makes a seat for a model on a node.
     pub(crate) fn open_seat(&self, node: NodeId, model: &str) -> SeatOwner {
         SeatOwner {
-            number: self.state.lock().hall.open_seat(node, ModelKey::of(model)),
+            number: self.state.lock().hall.open_seat(node, model),
             vacated: self.vacated.clone(),
         }
     }
@@ -148,11 +150,39 @@ impl Admission {
         left
     }
 
+    /// Takes in what nodes tell of their memory.
+    fn observe(&self, table: &RouteTable, now: MonotonicTime) {
+        let mut of_nodes: HashMap<NodeId, Vec<Told>> = HashMap::new();
+        for replica in table.routes().flat_map(|route| &route.replicas) {
+            let told = Told {
+                seat: replica.live.seat.number(),
+                is_told: replica.residency != Residency::Unknown,
+                loaded: matches!(replica.residency, Residency::Loaded { .. }),
+                bytes: replica
+                    .model
+                    .loaded
+                    .as_ref()
+                    .and_then(|loaded| loaded.size_bytes)
+                    .or(replica.model.size_bytes),
+            };
+            of_nodes.entry(replica.node.view.id).or_default().push(told);
+        }
+        let mut state = self.state.lock();
+        for told in of_nodes.values() {
+            state.hall.observe(told, now);
+        }
+    }
+
     /// Completes candidates by how full their nodes are and by what waits for them.
-    pub(crate) fn describe(&self, replicas: &[Arc<Replica>], candidates: &mut [Candidate<'_>]) {
-        let state = self.state.lock();
+    pub(crate) fn describe(
+        &self,
+        replicas: &[Arc<Replica>],
+        now: MonotonicTime,
+        candidates: &mut [Candidate<'_>],
+    ) {
+        let mut state = self.state.lock();
         for (replica, candidate) in replicas.iter().zip(candidates) {
-            describe(&state.hall, replica, Portion::Whole, candidate);
+            describe(&mut state.hall, replica, Portion::Whole, now, candidate);
         }
     }
 
@@ -185,6 +215,7 @@ impl Admission {
 pub(crate) fn refresh(shared: &Arc<Shared>) {
     let admission = &shared.live.admission;
     let table = shared.routes.load_full();
+    admission.observe(&table, shared.clock.monotonic());
     let present: HashSet<ModelKey> = table.routes().map(|route| route.key).collect();
     let wakes = {
         let mut state = admission.state.lock();
@@ -234,12 +265,12 @@ pub(crate) fn start_now(
     let Some(seat) = hall.seat(replica.live.seat.number()) else {
         return Ok(None);
     };
-    let model = exchange.route.key;
-    let free = has_room(hall, replica);
+    let (model, awaited) = (exchange.route.key, seat.is_awaited());
+    let free = has_room(hall, replica, now);
     if exchange.turn.is_none() {
         // Whoever waits for this goes first.
         let others = queue.waiting() > 0
-            && (seat.is_awaited()
+            && (awaited
                 || queue.waiting_in(Spot::Any(model).lane()) > 0
                 || queue.waiting_in(Spot::Again(model).lane()) > 0);
         if others || !free {
@@ -416,18 +447,24 @@ fn refused(shared: &Shared, class: Class, refusal: Refusal) -> ApiError {
     .with_retry_after(refusal.retry_after)
 }
 
-fn has_room(hall: &Hall, replica: &Replica) -> bool {
+fn has_room(hall: &mut Hall, replica: &Replica, now: MonotonicTime) -> bool {
     let view = &replica.node.view;
     let mut candidate = Candidate {
         in_flight: view.activity.in_flight(),
         prefill_tokens_per_s: replica.live.speed.lock().prefill_tokens_per_s(),
         ..Candidate::new(view.id, &view.name)
     };
-    describe(hall, replica, Portion::Whole, &mut candidate);
+    describe(hall, replica, Portion::Whole, now, &mut candidate);
     !candidate.full
 }
 
-fn describe(hall: &Hall, replica: &Replica, portion: Portion, candidate: &mut Candidate<'_>) {
+fn describe(
+    hall: &mut Hall,
+    replica: &Replica,
+    portion: Portion,
+    now: MonotonicTime,
+    candidate: &mut Candidate<'_>,
+) {
     let view = &replica.node.view;
     // A node's ceiling and its slots are one for all of its models.
     let limit = view.max_in_flight.or(view.slots);
@@ -439,13 +476,9 @@ fn describe(hall: &Hall, replica: &Replica, portion: Portion, candidate: &mut Ca
             .unwrap_or(Priors::PREFILL_TOKENS_PER_S);
         (speed * PROMPT_BUDGET_S) as u64
     };
-    hall.describe(
-        replica.live.seat.number(),
-        limit,
-        budget,
-        portion,
-        candidate,
-    );
+    let seat = replica.live.seat.number();
+    let verdict = hall.may_run(seat, now);
+    hall.describe(seat, limit, budget, portion, verdict, candidate);
 }
 
 fn capacity_rule(view: &NodeView) -> CapacityRule {

@@ -11,6 +11,7 @@ mod failover;
 mod faults;
 mod fleet;
 mod queue;
+mod residency;
 mod rig;
 mod rings;
 mod roles;
