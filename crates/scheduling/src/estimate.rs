@@ -1,5 +1,7 @@
 //! How long a call would take at a candidate: the arithmetic behind the default policy, with its assumptions in one place.
 
+use std::time::Duration;
+
 use crate::call::{Call, Candidate, Residency};
 use crate::liveness::Health;
 use crate::reason::{Reason, Reasons};
@@ -305,6 +307,17 @@ fn warm_blocks(asked: &Asked, row: &Row) -> u32 {
     }
 }
 
+/// Returns how long loading a model of so many bytes is expected to take.
+pub fn load_time(model_bytes: Option<u64>) -> Duration {
+    Duration::from_secs_f32(load_seconds(model_bytes))
+}
+
+fn load_seconds(model_bytes: Option<u64>) -> f32 {
+    model_bytes.map_or(Priors::LOAD_UNKNOWN_S, |bytes| {
+        Priors::LOAD_FIXED_S + bytes as f32 / Priors::LOAD_BYTES_PER_S
+    })
+}
+
 /// What has to be loaded before a call can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loading {
@@ -328,11 +341,7 @@ impl Loading {
     }
 
     pub(crate) fn seconds(self, candidate: &Candidate<'_>) -> f32 {
-        let once = candidate
-            .model_bytes
-            .map_or(Priors::LOAD_UNKNOWN_S, |bytes| {
-                Priors::LOAD_FIXED_S + bytes as f32 / Priors::LOAD_BYTES_PER_S
-            });
+        let once = load_seconds(candidate.model_bytes);
         match self {
             Self::Nothing => 0.0,
             Self::Cold => once,

@@ -32,6 +32,8 @@ const AS_FAST: f32 = 1.25;
 
 /// Speeds are known and the model is in memory: the cost is a sum of three terms.
 const PLAIN: u8 = 1 << 5;
+/// A prompt that was sent to it is unread.
+const READING: u8 = 1 << 6;
 
 /// One candidate, ready to be scored. Make it anew ([`of`](Self::of)) when something about the candidate changes; the warm prefix
 /// belongs to a call and is set apart.
@@ -141,7 +143,8 @@ impl Row {
             flags: flag(standing_exclusion(tags, candidate).is_some(), EXCLUDED)
                 | flag(candidate.full, FULL | FULL_BUT_HEADROOM)
                 | flag(candidate.waiting >= MAX_RESERVED, LONG_LINE)
-                | flag(candidate.residency == Residency::OnDisk, ON_DISK),
+                | flag(candidate.residency == Residency::OnDisk, ON_DISK)
+                | flag(pending > 0, READING),
         };
         if decode.is_some() && prefill.is_some() && !row.is_on_disk() {
             row.flags |= PLAIN;
@@ -158,6 +161,14 @@ impl Row {
         }
         if but_headroom {
             self.flags |= FULL_BUT_HEADROOM;
+        }
+    }
+
+    /// Says whether a prompt that was sent is unread; [`of`](Self::of) counts those that wait to be sent, too.
+    pub const fn set_reading(&mut self, reading: bool) {
+        self.flags &= !READING;
+        if reading {
+            self.flags |= READING;
         }
     }
 
@@ -268,7 +279,7 @@ impl<'a> View<'a> {
             places += as_fast.iter().map(|row| u32::from(row.free)).sum::<u32>();
             readers += as_fast
                 .iter()
-                .filter(|row| row.pending_tokens <= 0.0)
+                .filter(|row| row.flags & READING == 0)
                 .count();
             if places > others && readers > left_readers {
                 return Self {

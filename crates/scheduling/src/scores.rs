@@ -101,7 +101,12 @@ impl Scores {
                 let mut reasons = Reasons::new();
                 match exclusion(call, &candidate) {
                     Some(exclusion) => reasons.push(Reason::Excluded(exclusion)),
-                    None => explain(&candidate, row, &mut reasons),
+                    None => {
+                        if !candidate.memory.has_room() {
+                            reasons.push(Reason::Memory(candidate.memory));
+                        }
+                        explain(&candidate, row, &mut reasons);
+                    }
                 }
                 if let (true, Some(why)) = (chosen == Some(index), why) {
                     reasons.push(why);

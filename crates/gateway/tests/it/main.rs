@@ -10,6 +10,7 @@ mod continuation;
 mod failover;
 mod faults;
 mod fleet;
+mod giving_way;
 mod queue;
 mod residency;
 mod rig;

@@ -143,6 +143,7 @@ impl Router<'_> {
             is_full(Portion::Whole),
             is_full(Portion::AllButHeadroom { others: 0 }),
         );
+        row.set_reading(!seat.capacity.is_reading_none());
         let is_held = self.loads[seat.node as usize].hold.is_contested();
         Described {
             row,
