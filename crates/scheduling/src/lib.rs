@@ -26,6 +26,7 @@ mod reason;
 mod residency;
 mod retry_budget;
 mod row;
+mod rows;
 mod scores;
 pub mod simulator;
 mod speed;
@@ -53,5 +54,6 @@ pub use residency::{
 };
 pub use retry_budget::RetryBudget;
 pub use row::{Row, View};
+pub use rows::Rows;
 pub use speed::{Speed, SpeedSample};
 pub use split::{Split, Variant, first_servable};

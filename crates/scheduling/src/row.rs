@@ -7,6 +7,7 @@ use crate::eligibility::{fits_context, standing_exclusion};
 use crate::estimate::{Loading, Priors, SUSPECT_MS, plain_cost, slowdown, usable};
 use crate::liveness::Health;
 use crate::policies::{latency_ms, load};
+use crate::rows::Rows;
 
 /// Calls that may have their turn at one seat before it has room.
 pub(crate) const MAX_RESERVED: u32 = 3;
@@ -177,6 +178,11 @@ impl Row {
         self.prefix_blocks = block_count(blocks);
     }
 
+    /// Tells whether no call may use it.
+    pub(crate) const fn is_excluded(&self) -> bool {
+        self.flags & EXCLUDED != 0
+    }
+
     /// Tells whether speeds are known and the model is in memory.
     pub(crate) const fn is_plain(&self) -> bool {
         self.flags & PLAIN != 0
@@ -209,6 +215,7 @@ pub(crate) enum LeaveOut {
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     pub(crate) rows: &'a [Row],
+    kept: Option<&'a Rows>,
     portion: Portion,
     closed: bool,
     /// Candidates that are faster are left to others.
@@ -221,11 +228,27 @@ impl<'a> View<'a> {
     pub const fn new(rows: &'a [Row], portion: Portion) -> Self {
         Self {
             rows,
+            kept: None,
             portion,
             closed: false,
             not_below_ms: 0.0,
             leave_out: LeaveOut::Nobody,
         }
+    }
+
+    /// Looks at kept rows.
+    pub(crate) fn of(kept: &'a Rows, portion: Portion) -> Self {
+        Self {
+            kept: Some(kept),
+            ..Self::new(kept.as_slice(), portion)
+        }
+    }
+
+    /// Returns the kept rows when their columns say for `call` what the rows would say one by one.
+    pub(crate) fn usual(&self, call: &Call<'_>) -> Option<&'a Rows> {
+        let all_count = self.leave_out == LeaveOut::Nobody && self.not_below_ms <= 0.0;
+        self.kept
+            .filter(|kept| all_count && call.num_ctx.is_none() && kept.all_fit(call.prompt_tokens))
     }
 
     /// Takes all candidates for full.
@@ -296,6 +319,7 @@ impl<'a> View<'a> {
     #[inline]
     pub(crate) fn is_eligible(&self, call: &Call<'_>, row: &Row) -> bool {
         row.flags & EXCLUDED == 0
+            && row.usual_ms >= self.not_below_ms
             && fits_context(call.prompt_tokens, row.context_max)
             && match self.leave_out {
                 LeaveOut::Nobody => true,

@@ -356,10 +356,17 @@ impl Hall {
                 || node.pending_prompt_tokens > 0
         });
         let parked = self.parked.values().map(|parked| format!("{parked:?}"));
+        let stops = self.stops.keys().map(|ticket| format!("{ticket:?}"));
+        let loading = self
+            .loading_seats
+            .iter()
+            .map(|seat| format!("{seat} loads"));
         seats
             .map(|seat| format!("{seat:?}"))
             .chain(nodes.map(|node| format!("{node:?}")))
             .chain(parked)
+            .chain(stops)
+            .chain(loading)
             .collect()
     }
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod bad_input;
 mod browsers;
+mod calibration;
 mod cancellation;
 mod coalescing;
 mod contexts;

@@ -16,7 +16,7 @@ use crate::row::Row;
 const PROMPT_BUDGET_S: f32 = 0.25;
 
 /// Lines at other nodes that are offered what became free: a bound for large fleets.
-const OFFERED_ELSEWHERE: usize = 32;
+const OFFERED_ELSEWHERE: usize = 8;
 
 /// Notes that the rows of a node are out of date.
 pub(super) fn make_dirty(dirty: &mut Vec<u32>, is_dirty: &mut [bool], node: u32) {
@@ -111,9 +111,7 @@ impl Router<'_> {
         } = self.described(number);
         let seat = &mut self.seats[number as usize];
         let model = &mut self.models[seat.model as usize];
-        if let Some(place) = model.rows.get_mut(seat.position as usize) {
-            *place = row;
-        }
+        model.rows.set(seat.position as usize, row);
         let reads_nothing = seat.capacity.is_reading_none();
         if std::mem::replace(&mut seat.reads_nothing, reads_nothing) != reads_nothing {
             if reads_nothing {
@@ -160,7 +158,7 @@ impl Router<'_> {
         model
             .seats
             .iter()
-            .zip(&model.rows)
+            .zip(model.rows.as_slice())
             .all(|(seat, row)| self.described(*seat).row == *row)
     }
 
