@@ -7,7 +7,7 @@ use crate::row::{Row, View};
 /// Kept rows.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
-    rows: Vec<Row>,
+    all: Vec<Row>,
     /// Milliseconds that do not depend on the call; infinite for candidates that no call may use, and for unusual ones.
     base_ms: Vec<f32>,
     /// Milliseconds for one token of a prompt; 0 when unknown.
@@ -30,10 +30,10 @@ pub struct Rows {
 impl Rows {
     /// Adds a candidate.
     pub fn push(&mut self, row: Row) {
-        if self.rows.is_empty() {
+        if self.all.is_empty() {
             self.least_context = u32::MAX;
         }
-        self.rows.push(row);
+        self.all.push(row);
         for column in [
             &mut self.base_ms,
             &mut self.prefill_ms,
@@ -44,7 +44,7 @@ impl Rows {
         ] {
             column.push(0.0);
         }
-        let index = self.rows.len() - 1;
+        let index = self.all.len() - 1;
         if is_unusual(&row) {
             self.unusual.push(index as u32);
         }
@@ -53,7 +53,7 @@ impl Rows {
 
     /// Replaces a candidate; an index that there is none of changes nothing.
     pub fn set(&mut self, index: usize, row: Row) {
-        let Some(place) = self.rows.get_mut(index) else {
+        let Some(place) = self.all.get_mut(index) else {
             return;
         };
         let before = std::mem::replace(place, row);
@@ -90,7 +90,7 @@ impl Rows {
 
     /// Sets how many leading blocks of the call's prompt a candidate has in its cache.
     pub fn warm(&mut self, index: usize, blocks: u32) {
-        if let (Some(row), Some(warm)) = (self.rows.get_mut(index), self.warm_blocks.get_mut(index))
+        if let (Some(row), Some(warm)) = (self.all.get_mut(index), self.warm_blocks.get_mut(index))
         {
             row.set_prefix_blocks(blocks);
             *warm = f32::from(row.prefix_blocks);
@@ -103,7 +103,7 @@ impl Rows {
         while let Some(index) = self.warm.pop() {
             let index = index as usize;
             if let (Some(row), Some(warm)) =
-                (self.rows.get_mut(index), self.warm_blocks.get_mut(index))
+                (self.all.get_mut(index), self.warm_blocks.get_mut(index))
             {
                 row.set_prefix_blocks(0);
                 *warm = 0.0;
@@ -113,7 +113,7 @@ impl Rows {
 
     /// Returns the rows.
     pub fn as_slice(&self) -> &[Row] {
-        &self.rows
+        &self.all
     }
 
     /// Looks at the rows as a call does that may use `portion` of each capacity.
@@ -129,7 +129,7 @@ impl Rows {
     /// Returns the rows of whose cost the columns say too little, with their indices.
     pub(crate) fn unusual(&self) -> impl Iterator<Item = (usize, &Row)> {
         let indices = self.unusual.iter().map(|index| *index as usize);
-        indices.filter_map(|index| Some((index, self.rows.get(index)?)))
+        indices.filter_map(|index| Some((index, self.all.get(index)?)))
     }
 
     /// Returns the most leading blocks of the prompt that a candidate which may be chosen has in its cache.

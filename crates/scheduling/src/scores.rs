@@ -119,14 +119,13 @@ impl Scores {
             .filter_map(|index| {
                 let (candidate, row) = (describe(index)?, view.get(index)?);
                 let mut reasons = Reasons::new();
-                match exclusion(call, &candidate) {
-                    Some(exclusion) => reasons.push(Reason::Excluded(exclusion)),
-                    None => {
-                        if !candidate.memory.has_room() {
-                            reasons.push(Reason::Memory(candidate.memory));
-                        }
-                        explain(&candidate, row, &mut reasons);
+                if let Some(exclusion) = exclusion(call, &candidate) {
+                    reasons.push(Reason::Excluded(exclusion));
+                } else {
+                    if !candidate.memory.has_room() {
+                        reasons.push(Reason::Memory(candidate.memory));
                     }
+                    explain(&candidate, row, &mut reasons);
                 }
                 if let (true, Some(why)) = (chosen == Some(index), why) {
                     reasons.push(why);

@@ -23,6 +23,10 @@ const DRIVEN_OUT_WITHIN_US: u64 = 30_000_000;
 const PROBE_LAG_US: u64 = 1_000_000;
 
 /// One model in, or out of, a node's memory.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one fact, and none excludes another"
+)]
 #[derive(Clone, Debug, Default)]
 pub(super) struct SeatMemory {
     /// Whether the node tells what it has in memory; where it does not, everything counts as there.
@@ -69,7 +73,7 @@ pub(super) struct NodeMemory {
 pub(super) struct Told {
     pub(super) seat: u32,
     /// Whether it tells at all.
-    pub(super) is_told: bool,
+    pub(super) tells: bool,
     pub(super) loaded: bool,
     pub(super) bytes: Option<u64>,
 }
@@ -140,7 +144,7 @@ impl Hall {
             };
             let in_flight = seat.capacity.in_flight();
             let memory = &mut seat.memory;
-            memory.is_told = told.is_told;
+            memory.is_told = told.tells;
             if told.loaded || memory.bytes.is_none() {
                 memory.bytes = told.bytes.or(memory.bytes);
             }

@@ -157,7 +157,7 @@ impl Admission {
             let measured = replica.model.loaded.as_ref();
             let told = Told {
                 seat: replica.live.seat.number(),
-                is_told: replica.residency != Residency::Unknown,
+                tells: replica.residency != Residency::Unknown,
                 loaded: matches!(replica.residency, Residency::Loaded { .. }),
                 bytes: measured
                     .and_then(|loaded| loaded.size_bytes)

@@ -16,7 +16,7 @@ use crate::row::Row;
 const PROMPT_BUDGET_S: f32 = 0.25;
 
 /// Lines at other nodes that are offered what became free: a bound for large fleets.
-const OFFERED_ELSEWHERE: usize = 8;
+const OFFERED_ELSEWHERE: usize = 32;
 
 /// Notes that the rows of a node are out of date.
 pub(super) fn make_dirty(dirty: &mut Vec<u32>, is_dirty: &mut [bool], node: u32) {
