@@ -102,7 +102,7 @@ impl RouteTable {
                         let of_pair = live.replica(view.id, &view.name, name, metrics);
                         live.admission.set_rule(of_pair.seat.number(), view);
                         Some(Arc::new(Replica {
-                            residency: residency(&node, model),
+                            residency: view.residency(model),
                             live: of_pair,
                             node,
                             model: model.clone(),
@@ -251,16 +251,5 @@ fn route_node(view: &Arc<NodeView>) -> RouteNode {
         view: view.clone(),
         speech,
         target,
-    }
-}
-
-/// OpenAI-compatible servers and llama.cpp hold what they list in memory; Ollama and the engine tell.
-fn residency(node: &RouteNode, model: &ModelView) -> Residency {
-    match (&model.loaded, node.view.kind) {
-        (Some(loaded), _) => Residency::Loaded {
-            context: loaded.context,
-        },
-        (None, NodeKind::Ollama | NodeKind::Engine) => Residency::OnDisk,
-        (None, _) => Residency::Unknown,
     }
 }

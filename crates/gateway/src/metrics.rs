@@ -4,6 +4,7 @@
 //! Handles for a (model, node) pair are resolved once and kept with the route, so that a request touches only atomics.
 
 mod embeddings;
+mod residency;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use self::embeddings::EmbeddingSeries;
+use self::residency::ResidencySeries;
 use crate::record::Outcome;
 
 /// Most distinct (model, node) pairs with series of their own; further ones share the pair (`other`, `other`).
@@ -86,6 +88,7 @@ pub struct Metrics {
     pub(crate) queue_running: Gauge,
     pub(crate) queue_wait: Histogram,
     pub(crate) embeddings: EmbeddingSeries,
+    pub(crate) residency: ResidencySeries,
     pub(crate) shared_executions: Counter,
     resident_bytes: Gauge,
 }
@@ -143,6 +146,7 @@ impl Metrics {
             queue_running: Gauge::default(),
             queue_wait: latency_histogram(),
             embeddings: EmbeddingSeries::new(),
+            residency: ResidencySeries::default(),
             shared_executions: Counter::default(),
             resident_bytes: Gauge::default(),
         };
@@ -153,6 +157,7 @@ impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         self.embeddings.register(r);
+        self.residency.register(r);
         r.register(
             "shared_executions",
             "Requests answered by the execution of an identical one",

@@ -71,6 +71,7 @@ pub(crate) async fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> 
             Now::Wait(decision) => decision,
         };
         if let Some(chosen) = admission::wait(exchange, deadline).await? {
+            exchange.waits_again = false;
             note(exchange, &decision, &chosen.replica);
             return Ok(chosen);
         }
@@ -121,7 +122,7 @@ fn choose_now(exchange: &mut Exchange) -> Result<Now, ApiError> {
         shared
             .live
             .admission
-            .describe(&route.replicas, &mut candidates);
+            .describe(&route.replicas, now, &mut candidates);
         let decision = route.policy.choose(&call, &candidates);
         let chosen = decision.chosen.and_then(|index| {
             let full = candidates.get(index).is_some_and(|c| c.full);
@@ -139,7 +140,7 @@ fn choose_now(exchange: &mut Exchange) -> Result<Now, ApiError> {
             return Err(error);
         };
         drop(candidates);
-        if full {
+        if full || exchange.waits_again {
             return Ok(Now::Wait(decision));
         }
         // Taking the breaker's permit can fail: another worker may have taken the only trial since the verdict.

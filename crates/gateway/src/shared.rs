@@ -98,6 +98,7 @@ impl Shared {
             memory: BodyMemory::new(config.body_memory, metrics.body_bytes.clone()),
         };
         let routes = RouteTable::build(&registry.snapshot(), &config, &live, &metrics);
+        live.admission.observe(&routes, &metrics, clock.monotonic());
         Arc::new(Self {
             embeddings: Arc::new(Groups::new(metrics.embeddings.waiting())),
             runs: Runs::default(),

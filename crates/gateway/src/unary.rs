@@ -7,6 +7,7 @@ use dialects::{
 };
 use primitives::ErrorKind;
 
+use crate::admission;
 use crate::exchange::Exchange;
 use crate::record::Outcome;
 use crate::relay::outcome_of;
@@ -69,7 +70,18 @@ async fn obtain(exchange: &mut Exchange, wanted: &Wanted) -> Result<Whole, ApiEr
         let limit = exchange.shared().config.unary_timeout;
         let mut opened = attempt::open(exchange, wanted, limit).await?;
         let source = std::mem::replace(&mut opened.source, Source::Ready(Vec::new()));
-        let failure = match tokio::time::timeout(limit, read(source)).await {
+        let stopped = admission::has_to_give_way(exchange);
+        let reading = tokio::select! {
+            biased;
+            read = tokio::time::timeout(limit, read(source)) => Some(read),
+            () = stopped => None,
+        };
+        let Some(reading) = reading else {
+            drop(opened);
+            admission::gave_way(exchange);
+            continue;
+        };
+        let failure = match reading {
             Ok(Ok(whole)) => {
                 exchange.note_first_token();
                 exchange.note_success(&mut opened, &usage_of(&whole), 0);

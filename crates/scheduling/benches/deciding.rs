@@ -10,7 +10,7 @@ use std::time::Instant;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use primitives::{MonotonicTime, NodeId, Timestamp};
 use remuda_scheduling::{
-    Call, Candidate, Decision, PolicyName, Portion, Residency, RoutingPolicy, Row, View, policy,
+    Call, Candidate, Decision, PolicyName, Portion, Residency, RoutingPolicy, Row, Rows, policy,
 };
 
 fn fleet(size: u32) -> Vec<Candidate<'static>> {
@@ -48,28 +48,42 @@ fn call(prefix: &[u64], random: u64) -> Call<'_> {
 /// A fleet with its rows.
 struct Kept {
     candidates: Vec<Candidate<'static>>,
-    rows: Vec<Row>,
+    rows: Rows,
 }
 
 impl Kept {
     fn new(size: u32) -> Self {
         let candidates = fleet(size);
-        let rows = candidates.iter().map(|c| Row::of(c, &[])).collect();
+        let mut rows = Rows::default();
+        for candidate in &candidates {
+            let cold = Candidate {
+                prefix_blocks: 0,
+                ..*candidate
+            };
+            rows.push(Row::of(&cold, &[]));
+        }
         Self { candidates, rows }
     }
 
-    /// Decides, explains, and counts the call where it went.
+    /// Decides, explains, and counts the call where it went. Every thirtieth node has a part of the prompt in its cache.
     fn decide(&mut self, policy: &dyn RoutingPolicy, call: &Call<'_>) -> Decision {
-        let view = View::new(&self.rows, Portion::Whole);
+        for index in (0..self.candidates.len()).step_by(30) {
+            self.rows.warm(index, index as u32 % 5);
+        }
+        let view = self.rows.view(Portion::Whole);
         let decision = policy.decide(call, &view, &mut |index| {
             self.candidates.get(index).copied()
         });
-        let places = decision
-            .chosen
-            .map(|index| (self.candidates.get_mut(index), self.rows.get_mut(index)));
-        if let Some((Some(candidate), Some(row))) = places {
+        self.rows.cool_down();
+        if let Some(index) = decision.chosen
+            && let Some(candidate) = self.candidates.get_mut(index)
+        {
             candidate.in_flight = (candidate.in_flight + 1) % 7;
-            *row = Row::of(candidate, &[]);
+            let cold = Candidate {
+                prefix_blocks: 0,
+                ..*candidate
+            };
+            self.rows.set(index, Row::of(&cold, &[]));
         }
         decision
     }

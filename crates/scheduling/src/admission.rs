@@ -5,9 +5,9 @@
 
 use primitives::MonotonicTime;
 
-use crate::call::{Call, Candidate};
+use crate::call::Call;
 use crate::capacity::Portion;
-use crate::policy::{RoutingPolicy, rows};
+use crate::policy::RoutingPolicy;
 use crate::queue::{FairQueue, Lane, Ticket};
 use crate::row::{LeaveOut, MAX_RESERVED, Row, View};
 
@@ -34,13 +34,16 @@ pub const fn may_reserve(reserved: u32) -> bool {
     reserved < MAX_RESERVED
 }
 
-/// Decides what happens to a call among candidates of which some are [full](Candidate::full), as [`step_of`] does.
-pub fn step(policy: &dyn RoutingPolicy, call: &Call<'_>, candidates: &[Candidate<'_>]) -> Step {
-    let rows = rows(call, candidates);
-    step_of(policy, call, View::new(&rows, Portion::Whole))
+/// Decides for a call to which waiting for a certain node is never worth it: any with room will do.
+pub fn step_anywhere(policy: &dyn RoutingPolicy, call: &Call<'_>, view: View<'_>) -> Step {
+    match policy.pick_of(call, &view.leaving_out(LeaveOut::Full)) {
+        Some(index) => Step::Start(index),
+        None if view.rows.iter().any(|row| view.is_eligible(call, row)) => Step::WaitForAny,
+        None => Step::Nobody,
+    }
 }
 
-/// Decides what happens to a call among candidates of which some are full.
+/// Decides what happens to a call among candidates of which some are [full](crate::Candidate::full).
 ///
 /// Where all are full the decision is left for later, when more is known. A call that cannot use the room there is goes to wait
 /// for a node that it can use, so that it does not stand before those who can. While others have room, the full ones are left out for
@@ -104,8 +107,8 @@ pub fn step_of(policy: &dyn RoutingPolicy, call: &Call<'_>, view: View<'_>) -> S
 
 /// What the owner of the queue does for [`offer`]: decides and starts with its own view of the fleet.
 pub trait Dispatch<T> {
-    /// Decides what happens to a waiting call now, usually by [`step`]. The candidates' lanes stand for them. What is
-    /// [full](Candidate::full) depends on the portion of each capacity that the call may use.
+    /// Decides what happens to a waiting call now, usually by [`step_of`]. The candidates' lanes stand for them. What is
+    /// [full](crate::Candidate::full) depends on the portion of each capacity that the call may use.
     fn decide(&mut self, ticket: Ticket, waiting: &T, portion: Portion) -> Placement;
     /// Starts a call at the seat it was given. The queue counts it as running.
     fn start(&mut self, ticket: Ticket, waiting: T, seat: Lane);

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::breaker::BreakerVerdict;
 use crate::eligibility::Exclusion;
 use crate::liveness::Health;
+use crate::residency::RunVerdict;
 
 /// The call to be placed, as far as placing it needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +64,8 @@ pub struct Candidate<'a> {
     pub waiting: u32,
     /// Whether the node has no room now: a call chosen for it waits in the queue.
     pub full: bool,
+    /// What the node's memory says to the call; a verdict without room makes the candidate full.
+    pub memory: RunVerdict,
     /// Requests that the node works on at the same time, when known.
     pub slots: Option<u32>,
     /// The operator's ceiling for requests in flight at this node.
@@ -107,6 +110,7 @@ impl<'a> Candidate<'a> {
             pending_prompt_tokens: None,
             waiting: 0,
             full: false,
+            memory: RunVerdict::Ready,
             slots: None,
             max_in_flight: None,
             decode_tokens_per_s: None,

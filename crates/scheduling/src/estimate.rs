@@ -1,9 +1,12 @@
 //! How long a call would take at a candidate: the arithmetic behind the default policy, with its assumptions in one place.
 
+use std::time::Duration;
+
 use crate::call::{Call, Candidate, Residency};
 use crate::liveness::Health;
 use crate::reason::{Reason, Reasons};
 use crate::row::{Row, View};
+use crate::rows::Rows;
 
 /// What is assumed until something is learned. Middle-of-the-road values: a mid-size model on one consumer GPU.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +123,18 @@ impl Assumed {
     }
 }
 
+impl Assumed {
+    /// Takes what [`over`](Self::over) takes, of kept rows that all may be chosen but for the excluded ones.
+    pub(crate) fn of_kept(kept: &Rows) -> Self {
+        let (prefill_ms, decode_ms) = kept.best_speeds().unwrap_or((f32::MAX, f32::MAX));
+        Self {
+            decode_ms: decode_ms.min(1_000.0 / Priors::DECODE_TOKENS_PER_S),
+            prefill_ms: prefill_ms.min(1_000.0 / Priors::PREFILL_TOKENS_PER_S),
+            warm_blocks: kept.most_blocks(),
+        }
+    }
+}
+
 /// Works out what a call costs at each candidate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Costs {
@@ -137,6 +152,23 @@ impl Costs {
             assumed,
             cold_tokens: reading_tokens(&asked, &assumed, 0),
         }
+    }
+
+    /// Returns minus the costs at all of these but the unusual ones.
+    pub(crate) fn usual_scores(&self, kept: &Rows) -> Vec<f32> {
+        let asked = &self.asked;
+        let all_blocks = asked.blocks as f32;
+        let most = self.assumed.warm_blocks.min(asked.blocks) as f32;
+        // As `reading_tokens`, in numbers that vectors can be made of.
+        let reading = |blocks: f32| {
+            let warm = if blocks < all_blocks {
+                blocks
+            } else {
+                all_blocks
+            };
+            asked.prompt * (1.0 + (COPY_SHARE * (most - warm) - warm) * asked.per_block)
+        };
+        kept.usual_scores(reading, asked.output)
     }
 
     /// Returns the cost at a candidate in milliseconds: that of its [`Estimate`], by a shorter way where everything is known.
@@ -305,6 +337,17 @@ fn warm_blocks(asked: &Asked, row: &Row) -> u32 {
     }
 }
 
+/// Returns how long loading a model of so many bytes is expected to take.
+pub fn load_time(model_bytes: Option<u64>) -> Duration {
+    Duration::from_secs_f32(load_seconds(model_bytes))
+}
+
+fn load_seconds(model_bytes: Option<u64>) -> f32 {
+    model_bytes.map_or(Priors::LOAD_UNKNOWN_S, |bytes| {
+        Priors::LOAD_FIXED_S + bytes as f32 / Priors::LOAD_BYTES_PER_S
+    })
+}
+
 /// What has to be loaded before a call can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loading {
@@ -328,11 +371,7 @@ impl Loading {
     }
 
     pub(crate) fn seconds(self, candidate: &Candidate<'_>) -> f32 {
-        let once = candidate
-            .model_bytes
-            .map_or(Priors::LOAD_UNKNOWN_S, |bytes| {
-                Priors::LOAD_FIXED_S + bytes as f32 / Priors::LOAD_BYTES_PER_S
-            });
+        let once = load_seconds(candidate.model_bytes);
         match self {
             Self::Nothing => 0.0,
             Self::Cold => once,

@@ -26,18 +26,19 @@ mod reason;
 mod residency;
 mod retry_budget;
 mod row;
+mod rows;
 mod scores;
 pub mod simulator;
 mod speed;
 mod split;
 mod window;
 
-pub use admission::{Dispatch, Placement, Step, may_reserve, offer, step, step_of};
+pub use admission::{Dispatch, Placement, Step, may_reserve, offer, step_anywhere, step_of};
 pub use breaker::{Breaker, BreakerVerdict, CallOutcome};
 pub use call::{Call, Candidate, Residency};
 pub use capacity::{Capacity, CapacityOutcome, CapacityRule, Portion};
 pub use eligibility::{Exclusion, exclusion};
-pub use estimate::{Estimate, Priors};
+pub use estimate::{Estimate, Priors, load_time};
 pub use liveness::{
     Health, Liveness, LivenessCause, LivenessEvent, LivenessVerdict, ProbeFailure, is_mass_failure,
 };
@@ -53,5 +54,6 @@ pub use residency::{
 };
 pub use retry_budget::RetryBudget;
 pub use row::{Row, View};
+pub use rows::Rows;
 pub use speed::{Speed, SpeedSample};
 pub use split::{Split, Variant, first_servable};

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::call::Candidate;
 use crate::eligibility::Exclusion;
+use crate::residency::RunVerdict;
 
 /// One fact that a policy took into account. Serialises as its sentence.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +47,8 @@ pub enum Reason {
         /// Calls that wait for the node already.
         waiting: u32,
     },
+    /// The node's memory has no room for the model now.
+    Memory(RunVerdict),
     /// Speeds learned from earlier calls.
     SpeedLearned {
         /// Tokens per second generated in one stream.
@@ -178,6 +181,7 @@ impl fmt::Display for Reason {
                     "no room now: the call waits for it, after {waiting} others"
                 )
             }
+            Self::Memory(verdict) => verdict.fmt(f),
             Self::SpeedLearned { decode } => write!(f, "generates {decode:.1} tokens/s"),
             Self::SpeedAssumed { decode } => {
                 write!(f, "speed not learned yet, {decode:.1} tokens/s assumed")

@@ -7,6 +7,7 @@ use crate::eligibility::{fits_context, standing_exclusion};
 use crate::estimate::{Loading, Priors, SUSPECT_MS, plain_cost, slowdown, usable};
 use crate::liveness::Health;
 use crate::policies::{latency_ms, load};
+use crate::rows::Rows;
 
 /// Calls that may have their turn at one seat before it has room.
 pub(crate) const MAX_RESERVED: u32 = 3;
@@ -32,6 +33,8 @@ const AS_FAST: f32 = 1.25;
 
 /// Speeds are known and the model is in memory: the cost is a sum of three terms.
 const PLAIN: u8 = 1 << 5;
+/// A prompt that was sent to it is unread.
+const READING: u8 = 1 << 6;
 
 /// One candidate, ready to be scored. Make it anew ([`of`](Self::of)) when something about the candidate changes; the warm prefix
 /// belongs to a call and is set apart.
@@ -141,7 +144,8 @@ impl Row {
             flags: flag(standing_exclusion(tags, candidate).is_some(), EXCLUDED)
                 | flag(candidate.full, FULL | FULL_BUT_HEADROOM)
                 | flag(candidate.waiting >= MAX_RESERVED, LONG_LINE)
-                | flag(candidate.residency == Residency::OnDisk, ON_DISK),
+                | flag(candidate.residency == Residency::OnDisk, ON_DISK)
+                | flag(pending > 0, READING),
         };
         if decode.is_some() && prefill.is_some() && !row.is_on_disk() {
             row.flags |= PLAIN;
@@ -161,9 +165,22 @@ impl Row {
         }
     }
 
+    /// Says whether a prompt that was sent is unread; [`of`](Self::of) counts those that wait to be sent, too.
+    pub const fn set_reading(&mut self, reading: bool) {
+        self.flags &= !READING;
+        if reading {
+            self.flags |= READING;
+        }
+    }
+
     /// Sets how many leading blocks of the call's prompt the node has in its cache. To be set back to 0 after the decision.
     pub fn set_prefix_blocks(&mut self, blocks: u32) {
         self.prefix_blocks = block_count(blocks);
+    }
+
+    /// Tells whether no call may use it.
+    pub(crate) const fn is_excluded(&self) -> bool {
+        self.flags & EXCLUDED != 0
     }
 
     /// Tells whether speeds are known and the model is in memory.
@@ -198,6 +215,7 @@ pub(crate) enum LeaveOut {
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     pub(crate) rows: &'a [Row],
+    kept: Option<&'a Rows>,
     portion: Portion,
     closed: bool,
     /// Candidates that are faster are left to others.
@@ -210,11 +228,27 @@ impl<'a> View<'a> {
     pub const fn new(rows: &'a [Row], portion: Portion) -> Self {
         Self {
             rows,
+            kept: None,
             portion,
             closed: false,
             not_below_ms: 0.0,
             leave_out: LeaveOut::Nobody,
         }
+    }
+
+    /// Looks at kept rows.
+    pub(crate) fn of(kept: &'a Rows, portion: Portion) -> Self {
+        Self {
+            kept: Some(kept),
+            ..Self::new(kept.as_slice(), portion)
+        }
+    }
+
+    /// Returns the kept rows when their columns say for `call` what the rows would say one by one.
+    pub(crate) fn usual(&self, call: &Call<'_>) -> Option<&'a Rows> {
+        let all_count = self.leave_out == LeaveOut::Nobody && self.not_below_ms <= 0.0;
+        self.kept
+            .filter(|kept| all_count && call.num_ctx.is_none() && kept.all_fit(call.prompt_tokens))
     }
 
     /// Takes all candidates for full.
@@ -268,7 +302,7 @@ impl<'a> View<'a> {
             places += as_fast.iter().map(|row| u32::from(row.free)).sum::<u32>();
             readers += as_fast
                 .iter()
-                .filter(|row| row.pending_tokens <= 0.0)
+                .filter(|row| row.flags & READING == 0)
                 .count();
             if places > others && readers > left_readers {
                 return Self {
@@ -285,6 +319,7 @@ impl<'a> View<'a> {
     #[inline]
     pub(crate) fn is_eligible(&self, call: &Call<'_>, row: &Row) -> bool {
         row.flags & EXCLUDED == 0
+            && row.usual_ms >= self.not_below_ms
             && fits_context(call.prompt_tokens, row.context_max)
             && match self.leave_out {
                 LeaveOut::Nobody => true,

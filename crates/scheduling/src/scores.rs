@@ -43,6 +43,26 @@ impl Scores {
         }
     }
 
+    /// Takes scores that were worked out together.
+    pub(crate) fn ready(values: Vec<f32>) -> Self {
+        let eligible = values.iter().filter(|score| **score > f32::NEG_INFINITY);
+        let eligible = eligible.count();
+        // Eight at a time: one after the other each comparison would wait for the one before.
+        let (lanes, rest) = values.as_chunks::<8>();
+        let mut best = [f32::NEG_INFINITY; 8];
+        for lane in lanes {
+            for (best, score) in best.iter_mut().zip(lane) {
+                *best = best.max(*score);
+            }
+        }
+        let best = best.iter().chain(rest).copied();
+        Self {
+            best: best.fold(f32::NEG_INFINITY, f32::max),
+            values,
+            eligible,
+        }
+    }
+
     /// Returns the best score; negative infinity when nobody may be chosen.
     pub(crate) const fn best(&self) -> f32 {
         self.best
@@ -99,9 +119,13 @@ impl Scores {
             .filter_map(|index| {
                 let (candidate, row) = (describe(index)?, view.get(index)?);
                 let mut reasons = Reasons::new();
-                match exclusion(call, &candidate) {
-                    Some(exclusion) => reasons.push(Reason::Excluded(exclusion)),
-                    None => explain(&candidate, row, &mut reasons),
+                if let Some(exclusion) = exclusion(call, &candidate) {
+                    reasons.push(Reason::Excluded(exclusion));
+                } else {
+                    if !candidate.memory.has_room() {
+                        reasons.push(Reason::Memory(candidate.memory));
+                    }
+                    explain(&candidate, row, &mut reasons);
                 }
                 if let (true, Some(why)) = (chosen == Some(index), why) {
                     reasons.push(why);

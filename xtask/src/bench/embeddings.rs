@@ -143,7 +143,7 @@ fn report(rows: &[(usize, [Shown; 2])], load_before: f64) -> anyhow::Result<()> 
         out,
         "{}\n- load average before the start: {load_before:.2}\n\n\
          `cargo xtask bench embeddings`: one upstream that takes {} ms for every call, one at a time, and {INPUT_US} µs for every input.\n\
-         Each client sends one text after the other; every answer had status 200 and the same body. Median of {WINDOWS} windows of {SECONDS} s.\n\n\
+         Each client sends one text after the other; every answer had status 200 and the same vector. Median of {WINDOWS} windows of {SECONDS} s.\n\n\
          | clients | single calls: answers/s, p50, p99 | joined calls: answers/s, p50, p99 | gain |\n|---|---|---|---|",
         machine::describe(),
         CALL_US / 1000

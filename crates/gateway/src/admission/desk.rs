@@ -5,15 +5,15 @@ use std::sync::Arc;
 use primitives::MonotonicTime;
 use scheduling::queue::{Lane, Ticket};
 use scheduling::{
-    Call, Candidate, Dispatch, Exclusion, Placement, Portion, RoutingPolicy, Step, exclusion,
-    may_reserve, offer, step,
+    Call, Dispatch, Exclusion, Placement, Portion, Row, Step, View, exclusion, may_reserve, offer,
+    step_anywhere, step_of,
 };
 use tokio::sync::oneshot;
 
 use super::guards::{Load, Place, unread};
-use super::hall::{Facts, Hall};
+use super::hall::Hall;
 use super::spot::Spot;
-use super::{State, Verdict, describe};
+use super::{Facts, ModelKey, State, Verdict, describe};
 use crate::fleet_view::{Replica, Route, RouteTable};
 use crate::routing::{self, Chosen, EXPECTED_COMPLETION, Mood};
 use crate::shared::Shared;
@@ -74,9 +74,9 @@ fn offer_groups(
     shared: &Arc<Shared>,
     state: &mut State,
     seats: &[u32],
-    models: &[super::ModelKey],
+    models: &[ModelKey],
 ) -> Wakes {
-    let of_models = |spot: fn(super::ModelKey) -> Spot| models.iter().map(move |m| spot(*m).lane());
+    let of_models = |spot: fn(ModelKey) -> Spot| models.iter().map(move |m| spot(*m).lane());
     let of_seats = |spot: fn(u32) -> Spot| seats.iter().map(move |seat| spot(*seat).lane());
     let groups = [
         of_models(Spot::Again).collect::<Vec<_>>(),
@@ -162,10 +162,9 @@ impl<'a> Desk<'a> {
             route: None,
             keeps_spot: false,
         };
-        let Some(parked) = self.hall.parked(key) else {
+        let Some((facts, spot)) = self.hall.parked(key).map(|p| (p.facts.clone(), p.spot)) else {
             return nobody;
         };
-        let (facts, spot) = (&parked.facts, parked.spot);
         let Some(route) = self.table.model(&facts.model).cloned() else {
             return nobody;
         };
@@ -187,7 +186,8 @@ impl<'a> Desk<'a> {
         // Somebody who holds most of what runs leaves one node free to read the prompts of others.
         let may_read = portion == Portion::Whole || idle_readers > 1 || route.replicas.len() == 1;
         for mood in [Mood::Choosy, Mood::Desperate] {
-            let mut candidates: Vec<Candidate<'_>> = route
+            let mut keeps_spot = spot.seat().is_none();
+            let rows: Vec<Row> = route
                 .replicas
                 .iter()
                 .map(|replica| {
@@ -200,24 +200,25 @@ impl<'a> Desk<'a> {
                         facts.embeds,
                         excluded,
                     ));
-                    describe(self.hall, replica, portion, &mut seen);
-                    seen.full |= !may_read;
-                    seen
+                    let full = describe(self.hall, replica, self.now, &mut seen);
+                    keeps_spot |= spot.seat() == Some(replica.live.seat.number())
+                        && exclusion(&call, &seen).is_none();
+                    let mut row = Row::of(&seen, call.tags);
+                    row.set_full(seen.full, full);
+                    let seat = replica.live.seat.number();
+                    row.set_reading(!self.hall.is_reading_none(seat));
+                    row
                 })
                 .collect();
-            let keeps_spot = spot.seat().is_none_or(|seat| {
-                route
-                    .replicas
-                    .iter()
-                    .zip(&candidates)
-                    .any(|(r, c)| r.live.seat.number() == seat && exclusion(&call, c).is_none())
-            });
+            let policy = route.policy.as_ref();
+            let view = View::new(&rows, portion);
             let step = match spot {
-                Spot::Again(_) => step_again(route.policy.as_ref(), &call, &mut candidates),
-                _ => step(route.policy.as_ref(), &call, &candidates),
+                // A client that has half of an answer does not pay for what others of its organisation ask.
+                Spot::Again(_) => step_anywhere(policy, &call, View::new(&rows, Portion::Whole)),
+                _ if may_read => step_of(policy, &call, view),
+                _ => step_of(policy, &call, view.closed()),
             };
             if step != Step::Nobody {
-                drop(candidates);
                 return Asked {
                     step,
                     route: Some(route),
@@ -227,43 +228,25 @@ impl<'a> Desk<'a> {
         }
         nobody
     }
-
-    fn park(&mut self, key: u64, spot: Spot, replica: Option<&Arc<Replica>>) {
-        let (tokens, prompt_tokens) = match (self.hall.parked(key), replica) {
-            (Some(parked), Some(replica)) => {
-                let load = load_of(&parked.facts);
-                let unread = unread(self.shared, replica.node.view.id, &load);
-                (unread + u64::from(load.answer_tokens), unread)
-            }
-            _ => (0, 0),
-        };
-        self.hall.park(key, spot, tokens, prompt_tokens);
-    }
 }
 
-/// Decides for a call whose answer has begun: any node with room will do, and it waits for none in particular.
-fn step_again(
-    policy: &dyn RoutingPolicy,
-    call: &Call<'_>,
-    candidates: &mut [Candidate<'_>],
-) -> Step {
-    let mut eligible = false;
-    for candidate in candidates.iter_mut() {
-        if exclusion(call, candidate).is_none() {
-            eligible = true;
-            if candidate.full {
-                candidate.excluded = Some(Exclusion::AtCapacity {
-                    in_flight: candidate.in_flight,
-                    limit: candidate.in_flight,
-                });
-            }
+/// Counts a waiting call at what it waits for from now on.
+pub(super) fn park(
+    shared: &Shared,
+    hall: &mut Hall,
+    key: u64,
+    spot: Spot,
+    replica: Option<&Arc<Replica>>,
+) {
+    let (tokens, prompt_tokens) = match (hall.parked(key), replica) {
+        (Some(parked), Some(replica)) => {
+            let load = load_of(&parked.facts);
+            let unread = unread(shared, replica.node.view.id, &load);
+            (unread + u64::from(load.answer_tokens), unread)
         }
-    }
-    match policy.pick(call, candidates) {
-        Some(index) => Step::Start(index),
-        None if eligible => Step::WaitForAny,
-        None => Step::Nobody,
-    }
+        _ => (0, 0),
+    };
+    hall.park(key, spot, tokens, prompt_tokens);
 }
 
 fn load_of(facts: &Facts) -> Load<'_> {
@@ -272,17 +255,46 @@ fn load_of(facts: &Facts) -> Load<'_> {
         answer_tokens: facts.max_tokens.unwrap_or(EXPECTED_COMPLETION),
         prefix: &facts.prefix,
         streams: facts.streams,
+        empty: facts.empty,
     }
 }
 
 impl Dispatch<u64> for Desk<'_> {
     fn decide(&mut self, ticket: Ticket, key: &u64, portion: Portion) -> Placement {
         let key = *key;
-        // Its own work is not in front of it.
-        self.hall.unpark(key);
-        let Some(was) = self.hall.parked(key).map(|parked| parked.spot) else {
+        let Some((model, was)) = self
+            .hall
+            .parked(key)
+            .map(|parked| (ModelKey::of(&parked.facts.model), parked.spot))
+        else {
             return Placement::Stay;
         };
+        // Its own work is not in front of it.
+        self.hall.asking = Some(model);
+        self.hall.unpark(key);
+        let placement = self.place(ticket, key, was, portion);
+        self.hall.asking = None;
+        if placement != Placement::Stay {
+            self.hall.settle_contests(model);
+        }
+        placement
+    }
+
+    fn start(&mut self, ticket: Ticket, key: u64, _: Lane) {
+        let (Some(replica), Some(parked)) = (self.replica.take(), self.hall.leave(key)) else {
+            return;
+        };
+        // The verdict was asked a moment ago under this lock; a trial that another took meanwhile is one call too many.
+        replica.live.breaker.lock().permit(self.now);
+        let load = load_of(&parked.facts);
+        let place = Place::take(self.shared, self.hall, &replica, &load, ticket);
+        let chosen = Chosen { replica, place };
+        self.wakes.0.push((parked.answer, Verdict::Seat(chosen)));
+    }
+}
+
+impl Desk<'_> {
+    fn place(&mut self, ticket: Ticket, key: u64, was: Spot, portion: Portion) -> Placement {
         let asked = self.ask(key, portion);
         let replica = |index: usize| asked.route.as_ref()?.replicas.get(index);
         let (spot, at) = match asked.step {
@@ -329,7 +341,7 @@ impl Dispatch<u64> for Desk<'_> {
                 let replicas = &asked.route.as_ref()?.replicas;
                 replicas.iter().find(|r| r.live.seat.number() == seat)
             });
-        self.park(key, spot, at);
+        park(self.shared, self.hall, key, spot, at);
         if spot == was {
             return Placement::Stay;
         }
@@ -338,16 +350,5 @@ impl Dispatch<u64> for Desk<'_> {
             Spot::Reserved(_) => Placement::Reserve(spot.lane()),
             _ => Placement::Move(spot.lane()),
         }
-    }
-
-    fn start(&mut self, _: Ticket, key: u64, _: Lane) {
-        let (Some(replica), Some(parked)) = (self.replica.take(), self.hall.leave(key)) else {
-            return;
-        };
-        // The verdict was asked a moment ago under this lock; a trial that another took meanwhile is one call too many.
-        replica.live.breaker.lock().permit(self.now);
-        let place = Place::take(self.shared, self.hall, &replica, &load_of(&parked.facts));
-        let chosen = Chosen { replica, place };
-        self.wakes.0.push((parked.answer, Verdict::Seat(chosen)));
     }
 }

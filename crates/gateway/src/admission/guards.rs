@@ -7,6 +7,7 @@ use cluster::InFlight;
 use primitives::NodeId;
 use scheduling::CapacityOutcome;
 use scheduling::queue::Ticket;
+use tokio::sync::Notify;
 
 use super::State;
 use super::desk::{Wakes, offer_around};
@@ -20,14 +21,47 @@ pub(crate) struct Turn {
     shared: Arc<Shared>,
     ticket: Ticket,
     used: u64,
+    /// Tells that it may have to give its place up; only batch calls may have to.
+    stop: Option<Arc<Notify>>,
 }
 
 impl Turn {
-    pub(super) const fn new(shared: Arc<Shared>, ticket: Ticket) -> Self {
+    pub(super) const fn new(
+        shared: Arc<Shared>,
+        ticket: Ticket,
+        stop: Option<Arc<Notify>>,
+    ) -> Self {
         Self {
             shared,
             ticket,
             used: 0,
+            stop,
+        }
+    }
+
+    /// Waits until the call has to give its place up for a more important one. For most calls that is for ever.
+    pub(crate) fn has_to_give_way(&self) -> impl Future<Output = ()> + Send + 'static {
+        let stop = self.stop.clone().map(|stop| (self.shared.clone(), stop));
+        let ticket = self.ticket;
+        async move {
+            let Some((shared, stop)) = stop else {
+                return std::future::pending().await;
+            };
+            loop {
+                stop.notified().await;
+                // Its first token may have come in the meantime.
+                if shared.live.admission.state.lock().queue.gives_way(ticket) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lets the call run to its end from now on: others go along with it, or its client has a part of the answer.
+    pub(crate) fn keep_place(&self) {
+        if self.stop.is_some() {
+            let mut state = self.shared.live.admission.state.lock();
+            state.queue.first_token(self.ticket);
         }
     }
 
@@ -49,6 +83,9 @@ impl Drop for Turn {
             let left = queue
                 .end(self.ticket, self.used)
                 .and_then(|key| hall.leave(key));
+            if self.stop.is_some() {
+                hall.stops.remove(&self.ticket);
+            }
             self.shared
                 .metrics
                 .queue_running
@@ -67,6 +104,8 @@ pub(crate) struct Load<'a> {
     pub(crate) prefix: &'a [u64],
     /// Whether its first token will be seen.
     pub(crate) streams: bool,
+    /// Whether nothing is asked, which in Ollama loads or unloads the model.
+    pub(crate) empty: bool,
 }
 
 /// A call's place at a node; its load counts until this is dropped.
@@ -74,7 +113,15 @@ pub(crate) struct Place {
     shared: Arc<Shared>,
     seat: Arc<ReplicaLive>,
     lease: Option<InFlight>,
+    ticket: Ticket,
     unread: u64,
+    /// Whether its first token is still to come.
+    silent: bool,
+    /// Whether the call made its node load the model, and that is not over.
+    loads: bool,
+    /// Whether the call is about the node's memory, not about an answer.
+    empty: bool,
+    node: NodeId,
     outcome: CapacityOutcome,
 }
 
@@ -94,33 +141,57 @@ impl Place {
         hall: &mut Hall,
         replica: &Replica,
         load: &Load<'_>,
+        ticket: Ticket,
     ) -> Self {
         let unread = if load.streams {
             unread(shared, replica.node.view.id, load)
         } else {
             0
         };
+        let now = shared.clock.monotonic();
+        let loads = hall.starts_at(replica.live.seat.number(), now);
+        if loads {
+            shared.metrics.residency.load("call");
+        }
         hall.begin(replica.live.seat.number(), unread);
         let tokens = u64::from(load.prompt_tokens) + u64::from(load.answer_tokens);
         Self {
             shared: shared.clone(),
             seat: replica.live.clone(),
             lease: Some(replica.node.view.activity.begin(tokens)),
+            ticket,
             unread,
+            silent: true,
+            loads,
+            empty: load.empty,
+            node: replica.node.view.id,
             outcome: CapacityOutcome::Other,
         }
     }
 
     /// Notes that the first token is here: the prompt was read. Later calls change nothing.
     pub(crate) fn first_token(&mut self) {
-        let read = std::mem::take(&mut self.unread);
-        if read == 0 {
+        if !std::mem::take(&mut self.silent) {
             return;
         }
+        let read = std::mem::take(&mut self.unread);
+        let loaded = std::mem::take(&mut self.loads);
         if let Some(lease) = &mut self.lease {
             lease.done(read);
         }
-        self.change(|hall, seat| hall.prompt_read(seat, read));
+        let now = self.shared.clock.monotonic();
+        let ticket = self.ticket;
+        self.change(|state, seat| {
+            state.queue.first_token(ticket);
+            state.hall.prompt_read(seat, read);
+            if loaded {
+                state.hall.load_ended(seat, true, now);
+            }
+        });
+        if loaded {
+            // Who had to go for it, only the node knows.
+            self.shared.registry.look_again(self.node);
+        }
     }
 
     /// Notes how the call ended, as far as capacity cares.
@@ -129,11 +200,11 @@ impl Place {
     }
 
     /// Changes the counts and offers what became free.
-    fn change(&self, change: impl FnOnce(&mut Hall, u32)) {
+    fn change(&self, change: impl FnOnce(&mut State, u32)) {
         let seat = self.seat.seat.number();
         let wakes = {
             let mut state = self.shared.live.admission.state.lock();
-            change(&mut state.hall, seat);
+            change(&mut state, seat);
             if state.queue.waiting() > 0 {
                 offer_around(&self.shared, &mut state, seat)
             } else {
@@ -148,11 +219,20 @@ impl Drop for Place {
     fn drop(&mut self) {
         let now = self.shared.clock.monotonic();
         let (unread, outcome, lease) = (self.unread, self.outcome, self.lease.take());
-        self.change(|hall, seat| {
+        let (loads, loaded) = (self.loads, outcome == CapacityOutcome::Served);
+        self.change(|state, seat| {
+            let hall = &mut state.hall;
             hall.prompt_read(seat, unread);
             hall.end(seat, outcome, now);
+            hall.used(seat, now);
+            if loads {
+                hall.load_ended(seat, loaded, now);
+            }
             drop(lease);
         });
+        if loads || self.empty {
+            self.shared.registry.look_again(self.node);
+        }
     }
 }
 

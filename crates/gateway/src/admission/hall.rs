@@ -1,22 +1,28 @@
-//! What is counted about seats (a model on a node), nodes and those who wait. Plain data: the owner holds the lock.
+//! What is counted about seats (a model on a node) and nodes. Plain data: the owner holds the lock.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use primitives::{MonotonicTime, NodeId};
 use prometheus_client::metrics::gauge::Gauge;
-use scheduling::queue::{Class, FairQueue, Tenant, Ticket};
-use scheduling::{Candidate, Capacity, CapacityOutcome, CapacityRule, Portion};
-use tokio::sync::oneshot;
+use scheduling::queue::{Class, FairQueue, Ticket};
+use scheduling::{
+    Candidate, Capacity, CapacityOutcome, CapacityRule, ColdLoads, Portion, RunVerdict,
+};
+use tokio::sync::Notify;
 
-use super::Verdict;
+use super::memory::{NodeMemory, SeatMemory};
 use super::spot::{ModelKey, Spot};
+use super::waiting::Parked;
 
 /// One model on one node.
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) node: u32,
     pub(super) model: ModelKey,
+    /// The model's name, normalised.
+    pub(super) name: Arc<str>,
+    pub(super) memory: SeatMemory,
     pub(super) capacity: Capacity,
     /// Calls that have their turn here.
     pub(super) reserved: u32,
@@ -27,50 +33,33 @@ pub(super) struct Seat {
 impl Seat {
     /// Tells whether anybody waits for this seat and no other.
     pub(super) const fn is_awaited(&self) -> bool {
-        self.reserved > 0 || self.in_line > 0
+        self.awaiting() > 0
+    }
+
+    /// Counts those who wait for this seat and no other.
+    pub(super) const fn awaiting(&self) -> u32 {
+        self.reserved + self.in_line
     }
 }
 
 /// One node: what waits for it and what it has not read yet, over all models.
 #[derive(Debug)]
-struct Node {
-    id: NodeId,
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) memory: NodeMemory,
     seats: Vec<u32>,
-    waiting: u32,
-    waiting_tokens: u64,
-    waiting_prompt_tokens: u64,
+    seat_of: HashMap<ModelKey, u32>,
+    pub(super) waiting: u32,
+    pub(super) waiting_tokens: u64,
+    pub(super) waiting_prompt_tokens: u64,
     pending_prompt_tokens: u64,
 }
 
-/// What deciding about a call needs to know of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Facts {
-    /// The model, normalised.
-    pub(crate) model: Arc<str>,
-    pub(crate) prompt_tokens: u32,
-    pub(crate) max_tokens: Option<u32>,
-    pub(crate) num_ctx: Option<u32>,
-    pub(crate) prefix: Vec<u64>,
-    /// Nodes that failed for it.
-    pub(crate) tried: Vec<NodeId>,
-    /// Whether its first token will be seen.
-    pub(crate) streams: bool,
-    /// Whether texts are to be embedded.
-    pub(crate) embeds: bool,
-    pub(crate) class: Class,
-    pub(crate) tenant: Tenant,
-    pub(crate) caller: Arc<str>,
-}
-
-/// A call that waits.
-#[derive(Debug)]
-pub(super) struct Parked {
-    pub(super) ticket: Ticket,
-    pub(super) facts: Facts,
-    pub(super) spot: Spot,
-    /// Where its tokens are counted as waiting, and how many: all, and those of the prompt.
-    counted: Option<(u32, u64, u64)>,
-    pub(super) answer: oneshot::Sender<Verdict>,
+impl Node {
+    /// Returns the seat of a model on this node.
+    pub(super) fn seat_of(&self, model: ModelKey) -> Option<u32> {
+        self.seat_of.get(&model).copied()
+    }
 }
 
 /// Everything that is counted.
@@ -81,9 +70,19 @@ pub(super) struct Hall {
     nodes: Vec<Node>,
     free_nodes: Vec<u32>,
     node_index: HashMap<NodeId, u32>,
-    parked: BTreeMap<u64, Parked>,
-    next_key: u64,
+    pub(super) parked: BTreeMap<u64, Parked>,
+    pub(super) next_key: u64,
     models: HashSet<ModelKey>,
+    seats_of: HashMap<ModelKey, Vec<u32>>,
+    /// Calls that wait for any seat of a model.
+    pub(super) waiting_for: HashMap<ModelKey, u32>,
+    /// The model of the waiting call that is being decided about: it is off the counts meanwhile.
+    pub(super) asking: Option<ModelKey>,
+    /// How batch calls hear that they have to give their places up.
+    pub(super) stops: HashMap<Ticket, Arc<Notify>>,
+    /// Models that are being loaded, over the fleet, and the seats at which they are.
+    pub(super) loads: ColdLoads,
+    pub(super) loading_seats: Vec<u32>,
     pub(super) waiting_gauges: [Gauge; Class::ALL.len()],
     pub(super) random: u64,
 }
@@ -99,17 +98,25 @@ impl Hall {
             parked: BTreeMap::new(),
             next_key: 0,
             models: HashSet::new(),
+            seats_of: HashMap::new(),
+            waiting_for: HashMap::new(),
+            asking: None,
+            stops: HashMap::new(),
+            loads: ColdLoads::default(),
+            loading_seats: Vec::new(),
             waiting_gauges,
             random: 0,
         }
     }
 
     /// Makes a seat for a model on a node.
-    pub(super) fn open_seat(&mut self, id: NodeId, model: ModelKey) -> u32 {
-        let node = self.open_node(id);
+    pub(super) fn open_seat(&mut self, id: NodeId, name: &str) -> u32 {
+        let (node, model) = (self.open_node(id), ModelKey::of(name));
         let seat = Seat {
             node,
             model,
+            name: name.into(),
+            memory: SeatMemory::default(),
             capacity: Capacity::new(CapacityRule::Learned),
             reserved: 0,
             in_line: 0,
@@ -125,7 +132,9 @@ impl Hall {
         };
         if let Some(node) = self.nodes.get_mut(node as usize) {
             node.seats.push(number);
+            node.seat_of.insert(model, number);
         }
+        self.seats_of.entry(model).or_default().push(number);
         number
     }
 
@@ -135,7 +144,9 @@ impl Hall {
         }
         let node = Node {
             id,
+            memory: NodeMemory::default(),
             seats: Vec::new(),
+            seat_of: HashMap::new(),
             waiting: 0,
             waiting_tokens: 0,
             waiting_prompt_tokens: 0,
@@ -162,12 +173,25 @@ impl Hall {
         if seat.is_awaited() || seat.capacity.in_flight() > 0 {
             return false;
         }
-        let place = seat.node;
+        let (place, model) = (seat.node, seat.model);
+        self.load_ended(number, false, MonotonicTime::default());
+        self.forget_presence(number);
         self.free_seats.push(number);
+        if let Some(seats) = self.seats_of.get_mut(&model) {
+            seats.retain(|seat| *seat != number);
+            if seats.is_empty() {
+                self.seats_of.remove(&model);
+            }
+        }
         if let Some(node) = self.nodes.get_mut(place as usize) {
             node.seats.retain(|seat| *seat != number);
+            // A model that came back has another seat by now.
+            if node.seat_of(model) == Some(number) {
+                node.seat_of.remove(&model);
+            }
             if node.seats.is_empty() {
                 self.node_index.remove(&node.id);
+                self.loads.forget_node(node.id);
                 self.free_nodes.push(place);
             }
         }
@@ -176,6 +200,18 @@ impl Hall {
 
     pub(super) fn seat(&self, number: u32) -> Option<&Seat> {
         self.seats.get(number as usize)
+    }
+
+    pub(super) fn seat_mut(&mut self, number: u32) -> Option<&mut Seat> {
+        self.seats.get_mut(number as usize)
+    }
+
+    pub(super) fn node(&self, number: u32) -> Option<&Node> {
+        self.nodes.get(number as usize)
+    }
+
+    pub(super) fn node_mut(&mut self, number: u32) -> Option<&mut Node> {
+        self.nodes.get_mut(number as usize)
     }
 
     pub(super) fn set_rule(&mut self, number: u32, rule: CapacityRule) {
@@ -191,6 +227,11 @@ impl Hall {
             .map_or(&[], |node| node.seats.as_slice())
     }
 
+    /// Returns the seats of a model.
+    pub(super) fn seats_of(&self, model: ModelKey) -> &[u32] {
+        self.seats_of.get(&model).map_or(&[], Vec::as_slice)
+    }
+
     /// Returns every seat that somebody waits for.
     pub(super) fn awaited_seats(&self) -> impl Iterator<Item = u32> {
         self.seats
@@ -200,26 +241,31 @@ impl Hall {
             .map(|(number, _)| number as u32)
     }
 
-    /// Completes a candidate by what is counted here. `limit` is the node's own, over all models.
+    /// Completes a candidate by what is counted here; tells whether it is full for calls that leave headroom, too. `limit` is
+    /// the node's own, over all models.
     pub(super) fn describe(
         &self,
         number: u32,
         limit: Option<u32>,
         prompt_budget: u64,
-        portion: Portion,
+        verdict: RunVerdict,
         candidate: &mut Candidate<'_>,
-    ) {
+    ) -> bool {
         let Some(seat) = self.seats.get(number as usize) else {
-            return;
+            return false;
         };
-        candidate.full = !seat.capacity.has_room(portion, prompt_budget)
-            || limit.is_some_and(|limit| candidate.in_flight >= limit);
+        let closed = !verdict.has_room() || limit.is_some_and(|limit| candidate.in_flight >= limit);
+        let is_full = |portion| closed || !seat.capacity.has_room(portion, prompt_budget);
+        candidate.memory = verdict;
+        candidate.full = is_full(Portion::Whole);
+        let full_but_headroom = is_full(Portion::AllButHeadroom { others: 0 });
         if let Some(node) = self.nodes.get(seat.node as usize) {
             candidate.waiting = node.waiting;
             candidate.queued_tokens += node.waiting_tokens;
             candidate.pending_prompt_tokens =
                 Some(node.pending_prompt_tokens + node.waiting_prompt_tokens);
         }
+        full_but_headroom
     }
 
     /// Tells whether no prompt that was sent to a seat is unread.
@@ -254,106 +300,6 @@ impl Hall {
         if let Some(seat) = self.seats.get_mut(number as usize) {
             seat.capacity.end(outcome, now);
         }
-    }
-
-    /// Returns the key for one more waiting call.
-    pub(super) const fn new_key(&mut self) -> u64 {
-        self.next_key += 1;
-        self.next_key
-    }
-
-    /// Lets a call wait.
-    pub(super) fn enter(
-        &mut self,
-        key: u64,
-        ticket: Ticket,
-        facts: Facts,
-        spot: Spot,
-        answer: oneshot::Sender<Verdict>,
-    ) {
-        self.gauge(facts.class, 1);
-        self.parked.insert(
-            key,
-            Parked {
-                ticket,
-                facts,
-                spot,
-                counted: None,
-                answer,
-            },
-        );
-    }
-
-    /// Takes a call out that waits no more.
-    pub(super) fn leave(&mut self, key: u64) -> Option<Parked> {
-        self.unpark(key);
-        let parked = self.parked.remove(&key)?;
-        self.gauge(parked.facts.class, -1);
-        Some(parked)
-    }
-
-    fn gauge(&self, class: Class, change: i64) {
-        if let Some(gauge) = self.waiting_gauges.get(class as usize) {
-            gauge.inc_by(change);
-        }
-    }
-
-    pub(super) fn parked(&self, key: u64) -> Option<&Parked> {
-        self.parked.get(&key)
-    }
-
-    /// Returns all who wait, in the order in which they came.
-    pub(super) fn all_parked(&self) -> impl Iterator<Item = &Parked> {
-        self.parked.values()
-    }
-
-    /// Takes a waiting call off the counts of what it waits for.
-    pub(super) fn unpark(&mut self, key: u64) {
-        let Some(parked) = self.parked.get_mut(&key) else {
-            return;
-        };
-        let Some((number, tokens, prompt_tokens)) = parked.counted.take() else {
-            return;
-        };
-        let Some(seat) = self.seats.get_mut(number as usize) else {
-            return;
-        };
-        match parked.spot {
-            Spot::Reserved(_) => seat.reserved = seat.reserved.saturating_sub(1),
-            Spot::Line(_) | Spot::Any(_) | Spot::Again(_) => {
-                seat.in_line = seat.in_line.saturating_sub(1);
-            }
-        }
-        if let Some(node) = self.nodes.get_mut(seat.node as usize) {
-            node.waiting = node.waiting.saturating_sub(1);
-            node.waiting_tokens = node.waiting_tokens.saturating_sub(tokens);
-            node.waiting_prompt_tokens = node.waiting_prompt_tokens.saturating_sub(prompt_tokens);
-        }
-    }
-
-    /// Counts a waiting call at what it waits for: `tokens` in all, `prompt_tokens` of them to be read.
-    pub(super) fn park(&mut self, key: u64, spot: Spot, tokens: u64, prompt_tokens: u64) {
-        self.unpark(key);
-        let Some(parked) = self.parked.get_mut(&key) else {
-            return;
-        };
-        parked.spot = spot;
-        let Some(number) = spot.seat() else {
-            return;
-        };
-        let Some(seat) = self.seats.get_mut(number as usize) else {
-            return;
-        };
-        match spot {
-            Spot::Reserved(_) => seat.reserved += 1,
-            Spot::Line(_) | Spot::Any(_) | Spot::Again(_) => seat.in_line += 1,
-        }
-        if let Some(node) = self.nodes.get_mut(seat.node as usize) {
-            node.waiting += 1;
-            node.waiting_tokens += tokens;
-            node.waiting_prompt_tokens += prompt_tokens;
-        }
-        parked.counted = Some((number, tokens, prompt_tokens));
     }
 
     pub(super) fn models(&self) -> impl Iterator<Item = ModelKey> {
@@ -410,10 +356,17 @@ impl Hall {
                 || node.pending_prompt_tokens > 0
         });
         let parked = self.parked.values().map(|parked| format!("{parked:?}"));
+        let stops = self.stops.keys().map(|ticket| format!("{ticket:?}"));
+        let loading = self
+            .loading_seats
+            .iter()
+            .map(|seat| format!("{seat} loads"));
         seats
             .map(|seat| format!("{seat:?}"))
             .chain(nodes.map(|node| format!("{node:?}")))
             .chain(parked)
+            .chain(stops)
+            .chain(loading)
             .collect()
     }
 }

@@ -2,55 +2,57 @@
 //!
 //! A call whose node has room, and before which nobody waits, is counted in and goes on at once ([`start_now`]). All others
 //! wait ([`wait`]) until a place becomes free, and are started in the queue's order by whoever frees it ([`guards`]). What is
-//! decided for a waiting call is decided by `scheduling::step`, as in a simulation.
+//! decided for a waiting call is decided by `scheduling::step_of`, as in a simulation. What the nodes have in memory is followed
+//! in [`memory`]; a call that must wait may have batch work give way ([`giving_way`]) or one more copy loaded ([`ahead`]).
 //!
 //! There is one lock. It is held while counting and deciding, never while waking, and never across an await.
 
+mod ahead;
 mod desk;
+mod entry;
+#[cfg(test)]
+mod flood;
+mod giving_way;
 mod guards;
 mod hall;
 #[cfg(test)]
 mod leaks;
+mod memory;
 mod spot;
 mod standing;
+mod waiting;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{NodeView, ServerFlavour};
-use dialects::ApiError;
+use cluster::{ModelView, NodeView, ServerFlavour};
 use parking_lot::Mutex;
-use primitives::{ErrorKind, MonotonicTime, NodeId};
-use scheduling::queue::{
-    Class, FairQueue, Lane, Place as QueuePlace, QueueLimits, Refusal, RefusalReason, Tenant,
-    Ticket, Waiting, token_cost,
-};
-use scheduling::{Candidate, CapacityRule, Portion, Priors};
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use primitives::{MonotonicTime, NodeId};
+use scheduling::queue::{Class, FairQueue, Place as QueuePlace, QueueLimits, Tenant, Ticket};
+use scheduling::{BreakerVerdict, Candidate, CapacityRule, Health, Priors, Residency};
 
-use self::desk::{Wakes, offer_all, offer_lanes, offer_lines};
+use self::desk::{Wakes, offer_all, offer_lines};
 use self::hall::Hall;
+use self::memory::Told;
 use self::spot::Spot;
-use crate::exchange::Exchange;
-use crate::fleet_view::Replica;
+use crate::fleet_view::{Replica, RouteTable};
 use crate::metrics::Metrics;
-use crate::routing::{Chosen, EXPECTED_COMPLETION};
+use crate::routing::Chosen;
 use crate::shared::Shared;
 
+pub(crate) use self::entry::{ride, start_now, wait};
+pub(crate) use self::giving_way::{gave_way, has_to_give_way};
 pub(crate) use self::guards::{Load, Place, Turn};
-pub(crate) use self::hall::Facts;
 pub(crate) use self::spot::ModelKey;
 pub(crate) use self::standing::{Queued, SharedStanding, Standing};
+pub(crate) use self::waiting::Facts;
 
 /// A node that reads prompts one after the other may have unread ones for this time in front of it.
 const PROMPT_BUDGET_S: f32 = 0.25;
 /// Calls at once to servers that batch continuously and do not tell how many they take: more than most are set to, so that they
 /// are never kept idle.
 const BATCHING_SLOTS: u32 = 1024;
-/// How soon to come back after a wait that was too long.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// What a waiting call is told.
 #[derive(Debug)]
@@ -121,7 +123,7 @@ impl Admission {
     /// Makes a seat for a model on a node.
     pub(crate) fn open_seat(&self, node: NodeId, model: &str) -> SeatOwner {
         SeatOwner {
-            number: self.state.lock().hall.open_seat(node, ModelKey::of(model)),
+            number: self.state.lock().hall.open_seat(node, model),
             vacated: self.vacated.clone(),
         }
     }
@@ -148,11 +150,42 @@ impl Admission {
         left
     }
 
+    /// Takes in what nodes tell of their memory.
+    pub(crate) fn observe(&self, table: &RouteTable, metrics: &Metrics, now: MonotonicTime) {
+        let mut of_nodes: HashMap<NodeId, (&Arc<[ModelView]>, Vec<Told>)> = HashMap::new();
+        for replica in table.routes().flat_map(|route| &route.replicas) {
+            let measured = replica.model.loaded.as_ref();
+            let told = Told {
+                seat: replica.live.seat.number(),
+                tells: replica.residency != Residency::Unknown,
+                loaded: matches!(replica.residency, Residency::Loaded { .. }),
+                bytes: measured
+                    .and_then(|loaded| loaded.size_bytes)
+                    .or(replica.model.size_bytes),
+            };
+            let view = &replica.node.view;
+            let (_, of_node) = of_nodes
+                .entry(view.id)
+                .or_insert_with(|| (&view.models, Vec::new()));
+            of_node.push(told);
+        }
+        let mut state = self.state.lock();
+        for (models, told) in of_nodes.values() {
+            let gone = state.hall.observe(models, told, now);
+            metrics.residency.driven_out(gone);
+        }
+    }
+
     /// Completes candidates by how full their nodes are and by what waits for them.
-    pub(crate) fn describe(&self, replicas: &[Arc<Replica>], candidates: &mut [Candidate<'_>]) {
-        let state = self.state.lock();
+    pub(crate) fn describe(
+        &self,
+        replicas: &[Arc<Replica>],
+        now: MonotonicTime,
+        candidates: &mut [Candidate<'_>],
+    ) {
+        let mut state = self.state.lock();
         for (replica, candidate) in replicas.iter().zip(candidates) {
-            describe(&state.hall, replica, Portion::Whole, candidate);
+            describe(&mut state.hall, replica, now, candidate);
         }
     }
 
@@ -185,6 +218,7 @@ impl Admission {
 pub(crate) fn refresh(shared: &Arc<Shared>) {
     let admission = &shared.live.admission;
     let table = shared.routes.load_full();
+    admission.observe(&table, &shared.metrics, shared.clock.monotonic());
     let present: HashSet<ModelKey> = table.routes().map(|route| route.key).collect();
     let wakes = {
         let mut state = admission.state.lock();
@@ -210,224 +244,40 @@ pub(crate) fn refresh(shared: &Arc<Shared>) {
     wakes.into_iter().for_each(Wakes::send);
 }
 
-/// Offers everything to everybody who waits: breakers close by time alone, and no event tells of it.
+/// Offers everything to everybody who waits: breakers close and holds end by time alone, and no event tells of it.
 pub(crate) fn look_again(shared: &Arc<Shared>) {
     let wakes = {
         let mut state = shared.live.admission.state.lock();
+        let now = shared.clock.monotonic();
+        state.hall.end_quiet_loads(now);
         if state.queue.waiting() == 0 {
             return;
         }
-        offer_all(shared, &mut state)
+        let wakes = offer_all(shared, &mut state);
+        ahead::look(shared, &mut state);
+        wakes
     };
     wakes.send();
 }
 
-/// Starts a call at a replica at once, if there is room and nobody waits before it.
-pub(crate) fn start_now(
-    exchange: &mut Exchange,
-    replica: &Arc<Replica>,
-) -> Result<Option<Chosen>, ApiError> {
-    let shared = exchange.shared().clone();
-    let now = shared.clock.monotonic();
-    let mut state = shared.live.admission.state.lock();
-    let State { queue, hall } = &mut *state;
-    let Some(seat) = hall.seat(replica.live.seat.number()) else {
-        return Ok(None);
-    };
-    let model = exchange.route.key;
-    let free = has_room(hall, replica);
-    if exchange.turn.is_none() {
-        // Whoever waits for this goes first.
-        let others = queue.waiting() > 0
-            && (seat.is_awaited()
-                || queue.waiting_in(Spot::Any(model).lane()) > 0
-                || queue.waiting_in(Spot::Again(model).lane()) > 0);
-        if others || !free {
-            return Ok(None);
-        }
-        let ticket = match queue.push(waiting(exchange, Spot::Any(model).lane()), 0, now) {
-            Ok(ticket) => ticket,
-            Err(refusal) => {
-                drop(state);
-                return Err(refused(&shared, exchange.class, refusal));
-            }
-        };
-        if queue.is_heavy(ticket, now) {
-            queue.end(ticket, 0);
-            return Ok(None);
-        }
-        queue.start(
-            ticket,
-            Spot::Reserved(replica.live.seat.number()).lane(),
-            now,
-        );
-        shared.metrics.queue_running.set(queue.running() as i64);
-        exchange.turn = Some(Turn::new(shared.clone(), ticket));
-    } else if !free {
-        return Ok(None);
-    }
-    let place = Place::take(&shared, hall, replica, &exchange.load());
-    Ok(Some(Chosen {
-        replica: replica.clone(),
-        place,
-    }))
-}
-
-/// Waits until the call can start somewhere; `None` when nobody can serve it any more. Dropping the future leaves the queue.
-///
-/// # Errors
-///
-/// 429 when the queue is full, 503 when the wait was too long: both with Retry-After.
-pub(crate) async fn wait(
-    exchange: &mut Exchange,
-    deadline: Instant,
-) -> Result<Option<Chosen>, ApiError> {
-    let shared = exchange.shared().clone();
-    let (answer, mut verdict) = oneshot::channel();
-    let standing = enter(&shared, exchange, answer)?;
-    let told = if let Ok(told) = verdict.try_recv() {
-        Ok(Ok(told))
-    } else {
-        exchange.begin_waiting(standing);
-        let told = tokio::time::timeout_at(deadline, verdict).await;
-        exchange.end_waiting();
-        told
-    };
-    match told {
-        Ok(Ok(Verdict::Seat(chosen))) => Ok(Some(chosen)),
-        Ok(Ok(Verdict::Nobody) | Err(_)) => Ok(None),
-        Err(_) => {
-            exchange.turn = None;
-            shared.metrics.queue_refused("timeout");
-            Err(ApiError::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "no node became free for {} within {} s: try again later, or add a node",
-                    exchange.route.name,
-                    shared.config.first_token_timeout.as_secs()
-                ),
-            )
-            .with_retry_after(RETRY_AFTER))
-        }
-    }
-}
-
-/// Puts a call into the queue and offers it what is free; returns where it stands, if it waits.
-fn enter(
-    shared: &Arc<Shared>,
-    exchange: &mut Exchange,
-    answer: oneshot::Sender<Verdict>,
-) -> Result<Option<(Ticket, QueuePlace)>, ApiError> {
-    let now = shared.clock.monotonic();
-    let facts = exchange.facts();
-    let model = exchange.route.key;
-    let held = exchange.turn.as_ref().map(Turn::ticket);
-    let (wakes, ticket, standing) = {
-        let mut state = shared.live.admission.state.lock();
-        let State { queue, hall } = &mut *state;
-        let key = hall.new_key();
-        // A retry has its place among the calls of its user; a client that has half of an answer goes before all.
-        let spot = if exchange.continued > 0 {
-            Spot::Again(model)
-        } else {
-            Spot::Any(model)
-        };
-        let ticket = match held {
-            Some(ticket) if queue.put_back(ticket, spot.lane(), key) => ticket,
-            _ => match queue.push(waiting(exchange, spot.lane()), key, now) {
-                Ok(ticket) => ticket,
-                Err(refusal) => {
-                    drop(state);
-                    return Err(refused(shared, exchange.class, refusal));
-                }
-            },
-        };
-        hall.add_model(model);
-        hall.enter(key, ticket, facts, spot, answer);
-        let wakes = offer_lanes(shared, &mut state, &[spot.lane()]);
-        let standing = state.queue.place(ticket, now);
-        (wakes, ticket, standing)
-    };
-    // Only here: a turn that is replaced takes the lock.
-    if held != Some(ticket) {
-        exchange.turn = Some(Turn::new(shared.clone(), ticket));
-    }
-    wakes.send();
-    Ok(standing.map(|place| (ticket, place)))
-}
-
-/// Lets a call run without a place: it goes along in another one's, on its own account.
-pub(crate) fn ride(exchange: &mut Exchange) {
-    let shared = exchange.shared().clone();
-    let now = shared.clock.monotonic();
-    let held = exchange.turn.as_ref().map(Turn::ticket);
-    let (left, ticket) = {
-        let mut state = shared.live.admission.state.lock();
-        let State { queue, hall } = &mut *state;
-        let ticket = match held {
-            Some(ticket) => Some(ticket),
-            // A full queue is no reason not to go along: nothing waits for it.
-            None => queue
-                .push(
-                    waiting(exchange, Spot::Any(exchange.route.key).lane()),
-                    0,
-                    now,
-                )
-                .ok(),
-        };
-        let left = ticket
-            .and_then(|ticket| queue.start(ticket, desk::NOBODY, now))
-            .and_then(|key| hall.leave(key));
-        shared.metrics.queue_running.set(queue.running() as i64);
-        (left, ticket)
-    };
-    // Not under the lock: the other end of its channel may be woken, and a turn that is replaced takes the lock.
-    drop(left);
-    if held.is_none() {
-        exchange.turn = ticket.map(|ticket| Turn::new(shared, ticket));
-    }
-}
-
-fn waiting(exchange: &Exchange, lane: Lane) -> Waiting {
-    let asked = &exchange.asked;
-    let output = asked.max_tokens.unwrap_or(EXPECTED_COMPLETION);
-    Waiting {
-        lane,
-        class: exchange.class,
-        tenant: exchange.tenant,
-        cost: token_cost(u64::from(asked.prompt_tokens), u64::from(output), 1.0),
-    }
-}
-
-fn refused(shared: &Shared, class: Class, refusal: Refusal) -> ApiError {
-    let reason = match refusal.reason {
-        RefusalReason::ClassFull => "class_full",
-        RefusalReason::OrganisationFull => "organisation_full",
-    };
-    shared.metrics.queue_refused(reason);
-    ApiError::new(
-        ErrorKind::TooMany,
-        format!(
-            "the queue for {} requests is full: {refusal}",
-            class.as_str()
-        ),
-    )
-    .with_code("queue_full")
-    .with_retry_after(refusal.retry_after)
-}
-
-fn has_room(hall: &Hall, replica: &Replica) -> bool {
+fn has_room(hall: &mut Hall, replica: &Replica, now: MonotonicTime) -> bool {
     let view = &replica.node.view;
     let mut candidate = Candidate {
         in_flight: view.activity.in_flight(),
         prefill_tokens_per_s: replica.live.speed.lock().prefill_tokens_per_s(),
         ..Candidate::new(view.id, &view.name)
     };
-    describe(hall, replica, Portion::Whole, &mut candidate);
+    describe(hall, replica, now, &mut candidate);
     !candidate.full
 }
 
-fn describe(hall: &Hall, replica: &Replica, portion: Portion, candidate: &mut Candidate<'_>) {
+/// Completes a candidate by what is counted; tells whether it is full for calls that leave headroom, too.
+fn describe(
+    hall: &mut Hall,
+    replica: &Replica,
+    now: MonotonicTime,
+    candidate: &mut Candidate<'_>,
+) -> bool {
     let view = &replica.node.view;
     // A node's ceiling and its slots are one for all of its models.
     let limit = view.max_in_flight.or(view.slots);
@@ -439,13 +289,23 @@ fn describe(hall: &Hall, replica: &Replica, portion: Portion, candidate: &mut Ca
             .unwrap_or(Priors::PREFILL_TOKENS_PER_S);
         (speed * PROMPT_BUDGET_S) as u64
     };
-    hall.describe(
-        replica.live.seat.number(),
-        limit,
-        budget,
-        portion,
-        candidate,
+    let seat = replica.live.seat.number();
+    let is_refused = matches!(candidate.breaker, BreakerVerdict::Refuse { .. });
+    hall.set_usable(
+        seat,
+        view.is_routable() && candidate.health != Health::Dead && !is_refused,
     );
+    let seen = hall.may_run(seat, now);
+    // What was seen here is newer than what the node told last.
+    match (seen.there, candidate.residency) {
+        (Some(false), Residency::Loaded { .. }) => candidate.residency = Residency::OnDisk,
+        (Some(true), Residency::OnDisk) => {
+            candidate.residency = Residency::Loaded { context: None };
+        }
+        _ => {}
+    }
+    candidate.memory_free_bytes = seen.free_bytes;
+    hall.describe(seat, limit, budget, seen.verdict, candidate)
 }
 
 fn capacity_rule(view: &NodeView) -> CapacityRule {

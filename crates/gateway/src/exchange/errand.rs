@@ -54,6 +54,7 @@ impl Exchange {
             replica: None,
             standing: SharedStanding::default(),
             turn: None,
+            waits_again: false,
             class: self.class,
             tenant: self.tenant,
             tried: Vec::new(),
@@ -101,6 +102,9 @@ impl Exchange {
     /// Notes for how many requests the errand is.
     pub(crate) fn note_joined(&mut self, joined: JoinedRecord) {
         self.joined = Some(joined);
+        if let Some(turn) = &self.turn {
+            turn.keep_place();
+        }
         for attempt in &mut self.attempts {
             attempt.joined = Some(joined);
         }

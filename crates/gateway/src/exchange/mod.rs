@@ -82,6 +82,8 @@ pub(crate) struct Exchange {
     pub(crate) standing: SharedStanding,
     /// Its turn in the queue, once it has entered it.
     pub(crate) turn: Option<Turn>,
+    /// Whether it gave its place up and has to wait for the next one, even if there is room.
+    pub(crate) waits_again: bool,
     pub(crate) class: Class,
     pub(crate) tenant: Tenant,
     /// Nodes that failed for this request since its answer last made progress.
@@ -179,6 +181,7 @@ impl Exchange {
             replica: None,
             standing: SharedStanding::default(),
             turn: None,
+            waits_again: false,
             class: arrival.class,
             tenant,
             tried: Vec::new(),
@@ -225,6 +228,7 @@ impl Exchange {
             answer_tokens: self.asked.max_tokens.unwrap_or(EXPECTED_COMPLETION),
             prefix: &self.asked.prefix,
             streams: self.asked.stream,
+            empty: self.asked.empty_prompt,
         }
     }
 
@@ -239,6 +243,7 @@ impl Exchange {
             tried: self.tried.clone(),
             streams: self.asked.stream,
             embeds: self.asked.embeds,
+            empty: self.asked.empty_prompt,
             class: self.class,
             tenant: self.tenant,
             caller: self.caller_name.clone(),

@@ -19,7 +19,7 @@ use self::pace::{Due, Pace};
 use self::stream::{Progress, Stream};
 use self::turns::MyTurn;
 pub(crate) use self::turns::Turns;
-use crate::admission::{SharedStanding, Standing};
+use crate::admission::{self, SharedStanding, Standing};
 use crate::body::BrokenBody;
 use crate::exchange::Exchange;
 use crate::record::Outcome;
@@ -34,6 +34,7 @@ use dialects::{
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use primitives::{ErrorKind, MonotonicTime};
+use scheduling::queue::Class;
 
 /// The comment that keeps intermediaries from closing a silent event stream (WHATWG HTML, 9.2.6).
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
@@ -58,6 +59,8 @@ pub(crate) struct Relay {
     turn: MyTurn,
     /// Tokens that the client had when the present node took over.
     base_tokens: u64,
+    /// Comes when the call has to give its place up; only while nothing was sent.
+    stopped: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     trailers: bool,
     standing: SharedStanding,
     shared: Arc<Shared>,
@@ -98,6 +101,7 @@ impl Relay {
             sent: false,
             turn,
             base_tokens: 0,
+            stopped: None,
             trailers,
         }
     }
@@ -198,6 +202,13 @@ impl Relay {
                 let Some(exchange) = self.exchange.as_mut() else {
                     return Poll::Ready(false);
                 };
+                if let Some(stopped) = &mut self.stopped
+                    && !self.sent
+                    && stopped.as_mut().poll(cx).is_ready()
+                {
+                    self.give_way();
+                    return Poll::Ready(true);
+                }
                 // The first token goes straight through.
                 if stream.has_content && stream.is_readable(cx) && self.turn.poll(cx).is_pending() {
                     return Poll::Pending;
@@ -262,6 +273,8 @@ impl Relay {
             self.give_up(error);
             return;
         }
+        self.stopped = (exchange.class == Class::Batch && !self.sent)
+            .then(|| Box::pin(admission::has_to_give_way(exchange)) as _);
         self.pace.progressed(exchange.shared().clock.monotonic());
         self.phase = Phase::Streaming(Box::new(Stream::new(opened)));
     }
@@ -323,6 +336,25 @@ impl Relay {
         });
     }
 
+    /// Gives the node up to a more important call, and waits again.
+    fn give_way(&mut self) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended(None));
+        let (Phase::Streaming(stream), Some(mut exchange)) = (phase, self.exchange.take()) else {
+            return;
+        };
+        drop(stream);
+        admission::gave_way(&mut exchange);
+        self.open_again(exchange);
+    }
+
+    /// Starts over: nothing of an answer has gone out.
+    fn open_again(&mut self, exchange: Box<Exchange>) {
+        self.observer = Observer::new(exchange.operation);
+        self.encoder = None;
+        self.stopped = None;
+        self.phase = Phase::Opening(opening(exchange, Wanted::Original { may_pass: true }));
+    }
+
     /// The node was lost: go on elsewhere if that can be.
     fn lost(&mut self, failure: Failure) {
         let phase = std::mem::replace(&mut self.phase, Phase::Ended(None));
@@ -341,9 +373,7 @@ impl Relay {
         if !self.sent {
             if attempt::may_retry(&mut exchange, failure.reason) {
                 exchange.shared().metrics.retried(failure.reason);
-                self.observer = Observer::new(exchange.operation);
-                self.encoder = None;
-                self.phase = Phase::Opening(opening(exchange, Wanted::Original { may_pass: true }));
+                self.open_again(exchange);
             } else {
                 self.exchange = Some(exchange);
                 self.give_up(failure.error);

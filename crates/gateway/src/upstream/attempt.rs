@@ -14,6 +14,7 @@ use scheduling::{CallOutcome, CapacityOutcome};
 use super::engine_call;
 use super::prepare::{Answer, Prepared, Wanted, prepare};
 use super::{Response, ResponseHead, UpstreamBody, UpstreamError, UpstreamRequest};
+use crate::admission;
 use crate::exchange::Exchange;
 use crate::fleet_view::NodeSpeech;
 use crate::routing::{self, Chosen};
@@ -107,17 +108,28 @@ pub(crate) async fn open(
     let shared = exchange.shared().clone();
     loop {
         let error = match routing::choose(exchange).await {
-            Ok(chosen) => match call(exchange, chosen, wanted, limit).await {
-                Ok(opened) => return Ok(opened),
-                Err(failure) if failure.retry == Retry::Never => return Err(failure.error),
-                Err(failure) => {
-                    if !may_retry(exchange, failure.reason) {
+            Ok(chosen) => {
+                let stopped = admission::has_to_give_way(exchange);
+                let called = tokio::select! {
+                    biased;
+                    called = call(exchange, chosen, wanted, limit) => Some(called),
+                    () = stopped => None,
+                };
+                match called {
+                    Some(Ok(opened)) => return Ok(opened),
+                    Some(Err(failure)) if failure.retry == Retry::Never => {
                         return Err(failure.error);
                     }
-                    shared.metrics.retried(failure.reason);
-                    continue;
+                    Some(Err(failure)) => {
+                        if !may_retry(exchange, failure.reason) {
+                            return Err(failure.error);
+                        }
+                        shared.metrics.retried(failure.reason);
+                    }
+                    None => admission::gave_way(exchange),
                 }
-            },
+                continue;
+            }
             // What the tried nodes said tells more than that none is left.
             Err(error) => exchange.last_failure.take().unwrap_or(error),
         };

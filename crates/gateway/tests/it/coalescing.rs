@@ -32,8 +32,8 @@ fn nodes(flavours: &[Flavour]) -> anyhow::Result<Vec<ScriptedUpstream>> {
         .map(|(n, flavour)| {
             ScriptedUpstream::builder(*flavour)
                 .name(&format!("node{n}"))
-                .model(ScriptedModel::embedding("embedder"))
-                .model(ScriptedModel::embedding("other"))
+                .model(ScriptedModel::embedding("embedder").loaded())
+                .model(ScriptedModel::embedding("other").loaded())
                 .start()
         })
         .collect()

@@ -3,6 +3,7 @@
 mod answers;
 mod bad_input;
 mod browsers;
+mod calibration;
 mod cancellation;
 mod coalescing;
 mod contexts;
@@ -10,8 +11,10 @@ mod continuation;
 mod failover;
 mod faults;
 mod fleet;
+mod giving_way;
 mod limits;
 mod queue;
+mod residency;
 mod rig;
 mod rings;
 mod roles;

@@ -24,6 +24,17 @@ const EXPLORE_WITHIN: f32 = 4.0;
 
 /// Scores all candidates; also returns what was assumed of those about which too little is known.
 fn score(call: &Call<'_>, view: &View<'_>) -> (Scores, Assumed) {
+    if let Some(kept) = view.usual(call) {
+        let assumed = Assumed::of_kept(kept);
+        let costs = Costs::of(call, assumed);
+        let mut scores = costs.usual_scores(kept);
+        for (index, row) in kept.unusual() {
+            if let Some(score) = scores.get_mut(index) {
+                *score = (-costs.at(row) * row.inverse_weight).max(f32::MIN);
+            }
+        }
+        return (Scores::ready(scores), assumed);
+    }
     let assumed = Assumed::over(call, view);
     let costs = Costs::of(call, assumed);
     let scores = Scores::of(call, view, |row| -costs.at(row) * row.inverse_weight);

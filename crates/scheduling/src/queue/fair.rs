@@ -361,6 +361,26 @@ impl<T> FairQueue<T> {
         })
     }
 
+    /// Returns how long `calls` calls would take to start at the pace of the last seconds in `lanes` together; `None` when none
+    /// was started there.
+    pub fn pace(
+        &self,
+        lanes: impl IntoIterator<Item = Lane>,
+        calls: u32,
+        now: MonotonicTime,
+    ) -> Option<Duration> {
+        let (mut count, mut length) = (0_u32, Duration::ZERO);
+        for lane in lanes {
+            let found = self.lanes.find(lane).and_then(|lane| self.lanes.get(lane));
+            if let Some(lane) = found {
+                let mut started = lane.started.clone();
+                count = count.saturating_add(started.sums(now).0);
+                length = started.length();
+            }
+        }
+        (count > 0).then(|| length.mul_f64(f64::from(calls) / f64::from(count)))
+    }
+
     /// Returns how long a call waits or runs already.
     pub fn age(&self, ticket: Ticket, now: MonotonicTime) -> Option<Duration> {
         Some(now.since(self.entries.get(ticket)?.since))

@@ -1,5 +1,6 @@
 //! Whether a call may go to a node as far as the node's memory is concerned.
 
+use std::fmt;
 use std::time::Duration;
 
 use primitives::MonotonicTime;
@@ -29,9 +30,10 @@ pub struct NodeModels {
 }
 
 /// Whether a call may go to a node now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RunVerdict {
     /// The model is there.
+    #[default]
     Ready,
     /// It is loaded first; whoever generates is not driven out.
     Load,
@@ -56,6 +58,27 @@ impl RunVerdict {
         match self {
             Self::Held(time) => Some(time),
             _ => None,
+        }
+    }
+}
+
+impl fmt::Display for RunVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Ready => f.write_str("in the node's memory"),
+            Self::Load => f.write_str("is loaded first"),
+            Self::Spent => f.write_str(
+                "calls for another model wait for this node: its running calls end, then the other model is loaded",
+            ),
+            Self::LoadingElsewhere => {
+                f.write_str("is being loaded on another node: one load at a time")
+            }
+            Self::Busy => f.write_str("the node's memory is taken by models that generate or load"),
+            Self::Held(time) => write!(
+                f,
+                "the node serves the calls for the model it has together, for {} s more at most",
+                time.as_secs_f32().ceil()
+            ),
         }
     }
 }

@@ -22,7 +22,8 @@ use crate::policy::RoutingPolicy;
 use crate::prefix::PrefixIndex;
 use crate::queue::{Lane, Ticket};
 use crate::residency::{ColdLoads, HoldRule, ModelHold};
-use crate::row::{Row, View};
+use crate::row::Row;
+use crate::rows::Rows;
 use crate::speed::Speed;
 
 /// One model on one node, as the gateway knows it.
@@ -64,7 +65,7 @@ pub(super) struct Model {
     pub(super) cost: f32,
     pub(super) seats: Vec<u32>,
     /// What is decided over, seat by seat.
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Rows,
     /// The rows by the places of their nodes in the prefix index.
     pub(super) row_of_place: Vec<u32>,
     /// Seats whose rows are made anew for every decision.
@@ -133,7 +134,7 @@ impl<'a> Router<'a> {
                 bytes: spec.bytes,
                 cost: spec.cost,
                 seats: Vec::new(),
-                rows: Vec::new(),
+                rows: Rows::default(),
                 row_of_place: Vec::new(),
                 volatile: Vec::new(),
                 idle_readers: 0,
@@ -233,9 +234,8 @@ impl<'a> Router<'a> {
         self.prefixes.warm_places(blocks, &mut warm);
         let row_of_place = &self.models[model as usize].row_of_place;
         for (place, hits) in &warm {
-            let position = row_of_place.get(*place as usize).copied();
-            if let Some(row) = position.and_then(|at| rows.get_mut(at as usize)) {
-                row.set_prefix_blocks(*hits);
+            if let Some(position) = row_of_place.get(*place as usize) {
+                rows.warm(*position as usize, *hits);
             }
         }
         let prompt_tokens = self.requests.get(request).map_or(0, |r| r.prompt_tokens);
@@ -249,18 +249,13 @@ impl<'a> Router<'a> {
             now: self.now(),
             random,
         };
-        let view = View::new(&rows, portion);
+        let view = rows.view(portion);
         // Somebody who holds most of what runs leaves one node free to read the prompts of others.
         let idle_readers = self.models[model as usize].idle_readers;
-        let may_read = portion == Portion::Whole || idle_readers > 1 || rows.len() == 1;
+        let may_read = portion == Portion::Whole || idle_readers > 1 || rows.as_slice().len() == 1;
         let view = if may_read { view } else { view.closed() };
         let step = step_of(self.policy, &call, view);
-        for (place, _) in &warm {
-            let position = row_of_place.get(*place as usize).copied();
-            if let Some(row) = position.and_then(|at| rows.get_mut(at as usize)) {
-                row.set_prefix_blocks(0);
-            }
-        }
+        rows.cool_down();
         self.models[model as usize].rows = rows;
         self.warm = warm;
         step

@@ -111,9 +111,7 @@ impl Router<'_> {
         } = self.described(number);
         let seat = &mut self.seats[number as usize];
         let model = &mut self.models[seat.model as usize];
-        if let Some(place) = model.rows.get_mut(seat.position as usize) {
-            *place = row;
-        }
+        model.rows.set(seat.position as usize, row);
         let reads_nothing = seat.capacity.is_reading_none();
         if std::mem::replace(&mut seat.reads_nothing, reads_nothing) != reads_nothing {
             if reads_nothing {
@@ -143,6 +141,7 @@ impl Router<'_> {
             is_full(Portion::Whole),
             is_full(Portion::AllButHeadroom { others: 0 }),
         );
+        row.set_reading(!seat.capacity.is_reading_none());
         let is_held = self.loads[seat.node as usize].hold.is_contested();
         Described {
             row,
@@ -159,7 +158,7 @@ impl Router<'_> {
         model
             .seats
             .iter()
-            .zip(&model.rows)
+            .zip(model.rows.as_slice())
             .all(|(seat, row)| self.described(*seat).row == *row)
     }
 

@@ -7,7 +7,7 @@ use primitives::{MonotonicTime, NodeId, Timestamp};
 use proptest::prelude::*;
 use remuda_scheduling::{
     BreakerVerdict, Call, Candidate, Decision, Exclusion, Health, PolicyName, Portion, Residency,
-    RoutingPolicy, Row, View, exclusion, policy,
+    RoutingPolicy, Row, Rows, exclusion, policy,
 };
 
 fn node(n: usize) -> NodeId {
@@ -106,6 +106,17 @@ fn candidate() -> impl Strategy<Value = Candidate<'static>> {
         )
 }
 
+/// Shows a candidate as one of which all is known.
+fn known(candidate: Candidate<'_>) -> Candidate<'_> {
+    Candidate {
+        residency: Residency::Loaded { context: None },
+        decode_tokens_per_s: candidate.decode_tokens_per_s.or(Some(20.0)),
+        prefill_tokens_per_s: candidate.prefill_tokens_per_s.or(Some(900.0)),
+        context_max: None,
+        ..candidate
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -138,20 +149,29 @@ proptest! {
         candidates in prop::collection::vec(candidate(), 0..60),
         random in any::<u64>(),
         blocks in 0_usize..40,
+        all_known in any::<bool>(),
     ) {
+        // Where all speeds are known the rows are scored by columns.
+        let candidates: Vec<Candidate<'_>> = candidates
+            .into_iter()
+            .map(|c| if all_known { known(c) } else { c })
+            .collect();
         let prefix = vec![7; blocks];
         let call = Call { prefix: &prefix, ..call(random) };
         for name in PolicyName::ALL {
             // Two policies: one that takes turns gives two turns to who asks twice.
             let described = policy(name).choose(&call, &candidates);
-            let mut rows: Vec<Row> = candidates
-                .iter()
-                .map(|c| Row::of(&Candidate { prefix_blocks: 0, ..*c }, &[]))
-                .collect();
-            for (row, candidate) in rows.iter_mut().zip(&candidates) {
-                row.set_prefix_blocks(candidate.prefix_blocks);
+            let mut rows = Rows::default();
+            for _ in &candidates {
+                rows.push(Row::of(&Candidate::new(node(1), "n"), &[]));
             }
-            let view = View::new(&rows, Portion::Whole);
+            for (index, candidate) in candidates.iter().enumerate() {
+                rows.set(index, Row::of(&Candidate { prefix_blocks: 0, ..*candidate }, &[]));
+                if candidate.prefix_blocks > 0 {
+                    rows.warm(index, candidate.prefix_blocks);
+                }
+            }
+            let view = rows.view(Portion::Whole);
             let kept = policy(name).decide(&call, &view, &mut |index| candidates.get(index).copied());
             prop_assert_eq!(kept.chosen, described.chosen);
             prop_assert_eq!(policy(name).pick_of(&call, &view), described.chosen);
@@ -159,6 +179,11 @@ proptest! {
                 serde_json::to_string(&kept).unwrap(),
                 serde_json::to_string(&described).unwrap()
             );
+            rows.cool_down();
+            let cold = |row: &Row, candidate: &Candidate<'_>| {
+                *row == Row::of(&Candidate { prefix_blocks: 0, ..*candidate }, &[])
+            };
+            prop_assert!(rows.as_slice().iter().zip(&candidates).all(|(row, c)| cold(row, c)));
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::plan::Plan;
 use super::record::Flight;
@@ -190,10 +190,11 @@ async fn stream(wire: &mut dyn Wire, plan: &Plan, script: &Script, outlet: &mut 
         outlet.frame(frame, 0).await;
     }
     sleep_for(script.first_token_delay).await;
+    let mut pace = Pace::new(script.token_delay);
     for piece in &plan.thinking {
         let frame = wire.thinking(piece);
         outlet.frame(frame, 0).await;
-        sleep_for(script.token_delay).await;
+        pace.step().await;
     }
     if !plan.tool_calls.is_empty() {
         for frame in wire.tool_calls(&plan.tool_calls) {
@@ -207,7 +208,7 @@ async fn stream(wire: &mut dyn Wire, plan: &Plan, script: &Script, outlet: &mut 
             return;
         }
         if at > 0 {
-            sleep_for(script.token_delay).await;
+            pace.step().await;
         }
         if let Some((after, gate)) = &script.gate
             && at == *after
@@ -282,6 +283,29 @@ pub(super) async fn play_whole(
     };
     drop(items.send(Item::HangUp(kind)).await);
     items.closed().await;
+}
+
+/// The time between tokens, kept over the whole answer: each timer is late by up to a millisecond, which must not add up.
+struct Pace {
+    between: Duration,
+    due: Instant,
+}
+
+impl Pace {
+    fn new(between: Duration) -> Self {
+        Self {
+            between,
+            due: Instant::now(),
+        }
+    }
+
+    /// Waits until the next token is due. What was held up for longer does not catch up.
+    async fn step(&mut self) {
+        if !self.between.is_zero() {
+            self.due = (self.due + self.between).max(Instant::now());
+            sleep_until(self.due).await;
+        }
+    }
 }
 
 /// Sleeps, but not at all for zero: a timer would cost a millisecond.

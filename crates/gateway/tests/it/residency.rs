@@ -1,0 +1,203 @@
+//! Models that do not fit beside each other: swaps are shared and nobody who generates is driven out.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testbed::{Flavour, Gate, ScriptedModel, ScriptedUpstream, TestClient};
+
+use crate::rig::{PATIENCE, Rig};
+
+const CHAT: &str = "/api/chat";
+
+fn ask(model: &str) -> Value {
+    json!({"model": model, "stream": false, "messages": [{"role": "user", "content": "[[testbed tokens=3]] x"}]})
+}
+
+/// A node with room for one of two models, which takes a moment to load one.
+fn cramped(name: &str) -> anyhow::Result<ScriptedUpstream> {
+    let node = ScriptedUpstream::builder(Flavour::Ollama)
+        .name(name)
+        .model(ScriptedModel::chat("first:latest").loaded())
+        .model(ScriptedModel::chat("second:latest"))
+        .start()?;
+    node.edit_script(|script| {
+        script.room = Some(1);
+        script.load_delay = Duration::from_millis(20);
+        script.token_delay = Duration::from_millis(1);
+    });
+    Ok(node)
+}
+
+/// Asks for one model so many times, one after the other.
+async fn ask_often(client: TestClient, model: &'static str, times: usize) -> anyhow::Result<()> {
+    for _ in 0..times {
+        let reply = client.post(CHAT, &ask(model)).await?;
+        anyhow::ensure!(reply.status == 200, "{}", reply.text());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_clients_that_alternate_share_swaps() -> anyhow::Result<()> {
+    let rig = Rig::over(vec![cramped("only")?], |_| {}).await?;
+    let one = tokio::spawn(ask_often(rig.client.clone(), "first", 64));
+    let two = tokio::spawn(ask_often(rig.client.clone(), "second", 64));
+    one.await??;
+    two.await??;
+    let counters = rig.nodes[0].counters();
+    assert!(counters.inference >= 128);
+    // Sixteen calls for each model in turn make eight swaps; without holding there would be one for almost every call.
+    assert!(
+        (1..=24).contains(&counters.loads),
+        "{} loads",
+        counters.loads
+    );
+    assert_eq!(counters.evicted_busy, 0, "whoever generates stays");
+    rig.wait_until_idle().await?;
+    assert_eq!(rig.metric("remuda_queue_running"), Some(0.0));
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_model_is_loaded_on_one_node_however_many_ask() -> anyhow::Result<()> {
+    let nodes = ["a", "b", "c"].map(|name| {
+        ScriptedUpstream::builder(Flavour::Ollama)
+            .name(name)
+            .model(ScriptedModel::chat("cold:latest"))
+            .start()
+    });
+    let nodes = nodes.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    for node in &nodes {
+        node.edit_script(|script| script.load_delay = Duration::from_millis(300));
+    }
+    let rig = Rig::over(nodes, |_| {}).await?;
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            let client = rig.client.clone();
+            tokio::spawn(async move { client.post(CHAT, &ask("cold")).await })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await??.status, 200);
+    }
+    let loads: u64 = rig.nodes.iter().map(|node| node.counters().loads).sum();
+    assert_eq!(loads, 1);
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_held_node_hears_why() -> anyhow::Result<()> {
+    let rig = Rig::over(vec![cramped("only")?], |_| {}).await?;
+    let gate = Gate::closed();
+    rig.nodes[0].edit_script(|script| script.gate = Some((0, gate.clone())));
+    let client = rig.client.clone();
+    let first = tokio::spawn(async move { client.post(CHAT, &ask("first")).await });
+    rig.nodes[0].wait_for(|c| c.in_flight == 1).await?;
+    let client = rig.client.clone();
+    let second = tokio::spawn(async move { client.post(CHAT, &ask("second")).await });
+    testbed::wait_until("the second waits", PATIENCE, || {
+        rig.metric("remuda_queue_waiting{class=\"default\"}") == Some(1.0)
+    })
+    .await?;
+    assert_eq!(rig.nodes[0].counters().inference, 1, "it is not sent yet");
+    gate.open();
+    assert_eq!(first.await??.status, 200);
+    let second = second.await??;
+    assert_eq!(second.status, 200, "{}", second.text());
+    let id = second.headers["x-request-id"].to_str()?.to_owned();
+    rig.record(&id).await?;
+    let admin = rig.admin().await?;
+    let shown = admin
+        .get(&format!("/api/v1/inference/requests/{id}"))
+        .await?
+        .json()?;
+    let reasons = shown["attempts"][0]["candidates"][0]["reasons"].to_string();
+    assert!(
+        reasons.contains("the node's memory is taken by models that generate"),
+        "{shown}"
+    );
+    assert_eq!(
+        rig.metric("remuda_model_loads_total{cause=\"call\"}"),
+        Some(1.0)
+    );
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_clients_of_three_models_are_all_served() -> anyhow::Result<()> {
+    let node = ScriptedUpstream::builder(Flavour::Ollama)
+        .name("only")
+        .model(ScriptedModel::chat("first:latest").loaded())
+        .model(ScriptedModel::chat("second:latest"))
+        .model(ScriptedModel::chat("third:latest"))
+        .start()?;
+    node.edit_script(|script| {
+        script.room = Some(2);
+        script.load_delay = Duration::from_millis(10);
+    });
+    let rig = Rig::over(vec![node], |_| {}).await?;
+    let clients: Vec<_> = ["first", "second", "third"]
+        .into_iter()
+        .flat_map(|model| [model, model])
+        .map(|model| tokio::spawn(ask_often(rig.client.clone(), model, 32)))
+        .collect();
+    for client in clients {
+        client.await??;
+    }
+    let counters = rig.nodes[0].counters();
+    assert_eq!(counters.evicted_busy, 0, "whoever generates stays");
+    assert!(counters.loads <= 40, "{} loads", counters.loads);
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_line_has_one_more_copy_loaded() -> anyhow::Result<()> {
+    // So large that no single call is worth the load.
+    let large = ScriptedModel {
+        size_bytes: 40_000_000_000,
+        ..ScriptedModel::chat("large:latest")
+    };
+    let node = |name: &str, model: ScriptedModel| {
+        ScriptedUpstream::builder(Flavour::Ollama)
+            .name(name)
+            .model(model)
+            .start()
+    };
+    let nodes = vec![node("a", large.clone().loaded())?, node("b", large)?];
+    let rig = Rig::narrow(nodes, Some(1), |_| {}).await?;
+    let gate = Gate::closed();
+    rig.nodes[0].edit_script(|script| script.gate = Some((0, gate.clone())));
+    let mut calls = Vec::new();
+    let send = || {
+        let client = rig.client.clone();
+        tokio::spawn(async move { client.post(CHAT, &ask("large")).await })
+    };
+    calls.push(send());
+    rig.nodes[0].wait_for(|c| c.in_flight == 1).await?;
+    for _ in 0..3 {
+        calls.push(send());
+    }
+    rig.nodes[1].wait_for(|c| c.loads == 1).await?;
+    let asked = rig.nodes[1].requests_to("/api/generate");
+    assert_eq!(asked.len(), 1, "told once");
+    assert_eq!(asked[0].json()["keep_alive"], "5m");
+    assert_eq!(asked[0].json()["prompt"], Value::Null);
+    // The new copy serves those who wait, while the other one is still busy.
+    rig.nodes[1].wait_for(|c| c.ended == 4).await?;
+    gate.open();
+    for call in calls {
+        let reply = call.await??;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    assert_eq!(
+        rig.metric("remuda_model_loads_total{cause=\"ahead\"}"),
+        Some(1.0)
+    );
+    assert_eq!(rig.nodes[1].counters().loads, 1);
+    rig.shutdown().await;
+    Ok(())
+}
