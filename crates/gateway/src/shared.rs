@@ -1,12 +1,14 @@
 //! What all workers share, and what each worker has for itself.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use cluster::Registry;
 use engine::Engine;
-use identity::Identity;
+use identity::limits::Reservation;
+use identity::{Identity, Principal};
 use primitives::{Clock, RequestId, Timestamp};
 
 use crate::admission;
@@ -16,7 +18,7 @@ use crate::config::GatewayConfig;
 use crate::control::ControlPlane;
 use crate::fleet_view::RouteTable;
 use crate::front::{AllowedOrigins, BodyRules};
-use crate::limits::{Limits, TrustedProxies};
+use crate::limits::{Limited, Limits, TrustedProxies};
 use crate::live::LiveFleet;
 use crate::metrics::Metrics;
 use crate::recorder::Recorder;
@@ -136,6 +138,21 @@ impl Shared {
         self.live.retain(&table);
         self.routes.store(Arc::new(table));
         admission::refresh(self);
+    }
+
+    /// Lets a request in that will use about `tokens` of what its caller may. `None`: nothing limits it.
+    ///
+    /// # Errors
+    ///
+    /// 429 with the time to wait.
+    pub(crate) fn reserve(
+        &self,
+        principal: &Principal,
+        address: IpAddr,
+        tokens: u64,
+    ) -> Result<Option<Reservation>, Box<Limited>> {
+        self.limits
+            .reserve(principal, address, tokens, &*self.clock, &self.metrics)
     }
 
     /// Counts a request in, or returns `None` at the limit.

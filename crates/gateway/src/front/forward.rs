@@ -136,16 +136,8 @@ pub(super) async fn answer(
         return Err(not_found());
     }
     // How many tokens it will use, nobody here can tell.
-    let _reservation = shared
-        .limits
-        .reserve(
-            principal,
-            visit.peer.ip(),
-            0,
-            &*shared.clock,
-            &shared.metrics,
-        )
-        .map_err(|limited| limited.error)?;
+    let reserved = shared.reserve(principal, visit.peer.ip(), 0);
+    let _reservation = reserved.map_err(|limited| limited.error)?;
     let replica = route
         .replicas
         .iter()

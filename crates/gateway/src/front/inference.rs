@@ -207,13 +207,7 @@ async fn enter(
     }
     let asked = asked(worker, operation, &head, model, &route);
     let reservation = match &refused {
-        Ok(()) => shared.limits.reserve(
-            &principal,
-            peer.ip(),
-            expected_tokens(&asked),
-            &*shared.clock,
-            &shared.metrics,
-        )?,
+        Ok(()) => shared.reserve(&principal, peer.ip(), expected_tokens(&asked))?,
         Err(_) => None,
     };
     Ok(Entered {

@@ -31,7 +31,7 @@ fn send(client: &TestClient, body: Value) -> JoinHandle<anyhow::Result<Reply>> {
 /// Returns the first words of what the node was asked, in the order of arrival.
 fn prompts(rig: &Rig) -> Vec<String> {
     let asked = rig.nodes[0].requests();
-    let bodies = asked.iter().map(|request| request.json());
+    let bodies = asked.iter().map(testbed::upstream::SeenRequest::json);
     bodies
         .filter_map(|body| {
             let text = body["messages"][0]["content"].as_str()?;
