@@ -40,6 +40,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     9 "0009_people"
     10 "0010_second_factor"
     11 "0011_audit"
+    12 "0012_idempotency"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

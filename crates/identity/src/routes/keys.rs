@@ -1,17 +1,20 @@
-//! `GET` and `POST /api/v1/keys`, `PATCH` and `DELETE /api/v1/keys/{id}`.
+//! `GET` and `POST /api/v1/keys`, `GET`, `PATCH` and `DELETE /api/v1/keys/{id}`.
 
 use axum::extract::State;
 use http::StatusCode;
-use primitives::{KeyId, OrgId, Timestamp};
+use primitives::{KeyId, OrgId, PageRequest, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
-use web::{JsonBody, PageBody, PathParam, Problem, QueryParams};
+use utoipa::{IntoParams, ToSchema};
+use web::{
+    IfMatch, JsonBody, PageBody, PathParam, Problem, QueryParams, Tagged, page_limit, page_offset,
+};
 
-use super::scoped_page::ScopedPageQuery;
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
 use crate::key_edit::KeyEdit;
+use crate::key_list::KeyFilter;
 use crate::keys::{ApiKey, KeyRequest, KeyStatus};
+use crate::listing::{Listing, Sort};
 use crate::model::{KeyLimits, PriorityClass, Role};
 
 /// What a new key shall be.
@@ -215,9 +218,58 @@ pub(crate) struct CreatedKeyBody {
     secret: String,
 }
 
+/// Which keys to show.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeysQuery {
+    /// Items on the page, 1 to 500; 50 when absent.
+    #[serde(default, deserialize_with = "page_limit")]
+    #[param(minimum = 1, maximum = 500, example = 50)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Items to leave out at the start.
+    #[serde(default, deserialize_with = "page_offset")]
+    #[param(minimum = 0, maximum = 100_000)]
+    offset: Option<u32>,
+    /// The order; `created_at` when absent.
+    #[serde(default)]
+    #[param(inline)]
+    sort: Sort,
+    /// Only what has this in its name; case makes no difference.
+    #[param(max_length = 100)]
+    q: Option<String>,
+    /// Only what belongs to this organisation; everything that the caller may see when absent.
+    #[param(value_type = Option<String>, format = Uuid)]
+    org_id: Option<OrgId>,
+    /// Only keys in this state.
+    #[param(inline)]
+    status: Option<KeyStatus>,
+}
+
+impl KeysQuery {
+    fn split(self) -> (KeyFilter, Listing) {
+        let filter = KeyFilter {
+            org_id: self.org_id,
+            status: self.status,
+        };
+        let listing = Listing {
+            page: PageRequest {
+                limit: self.limit,
+                cursor: self.cursor,
+                offset: self.offset,
+            },
+            sort: self.sort,
+            contains: self.q,
+        };
+        (filter, listing)
+    }
+}
+
 /// Lists API keys
 ///
-/// Shows keys, revoked ones too, in the order in which they were made; never their secrets. Administrators of the platform see
+/// Shows keys, revoked ones too; never their secrets. Administrators of the platform see
 /// all, others those of their organisation.
 #[utoipa::path(
     get,
@@ -225,7 +277,7 @@ pub(crate) struct CreatedKeyBody {
     operation_id = "list_keys",
     tag = "identity",
     security(("bearer" = [])),
-    params(ScopedPageQuery),
+    params(KeysQuery),
     responses(
         (status = 200, description = "A page of keys.", body = PageBody<KeyBody>),
         (status = 400, description = "The cursor or another parameter is not valid.", body = Problem),
@@ -237,11 +289,11 @@ pub(crate) struct CreatedKeyBody {
 pub(crate) async fn list_keys(
     admin: OrgAdmin,
     State(identity): State<Identity>,
-    query: QueryParams<ScopedPageQuery>,
+    query: QueryParams<KeysQuery>,
 ) -> Result<JsonBody<PageBody<KeyBody>>, Problem> {
     let QueryParams(query) = query;
-    let (org_id, page) = query.split();
-    let page = identity.list_keys(&admin, org_id, &page).await?;
+    let (filter, listing) = query.split();
+    let page = identity.list_keys(&admin, filter, &listing).await?;
     let now = identity.inner.clock.now();
     Ok(JsonBody(
         PageBody::from(page).map(|key| KeyBody::new(key, now)),
@@ -257,6 +309,7 @@ pub(crate) async fn list_keys(
     operation_id = "create_key",
     tag = "identity",
     security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header)),
     request_body = CreateKeyBody,
     responses(
         (status = 201, description = "The key works at once.", body = CreatedKeyBody),
@@ -291,6 +344,33 @@ pub(crate) async fn create_key(
     Ok((StatusCode::CREATED, JsonBody(created)))
 }
 
+/// Shows an API key
+#[utoipa::path(
+    get,
+    path = "/api/v1/keys/{id}",
+    operation_id = "show_key",
+    tag = "identity",
+    security(("bearer" = [])),
+    params(("id" = String, Path, format = Uuid, description = "The key's id.")),
+    responses(
+        (status = 200, description = "The key.", body = KeyBody, headers(("ETag" = String, description = "Its version."))),
+        (status = 400, description = "Not an id.", body = Problem),
+        (status = 401, description = "Not signed in.", body = Problem),
+        (status = 403, description = "Not an administrator.", body = Problem),
+        (status = 404, description = "There is no such key.", body = Problem),
+    )
+)]
+pub(crate) async fn show_key(
+    admin: OrgAdmin,
+    State(identity): State<Identity>,
+    id: PathParam<KeyId>,
+) -> Result<Tagged<JsonBody<KeyBody>>, Problem> {
+    let PathParam(id) = id;
+    let key = identity.load_key(&admin, id).await?;
+    let now = identity.inner.clock.now();
+    Ok(Tagged(key.version(), JsonBody(KeyBody::new(key, now))))
+}
+
 /// Changes an API key
 ///
 /// Takes effect before the answer is sent, and on every other replica within a second. The secret stays.
@@ -300,10 +380,13 @@ pub(crate) async fn create_key(
     operation_id = "edit_key",
     tag = "identity",
     security(("bearer" = [])),
-    params(("id" = String, Path, format = Uuid, description = "The key's id.")),
+    params(
+        ("id" = String, Path, format = Uuid, description = "The key's id."),
+        ("If-Match" = Option<String>, Header),
+    ),
     request_body = EditKeyBody,
     responses(
-        (status = 200, description = "The key as it is now.", body = KeyBody),
+        (status = 200, description = "The key as it is now.", body = KeyBody, headers(("ETag" = String, description = "Its version."))),
         (status = 400, description = "Not an id, or the key cannot be so.", body = Problem),
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "Not an administrator.", body = Problem),
@@ -315,8 +398,9 @@ pub(crate) async fn edit_key(
     admin: OrgAdmin,
     State(identity): State<Identity>,
     id: PathParam<KeyId>,
+    expected: IfMatch,
     body: JsonBody<EditKeyBody>,
-) -> Result<JsonBody<KeyBody>, Problem> {
+) -> Result<Tagged<JsonBody<KeyBody>>, Problem> {
     let (PathParam(id), JsonBody(body)) = (id, body);
     let edit = KeyEdit {
         name: body.name,
@@ -327,8 +411,9 @@ pub(crate) async fn edit_key(
         share_identical: body.share_identical,
         expires_at: body.expires_at,
     };
-    let key = identity.edit_key(&admin, id, edit).await?;
-    Ok(JsonBody(KeyBody::new(key, identity.inner.clock.now())))
+    let key = identity.edit_key(&admin, id, edit, &expected).await?;
+    let now = identity.inner.clock.now();
+    Ok(Tagged(key.version(), JsonBody(KeyBody::new(key, now))))
 }
 
 /// Revokes an API key

@@ -1,8 +1,9 @@
 //! The SQL of the journal of changes.
 
 use ::store::{Row, StoreError, Tx, params};
-use primitives::Timestamp;
+use primitives::{COUNTED, PageRequest, Timestamp};
 
+use super::read_total;
 use crate::audit::{AuditFilter, AuditRecord, ChainHash};
 use crate::organisations::OrgScope;
 
@@ -117,38 +118,61 @@ pub(crate) async fn insert_audit(
     Ok(())
 }
 
-/// Lists records before `before`, the newest first.
+/// Lists records before `before`, the newest first, and counts them.
 pub(crate) async fn list_audit(
     tx: &mut Tx,
     scope: OrgScope,
     filter: &AuditFilter,
     before: i64,
-    limit: u32,
-) -> Result<Vec<AuditRecord>, StoreError> {
+    page: &PageRequest,
+) -> Result<(Vec<AuditRecord>, u64), StoreError> {
     const LIST: &str =
         "SELECT seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip, user_agent, old, new, hash
          FROM audit_log
          WHERE seq < $1 AND (CAST($2 AS TEXT) IS NULL OR org_id = $2) AND (CAST($3 AS TEXT) IS NULL OR action = $3)
              AND (CAST($4 AS TEXT) IS NULL OR actor_id = $4) AND (CAST($5 AS TEXT) IS NULL OR subject_id = $5)
              AND (CAST($6 AS BIGINT) IS NULL OR at >= $6) AND (CAST($7 AS BIGINT) IS NULL OR at < $7)
-         ORDER BY seq DESC LIMIT $8";
-    tx.fetch_all(
-        LIST,
-        params![
-            before,
-            scope.id(),
-            filter.action.as_deref(),
-            filter.actor_id.as_deref(),
-            filter.subject_id.as_deref(),
-            filter.since,
-            filter.until,
-            limit
-        ],
-    )
-    .await?
-    .iter()
-    .map(|row| read(row).map(|(record, _)| record))
-    .collect()
+         ORDER BY seq DESC LIMIT $8 OFFSET $9";
+    const COUNT: &str = "SELECT CAST(count(*) AS BIGINT) AS total FROM (
+             SELECT 1 FROM audit_log
+             WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND (CAST($2 AS TEXT) IS NULL OR action = $2)
+                 AND (CAST($3 AS TEXT) IS NULL OR actor_id = $3) AND (CAST($4 AS TEXT) IS NULL OR subject_id = $4)
+                 AND (CAST($5 AS BIGINT) IS NULL OR at >= $5) AND (CAST($6 AS BIGINT) IS NULL OR at < $6) LIMIT $7
+         ) AS counted";
+    let found = tx
+        .fetch_all(
+            LIST,
+            params![
+                before,
+                scope.id(),
+                filter.action.as_deref(),
+                filter.actor_id.as_deref(),
+                filter.subject_id.as_deref(),
+                filter.since,
+                filter.until,
+                page.size() + 1,
+                page.skipped()
+            ],
+        )
+        .await?
+        .iter()
+        .map(|row| read(row).map(|(record, _)| record))
+        .collect::<Result<_, _>>()?;
+    let total = tx
+        .fetch_optional(
+            COUNT,
+            params![
+                scope.id(),
+                filter.action.as_deref(),
+                filter.actor_id.as_deref(),
+                filter.subject_id.as_deref(),
+                filter.since,
+                filter.until,
+                COUNTED
+            ],
+        )
+        .await?;
+    Ok((found, read_total(total.as_ref())?))
 }
 
 /// Returns the records after `seq` with their hashes, the oldest first.

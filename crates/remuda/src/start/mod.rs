@@ -14,6 +14,7 @@ mod gateway_config;
 mod health;
 mod listener;
 pub(crate) mod open_files;
+mod pages;
 mod rest;
 mod running;
 

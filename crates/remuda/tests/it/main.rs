@@ -1,10 +1,13 @@
 //! The real binary, as a person uses it: its words, its exit codes, its life from start to signal.
 
+mod golden;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod service;
 
+#[cfg(test)]
+mod authorisation;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
@@ -17,6 +20,8 @@ mod crash;
 mod disk;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod openapi;
 #[cfg(test)]
 mod outage;
 mod people;
