@@ -4,9 +4,6 @@ use primitives::{Cursor, InvalidCursor, Page, PageRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The most characters that are searched for.
-pub(crate) const LONGEST_SEARCH: usize = 100;
-
 /// How a list is sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum Sort {
@@ -44,7 +41,7 @@ pub struct Listing {
     pub page: PageRequest,
     /// The order.
     pub sort: Sort,
-    /// Only things with this in their name; case makes no difference. At most 100 characters count.
+    /// Only things with this in their name; case makes no difference.
     pub contains: Option<String>,
 }
 
@@ -92,7 +89,7 @@ impl Listing {
     pub(crate) fn pattern(&self) -> Option<String> {
         let wanted = self.contains.as_deref()?;
         let mut pattern = String::from("%");
-        for letter in wanted.chars().take(LONGEST_SEARCH) {
+        for letter in wanted.chars() {
             if matches!(letter, '%' | '_' | '\\') {
                 pattern.push('\\');
             }

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use primitives::ErrorKind;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, Deserializer, Serialize};
 use tokio::time::timeout;
 
 use crate::problem::shortened;
@@ -76,6 +76,13 @@ impl<T: DeserializeOwned, S: Send + Sync, const LIMIT: usize> FromRequest<S>
         if let Some(problem) = again.and_then(|AfterBody(ask)| ask()) {
             return Err(problem);
         }
+        // Read as a struct, a list would give its fields by their order.
+        if body.trim_ascii_start().first() == Some(&b'[') {
+            return Err(Problem::new(
+                ErrorKind::Invalid,
+                "the body does not have the expected fields: it must be a JSON object",
+            ));
+        }
         serde_json::from_slice(&body).map(Self).map_err(|error| {
             let problem = match error.classify() {
                 serde_json::error::Category::Data => "the body does not have the expected fields",
@@ -90,6 +97,19 @@ impl<T: Serialize> IntoResponse for JsonBody<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
     }
+}
+
+/// Reads a field that is an object, which a list is not: `#[serde(deserialize_with = "web::json_object")]`.
+///
+/// # Errors
+/// When it is no object, or not the expected one.
+pub fn json_object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let fields = serde_json::Map::deserialize(deserializer)?;
+    T::deserialize(serde_json::Value::Object(fields)).map_err(serde::de::Error::custom)
 }
 
 /// Parameters in the path.

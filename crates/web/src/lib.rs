@@ -18,13 +18,13 @@ mod surface;
 pub use body::{ReadBodyError, read_capped};
 pub use conditional::{ChangedMeanwhile, ETag, IF_MATCH, IfMatch, Tagged, Versioned};
 pub use extract::{
-    AfterBody, ClientAddress, JSON_LIMIT, JsonBody, PathParam, QueryParams, SMALL_BODY,
+    AfterBody, ClientAddress, JSON_LIMIT, JsonBody, PathParam, QueryParams, SMALL_BODY, json_object,
 };
 pub use hops::{
     HOPS_HEADER, Hops, HopsError, INSTANCE_HEADER, InstanceId, MAX_HOPS, ParseInstanceIdError,
 };
 pub use openapi::{assemble, json_response, repeatable_paths};
-pub use paging::{PageBody, PageQuery, page_limit, page_offset};
+pub use paging::{PageBody, PageQuery, page_limit, page_offset, search_text};
 pub use problem::Problem;
 pub use repeated::IDEMPOTENCY_KEY;
 pub use request_id::{REQUEST_ID_HEADER, current_request_id, with_request_id};

@@ -11,8 +11,8 @@ use http::header::CONTENT_TYPE;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ComponentsBuilder, Content, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
-    Response as Answer, Tag,
+    ComponentsBuilder, Content, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
+    Response as Answer, Tag, Type,
 };
 
 use crate::conditional::IF_MATCH;
@@ -144,7 +144,16 @@ fn complete(operation: &mut Operation, managed: bool) {
         "422",
         "The idempotency key was used with another request.",
     );
-    add(managed, "503", "The database is out of reach.");
+    add(
+        repeatable,
+        "429",
+        "Too many requests with idempotency keys are remembered.",
+    );
+    add(
+        managed && (secured || body),
+        "503",
+        "The database is out of reach.",
+    );
     add(body, "504", "The body did not arrive in time.");
     for (status, answer) in &mut operation.responses.responses {
         if let RefOr::T(answer) = answer
@@ -170,15 +179,22 @@ fn parameters(operation: &Operation) -> impl Iterator<Item = &Parameter> {
 }
 
 fn describe(parameter: &mut Parameter) {
-    let meaning = match parameter.name.as_str() {
-        IF_MATCH => {
-            "Only change it while its `ETag` is one of these, or while it exists (`*`); otherwise 412."
-        }
-        IDEMPOTENCY_KEY => {
-            "1 to 255 visible characters that name this request, as a UUID: sent again within 24 hours it has no second effect, and the answer is the first one."
-        }
+    let (meaning, pattern) = match parameter.name.as_str() {
+        IF_MATCH => (
+            "Only change it while its `ETag` is one of these, or while it exists (`*`); otherwise 412.",
+            "^[ -~]*$",
+        ),
+        IDEMPOTENCY_KEY => (
+            "1 to 255 visible characters that name this request, as a UUID: sent again within 24 hours it has no second effect, and the answer is the first one.",
+            "^[!-~]{1,255}$",
+        ),
         _ => return,
     };
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(pattern))
+        .build();
+    parameter.schema = Some(text.into());
     parameter
         .description
         .get_or_insert_with(|| meaning.to_owned());
@@ -217,7 +233,7 @@ mod tests {
     #[test]
     fn an_operation_describes_what_the_shared_parts_answer() {
         let bare = described(OperationBuilder::new());
-        assert_eq!(statuses(&bare), ["503"]);
+        assert!(statuses(&bare).is_empty());
         let parameter = |name: &str| {
             ParameterBuilder::new()
                 .name(name)
@@ -231,7 +247,7 @@ mod tests {
                 .request_body(Some(RequestBody::new())),
         );
         let expected = [
-            "400", "401", "409", "412", "413", "415", "422", "503", "504",
+            "400", "401", "409", "412", "413", "415", "422", "429", "503", "504",
         ];
         assert_eq!(statuses(&all), expected);
         let reference = json!({"$ref": "#/components/schemas/Problem"});

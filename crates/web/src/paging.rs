@@ -42,6 +42,24 @@ pub fn page_offset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     within(deserializer, 0, FARTHEST, "offset")
 }
 
+/// The most characters that are searched for.
+const LONGEST_SEARCH: usize = 100;
+
+/// Reads what is searched for in names.
+///
+/// # Errors
+/// When it has more than 100 characters.
+pub fn search_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.chars().count() <= LONGEST_SEARCH {
+        Ok(Some(text))
+    } else {
+        Err(serde::de::Error::custom(format!(
+            "q has at most {LONGEST_SEARCH} characters"
+        )))
+    }
+}
+
 fn within<'de, D: Deserializer<'de>>(
     deserializer: D,
     least: u32,

@@ -5,7 +5,9 @@ use identity::Admin;
 use primitives::ErrorKind;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use web::{JsonBody, PageBody, PageQuery, Problem, QueryParams, page_limit, page_offset};
+use web::{
+    JsonBody, PageBody, PageQuery, Problem, QueryParams, page_limit, page_offset, search_text,
+};
 
 use super::name_page::{NameOrder, contains, name_page};
 use crate::model::ModelDetails;
@@ -78,6 +80,7 @@ pub(super) struct ListModelsQuery {
     #[param(inline)]
     sort: NameOrder,
     /// Only models with this in their name; case makes no difference.
+    #[serde(default, deserialize_with = "search_text")]
     #[param(max_length = 100)]
     q: Option<String>,
 }

@@ -5,7 +5,9 @@ use identity::Admin;
 use primitives::ErrorKind;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use web::{JsonBody, PageBody, PageQuery, Problem, QueryParams, page_limit, page_offset};
+use web::{
+    JsonBody, PageBody, PageQuery, Problem, QueryParams, page_limit, page_offset, search_text,
+};
 
 use super::body::NodeBody;
 use super::name_page::{NameOrder, contains, name_page};
@@ -32,6 +34,7 @@ pub(super) struct ListNodesQuery {
     #[param(inline)]
     sort: NameOrder,
     /// Only nodes with this in their name; case makes no difference.
+    #[serde(default, deserialize_with = "search_text")]
     #[param(max_length = 100)]
     q: Option<String>,
     /// Only nodes in this state: `new`, `ready`, `busy`, `suspect`, `unhealthy` or `draining`.

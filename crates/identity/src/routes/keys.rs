@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use web::{
     IfMatch, JsonBody, PageBody, PathParam, Problem, QueryParams, Tagged, page_limit, page_offset,
+    search_text,
 };
 
 use crate::extract::OrgAdmin;
@@ -39,7 +40,7 @@ pub(crate) struct CreateKeyBody {
     #[serde(default)]
     priority: Option<PriorityClass>,
     /// How much the key may use. Stored and shown; not kept to yet.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "web::json_object")]
     limits: LimitsBody,
     /// Whether an answer to a request of the key may serve an identical one of the key's organisation, and the other way round; not
     /// when absent. It shows that somebody else asked the same.
@@ -113,7 +114,7 @@ pub(crate) struct EditKeyBody {
     #[schema(value_type = Option<PriorityClass>)]
     priority: Option<Option<PriorityClass>>,
     /// Other limits in place of all the present ones; `{}` for none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "limits")]
     limits: Option<LimitsBody>,
     /// Whether an answer may serve identical requests of the organisation.
     #[serde(default)]
@@ -122,6 +123,12 @@ pub(crate) struct EditKeyBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Option<Timestamp>>,
+}
+
+fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LimitsBody>, D::Error> {
+    let fields = Option::<serde_json::Map<_, _>>::deserialize(deserializer)?;
+    let limits = fields.map(|fields| LimitsBody::deserialize(serde_json::Value::Object(fields)));
+    limits.transpose().map_err(serde::de::Error::custom)
 }
 
 /// Reads a field that is there, so that `null` is told from absence.
@@ -238,6 +245,7 @@ pub(crate) struct KeysQuery {
     #[param(inline)]
     sort: Sort,
     /// Only what has this in its name; case makes no difference.
+    #[serde(default, deserialize_with = "search_text")]
     #[param(max_length = 100)]
     q: Option<String>,
     /// Only what belongs to this organisation; everything that the caller may see when absent.

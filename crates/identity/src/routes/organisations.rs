@@ -5,7 +5,9 @@ use http::StatusCode;
 use primitives::{OrgId, PageRequest, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use web::{JsonBody, PageBody, Problem, QueryParams, SMALL_BODY, page_limit, page_offset};
+use web::{
+    JsonBody, PageBody, Problem, QueryParams, SMALL_BODY, page_limit, page_offset, search_text,
+};
 
 use crate::extract::{Admin, OrgAdmin};
 use crate::identity::Identity;
@@ -64,6 +66,7 @@ pub(crate) struct OrganisationsQuery {
     #[param(inline)]
     sort: Sort,
     /// Only what has this in its name; case makes no difference.
+    #[serde(default, deserialize_with = "search_text")]
     #[param(max_length = 100)]
     q: Option<String>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use web::{
     IfMatch, JsonBody, PageBody, PathParam, Problem, QueryParams, SMALL_BODY, Tagged, page_limit,
-    page_offset,
+    page_offset, search_text,
 };
 
 use crate::extract::OrgAdmin;
@@ -115,6 +115,7 @@ pub(crate) struct UsersQuery {
     #[param(inline)]
     sort: Sort,
     /// Only what has this in its name; case makes no difference.
+    #[serde(default, deserialize_with = "search_text")]
     #[param(max_length = 100)]
     q: Option<String>,
     /// Only what belongs to this organisation; everything that the caller may see when absent.

@@ -22,6 +22,11 @@ async fn bad_bodies_are_refused_with_the_reason() {
             "unknown field `scope`",
         ),
         (json!({"name": "x", "role": "root"}), "unknown variant"),
+        (json!({"name": "x", "limits": [5]}), "expected a map"),
+        (
+            json!({"name": "x", "limits": {"requests": 5}}),
+            "unknown field",
+        ),
         (json!({"name": "x", "models": []}), "models"),
         (json!({"name": "x", "models": ["a*b"]}), "models"),
         (json!({"name": "x", "models": many}), "models"),

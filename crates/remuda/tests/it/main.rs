@@ -33,3 +33,5 @@ mod refusals;
 mod shutdown;
 #[cfg(test)]
 mod simulations;
+#[cfg(test)]
+mod two_processes;

@@ -122,6 +122,7 @@ async fn every_kind_of_bad_body_is_a_problem() {
         ("", "not valid JSON"),
         ("{", "not valid JSON"),
         (r#"{"name": 7}"#, "expected fields"),
+        (r#" ["x"]"#, "must be a JSON object"),
         (r#"{"nam": "x"}"#, "unknown field `nam`"),
         (r#"{"name": "x", "more": 1}"#, "unknown field `more`"),
     ] {
