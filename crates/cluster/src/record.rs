@@ -25,7 +25,7 @@ pub(crate) struct NodeRecord {
 }
 
 /// Names the place that a credential is sealed for, so that it opens in no other row.
-fn place(id: NodeId) -> String {
+pub(crate) fn place(id: NodeId) -> String {
     format!("nodes|credential|{id}")
 }
 

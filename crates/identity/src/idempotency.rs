@@ -121,8 +121,13 @@ struct Repeatable {
 
 impl Repeatable {
     fn place(&self) -> String {
-        format!("idempotency_keys|answer|{}|{}", self.caller, self.name)
+        place(&self.caller, &self.name)
     }
+}
+
+/// Names the place that an answer is sealed for.
+pub(crate) fn place(caller: &str, name: &str) -> String {
+    format!("idempotency_keys|answer|{caller}|{name}")
 }
 
 /// What is to be done with a request.

@@ -120,7 +120,7 @@ impl Identity {
         admin: &OrgAdmin,
         request: InvitationRequest,
     ) -> Result<(Invitation, Secret<String>), InvitationError> {
-        if self.inner.registration == Registration::Closed {
+        if self.inner.policies.load().registration == Registration::Closed {
             return Err(InvitationError::Closed);
         }
         let now = self.inner.clock.now();

@@ -26,7 +26,7 @@ pub(crate) use audit::{
     list_audit, set_audit_base, set_audit_head,
 };
 pub(crate) use idempotency::{
-    count_remembered, find_remembered, forget_request, forget_requests, put_answer,
+    count_remembered, find_remembered, forget_request, forget_requests, list_answers, put_answer,
     remember_request,
 };
 pub(crate) use invitations::{
@@ -42,14 +42,16 @@ pub(crate) use organisations::{
 };
 pub(crate) use password_resets::{find_reset, put_reset, take_reset};
 pub(crate) use second_factor::{
-    StoredTotp, begin_totp, confirm_totp, count_recovery_codes, find_totp, put_recovery_codes,
-    remove_totp, take_recovery_code, take_step,
+    StoredTotp, begin_totp, confirm_totp, count_recovery_codes, find_totp, list_totp_secrets,
+    put_recovery_codes, put_totp_secret, remove_totp, take_recovery_code, take_step,
 };
 pub(crate) use sessions::{
     Held, SessionRow, delete_session, delete_sessions, delete_sessions_but, find_held, find_spent,
     insert_session, list_sessions, load_sessions, rotate_session, trim_sessions,
 };
-pub(crate) use signing_keys::{delete_signing_key, insert_signing_key, load_signing_keys};
+pub(crate) use signing_keys::{
+    delete_signing_key, insert_signing_key, load_signing_keys, put_signing_secret,
+};
 pub(crate) use users::{
     count_users, find_user_by_id, has_other_admin, insert_user, list_users, replace_password,
     update_password, update_profile, update_user,

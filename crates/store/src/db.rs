@@ -15,6 +15,7 @@ use sqlx::sqlite::{
 
 use crate::config::Address;
 use crate::migrate;
+use crate::migrate::Step;
 use crate::tx::{Begin, Connection, STATEMENT_TIMEOUT};
 use crate::{Applied, Engine, MigrateError, StoreConfig, StoreError, Tx};
 
@@ -94,13 +95,21 @@ impl Db {
         self.migrate_to(i64::MAX).await
     }
 
+    /// Compares the schema's steps with those of this build, changing nothing.
+    pub async fn migration_steps(&self) -> Result<Vec<Step>, StoreError> {
+        let mut tx = self.read().await?;
+        let steps = migrate::steps(&mut tx).await?;
+        tx.commit().await?;
+        Ok(steps)
+    }
+
     /// Brings the schema up to the given version, as an earlier build left it; for tests of the steps that follow.
     #[cfg(feature = "testing")]
     pub async fn migrate_up_to(&self, version: i64) -> Result<Applied, MigrateError> {
         self.migrate_to(version).await
     }
 
-    async fn migrate_to(&self, version: i64) -> Result<Applied, MigrateError> {
+    pub(crate) async fn migrate_to(&self, version: i64) -> Result<Applied, MigrateError> {
         match &self.pools {
             Pools::Sqlite { .. } => migrate::run(self.write().await?, version).await,
             Pools::Postgres(_) => {

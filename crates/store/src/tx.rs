@@ -137,8 +137,31 @@ impl Tx {
         sql: impl Into<Statement>,
         params: impl Into<Params>,
     ) -> Result<Vec<Row>, StoreError> {
-        let sql = sql.into().text(self.engine());
-        let params = params.into();
+        let sql = sql.into().text(self.engine()).into_sql_str();
+        self.rows(sql, params.into()).await
+    }
+
+    /// Runs a query that is put together from names of the database's own catalogue.
+    pub(crate) async fn fetch_worded(
+        &mut self,
+        sql: String,
+        params: impl Into<Params>,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.rows(AssertSqlSafe(sql).into_sql_str(), params.into())
+            .await
+    }
+
+    /// Runs a statement that is put together from names of the database's own catalogue.
+    pub(crate) async fn run_worded(
+        &mut self,
+        sql: String,
+        params: impl Into<Params>,
+    ) -> Result<u64, StoreError> {
+        self.run(AssertSqlSafe(sql).into_sql_str(), params.into())
+            .await
+    }
+
+    async fn rows(&mut self, sql: SqlStr, params: Params) -> Result<Vec<Row>, StoreError> {
         let limit = self.statement_timeout;
         self.guarded(async |connection| {
             let rows = match connection {

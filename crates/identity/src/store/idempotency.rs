@@ -91,3 +91,23 @@ pub(crate) async fn forget_requests(tx: &mut Tx, before: Timestamp) -> Result<u6
     )
     .await
 }
+
+/// Lists the kept answers with their callers and names.
+pub(crate) async fn list_answers(
+    tx: &mut Tx,
+) -> Result<Vec<(String, String, Vec<u8>)>, StoreError> {
+    tx.fetch_all(
+        "SELECT caller, name, answer_sealed FROM idempotency_keys WHERE answer_sealed IS NOT NULL",
+        (),
+    )
+    .await?
+    .iter()
+    .map(|row| {
+        Ok((
+            row.get("caller")?,
+            row.get("name")?,
+            row.get("answer_sealed")?,
+        ))
+    })
+    .collect()
+}

@@ -28,6 +28,7 @@ pub(super) struct Parts {
     pub(super) db: Db,
     pub(super) identity: Identity,
     pub(super) registry: cluster::Registry,
+    pub(super) system: system::System,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -68,6 +69,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .identity
         .routes()
         .merge(parts.registry.routes(&parts.identity))
+        .merge(parts.system.routes())
         .merge(gateway::routes(parts.db, parts.identity.clone()))
         .merge(health::routes(probe))
         .merge(
