@@ -5,7 +5,9 @@ mod bench;
 mod ci;
 mod clients;
 mod databases;
+mod install;
 mod interrupt;
+mod schemathesis;
 mod test;
 mod tidy;
 mod train_demo;
@@ -33,6 +35,8 @@ enum Command {
     Ci,
     /// Run the clients from PyPI and npm, unmodified, against a fleet of three kinds of nodes
     Clients(clients::Options),
+    /// Run schemathesis from PyPI against the management API: no 5xx, nothing that its description does not say
+    Schemathesis(schemathesis::Options),
     /// Measure the release build
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Ci => ci::run(),
         Command::Clients(options) => clients::run(&options),
+        Command::Schemathesis(options) => schemathesis::run(&options),
         Command::Bench(bench) => bench::run(&bench),
         Command::TrainDemo => train_demo::run(),
     };

@@ -2,6 +2,7 @@
 
 use primitives::{Classify, ErrorKind};
 use store::{SealError, StoreError};
+use web::ChangedMeanwhile;
 
 use crate::spec::InvalidNode;
 
@@ -47,6 +48,9 @@ pub enum NodeError {
         /// What is wrong.
         reason: String,
     },
+    /// The node is not as the caller believes.
+    #[error(transparent)]
+    Changed(#[from] ChangedMeanwhile),
     /// The fleet is as large as it can be.
     #[error("there are {0} nodes already")]
     TooManyNodes(usize),
@@ -69,6 +73,7 @@ impl Classify for NodeError {
             | Self::Embedded
             | Self::TooManyNodes(_) => ErrorKind::Conflict,
             Self::NotAModelServer { .. } | Self::Configuration { .. } => ErrorKind::Invalid,
+            Self::Changed(error) => error.kind(),
             Self::Seal(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }
@@ -84,6 +89,7 @@ impl Classify for NodeError {
             Self::Embedded => format!("{self}: start Remuda without models to run without it"),
             Self::NotAModelServer { .. } | Self::Configuration { .. } => self.to_string(),
             Self::TooManyNodes(_) => format!("{self}: remove some before adding more"),
+            Self::Changed(error) => error.public_message(),
             Self::Seal(error) => error.public_message(),
             Self::Store(error) => error.public_message(),
         }

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use identity::journal::{Action, Change};
 use primitives::{NodeId, Secret, Timestamp};
+use serde_json::{Value, json};
 use store::{SealError, Sealer};
+use web::ETag;
 
 use crate::model::{NodeKind, NodeSource};
 use crate::node_url::NodeUrl;
@@ -22,11 +25,59 @@ pub(crate) struct NodeRecord {
 }
 
 /// Names the place that a credential is sealed for, so that it opens in no other row.
-fn place(id: NodeId) -> String {
+pub(crate) fn place(id: NodeId) -> String {
     format!("nodes|credential|{id}")
 }
 
+/// Returns the version of a node that was last changed at this time.
+pub(crate) fn version_at(id: NodeId, changed_at: Timestamp) -> ETag {
+    ETag::of(&(id.to_string(), changed_at))
+}
+
 impl NodeRecord {
+    /// Shows the node for the journal of changes: everything that people say about it, and of its credential only whether there
+    /// is one.
+    pub(crate) fn seen(&self) -> Value {
+        json!({
+            "name": &*self.settings.name,
+            "url": self.settings.url.to_string(),
+            "kind": self.settings.kind.as_str(),
+            "has_credential": self.settings.credential.is_some(),
+            "tags": &*self.settings.tags,
+            "region": self.settings.region.as_deref(),
+            "weight": self.settings.weight,
+            "max_in_flight": self.settings.max_in_flight,
+            "draining": self.draining,
+            "source": self.source.as_str(),
+        })
+    }
+
+    /// Shows the node after a change from `before`, which may have been of its credential alone.
+    pub(crate) fn seen_after(&self, before: &Self) -> Value {
+        let mut seen = self.seen();
+        let credential = &self.settings.credential;
+        if credential.is_some() && *credential != before.settings.credential {
+            seen["credential"] = json!("another one");
+        }
+        seen
+    }
+
+    /// Returns its version, which changes with every change that is stored.
+    pub(crate) fn version(&self) -> ETag {
+        version_at(self.id, self.updated_at)
+    }
+
+    /// Describes a change of it.
+    pub(crate) fn change(&self, action: Action, old: Option<Value>, new: Option<Value>) -> Change {
+        Change {
+            action,
+            org: None,
+            subject: ("node", Some(self.id.to_string())),
+            old,
+            new,
+        }
+    }
+
     /// Makes the row to store: the credential is sealed.
     pub(crate) fn to_stored(&self, sealer: &Sealer) -> Result<StoredNode, SealError> {
         let credential_sealed = self

@@ -136,6 +136,9 @@ const fn openai_type(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Invalid
         | ErrorKind::TooLarge
+        | ErrorKind::UnsupportedMedia
+        | ErrorKind::Unprocessable
+        | ErrorKind::PreconditionFailed
         | ErrorKind::Unauthenticated
         | ErrorKind::NotFound
         | ErrorKind::MethodNotAllowed
@@ -153,6 +156,9 @@ const fn openai_type(kind: ErrorKind) -> &'static str {
 const fn anthropic_type(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Invalid
+        | ErrorKind::UnsupportedMedia
+        | ErrorKind::Unprocessable
+        | ErrorKind::PreconditionFailed
         | ErrorKind::MethodNotAllowed
         | ErrorKind::Conflict
         | ErrorKind::Unsupported

@@ -75,6 +75,10 @@ impl SecretHash {
         Self(*blake3::hash(secret.as_bytes()).as_bytes())
     }
 
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
     pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().map(Self).ok()
     }

@@ -49,7 +49,7 @@ macro_rules! known {
             }
 
             /// Names the caller for the journal.
-            pub(crate) fn actor(&self) -> Actor {
+            pub fn actor(&self) -> Actor {
                 Actor::caller(&self.0.principal, &self.0.origin)
             }
         }

@@ -59,6 +59,15 @@ impl Default for AuthConfig {
     }
 }
 
+/// What can be changed while the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policies {
+    /// Who may make their own account.
+    pub registration: Registration,
+    /// How long records of changes are kept.
+    pub audit_retention: Duration,
+}
+
 /// Why the stored identities could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -118,8 +127,7 @@ pub(crate) struct Inner {
     pub(crate) by_account: Lockout<Account>,
     pub(crate) by_origin: Lockout<AccountFrom>,
     pub(crate) registrations: Lockout<Option<IpAddr>>,
-    pub(crate) registration: Registration,
-    pub(crate) audit_retention: Duration,
+    pub(crate) policies: ArcSwap<Policies>,
     /// When old records of changes were looked for.
     pub(crate) audit_trimmed: Mutex<Option<MonotonicTime>>,
     snapshot: ArcSwap<Snapshot>,
@@ -164,8 +172,10 @@ impl Identity {
                     free_attempts: 10,
                     longest_wait: Duration::from_mins(5),
                 }),
-                registration: config.registration,
-                audit_retention: config.audit_retention,
+                policies: ArcSwap::from_pointee(Policies {
+                    registration: config.registration,
+                    audit_retention: config.audit_retention,
+                }),
                 audit_trimmed: Mutex::new(None),
                 snapshot: ArcSwap::from_pointee(empty),
                 renewing: Mutex::new(()),
@@ -180,6 +190,11 @@ impl Identity {
     /// Returns the credentials as they are known now. Cheap; hold the result for one request only.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.inner.snapshot.load_full()
+    }
+
+    /// Has other policies apply, from now on.
+    pub fn set_policies(&self, policies: Policies) {
+        self.inner.policies.store(Arc::new(policies));
     }
 
     /// Makes sure that there is a key to sign access tokens with, now and in time before the present one is replaced.

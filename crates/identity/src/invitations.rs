@@ -120,7 +120,7 @@ impl Identity {
         admin: &OrgAdmin,
         request: InvitationRequest,
     ) -> Result<(Invitation, Secret<String>), InvitationError> {
-        if self.inner.registration == Registration::Closed {
+        if self.inner.policies.load().registration == Registration::Closed {
             return Err(InvitationError::Closed);
         }
         let now = self.inner.clock.now();
@@ -182,15 +182,13 @@ impl Identity {
         let scope = admin.scope().narrow(org_id)?;
         let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
         let after = after.as_deref().unwrap_or_default();
-        let size = page.size();
         let now = self.inner.clock.now();
         let mut tx = self.inner.db.read().await?;
         store::known_organisation(&mut tx, org_id).await??;
-        let found = store::list_invitations(&mut tx, scope, now, after, size + 1).await?;
+        let (found, total) = store::list_invitations(&mut tx, scope, now, after, page).await?;
         tx.commit().await?;
-        Ok(Page::from_overfetched(found, size, |invitation| {
-            invitation.id.to_string()
-        }))
+        let key = |invitation: &Invitation| invitation.id.to_string();
+        Ok(Page::from_overfetched(found, page.size(), key).of_total(total))
     }
 
     /// Withdraws an invitation: nobody can use it any more.

@@ -2,6 +2,7 @@
 
 use ::store::StoreError;
 use primitives::{Classify, ErrorKind, KeyId, Timestamp};
+use web::{ChangedMeanwhile, IfMatch};
 
 use crate::audit::{Action, Seen as _, record};
 use crate::extract::OrgAdmin;
@@ -38,6 +39,9 @@ pub enum EditKeyError {
     /// The key is revoked, which cannot be undone.
     #[error("the key {0} is revoked")]
     Revoked(KeyId),
+    /// The key is not as the caller believes.
+    #[error(transparent)]
+    Changed(#[from] ChangedMeanwhile),
     /// The key cannot be so.
     #[error(transparent)]
     Wanted(#[from] CreateKeyError),
@@ -54,6 +58,7 @@ impl Classify for EditKeyError {
         match self {
             Self::Unknown(_) => ErrorKind::NotFound,
             Self::Revoked(_) => ErrorKind::Conflict,
+            Self::Changed(error) => error.kind(),
             Self::Wanted(error) => error.kind(),
         }
     }
@@ -62,6 +67,7 @@ impl Classify for EditKeyError {
         match self {
             Self::Unknown(_) => format!("{self}: `remuda key list` shows the ids"),
             Self::Revoked(_) => format!("{self}: make a new one with `remuda key create NAME`"),
+            Self::Changed(error) => error.public_message(),
             Self::Wanted(error) => error.public_message(),
         }
     }
@@ -104,6 +110,7 @@ impl Identity {
         admin: &OrgAdmin,
         id: KeyId,
         edit: KeyEdit,
+        expected: &IfMatch,
     ) -> Result<ApiKey, EditKeyError> {
         let now = self.inner.clock.now();
         let mut tx = self.inner.db.write().await?;
@@ -114,6 +121,7 @@ impl Identity {
         if key.revoked_at.is_some() {
             return Err(EditKeyError::Revoked(id));
         }
+        expected.check(&key.version())?;
         let (name, old) = (key.name.clone(), key.seen());
         edit.apply(&mut key, now)?;
         if key.name != name && store::has_live_key_named(&mut tx, owner, &key.name, now).await? {

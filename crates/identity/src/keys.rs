@@ -1,10 +1,9 @@
 //! API keys: made by administrators, shown once, revoked at once.
 
 use ::store::StoreError;
-use primitives::{
-    Classify, Cursor, ErrorKind, InvalidCursor, KeyId, OrgId, Page, PageRequest, Secret, Timestamp,
-};
+use primitives::{Classify, ErrorKind, InvalidCursor, KeyId, OrgId, Secret, Timestamp};
 use serde_json::Value;
+use web::ETag;
 
 use crate::audit::{Action, Change, Seen as _, record};
 use crate::credential::{CredentialKind, SecretHash, generate, shown_prefix};
@@ -62,7 +61,9 @@ pub struct ApiKey {
 }
 
 /// Whether a key works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
     /// It works.
@@ -75,7 +76,24 @@ pub enum KeyStatus {
     Revoked,
 }
 
+impl KeyStatus {
+    /// Names the state as it is shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::OwnerDisabled => "owner_disabled",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 impl ApiKey {
+    /// Returns the version of what can be changed of it.
+    pub fn version(&self) -> ETag {
+        ETag::of(&self.seen())
+    }
+
     /// Tells whether the key works at `now`.
     pub fn status(&self, now: Timestamp) -> KeyStatus {
         if self.revoked_at.is_some() {
@@ -203,6 +221,9 @@ pub enum ListKeysError {
     /// The organisation is not one of the caller's.
     #[error(transparent)]
     Organisation(#[from] UnknownOrganisation),
+    /// There is no key with this id, as far as the caller may know.
+    #[error("there is no key {0}")]
+    Unknown(KeyId),
     /// The cursor is not ours.
     #[error(transparent)]
     Cursor(#[from] InvalidCursor),
@@ -214,6 +235,7 @@ pub enum ListKeysError {
 impl Classify for ListKeysError {
     fn kind(&self) -> ErrorKind {
         match self {
+            Self::Unknown(_) => ErrorKind::NotFound,
             Self::Organisation(error) => error.kind(),
             Self::Cursor(_) => ErrorKind::Invalid,
             Self::Store(error) => error.kind(),
@@ -223,6 +245,7 @@ impl Classify for ListKeysError {
     fn public_message(&self) -> String {
         match self {
             Self::Organisation(error) => error.public_message(),
+            Self::Unknown(_) => format!("{self}: `remuda key list` shows the ids"),
             Self::Cursor(error) => error.to_string(),
             Self::Store(error) => error.public_message(),
         }
@@ -279,29 +302,6 @@ impl Identity {
         tx.commit().await?;
         self.published().await;
         Ok((key, secret))
-    }
-
-    /// Lists keys, revoked ones too, of one organisation or of all that the caller may see, in the order in which they were made.
-    pub async fn list_keys(
-        &self,
-        admin: &OrgAdmin,
-        org_id: Option<OrgId>,
-        page: &PageRequest,
-    ) -> Result<Page<ApiKey>, ListKeysError> {
-        let scope = admin.scope().narrow(org_id)?;
-        let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
-        let size = page.size();
-        let mut tx = self.inner.db.read().await?;
-        store::known_organisation(&mut tx, org_id).await??;
-        let keys = store::list_keys(
-            &mut tx,
-            scope,
-            after.as_deref().unwrap_or_default(),
-            size + 1,
-        )
-        .await?;
-        tx.commit().await?;
-        Ok(Page::from_overfetched(keys, size, |key| key.id.to_string()))
     }
 
     /// Revokes a key; when this returns, the key no longer works here. Revoking again changes nothing.

@@ -4,12 +4,13 @@
 //! all organisations. Administrators of any other see and change what is their own organisation's, and learn nothing of others.
 
 use ::store::StoreError;
-use primitives::{Classify, Cursor, ErrorKind, InvalidCursor, OrgId, Page, PageRequest, Timestamp};
+use primitives::{Classify, ErrorKind, InvalidCursor, OrgId, Page, Timestamp};
 use uuid::Uuid;
 
 use crate::audit::{Action, Change, Seen as _, record};
 use crate::extract::{Admin, OrgAdmin};
 use crate::identity::Identity;
+use crate::listing::Listing;
 use crate::store;
 
 /// The organisation that exists from the first start on.
@@ -185,25 +186,19 @@ impl Identity {
         Ok(organisation)
     }
 
-    /// Lists the organisations that the caller may see, in the order in which they were made.
+    /// Lists the organisations that the caller may see.
     pub async fn list_organisations(
         &self,
         admin: &OrgAdmin,
-        page: &PageRequest,
+        listing: &Listing,
     ) -> Result<Page<Organisation>, ListOrganisationsError> {
-        let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
-        let size = page.size();
+        let position = listing.position()?;
         let mut tx = self.inner.db.read().await?;
-        let found = store::list_organisations(
-            &mut tx,
-            admin.scope(),
-            after.as_deref().unwrap_or_default(),
-            size + 1,
-        )
-        .await?;
+        let (found, total) =
+            store::list_organisations(&mut tx, admin.scope(), listing, &position).await?;
         tx.commit().await?;
-        Ok(Page::from_overfetched(found, size, |organisation| {
-            organisation.id.to_string()
+        Ok(listing.page(found, total, |organisation| {
+            (organisation.id.to_string(), &organisation.name)
         }))
     }
 }

@@ -1,5 +1,7 @@
 //! What people tell of themselves.
 
+use web::IfMatch;
+
 use crate::audit::{Action, Change, Seen as _, record};
 use crate::extract::Caller;
 use crate::identity::Identity;
@@ -76,6 +78,7 @@ impl Identity {
         &self,
         caller: &Caller,
         edit: ProfileEdit,
+        expected: &IfMatch,
     ) -> Result<User, UserError> {
         let PrincipalKind::User(id) = caller.principal().kind else {
             return Err(UserError::NoPerson);
@@ -85,6 +88,7 @@ impl Identity {
         let mut user = store::find_user_by_id(&mut tx, OrgScope::All, id)
             .await?
             .ok_or(UserError::Unknown(id))?;
+        expected.check(&user.version())?;
         let old = user.seen();
         edit.apply(&mut user)?;
         store::update_profile(&mut tx, &user)

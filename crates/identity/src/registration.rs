@@ -30,6 +30,24 @@ pub enum Registration {
     Open,
 }
 
+impl Registration {
+    /// Names the rule as it is configured.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Invite => "invite",
+            Self::Open => "open",
+        }
+    }
+
+    /// Finds a rule by its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Closed, Self::Invite, Self::Open]
+            .into_iter()
+            .find(|rule| rule.as_str() == name)
+    }
+}
+
 /// Who registers.
 #[derive(Clone, Debug)]
 pub struct RegistrationRequest {
@@ -106,7 +124,7 @@ impl Classify for RegistrationError {
 impl Identity {
     /// Makes an account for who asks for it, as far as the configuration allows that. The role is the invitation's, else `user`.
     pub async fn register(&self, request: RegistrationRequest) -> Result<User, RegistrationError> {
-        let policy = self.inner.registration;
+        let policy = self.inner.policies.load().registration;
         match (policy, &request.invitation) {
             (Registration::Closed, _) => return Err(RegistrationError::Closed),
             (Registration::Invite, None) => return Err(RegistrationError::InvitationMissing),

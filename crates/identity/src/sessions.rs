@@ -389,19 +389,11 @@ impl Identity {
         page: &PageRequest,
     ) -> Result<Page<Session>, SessionError> {
         let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
-        let size = page.size();
+        let after = after.as_deref().unwrap_or_default();
         let now = self.inner.clock.now();
-        let found = store::list_sessions(
-            tx,
-            user,
-            now,
-            after.as_deref().unwrap_or_default(),
-            size + 1,
-        )
-        .await?;
-        Ok(Page::from_overfetched(found, size, |session| {
-            session.id.to_string()
-        }))
+        let (found, total) = store::list_sessions(tx, user, now, after, page).await?;
+        let key = |session: &Session| session.id.to_string();
+        Ok(Page::from_overfetched(found, page.size(), key).of_total(total))
     }
 }
 

@@ -66,7 +66,7 @@ impl StoredKey {
     }
 }
 
-fn place(id: &str) -> String {
+pub(crate) fn place(id: &str) -> String {
     format!("signing_keys|private_key|{id}")
 }
 

@@ -1,7 +1,9 @@
 //! All SQL of the domain, one text for both engines.
 
 mod audit;
+mod idempotency;
 mod invitations;
+mod keys;
 mod organisations;
 mod password_resets;
 mod second_factor;
@@ -15,18 +17,24 @@ use ::store::{Json, Row, Statement, StoreError, Tx, params};
 use primitives::{KeyId, OrgId, Timestamp, UserId};
 
 use crate::credential::SecretHash;
-use crate::keys::ApiKey;
 use crate::model::{KeyLimits, Principal, PrincipalKind, PriorityClass, Role};
-use crate::organisations::{DEFAULT_ORG, OrgScope};
+use crate::organisations::DEFAULT_ORG;
 use crate::snapshot::{Entries, Entry, Snapshot, Usage, UsageOwner};
 
 pub(crate) use audit::{
     audit_after, audit_base, audit_head, delete_audit_up_to, insert_audit, last_audit_before,
     list_audit, set_audit_base, set_audit_head,
 };
+pub(crate) use idempotency::{
+    count_remembered, find_remembered, forget_request, forget_requests, list_answers, put_answer,
+    remember_request,
+};
 pub(crate) use invitations::{
     count_invitations, delete_invitation, find_invitation, insert_invitation, list_invitations,
     take_invitation,
+};
+pub(crate) use keys::{
+    count_live_keys, find_key, has_live_key_named, insert_key, list_keys, revoke_key, update_key,
 };
 pub(crate) use organisations::{
     count_organisations, has_organisation, insert_organisation, known_organisation,
@@ -34,14 +42,16 @@ pub(crate) use organisations::{
 };
 pub(crate) use password_resets::{find_reset, put_reset, take_reset};
 pub(crate) use second_factor::{
-    StoredTotp, begin_totp, confirm_totp, count_recovery_codes, find_totp, put_recovery_codes,
-    remove_totp, take_recovery_code, take_step,
+    StoredTotp, begin_totp, confirm_totp, count_recovery_codes, find_totp, list_totp_secrets,
+    put_recovery_codes, put_totp_secret, remove_totp, take_recovery_code, take_step,
 };
 pub(crate) use sessions::{
     Held, SessionRow, delete_session, delete_sessions, delete_sessions_but, find_held, find_spent,
     insert_session, list_sessions, load_sessions, rotate_session, trim_sessions,
 };
-pub(crate) use signing_keys::{delete_signing_key, insert_signing_key, load_signing_keys};
+pub(crate) use signing_keys::{
+    delete_signing_key, insert_signing_key, load_signing_keys, put_signing_secret,
+};
 pub(crate) use users::{
     count_users, find_user_by_id, has_other_admin, insert_user, list_users, replace_password,
     update_password, update_profile, update_user,
@@ -170,6 +180,11 @@ pub(crate) struct Counted {
     pub(crate) all: u64,
 }
 
+/// Reads how many things there are on all pages of a list.
+pub(crate) fn read_total(row: Option<&Row>) -> Result<u64, StoreError> {
+    row.map_or(Ok(0), |row| row.get("total"))
+}
+
 pub(crate) fn read_counted(row: Option<&Row>) -> Result<Counted, StoreError> {
     match row {
         Some(row) => Ok(Counted {
@@ -178,140 +193,6 @@ pub(crate) fn read_counted(row: Option<&Row>) -> Result<Counted, StoreError> {
         }),
         None => Ok(Counted::default()),
     }
-}
-
-/// Counts the keys that are not revoked.
-pub(crate) async fn count_live_keys(tx: &mut Tx, org: OrgId) -> Result<Counted, StoreError> {
-    let row = tx
-        .fetch_optional(
-            "SELECT CAST(count(*) FILTER (WHERE org_id = $1) AS BIGINT) AS own_count, CAST(count(*) AS BIGINT) AS all_count
-             FROM api_keys WHERE revoked_at IS NULL",
-            params![org],
-        )
-        .await?;
-    read_counted(row.as_ref())
-}
-
-/// Tells whether a person has a key of this name that still works at `now`. Keys of nobody count as one owner's.
-pub(crate) async fn has_live_key_named(
-    tx: &mut Tx,
-    owner: Option<UserId>,
-    name: &str,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let row = tx
-        .fetch_optional(
-            "SELECT id FROM api_keys
-             WHERE user_id IS NOT DISTINCT FROM CAST($1 AS TEXT) AND name = $2 AND revoked_at IS NULL
-                 AND (expires_at IS NULL OR expires_at > $3) LIMIT 1",
-            params![owner, name, now],
-        )
-        .await?;
-    Ok(row.is_some())
-}
-
-pub(crate) async fn insert_key(
-    tx: &mut Tx,
-    key: &ApiKey,
-    secret_hash: &SecretHash,
-    user_id: Option<UserId>,
-) -> Result<(), StoreError> {
-    tx.execute(
-        "INSERT INTO api_keys (id, org_id, name, prefix, secret_hash, user_id, models, scopes, priority,
-             requests_per_minute, tokens_per_minute, tokens_per_month, share_identical, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-        params![
-            key.id,
-            key.org_id,
-            &key.name,
-            &key.prefix,
-            secret_hash.as_bytes(),
-            user_id,
-            key.models.as_ref().map(|models| serde_json::json!(models)),
-            serde_json::json!(key.role.scopes()),
-            key.priority.map(PriorityClass::as_str),
-            key.limits.requests_per_minute,
-            key.limits.tokens_per_minute,
-            key.limits.tokens_per_month,
-            key.share_identical,
-            key.created_at,
-            key.expires_at
-        ],
-    )
-    .await?;
-    Ok(())
-}
-
-const LIST_KEYS: &str =
-    "SELECT k.id, k.org_id, k.name, k.prefix, k.models, k.scopes, k.priority, k.requests_per_minute, k.tokens_per_minute,
-         k.tokens_per_month, k.share_identical, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, u.disabled_at AS owner_disabled_at
-     FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
-     WHERE (CAST($1 AS TEXT) IS NULL OR k.org_id = $1) AND k.id > $2 ORDER BY k.id LIMIT $3";
-
-/// Lists keys in the order in which they were made, beginning after `after`.
-pub(crate) async fn list_keys(
-    tx: &mut Tx,
-    scope: OrgScope,
-    after: &str,
-    limit: u32,
-) -> Result<Vec<ApiKey>, StoreError> {
-    tx.fetch_all(LIST_KEYS, params![scope.id(), after, limit])
-        .await?
-        .iter()
-        .map(read_key)
-        .collect()
-}
-
-/// Finds a key within the scope, with whom it belongs to.
-pub(crate) async fn find_key(
-    tx: &mut Tx,
-    scope: OrgScope,
-    id: KeyId,
-) -> Result<Option<(ApiKey, Option<UserId>)>, StoreError> {
-    tx.fetch_optional(
-        "SELECT k.id, k.org_id, k.name, k.prefix, k.models, k.scopes, k.priority, k.requests_per_minute, k.tokens_per_minute,
-             k.tokens_per_month, k.share_identical, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, k.user_id,
-             u.disabled_at AS owner_disabled_at
-         FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
-         WHERE k.id = $1 AND (CAST($2 AS TEXT) IS NULL OR k.org_id = $2)",
-        params![id, scope.id()],
-    )
-    .await?
-    .map(|row| Ok((read_key(&row)?, row.get("user_id")?)))
-    .transpose()
-}
-
-/// Writes what can be changed of a key.
-pub(crate) async fn update_key(tx: &mut Tx, key: &ApiKey) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE api_keys SET name = $2, models = $3, scopes = $4, priority = $5, requests_per_minute = $6,
-             tokens_per_minute = $7, tokens_per_month = $8, share_identical = $9, expires_at = $10
-         WHERE id = $1",
-        params![
-            key.id,
-            &key.name,
-            key.models.as_ref().map(|models| serde_json::json!(models)),
-            serde_json::json!(key.role.scopes()),
-            key.priority.map(PriorityClass::as_str),
-            key.limits.requests_per_minute,
-            key.limits.tokens_per_minute,
-            key.limits.tokens_per_month,
-            key.share_identical,
-            key.expires_at
-        ],
-    )
-    .await?;
-    Ok(())
-}
-
-/// Revokes a key.
-pub(crate) async fn revoke_key(tx: &mut Tx, id: KeyId, now: Timestamp) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE api_keys SET revoked_at = $2 WHERE id = $1",
-        params![id, now],
-    )
-    .await?;
-    Ok(())
 }
 
 /// Counts a change, so that other replicas notice it. Also orders the changes: the row stays locked until the commit, so a
@@ -459,27 +340,6 @@ fn usage(
         Some(known) => Ok(Arc::clone(known)),
         None => Ok(Arc::new(Usage::new(owner, row.get("last_used_at")?))),
     }
-}
-
-fn read_key(row: &Row) -> Result<ApiKey, StoreError> {
-    Ok(ApiKey {
-        id: row.get("id")?,
-        org_id: row.get("org_id")?,
-        name: row.get("name")?,
-        prefix: row.get("prefix")?,
-        role: read_scopes(row)?,
-        models: row
-            .get::<Option<Json<Vec<String>>>>("models")?
-            .map(|Json(models)| models),
-        priority: read_priority(row)?,
-        limits: read_limits(row)?,
-        share_identical: row.get("share_identical")?,
-        created_at: row.get("created_at")?,
-        expires_at: row.get("expires_at")?,
-        revoked_at: row.get("revoked_at")?,
-        last_used_at: row.get("last_used_at")?,
-        owner_disabled: row.get::<Option<Timestamp>>("owner_disabled_at")?.is_some(),
-    })
 }
 
 fn read_hash(row: &Row, column: &str) -> Result<SecretHash, StoreError> {

@@ -11,7 +11,7 @@ const RECOVERY_CODES: usize = 10;
 /// Letters and digits of a recovery code: 80 bits in base 32.
 const RECOVERY_LENGTH: usize = 16;
 
-fn place(user: UserId) -> String {
+pub(crate) fn place(user: UserId) -> String {
     format!("users|totp_secret|{user}")
 }
 

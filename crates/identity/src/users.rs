@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use ::store::{StoreError, Tx};
-use primitives::{
-    Classify, Cursor, ErrorKind, InvalidCursor, OrgId, Page, PageRequest, Secret, Timestamp, UserId,
-};
+use primitives::{Classify, ErrorKind, InvalidCursor, OrgId, Secret, Timestamp, UserId};
 use serde_json::json;
+use web::{ChangedMeanwhile, ETag, IfMatch};
 
 use crate::audit::{Action, Change, Seen as _, record};
 use crate::extract::{Caller, OrgAdmin};
@@ -69,6 +68,11 @@ pub struct UserEdit {
 }
 
 impl User {
+    /// Returns the version of what can be changed of them.
+    pub fn version(&self) -> ETag {
+        ETag::of(&self.seen())
+    }
+
     /// Tells whether they administer their organisation and may sign in to do so.
     fn administers(&self) -> bool {
         self.role == Role::Admin && self.disabled_at.is_none()
@@ -137,6 +141,9 @@ pub enum UserError {
     /// The organisation would have nobody left to administer it.
     #[error("the user is the last administrator of their organisation who can sign in")]
     LastAdmin,
+    /// The person is not as the caller believes.
+    #[error(transparent)]
+    Changed(#[from] ChangedMeanwhile),
     /// The organisation is not one of the caller's.
     #[error(transparent)]
     Organisation(#[from] UnknownOrganisation),
@@ -167,6 +174,7 @@ impl Classify for UserError {
             Self::Unknown(_) => ErrorKind::NotFound,
             Self::NoPerson | Self::WrongPassword => ErrorKind::Forbidden,
             Self::TooManyAttempts { .. } => ErrorKind::TooMany,
+            Self::Changed(error) => error.kind(),
             Self::Organisation(error) => error.kind(),
             Self::Password(error) => error.kind(),
             Self::Store(error) => error.kind(),
@@ -189,6 +197,7 @@ impl Classify for UserError {
             Self::Oneself => format!("{self}: ask another administrator to do it"),
             Self::OwnPassword => format!("{self}: use `PUT /api/v1/me/password`"),
             Self::LastAdmin => format!("{self}: make somebody else an administrator first"),
+            Self::Changed(error) => error.public_message(),
             Self::Organisation(error) => error.public_message(),
             Self::Password(error) => error.public_message(),
             Self::Cursor(error) => error.to_string(),
@@ -265,31 +274,6 @@ impl Identity {
         Ok(user)
     }
 
-    /// Lists people, of one organisation or of all that the caller may see, in the order in which they were made.
-    pub async fn list_users(
-        &self,
-        admin: &OrgAdmin,
-        org_id: Option<OrgId>,
-        page: &PageRequest,
-    ) -> Result<Page<User>, UserError> {
-        let scope = admin.scope().narrow(org_id)?;
-        let after = page.cursor.as_deref().map(Cursor::key).transpose()?;
-        let size = page.size();
-        let mut tx = self.inner.db.read().await?;
-        store::known_organisation(&mut tx, org_id).await??;
-        let users = store::list_users(
-            &mut tx,
-            scope,
-            after.as_deref().unwrap_or_default(),
-            size + 1,
-        )
-        .await?;
-        tx.commit().await?;
-        Ok(Page::from_overfetched(users, size, |user| {
-            user.id.to_string()
-        }))
-    }
-
     /// Changes a person's role or password, or lets them in no more, or again. When this returns, sessions and keys of somebody disabled no
     /// longer work here, and those of somebody with a lesser role do no more than that.
     pub async fn edit_user(
@@ -297,6 +281,7 @@ impl Identity {
         admin: &OrgAdmin,
         id: UserId,
         edit: UserEdit,
+        expected: &IfMatch,
     ) -> Result<User, UserError> {
         // A key is its owner's hand: what they may not do to themselves it may not either.
         if admin.principal().user == Some(id) {
@@ -319,6 +304,7 @@ impl Identity {
         let mut user = store::find_user_by_id(&mut tx, admin.scope(), id)
             .await?
             .ok_or(UserError::Unknown(id))?;
+        expected.check(&user.version())?;
         let administered = user.administers();
         let old = user.seen();
         let resets_password = hash.is_some();

@@ -10,6 +10,10 @@ pub enum ErrorKind {
     Invalid,
     /// The body or a field is larger than the limit.
     TooLarge,
+    /// The body is of a kind that the path does not take.
+    UnsupportedMedia,
+    /// The request is well-formed, but contradicts an earlier one that it names.
+    Unprocessable,
     /// No or wrong credentials.
     Unauthenticated,
     /// Known caller, not allowed.
@@ -20,6 +24,8 @@ pub enum ErrorKind {
     MethodNotAllowed,
     /// The change contradicts the present state.
     Conflict,
+    /// The thing is not as the client believes it to be: somebody changed it meanwhile.
+    PreconditionFailed,
     /// A limit was reached; later it may work.
     TooMany,
     /// Nothing can serve this now; later it may work.
@@ -42,11 +48,14 @@ impl ErrorKind {
         match self {
             Self::Invalid => "invalid",
             Self::TooLarge => "too_large",
+            Self::UnsupportedMedia => "unsupported_media",
+            Self::Unprocessable => "unprocessable",
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict => "conflict",
+            Self::PreconditionFailed => "precondition_failed",
             Self::TooMany => "too_many",
             Self::Unavailable => "unavailable",
             Self::Timeout => "timeout",
@@ -67,6 +76,9 @@ impl ErrorKind {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Conflict => 409,
+            Self::PreconditionFailed => 412,
+            Self::UnsupportedMedia => 415,
+            Self::Unprocessable => 422,
             Self::TooMany => 429,
             Self::Cancelled => 499,
             Self::Bug => 500,

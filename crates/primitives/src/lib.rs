@@ -11,5 +11,5 @@ mod secret;
 pub use clock::{Clock, ManualClock, MonotonicTime, SystemClock, Timestamp};
 pub use error::{Classify, ErrorKind};
 pub use ids::{InvitationId, KeyId, NodeId, OrgId, ParseIdError, RequestId, SessionId, UserId};
-pub use page::{Cursor, InvalidCursor, Page, PageRequest};
+pub use page::{COUNTED, Cursor, InvalidCursor, Page, PageRequest};
 pub use secret::Secret;

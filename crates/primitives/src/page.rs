@@ -34,6 +34,9 @@ impl Cursor {
     }
 }
 
+/// The most items that a total counts: a larger one says so many or more, so that counting stays cheap.
+pub const COUNTED: u64 = 10_000;
+
 /// What a client asks for.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct PageRequest {
@@ -41,12 +44,19 @@ pub struct PageRequest {
     pub limit: Option<u32>,
     /// The `next_cursor` of the page before.
     pub cursor: Option<String>,
+    /// Items to leave out at the start, in place of a cursor.
+    pub offset: Option<u32>,
 }
 
 impl PageRequest {
     /// Returns the number of items to fetch, within 1 to 500.
     pub fn size(&self) -> u32 {
         self.limit.unwrap_or(50).clamp(1, 500)
+    }
+
+    /// Returns the number of items to leave out at the start.
+    pub fn skipped(&self) -> u32 {
+        self.offset.unwrap_or(0)
     }
 }
 
@@ -58,6 +68,9 @@ pub struct Page<T> {
     /// Give this as `cursor` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+    /// How many items there are on all pages, where that is counted; [`COUNTED`] stands for so many or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
 }
 
 impl<T> Page<T> {
@@ -70,7 +83,18 @@ impl<T> Page<T> {
             .last()
             .filter(|_| more)
             .map(|last| Cursor::after(&key(last)).0);
-        Self { items, next_cursor }
+        Self {
+            items,
+            next_cursor,
+            total: None,
+        }
+    }
+
+    /// Tells how many items there are on all pages.
+    #[must_use]
+    pub fn of_total(mut self, total: u64) -> Self {
+        self.total = Some(total);
+        self
     }
 }
 

@@ -15,6 +15,7 @@ use sqlx::sqlite::{
 
 use crate::config::Address;
 use crate::migrate;
+use crate::migrate::Step;
 use crate::tx::{Begin, Connection, STATEMENT_TIMEOUT};
 use crate::{Applied, Engine, MigrateError, StoreConfig, StoreError, Tx};
 
@@ -43,6 +44,8 @@ pub struct Db {
     /// The address that migrations use.
     direct_url: Secret<String>,
     statement_timeout: Duration,
+    #[cfg(feature = "testing")]
+    plans: Option<crate::testing::Plans>,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +78,8 @@ impl Db {
             pools,
             direct_url,
             statement_timeout: STATEMENT_TIMEOUT,
+            #[cfg(feature = "testing")]
+            plans: None,
         };
         db.ping().await?;
         Ok(db)
@@ -94,13 +99,21 @@ impl Db {
         self.migrate_to(i64::MAX).await
     }
 
+    /// Compares the schema's steps with those of this build, changing nothing.
+    pub async fn migration_steps(&self) -> Result<Vec<Step>, StoreError> {
+        let mut tx = self.read().await?;
+        let steps = migrate::steps(&mut tx).await?;
+        tx.commit().await?;
+        Ok(steps)
+    }
+
     /// Brings the schema up to the given version, as an earlier build left it; for tests of the steps that follow.
     #[cfg(feature = "testing")]
     pub async fn migrate_up_to(&self, version: i64) -> Result<Applied, MigrateError> {
         self.migrate_to(version).await
     }
 
-    async fn migrate_to(&self, version: i64) -> Result<Applied, MigrateError> {
+    pub(crate) async fn migrate_to(&self, version: i64) -> Result<Applied, MigrateError> {
         match &self.pools {
             Pools::Sqlite { .. } => migrate::run(self.write().await?, version).await,
             Pools::Postgres(_) => {
@@ -119,6 +132,21 @@ impl Db {
 
     /// Begins a transaction that only reads, and sees one state of the database throughout.
     pub async fn read(&self) -> Result<Tx, StoreError> {
+        let tx = self.begin_reading().await?;
+        #[cfg(feature = "testing")]
+        let tx = tx.explained(self.plans.clone());
+        Ok(tx)
+    }
+
+    /// Returns the database with the plans of what it reads noted in `plans`, for tests that look at them.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn explained(mut self, plans: crate::testing::Plans) -> Self {
+        self.plans = Some(plans);
+        self
+    }
+
+    async fn begin_reading(&self) -> Result<Tx, StoreError> {
         match &self.pools {
             Pools::Sqlite { readers, .. } => {
                 let connection = Connection::Sqlite(readers.acquire().await?);

@@ -6,10 +6,13 @@
 //! JSON and bytes; ids and times are made in Rust; aggregates are cast (`CAST(sum(x) AS BIGINT)`); no `now()`, no arrays. Where one
 //! engine needs its own words, [`Statement::per_engine`] names both variants side by side.
 
+pub mod backup;
 mod bulk;
 mod config;
 mod db;
 mod error;
+#[cfg(feature = "testing")]
+mod explain;
 mod migrate;
 mod param;
 mod row;
@@ -23,7 +26,7 @@ pub use bulk::{Bulk, BulkColumn, ColumnType, Existing};
 pub use config::{Engine, StoreConfig};
 pub use db::{Db, Durability};
 pub use error::StoreError;
-pub use migrate::{Applied, MigrateError};
+pub use migrate::{Applied, MigrateError, Step, StepState};
 pub use param::{JsonText, Param, Params};
 pub use row::{FromColumn, Json, Row};
 pub use sealer::{SealError, Sealer};

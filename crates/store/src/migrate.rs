@@ -40,6 +40,8 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     9 "0009_people"
     10 "0010_second_factor"
     11 "0011_audit"
+    12 "0012_idempotency"
+    13 "0013_settings"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.
@@ -121,7 +123,7 @@ pub(crate) async fn run(tx: Tx, last: i64) -> Result<Applied, MigrateError> {
     }
     tx.execute(CREATE_JOURNAL, ()).await?;
     let applied = applied_checksums(&mut tx).await?;
-    let build = MIGRATIONS.last().map_or(0, |migration| migration.version);
+    let build = newest_version();
     if let Some((&database, _)) = applied.last_key_value()
         && database > build
     {
@@ -157,6 +159,88 @@ pub(crate) async fn run(tx: Tx, last: i64) -> Result<Applied, MigrateError> {
         version: build.min(last),
         steps,
     })
+}
+
+/// Returns the newest version that this build knows.
+pub(crate) fn newest_version() -> i64 {
+    MIGRATIONS.last().map_or(0, |migration| migration.version)
+}
+
+/// Returns the version of the schema.
+pub(crate) async fn applied_version(tx: &mut Tx) -> Result<i64, StoreError> {
+    // Health checks put a row below zero there for a moment.
+    let row = tx
+        .fetch_optional(
+            "SELECT CAST(COALESCE(max(version), 0) AS BIGINT) AS version FROM _migrations WHERE version > 0",
+            (),
+        )
+        .await?;
+    row.map_or(Ok(0), |row| row.get("version"))
+}
+
+/// One step of the schema, and whether a database has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its number.
+    pub version: i64,
+    /// Its name.
+    pub name: String,
+    /// Whether it was applied.
+    pub state: StepState,
+}
+
+/// Whether a step was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepState {
+    /// It was, as this build has it.
+    Applied,
+    /// It was not.
+    Missing,
+    /// It was, in another form than this build has it.
+    Changed,
+    /// It was, by a newer build.
+    Newer,
+}
+
+/// Compares the steps of this build with those of the database, which need not have any.
+pub(crate) async fn steps(tx: &mut Tx) -> Result<Vec<Step>, StoreError> {
+    let mut applied = if has_journal(tx).await? {
+        applied_checksums(tx).await?
+    } else {
+        BTreeMap::new()
+    };
+    let mut steps: Vec<Step> = MIGRATIONS
+        .iter()
+        .map(|migration| {
+            let checksum = checksum(migration.sql.text(tx.engine()));
+            let state = match applied.remove(&migration.version) {
+                None => StepState::Missing,
+                Some(stored) if stored == checksum => StepState::Applied,
+                Some(_) => StepState::Changed,
+            };
+            Step {
+                version: migration.version,
+                name: migration.name.to_owned(),
+                state,
+            }
+        })
+        .collect();
+    let newer = applied.into_keys().filter(|version| *version > 0);
+    steps.extend(newer.map(|version| Step {
+        version,
+        name: format!("{version:04}"),
+        state: StepState::Newer,
+    }));
+    Ok(steps)
+}
+
+const HAS_JOURNAL: Statement = Statement::per_engine(
+    "SELECT name FROM sqlite_master WHERE type = 'table' AND name = '_migrations'",
+    "SELECT CAST(tablename AS TEXT) AS name FROM pg_tables WHERE schemaname = current_schema() AND tablename = '_migrations'",
+);
+
+async fn has_journal(tx: &mut Tx) -> Result<bool, StoreError> {
+    Ok(tx.fetch_optional(HAS_JOURNAL, ()).await?.is_some())
 }
 
 async fn applied_checksums(tx: &mut Tx) -> Result<BTreeMap<i64, String>, StoreError> {

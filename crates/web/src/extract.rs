@@ -10,15 +10,17 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use primitives::ErrorKind;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, Deserializer, Serialize};
 use tokio::time::timeout;
 
 use crate::problem::shortened;
 use crate::{Problem, read_capped};
 
 /// The most bytes of a management request's JSON body.
-const JSON_LIMIT: usize = 256 * 1024;
+pub const JSON_LIMIT: usize = 256 * 1024;
+/// The most bytes of a body that has only names and secrets in it.
+pub const SMALL_BODY: usize = 16 * 1024;
 /// The longest time that the whole of such a body may take to arrive.
 const JSON_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -44,22 +46,25 @@ impl fmt::Debug for AfterBody {
     }
 }
 
-/// A JSON body of at most 256 KiB that arrives within 30 s. As an answer: the value as JSON.
+/// A JSON body of at most `LIMIT` bytes (256 KiB unless the route says otherwise) that arrives within 30 s. As an answer: the value
+/// as JSON.
 #[derive(Clone, Copy, Debug)]
-pub struct JsonBody<T>(pub T);
+pub struct JsonBody<T, const LIMIT: usize = JSON_LIMIT>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned, S: Send + Sync, const LIMIT: usize> FromRequest<S>
+    for JsonBody<T, LIMIT>
+{
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         if !is_json(&request) {
             return Err(Problem::new(
-                ErrorKind::Invalid,
+                ErrorKind::UnsupportedMedia,
                 "the body must be JSON: send it with the header `content-type: application/json`",
             ));
         }
         let again = request.extensions().get::<AfterBody>().cloned();
-        let body = timeout(JSON_PATIENCE, read_capped(request.into_body(), JSON_LIMIT))
+        let body = timeout(JSON_PATIENCE, read_capped(request.into_body(), LIMIT))
             .await
             .map_err(|_| {
                 let detail = format!(
@@ -70,6 +75,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             })??;
         if let Some(problem) = again.and_then(|AfterBody(ask)| ask()) {
             return Err(problem);
+        }
+        // Read as a struct, a list would give its fields by their order.
+        if body.trim_ascii_start().first() == Some(&b'[') {
+            return Err(Problem::new(
+                ErrorKind::Invalid,
+                "the body does not have the expected fields: it must be a JSON object",
+            ));
         }
         serde_json::from_slice(&body).map(Self).map_err(|error| {
             let problem = match error.classify() {
@@ -85,6 +97,19 @@ impl<T: Serialize> IntoResponse for JsonBody<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
     }
+}
+
+/// Reads a field that is an object, which a list is not: `#[serde(deserialize_with = "web::json_object")]`.
+///
+/// # Errors
+/// When it is no object, or not the expected one.
+pub fn json_object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let fields = serde_json::Map::deserialize(deserializer)?;
+    T::deserialize(serde_json::Value::Object(fields)).map_err(serde::de::Error::custom)
 }
 
 /// Parameters in the path.

@@ -3,22 +3,30 @@
 //! No domain rule stands here, and nothing here reads the database.
 
 mod body;
+mod conditional;
 mod extract;
 mod hops;
 mod openapi;
 pub mod outbound;
 mod paging;
 mod problem;
+mod repeated;
 mod request_id;
+mod security_headers;
 mod surface;
 
 pub use body::{ReadBodyError, read_capped};
-pub use extract::{AfterBody, ClientAddress, JsonBody, PathParam, QueryParams};
+pub use conditional::{ChangedMeanwhile, ETag, IF_MATCH, IfMatch, Tagged, Versioned};
+pub use extract::{
+    AfterBody, ClientAddress, JSON_LIMIT, JsonBody, PathParam, QueryParams, SMALL_BODY, json_object,
+};
 pub use hops::{
     HOPS_HEADER, Hops, HopsError, INSTANCE_HEADER, InstanceId, MAX_HOPS, ParseInstanceIdError,
 };
-pub use openapi::{assemble, json_response};
-pub use paging::{PageBody, PageQuery};
+pub use openapi::{assemble, json_response, repeatable_paths};
+pub use paging::{PageBody, PageQuery, page_limit, page_offset, search_text};
 pub use problem::Problem;
+pub use repeated::IDEMPOTENCY_KEY;
 pub use request_id::{REQUEST_ID_HEADER, current_request_id, with_request_id};
+pub use security_headers::SecureTransport;
 pub use surface::api_surface;

@@ -125,6 +125,9 @@ const fn title(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Invalid => "Invalid request",
         ErrorKind::TooLarge => "Too large",
+        ErrorKind::UnsupportedMedia => "Unsupported content type",
+        ErrorKind::Unprocessable => "Contradicts an earlier request",
+        ErrorKind::PreconditionFailed => "Changed meanwhile",
         ErrorKind::Unauthenticated => "Not signed in",
         ErrorKind::Forbidden => "Not allowed",
         ErrorKind::NotFound => "Not found",

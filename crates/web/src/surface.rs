@@ -1,4 +1,5 @@
-//! Finishes a router into a surface: every request has an id, and what no route answers is a [`Problem`] too.
+//! Finishes a router into a surface: every request has an id, every answer the headers that browsers keep to, and what no route
+//! answers is a [`Problem`] too.
 
 use std::sync::Arc;
 
@@ -11,9 +12,10 @@ use primitives::{Clock, ErrorKind, RequestId};
 
 use crate::problem::shortened;
 use crate::request_id::{REQUEST_ID_HEADER, with_request_id};
+use crate::security_headers::{SecureTransport, harden};
 use crate::{Problem, current_request_id};
 
-/// Adds request ids and problem answers for unknown paths and wrong methods to the merged routers of the domains.
+/// Adds request ids, security headers and problem answers for unknown paths and wrong methods to the merged routers of the domains.
 ///
 /// A request that already carries an id from the listener (as a [`RequestId`] extension) keeps it.
 pub fn api_surface(router: Router, clock: Arc<dyn Clock>) -> Router {
@@ -34,7 +36,9 @@ pub fn api_surface(router: Router, clock: Arc<dyn Clock>) -> Router {
 }
 
 async fn stamped(request: Request, next: Next) -> Response {
+    let transport = request.extensions().get::<SecureTransport>().copied();
     let mut response = next.run(request).await;
+    harden(response.headers_mut(), transport);
     if let Some(id) = current_request_id().and_then(|id| HeaderValue::try_from(id).ok()) {
         response.headers_mut().insert(REQUEST_ID_HEADER, id);
     }

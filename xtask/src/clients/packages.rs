@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::Context;
 
-use crate::interrupt;
+use crate::install;
 
 /// Where the installed clients are.
 pub(super) struct Packages {
@@ -27,32 +27,13 @@ impl Packages {
     /// Installs what is not installed yet. The versions stand in `requirements.txt` and `package.json`.
     pub(super) fn install(scripts: &Path, folder: &Path) -> anyhow::Result<Self> {
         let (environment, node) = (folder.join("python"), folder.join("node"));
-        let python = environment.join("bin/python");
         let requirements = scripts.join("python/requirements.txt");
-        once(&environment, &requirements, || {
-            execute(
-                Command::new("python3")
-                    .args(["-m", "venv"])
-                    .arg(&environment),
-            )?;
-            execute(
-                Command::new(&python)
-                    .args([
-                        "-m",
-                        "pip",
-                        "install",
-                        "--quiet",
-                        "--disable-pip-version-check",
-                        "-r",
-                    ])
-                    .arg(&requirements),
-            )
-        })?;
+        let python = install::python(&environment, &requirements)?.join("python");
         let manifest = scripts.join("node/package.json");
-        once(&node, &manifest, || {
+        install::once(&node, &manifest, || {
             fs::create_dir_all(&node)?;
             fs::copy(&manifest, node.join("package.json"))?;
-            execute(
+            install::execute(
                 Command::new("npm")
                     .args(["install", "--no-audit", "--no-fund", "--loglevel=error"])
                     .current_dir(&node),
@@ -92,33 +73,4 @@ impl Packages {
             },
         )
     }
-}
-
-/// Installs into a folder unless that has been done for the same list of packages.
-fn once(
-    folder: &Path,
-    list: &Path,
-    install: impl FnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let stamp = folder.join("installed");
-    let wanted = fs::read(list).with_context(|| format!("reading {}", list.display()))?;
-    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(());
-    }
-    if folder.exists() {
-        fs::remove_dir_all(folder)?;
-    }
-    install()?;
-    Ok(fs::write(stamp, wanted)?)
-}
-
-fn execute(command: &mut Command) -> anyhow::Result<()> {
-    // What installers print is no result of ours.
-    let status = interrupt::wait(command.stdin(Stdio::null()).stdout(std::io::stderr()))?;
-    anyhow::ensure!(
-        status.success(),
-        "{} failed: {status}",
-        command.get_program().display()
-    );
-    Ok(())
 }

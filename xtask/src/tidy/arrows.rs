@@ -4,7 +4,7 @@ use super::Findings;
 use crate::workspace::Metadata;
 
 /// Each crate of ours and those of ours that it may use. A crate that is not named here may not exist.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("primitives", &[]),
     ("dialects", &["primitives"]),
     ("scheduling", &["primitives"]),
@@ -15,6 +15,10 @@ const ARROWS: [(&str, &[&str]); 13] = [
     (
         "cluster",
         &["primitives", "scheduling", "store", "web", "identity"],
+    ),
+    (
+        "system",
+        &["primitives", "store", "web", "identity", "cluster"],
     ),
     (
         "gateway",
@@ -39,6 +43,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "web",
             "identity",
             "cluster",
+            "system",
             "gateway",
             "engine",
         ],

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use identity::journal::Actor;
+
 use super::Registry;
 use crate::error::NodeError;
 use crate::model::{NodeKind, NodeSource, NodeView};
@@ -35,8 +37,13 @@ impl Registry {
             // Only now is it known which of the candidates take a name.
             settings.name = self.free_name().into();
             adopted.push(
-                self.insert(settings, NodeSource::Discovered, Some(learned))
-                    .await?,
+                self.insert(
+                    settings,
+                    NodeSource::Discovered,
+                    Some(learned),
+                    &Actor::system(),
+                )
+                .await?,
             );
         }
         Ok(adopted)

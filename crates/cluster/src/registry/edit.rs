@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use identity::journal::{self, Action, Actor};
 use primitives::NodeId;
+use web::{ETag, IfMatch};
 
 use super::fleet::Change;
 use super::{MAX_NODES, Registry};
 use crate::error::NodeError;
 use crate::model::{NodeSource, NodeView};
 use crate::probe::learned::Learned;
-use crate::record::NodeRecord;
+use crate::record::{NodeRecord, version_at};
 use crate::spec::{EMBEDDED_NAME, NodeEdit, NodeSettings, NodeSpec};
 use crate::store;
 
@@ -34,17 +36,24 @@ pub struct EditedNode {
 impl Registry {
     /// Adds a node after asking what answers at its address. Where nothing answers, the node is added with a warning and used
     /// as soon as it comes up; where something answers that cannot be used, it is refused.
-    pub async fn add_node(&self, spec: NodeSpec) -> Result<AddedNode, NodeError> {
+    pub async fn add_node(&self, spec: NodeSpec, by: &Actor) -> Result<AddedNode, NodeError> {
         let settings = spec.check()?;
         self.refuse_taken(&settings, None)?;
         let (learned, warning) = self.meet(&settings).await?;
-        let node = self.insert(settings, NodeSource::Api, learned).await?;
+        let node = self.insert(settings, NodeSource::Api, learned, by).await?;
         Ok(AddedNode { node, warning })
     }
 
-    /// Changes a node. A new address is asked first, as when adding.
-    pub async fn edit_node(&self, key: &str, edit: NodeEdit) -> Result<EditedNode, NodeError> {
+    /// Changes a node while it is as `expected` says. A new address is asked first, as when adding.
+    pub async fn edit_node(
+        &self,
+        key: &str,
+        edit: NodeEdit,
+        expected: &IfMatch,
+        by: &Actor,
+    ) -> Result<EditedNode, NodeError> {
         let before = self.editable(key)?;
+        expected.check(&before.version())?;
         let settings = edit.apply(&before.settings)?;
         self.refuse_taken(&settings, Some(before.id))?;
         let (learned, warning) = if settings.reaches_the_same_as(&before.settings) {
@@ -55,32 +64,41 @@ impl Registry {
         let _writing = self.inner.writing.lock().await;
         // While the address was asked, somebody may have drained or removed the node.
         let present = self.editable(key)?;
+        expected.check(&present.version())?;
         let record = NodeRecord {
             settings,
             updated_at: self.inner.clock.now(),
-            ..present
+            ..present.clone()
         };
-        self.write(&record).await?;
+        self.write(&record, &present, expected, by).await?;
         let node = self.publish(record, learned)?;
         Ok(EditedNode { node, warning })
     }
 
     /// Lets a node finish what it has and gives it nothing new. Draining twice is the same as once.
     pub async fn drain_node(&self, key: &str) -> Result<Arc<NodeView>, NodeError> {
-        self.set_draining(key, true).await
+        self.drain_node_by(key, &Actor::system()).await
+    }
+
+    /// The same on somebody's behalf.
+    pub async fn drain_node_by(&self, key: &str, by: &Actor) -> Result<Arc<NodeView>, NodeError> {
+        self.set_draining(key, true, by).await
     }
 
     /// Gives a node new work again.
-    pub async fn undrain_node(&self, key: &str) -> Result<Arc<NodeView>, NodeError> {
-        self.set_draining(key, false).await
+    pub async fn undrain_node(&self, key: &str, by: &Actor) -> Result<Arc<NodeView>, NodeError> {
+        self.set_draining(key, false, by).await
     }
 
     /// Removes a node. Requests in flight there finish. A server found on this machine is not adopted again.
-    pub async fn remove_node(&self, key: &str) -> Result<(), NodeError> {
+    pub async fn remove_node(&self, key: &str, by: &Actor) -> Result<(), NodeError> {
         let _writing = self.inner.writing.lock().await;
         let record = self.editable(key)?;
         let mut tx = self.inner.db.write().await?;
+        journal::begin(&mut tx).await?;
         store::delete_node(&mut tx, record.id).await?;
+        let change = record.change(Action::NodeRemove, Some(record.seen()), None);
+        journal::record(&mut tx, self.inner.clock.now(), by, change).await?;
         if record.source == NodeSource::Discovered {
             store::decline_adoption(&mut tx, record.settings.url.as_str()).await?;
         }
@@ -101,10 +119,22 @@ impl Registry {
             .ok_or_else(|| NodeError::Unknown(shown(key)))
     }
 
-    async fn set_draining(&self, key: &str, draining: bool) -> Result<Arc<NodeView>, NodeError> {
+    /// Returns the version of what can be changed of a node; nothing for the embedded engine, of which nothing can be.
+    pub fn node_version(&self, id: NodeId) -> Option<ETag> {
+        let fleet = self.inner.fleet.lock();
+        fleet.find(id).map(NodeRecord::version)
+    }
+
+    async fn set_draining(
+        &self,
+        key: &str,
+        draining: bool,
+        by: &Actor,
+    ) -> Result<Arc<NodeView>, NodeError> {
         let _writing = self.inner.writing.lock().await;
         let present = self.load_record(key)?;
         let changes = present.draining != draining;
+        let old = present.seen();
         let record = NodeRecord {
             draining,
             updated_at: self.inner.clock.now(),
@@ -112,8 +142,18 @@ impl Registry {
         };
         // Written even when nothing seems to change: another process may have changed it a moment ago.
         let mut tx = self.inner.db.write().await?;
+        journal::begin(&mut tx).await?;
         if !store::update_draining(&mut tx, record.id, draining, record.updated_at).await? {
             return Err(NodeError::Unknown(record.settings.name.to_string()));
+        }
+        if changes {
+            let action = if draining {
+                Action::NodeDrain
+            } else {
+                Action::NodeUndrain
+            };
+            let change = record.change(action, Some(old), Some(record.seen()));
+            journal::record(&mut tx, record.updated_at, by, change).await?;
         }
         tx.commit().await?;
         if changes {
@@ -128,6 +168,7 @@ impl Registry {
         settings: NodeSettings,
         source: NodeSource,
         learned: Option<Learned>,
+        by: &Actor,
     ) -> Result<Arc<NodeView>, NodeError> {
         let _writing = self.inner.writing.lock().await;
         self.refuse_taken(&settings, None)?;
@@ -141,26 +182,44 @@ impl Registry {
             updated_at: now,
         };
         let mut tx = self.inner.db.write().await?;
+        journal::begin(&mut tx).await?;
         let stored = record.to_stored(&self.inner.sealer)?;
         store::insert_node(&mut tx, stored)
             .await
             .map_err(|error| name_conflict(error, &record.settings.name))?;
+        let change = record.change(Action::NodeAdd, None, Some(record.seen()));
+        journal::record(&mut tx, now, by, change).await?;
         tx.commit().await?;
         self.publish(record, learned)
     }
 
-    async fn write(&self, record: &NodeRecord) -> Result<(), NodeError> {
+    async fn write(
+        &self,
+        record: &NodeRecord,
+        before: &NodeRecord,
+        expected: &IfMatch,
+        by: &Actor,
+    ) -> Result<(), NodeError> {
         let mut tx = self.inner.db.write().await?;
+        journal::begin(&mut tx).await?;
+        // Another process may have changed it since this one looked.
+        if let Some(at) = store::node_changed_at(&mut tx, record.id).await? {
+            expected.check(&version_at(record.id, at))?;
+        }
         let stored = record.to_stored(&self.inner.sealer)?;
         let exists = store::update_node(&mut tx, stored)
             .await
             .map_err(|error| name_conflict(error, &record.settings.name))?;
-        tx.commit().await?;
-        if exists {
-            Ok(())
-        } else {
-            Err(NodeError::Unknown(record.settings.name.to_string()))
+        if !exists {
+            return Err(NodeError::Unknown(record.settings.name.to_string()));
         }
+        let change = record.change(
+            Action::NodeEdit,
+            Some(before.seen()),
+            Some(record.seen_after(before)),
+        );
+        journal::record(&mut tx, record.updated_at, by, change).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Shows a stored node, with what was just learned about it.

@@ -4,6 +4,7 @@ mod adopt;
 mod edit;
 mod entry;
 mod fleet;
+mod reseal;
 mod sync;
 mod watch;
 

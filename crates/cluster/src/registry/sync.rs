@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use identity::journal::{self, Action, Actor};
 use primitives::NodeId;
 
 use super::edit::name_conflict;
@@ -44,18 +45,25 @@ impl Registry {
             return Ok(ConfigSync::default());
         }
         let now = self.inner.clock.now();
+        let by = Actor::system();
         let mut tx = self.inner.db.write().await?;
+        journal::begin(&mut tx).await?;
         for record in &plan.remove {
             store::delete_node(&mut tx, record.id).await?;
+            let change = record.change(Action::NodeRemove, Some(record.seen()), None);
+            journal::record(&mut tx, now, &by, change).await?;
         }
-        for (record, settings) in &plan.update {
+        for (present, settings) in &plan.update {
             let record = NodeRecord {
                 settings: settings.clone(),
                 source: NodeSource::Config,
                 updated_at: now,
-                ..record.clone()
+                ..present.clone()
             };
             store::update_node(&mut tx, record.to_stored(&self.inner.sealer)?).await?;
+            let (old, new) = (Some(present.seen()), Some(record.seen_after(present)));
+            let change = record.change(Action::NodeEdit, old, new);
+            journal::record(&mut tx, now, &by, change).await?;
         }
         for settings in &plan.add {
             let record = NodeRecord {
@@ -70,6 +78,8 @@ impl Registry {
             store::insert_node(&mut tx, stored)
                 .await
                 .map_err(|error| name_conflict(error, &record.settings.name))?;
+            let change = record.change(Action::NodeAdd, None, Some(record.seen()));
+            journal::record(&mut tx, now, &by, change).await?;
         }
         tx.commit().await?;
         let outcome = plan.outcome();

@@ -12,14 +12,16 @@ use crate::registry::Registry;
     params(("node" = String, Path, description = "The node's id or name.")),
     responses(
         (status = 200, description = "The node, draining. `in_flight` tells what it still has.", body = NodeBody),
+        (status = 403, description = "Not an administrator of the platform.", body = Problem),
         (status = 404, description = "There is no such node.", body = Problem),
+        (status = 409, description = "The node is the embedded engine.", body = Problem),
     ))]
 pub(super) async fn drain_node(
-    _: Admin,
+    admin: Admin,
     State(registry): State<Registry>,
     PathParam(node): PathParam<String>,
 ) -> Result<JsonBody<NodeBody>, Problem> {
-    let node = registry.drain_node(&node).await?;
+    let node = registry.drain_node_by(&node, &admin.actor()).await?;
     Ok(JsonBody(NodeBody::from(&*node)))
 }
 
@@ -28,13 +30,15 @@ pub(super) async fn drain_node(
     params(("node" = String, Path, description = "The node's id or name.")),
     responses(
         (status = 200, description = "The node.", body = NodeBody),
+        (status = 403, description = "Not an administrator of the platform.", body = Problem),
         (status = 404, description = "There is no such node.", body = Problem),
+        (status = 409, description = "The node is the embedded engine.", body = Problem),
     ))]
 pub(super) async fn undrain_node(
-    _: Admin,
+    admin: Admin,
     State(registry): State<Registry>,
     PathParam(node): PathParam<String>,
 ) -> Result<JsonBody<NodeBody>, Problem> {
-    let node = registry.undrain_node(&node).await?;
+    let node = registry.undrain_node(&node, &admin.actor()).await?;
     Ok(JsonBody(NodeBody::from(&*node)))
 }

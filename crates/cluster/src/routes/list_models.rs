@@ -3,10 +3,13 @@
 use axum::extract::State;
 use identity::Admin;
 use primitives::ErrorKind;
-use serde::Serialize;
-use utoipa::ToSchema;
-use web::{JsonBody, PageBody, PageQuery, Problem, QueryParams};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use web::{
+    JsonBody, PageBody, PageQuery, Problem, QueryParams, page_limit, page_offset, search_text,
+};
 
+use super::name_page::{NameOrder, contains, name_page};
 use crate::model::ModelDetails;
 use crate::registry::Registry;
 use crate::snapshot::{FleetSnapshot, ReplicaRef};
@@ -57,38 +60,63 @@ pub(super) struct ReplicaBody {
     digest: Option<String>,
 }
 
+/// Which models to list.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListModelsQuery {
+    /// Models on the page, 1 to 500; 50 when absent.
+    #[serde(default, deserialize_with = "page_limit")]
+    #[param(minimum = 1, maximum = 500, example = 50)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Models to leave out at the start.
+    #[serde(default, deserialize_with = "page_offset")]
+    #[param(minimum = 0, maximum = 100_000)]
+    offset: Option<u32>,
+    /// The order; `name` when absent.
+    #[serde(default)]
+    #[param(inline)]
+    sort: NameOrder,
+    /// Only models with this in their name; case makes no difference.
+    #[serde(default, deserialize_with = "search_text")]
+    #[param(max_length = 100)]
+    q: Option<String>,
+}
+
 /// Lists the models of all nodes, each once, with the nodes that have it.
 #[utoipa::path(get, path = "/api/v1/models", operation_id = "list_models", tag = "models", security(("bearer" = [])),
-    params(PageQuery),
+    params(ListModelsQuery),
     responses(
         (status = 200, description = "A page of models, by name.", body = PageBody<FleetModelBody>),
-        (status = "4XX", description = "The query is not valid.", body = Problem),
+        (status = 403, description = "Not an administrator of the platform.", body = Problem),
     ))]
 pub(super) async fn list_models(
     _: Admin,
     State(registry): State<Registry>,
-    QueryParams(page): QueryParams<PageQuery>,
+    QueryParams(query): QueryParams<ListModelsQuery>,
 ) -> Result<JsonBody<PageBody<FleetModelBody>>, Problem> {
-    let after = page
-        .after()
-        .map_err(|error| Problem::new(ErrorKind::Invalid, error.to_string()))?;
+    let page = PageQuery {
+        limit: query.limit,
+        cursor: query.cursor,
+        offset: query.offset,
+    };
     let snapshot = registry.snapshot();
-    let mut keys: Vec<&String> = snapshot
-        .by_model
-        .keys()
-        .filter(|key| after.as_ref().is_none_or(|after| *key > after))
-        .collect();
-    keys.sort_unstable();
-    let models = keys
-        .into_iter()
-        .take(page.size() as usize + 1)
-        .filter_map(|key| body(&snapshot, key))
-        .collect();
-    Ok(JsonBody(PageBody::from_overfetched(
-        models,
-        page.size(),
-        |model: &FleetModelBody| model.key.clone(),
-    )))
+    let keys = snapshot.by_model.keys();
+    let wanted = keys.filter(|key| contains(key, query.q.as_deref()));
+    let PageBody {
+        items,
+        next_cursor,
+        total,
+    } = name_page(wanted, &page, query.sort, |key| key)
+        .map_err(|error| Problem::new(ErrorKind::Invalid, error.to_string()))?;
+    let items = items.into_iter().filter_map(|key| body(&snapshot, key));
+    Ok(JsonBody(PageBody {
+        items: items.collect(),
+        next_cursor,
+        total,
+    }))
 }
 
 fn body(snapshot: &FleetSnapshot, key: &str) -> Option<FleetModelBody> {

@@ -5,9 +5,12 @@ use identity::Admin;
 use primitives::ErrorKind;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use web::{JsonBody, PageBody, PageQuery, Problem, QueryParams};
+use web::{
+    JsonBody, PageBody, PageQuery, Problem, QueryParams, page_limit, page_offset, search_text,
+};
 
 use super::body::NodeBody;
+use super::name_page::{NameOrder, contains, name_page};
 use crate::model::{NodeKind, NodeState, NodeView};
 use crate::registry::Registry;
 
@@ -17,10 +20,23 @@ use crate::registry::Registry;
 #[serde(deny_unknown_fields)]
 pub(super) struct ListNodesQuery {
     /// Nodes on the page, 1 to 500; 50 when absent.
+    #[serde(default, deserialize_with = "page_limit")]
     #[param(minimum = 1, maximum = 500, example = 50)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Nodes to leave out at the start.
+    #[serde(default, deserialize_with = "page_offset")]
+    #[param(minimum = 0, maximum = 100_000)]
+    offset: Option<u32>,
+    /// The order; `name` when absent.
+    #[serde(default)]
+    #[param(inline)]
+    sort: NameOrder,
+    /// Only nodes with this in their name; case makes no difference.
+    #[serde(default, deserialize_with = "search_text")]
+    #[param(max_length = 100)]
+    q: Option<String>,
     /// Only nodes in this state: `new`, `ready`, `busy`, `suspect`, `unhealthy` or `draining`.
     state: Option<String>,
     /// Only nodes of this kind: `ollama`, `openai`, `agent`, `engine` or `unknown`.
@@ -59,6 +75,7 @@ impl ListNodesQuery {
                 .as_ref()
                 .is_none_or(|kind| node.kind.as_str() == kind)
             && self.tag.as_ref().is_none_or(|tag| node.tags.contains(tag))
+            && contains(&node.name, self.q.as_deref())
     }
 }
 
@@ -67,7 +84,7 @@ impl ListNodesQuery {
     params(ListNodesQuery),
     responses(
         (status = 200, description = "A page of nodes.", body = PageBody<NodeBody>),
-        (status = "4XX", description = "The query is not valid.", body = Problem),
+        (status = 403, description = "Not an administrator of the platform.", body = Problem),
     ))]
 pub(super) async fn list_nodes(
     _: Admin,
@@ -78,22 +95,11 @@ pub(super) async fn list_nodes(
     let page = PageQuery {
         limit: query.limit,
         cursor: query.cursor.clone(),
+        offset: query.offset,
     };
-    let after = page
-        .after()
+    let snapshot = registry.snapshot();
+    let wanted = snapshot.nodes.iter().filter(|node| query.wants(node));
+    let page = name_page(wanted, &page, query.sort, |node| &node.name)
         .map_err(|error| Problem::new(ErrorKind::Invalid, error.to_string()))?;
-    let nodes = registry
-        .snapshot()
-        .nodes
-        .iter()
-        .filter(|node| after.as_deref().is_none_or(|after| &*node.name > after))
-        .filter(|node| query.wants(node))
-        .take(page.size() as usize + 1)
-        .map(|node| NodeBody::from(&**node))
-        .collect();
-    Ok(JsonBody(PageBody::from_overfetched(
-        nodes,
-        page.size(),
-        |node| node.name.clone(),
-    )))
+    Ok(JsonBody(page.map(|node| NodeBody::from(&**node))))
 }

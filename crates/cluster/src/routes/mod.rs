@@ -6,6 +6,7 @@ mod drain_node;
 mod edit_node;
 mod list_models;
 mod list_nodes;
+mod name_page;
 mod remove_node;
 mod show_node;
 

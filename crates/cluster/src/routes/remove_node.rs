@@ -12,14 +12,15 @@ use crate::registry::Registry;
     params(("node" = String, Path, description = "The node's id or name.")),
     responses(
         (status = 204, description = "The node is removed."),
+        (status = 403, description = "Not an administrator of the platform.", body = Problem),
         (status = 404, description = "There is no such node.", body = Problem),
         (status = 409, description = "The node stands in the configuration file.", body = Problem),
     ))]
 pub(super) async fn remove_node(
-    _: Admin,
+    admin: Admin,
     State(registry): State<Registry>,
     PathParam(node): PathParam<String>,
 ) -> Result<StatusCode, Problem> {
-    registry.remove_node(&node).await?;
+    registry.remove_node(&node, &admin.actor()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

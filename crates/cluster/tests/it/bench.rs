@@ -1,5 +1,6 @@
 //! A registry over a test database, with everything that it needs around it.
 
+use identity::journal::Actor;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,7 +74,8 @@ impl Bench {
         };
         let signed_in = identity.sign_in(sign_in).await.unwrap();
         let registry = Registry::open(deps, quick()).await.unwrap();
-        let (router, _) = registry.routes(&identity).split_for_parts();
+        let routes = registry.routes(&identity).merge(identity.routes());
+        let (router, _) = routes.split_for_parts();
         let probes = CancellationToken::new();
         Self {
             registry,
@@ -104,7 +106,7 @@ impl Bench {
 
     pub(crate) async fn add(&self, name: &str, url: &str) -> Arc<NodeView> {
         self.registry
-            .add_node(NodeSpec::new(name, url))
+            .add_node(NodeSpec::new(name, url), &Actor::system())
             .await
             .unwrap()
             .node
@@ -156,9 +158,39 @@ impl Bench {
         path: &str,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
+        let (status, _, body) = self.exchange(token, method, path, None, body).await;
+        (status, body)
+    }
+
+    /// Changes a node while it has the version `tag`, as the administrator. Returns the status and the version afterwards.
+    pub(crate) async fn put_if(&self, path: &str, tag: &str, body: Value) -> (StatusCode, String) {
+        let (token, method) = (Some(self.token.as_str()), Method::PUT);
+        let (status, tag, _) = self
+            .exchange(token, method, path, Some(tag), Some(body))
+            .await;
+        (status, tag)
+    }
+
+    /// Returns the version that a node has.
+    pub(crate) async fn version(&self, path: &str) -> String {
+        let token = Some(self.token.as_str());
+        self.exchange(token, Method::GET, path, None, None).await.1
+    }
+
+    async fn exchange(
+        &self,
+        token: Option<&str>,
+        method: Method,
+        path: &str,
+        if_match: Option<&str>,
+        body: Option<Value>,
+    ) -> (StatusCode, String, Value) {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(tag) = if_match {
+            request = request.header("if-match", tag);
         }
         let request = match body {
             Some(body) => request
@@ -168,13 +200,15 @@ impl Bench {
         };
         let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
         let status = response.status();
+        let tag = response.headers().get("etag");
+        let tag = tag.map_or(String::new(), |tag| tag.to_str().unwrap().to_owned());
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let body = if bytes.is_empty() {
             Value::Null
         } else {
             serde_json::from_slice(&bytes).unwrap()
         };
-        (status, body)
+        (status, tag, body)
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {

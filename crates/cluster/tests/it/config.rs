@@ -1,6 +1,7 @@
 //! Nodes of the configuration file, on every engine.
 
 use http::{Method, StatusCode};
+use identity::journal::Actor;
 use primitives::{Classify as _, ErrorKind};
 use remuda_cluster::{ConfigSync, NodeSpec};
 use serde_json::json;
@@ -96,7 +97,11 @@ async fn an_address_found_on_this_machine_is_adopted(store: TestStore) {
             .unwrap()
             .is_empty()
     );
-    bench.registry.remove_node("ollama").await.unwrap();
+    bench
+        .registry
+        .remove_node("ollama", &Actor::system())
+        .await
+        .unwrap();
     bench.stop().await;
     let bench = Bench::open(&store).await;
     let adopted = bench.registry.adopt_local(&candidates[..1]).await.unwrap();

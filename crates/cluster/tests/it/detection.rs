@@ -1,6 +1,7 @@
 //! What stands behind an address is found out, and what cannot be used is refused with what to do.
 
 use http::{Method, StatusCode};
+use identity::journal::Actor;
 use primitives::{Classify as _, ErrorKind};
 use remuda_cluster::{NodeKind, NodeSpec, ServerFlavour};
 use serde_json::json;
@@ -119,7 +120,12 @@ async fn a_chosen_kind_is_kept() {
         kind: Some(NodeKind::OpenAi),
         ..NodeSpec::new("a", server.url())
     };
-    let node = bench.registry.add_node(spec).await.unwrap().node;
+    let node = bench
+        .registry
+        .add_node(spec, &Actor::system())
+        .await
+        .unwrap()
+        .node;
     assert_eq!(
         (node.kind, node.server),
         (NodeKind::OpenAi, ServerFlavour::Ollama)
@@ -154,7 +160,7 @@ async fn a_server_that_wants_a_key_says_so_and_gets_it() {
     server.require_key("k-123");
     let refused = bench
         .registry
-        .add_node(NodeSpec::new("a", server.url()))
+        .add_node(NodeSpec::new("a", server.url()), &Actor::system())
         .await
         .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
@@ -167,7 +173,12 @@ async fn a_server_that_wants_a_key_says_so_and_gets_it() {
         api_key: Some(primitives::Secret::new("k-123".to_owned())),
         ..NodeSpec::new("a", server.url())
     };
-    let node = bench.registry.add_node(spec).await.unwrap().node;
+    let node = bench
+        .registry
+        .add_node(spec, &Actor::system())
+        .await
+        .unwrap()
+        .node;
     assert_eq!(node.models.len(), 1);
     let seen = server.seen("/version").pop().unwrap();
     assert_eq!(seen.authorization.as_deref(), Some("Bearer k-123"));
@@ -178,7 +189,10 @@ async fn addresses_of_machine_credentials_are_refused() {
     let (_store, bench) = Bench::sqlite().await;
     let refused = bench
         .registry
-        .add_node(NodeSpec::new("a", "http://169.254.169.254"))
+        .add_node(
+            NodeSpec::new("a", "http://169.254.169.254"),
+            &Actor::system(),
+        )
         .await
         .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
@@ -252,7 +266,11 @@ async fn a_gateway_is_not_added_to_itself() {
                 kind,
                 ..NodeSpec::new("mirror", ourselves.url())
             };
-            let error = bench.registry.add_node(spec).await.unwrap_err();
+            let error = bench
+                .registry
+                .add_node(spec, &Actor::system())
+                .await
+                .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
             let text = error.public_message();
             assert!(text.contains("cannot be its own node"), "{text}");

@@ -1,5 +1,6 @@
 //! Nodes that die, come back, hang or only seem to.
 
+use identity::journal::Actor;
 use std::time::Duration;
 
 use remuda_cluster::CallFailure;
@@ -149,7 +150,11 @@ async fn requests_in_flight_outlive_the_removal_of_their_node() {
     let node = bench.add("a", &server.url()).await;
     let mut call = node.activity.begin(100);
     assert_eq!(bench.get("/api/v1/nodes/a").await["in_flight"], 1);
-    bench.registry.remove_node("a").await.unwrap();
+    bench
+        .registry
+        .remove_node("a", &Actor::system())
+        .await
+        .unwrap();
     call.done(40);
     assert_eq!(node.activity.queued_tokens(), 60);
     drop(call);

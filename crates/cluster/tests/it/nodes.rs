@@ -1,6 +1,7 @@
 //! Nodes through the real routes, on every engine.
 
 use http::{Method, StatusCode};
+use identity::journal::Actor;
 use serde_json::json;
 use store::testing::TestStore;
 
@@ -159,7 +160,10 @@ async fn an_edit_here_leaves_a_drain_elsewhere_alone(store: TestStore) {
     let later = Bench::open(&store).await;
     let node = later.node("a");
     assert_eq!((node.draining, node.weight), (true, 2.0));
-    here.registry.undrain_node("a").await.unwrap();
+    here.registry
+        .undrain_node("a", &Actor::system())
+        .await
+        .unwrap();
     let last = Bench::open(&store).await;
     assert!(!last.node("a").draining);
     for bench in [there, here, later, last] {
@@ -179,7 +183,11 @@ async fn a_node_added_elsewhere_appears_here(store: TestStore) {
     .await;
     there.registry.drain_node("shared").await.unwrap();
     here.until_state("shared", "draining").await;
-    there.registry.remove_node("shared").await.unwrap();
+    there
+        .registry
+        .remove_node("shared", &Actor::system())
+        .await
+        .unwrap();
     here.until("the node is gone here", |fleet| fleet.nodes.is_empty())
         .await;
     there.stop().await;

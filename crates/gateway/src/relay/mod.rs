@@ -567,6 +567,9 @@ pub(crate) fn outcome_of(error: &ApiError) -> Outcome {
         | ErrorKind::NotFound
         | ErrorKind::MethodNotAllowed
         | ErrorKind::Conflict
+        | ErrorKind::UnsupportedMedia
+        | ErrorKind::Unprocessable
+        | ErrorKind::PreconditionFailed
         | ErrorKind::Unsupported => Outcome::ClientError,
         ErrorKind::TooMany => Outcome::Rejected,
         ErrorKind::Cancelled => Outcome::Cancelled,

@@ -21,8 +21,9 @@ pub(crate) struct QueueWindow(pub(crate) Arc<Shared>);
 #[serde(deny_unknown_fields)]
 pub(crate) struct QueueQuery {
     /// Requests to show, 1 to 500; 100 when absent.
+    #[serde(default, deserialize_with = "web::page_limit")]
     #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+    limit: Option<u32>,
 }
 
 /// The queue as it stands.
@@ -65,7 +66,7 @@ pub(crate) async fn show_queue(
     Extension(QueueWindow(shared)): Extension<QueueWindow>,
     query: QueryParams<QueueQuery>,
 ) -> JsonBody<QueueBody> {
-    let limit = query.0.limit.unwrap_or(100).clamp(1, 500);
+    let limit = query.0.limit.unwrap_or(100) as usize;
     let (waiters, waiting, running) = shared.live.admission.list(limit, shared.clock.monotonic());
     let now = shared.clock.now().as_micros();
     let items = waiters.iter().map(|waiter| shown(waiter, now)).collect();

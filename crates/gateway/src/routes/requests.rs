@@ -51,6 +51,7 @@ impl Classify for ShowRequestsError {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RequestsQuery {
     /// Items on the page, 1 to 500; 50 when absent.
+    #[serde(default, deserialize_with = "web::page_limit")]
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.

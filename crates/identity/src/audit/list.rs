@@ -71,13 +71,11 @@ impl Identity {
             Some(key) => key.parse().map_err(|_| InvalidCursor)?,
             None => i64::MAX,
         };
-        let size = page.size();
         let mut tx = self.inner.db.read().await?;
         store::known_organisation(&mut tx, filter.org_id).await??;
-        let found = store::list_audit(&mut tx, scope, filter, before, size + 1).await?;
+        let (found, total) = store::list_audit(&mut tx, scope, filter, before, page).await?;
         tx.commit().await?;
-        Ok(Page::from_overfetched(found, size, |record| {
-            record.seq.to_string()
-        }))
+        let key = |record: &AuditRecord| record.seq.to_string();
+        Ok(Page::from_overfetched(found, page.size(), key).of_total(total))
     }
 }

@@ -12,7 +12,6 @@ mod verify;
 
 pub(crate) use chain::ChainHash;
 pub use list::{AuditFilter, ListAuditError};
-pub use record::AuditRecord;
-pub(crate) use record::{Action, Actor, Change, record};
+pub use record::{Action, Actor, AuditRecord, Change, record};
 pub(crate) use seen::Seen;
 pub use verify::{Broken, ChainError, ChainState};

@@ -14,37 +14,80 @@ const LONGEST_STATE: usize = 16 * 1024;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub enum Action {
+    /// The first administrator was made.
     SetUp,
+    /// The administrator's password was set at the start.
     AdminByPassword,
+    /// A session began.
     SignIn,
+    /// A session was ended.
     SessionEnd,
+    /// All sessions of a person were ended.
     SessionsEnd,
+    /// A refresh token was presented a second time.
     SessionReuse,
+    /// Somebody changed their password.
     PasswordChange,
+    /// A token to reset a password was made.
     PasswordResetStart,
+    /// A password was reset.
     PasswordReset,
+    /// Somebody changed what they tell of themselves.
     ProfileEdit,
+    /// Somebody has a second factor now.
     SecondFactorEnable,
+    /// Somebody gave their second factor up.
     SecondFactorDisable,
+    /// An administrator removed a second factor.
     SecondFactorRemove,
+    /// Somebody has other recovery codes.
     RecoveryCodesRenew,
+    /// A person was made.
     UserCreate,
+    /// A person was changed.
     UserEdit,
+    /// Somebody made their own account.
     UserRegister,
+    /// An invitation was made.
     InvitationCreate,
+    /// An invitation was withdrawn.
     InvitationWithdraw,
+    /// An organisation was made.
     OrganisationCreate,
+    /// An API key was made.
     KeyCreate,
+    /// An API key was changed.
     KeyEdit,
+    /// An API key was revoked.
     KeyRevoke,
+    /// A key to sign access tokens with was made.
     SigningKeyMake,
+    /// Old records of changes were removed.
     AuditTrim,
+    /// A node was added.
+    NodeAdd,
+    /// A node was changed.
+    NodeEdit,
+    /// A node gets nothing new.
+    NodeDrain,
+    /// A node gets new work again.
+    NodeUndrain,
+    /// A node was removed.
+    NodeRemove,
+    /// A setting of the system was changed.
+    SettingEdit,
+    /// Settings of the system were set back.
+    SettingRollback,
+    /// Old rows were removed.
+    DatabaseClean,
+    /// Stored secrets were sealed with another key.
+    SecretsRotate,
 }
 
 impl Action {
     /// Names the action as it is stored and shown.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::SetUp => "setup",
             Self::AdminByPassword => "admin.by_password",
@@ -71,13 +114,22 @@ impl Action {
             Self::KeyRevoke => "key.revoke",
             Self::SigningKeyMake => "signing_key.make",
             Self::AuditTrim => "audit.trim",
+            Self::NodeAdd => "node.add",
+            Self::NodeEdit => "node.edit",
+            Self::NodeDrain => "node.drain",
+            Self::NodeUndrain => "node.undrain",
+            Self::NodeRemove => "node.remove",
+            Self::SettingEdit => "setting.edit",
+            Self::SettingRollback => "setting.rollback",
+            Self::DatabaseClean => "database.clean",
+            Self::SecretsRotate => "secrets.rotate",
         }
     }
 }
 
 /// Who did it, and from where.
 #[derive(Clone, Debug)]
-pub(crate) struct Actor {
+pub struct Actor {
     kind: &'static str,
     id: Option<String>,
     name: String,
@@ -86,7 +138,7 @@ pub(crate) struct Actor {
 
 impl Actor {
     /// The program itself.
-    pub(crate) fn system() -> Self {
+    pub fn system() -> Self {
         Self {
             kind: "system",
             id: None,
@@ -122,16 +174,17 @@ impl Actor {
 
 /// What was done to what.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
-    pub(crate) action: Action,
-    /// Whose it is: who may see the record.
-    pub(crate) org: Option<OrgId>,
+pub struct Change {
+    /// What was done.
+    pub action: Action,
+    /// Whose it is: who may see the record. Nobody's: administrators of the platform.
+    pub org: Option<OrgId>,
     /// What kind of thing, and which.
-    pub(crate) subject: (&'static str, Option<String>),
+    pub subject: (&'static str, Option<String>),
     /// What was before. Never a secret.
-    pub(crate) old: Option<Value>,
+    pub old: Option<Value>,
     /// What is now. Never a secret.
-    pub(crate) new: Option<Value>,
+    pub new: Option<Value>,
 }
 
 /// One record of the journal.
@@ -166,7 +219,10 @@ pub struct AuditRecord {
 }
 
 /// Adds a record within the transaction of the change, which has counted itself: that keeps records in one order.
-pub(crate) async fn record(
+///
+/// # Errors
+/// When the database fails.
+pub async fn record(
     tx: &mut Tx,
     now: Timestamp,
     actor: &Actor,

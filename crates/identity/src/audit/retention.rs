@@ -25,7 +25,7 @@ impl Identity {
             *trimmed = Some(at);
         }
         let now = self.inner.clock.now();
-        let cutoff = now.before(self.inner.audit_retention);
+        let cutoff = now.before(self.inner.policies.load().audit_retention);
         let mut tx = self.inner.db.read().await?;
         let due = store::last_audit_before(&mut tx, cutoff).await?;
         tx.commit().await?;

@@ -5,7 +5,7 @@ use primitives::{OrgId, PageRequest, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
-use web::{JsonBody, PageBody, Problem, QueryParams};
+use web::{JsonBody, PageBody, Problem, QueryParams, page_limit, page_offset};
 
 use crate::audit::{AuditFilter, AuditRecord, ChainState};
 use crate::extract::{Admin, OrgAdmin};
@@ -17,10 +17,15 @@ use crate::identity::Identity;
 #[serde(deny_unknown_fields)]
 pub(crate) struct AuditQuery {
     /// Records on the page, 1 to 500; 50 when absent.
+    #[serde(default, deserialize_with = "page_limit")]
     #[param(minimum = 1, maximum = 500, example = 50)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Items to leave out at the start.
+    #[serde(default, deserialize_with = "page_offset")]
+    #[param(minimum = 0, maximum = 100_000)]
+    offset: Option<u32>,
     /// Only of this organisation; of all that the caller may see when absent.
     #[param(value_type = Option<String>)]
     org_id: Option<OrgId>,
@@ -175,6 +180,7 @@ pub(crate) async fn list_audit(
     let page = PageRequest {
         limit: query.limit,
         cursor: query.cursor,
+        offset: query.offset,
     };
     let filter = AuditFilter {
         org_id: query.org_id,

@@ -1,17 +1,21 @@
-//! `GET` and `POST /api/v1/keys`, `PATCH` and `DELETE /api/v1/keys/{id}`.
+//! `GET` and `POST /api/v1/keys`, `GET`, `PATCH` and `DELETE /api/v1/keys/{id}`.
 
 use axum::extract::State;
 use http::StatusCode;
-use primitives::{KeyId, OrgId, Timestamp};
+use primitives::{KeyId, OrgId, PageRequest, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
-use web::{JsonBody, PageBody, PathParam, Problem, QueryParams};
+use utoipa::{IntoParams, ToSchema};
+use web::{
+    IfMatch, JsonBody, PageBody, PathParam, Problem, QueryParams, Tagged, page_limit, page_offset,
+    search_text,
+};
 
-use super::scoped_page::ScopedPageQuery;
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
 use crate::key_edit::KeyEdit;
+use crate::key_list::KeyFilter;
 use crate::keys::{ApiKey, KeyRequest, KeyStatus};
+use crate::listing::{Listing, Sort};
 use crate::model::{KeyLimits, PriorityClass, Role};
 
 /// What a new key shall be.
@@ -36,7 +40,7 @@ pub(crate) struct CreateKeyBody {
     #[serde(default)]
     priority: Option<PriorityClass>,
     /// How much the key may use. Stored and shown; not kept to yet.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "web::json_object")]
     limits: LimitsBody,
     /// Whether an answer to a request of the key may serve an identical one of the key's organisation, and the other way round; not
     /// when absent. It shows that somebody else asked the same.
@@ -110,7 +114,7 @@ pub(crate) struct EditKeyBody {
     #[schema(value_type = Option<PriorityClass>)]
     priority: Option<Option<PriorityClass>>,
     /// Other limits in place of all the present ones; `{}` for none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "limits")]
     limits: Option<LimitsBody>,
     /// Whether an answer may serve identical requests of the organisation.
     #[serde(default)]
@@ -119,6 +123,12 @@ pub(crate) struct EditKeyBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Option<Timestamp>>,
+}
+
+fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LimitsBody>, D::Error> {
+    let fields = Option::<serde_json::Map<_, _>>::deserialize(deserializer)?;
+    let limits = fields.map(|fields| LimitsBody::deserialize(serde_json::Value::Object(fields)));
+    limits.transpose().map_err(serde::de::Error::custom)
 }
 
 /// Reads a field that is there, so that `null` is told from absence.
@@ -215,9 +225,59 @@ pub(crate) struct CreatedKeyBody {
     secret: String,
 }
 
+/// Which keys to show.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeysQuery {
+    /// Items on the page, 1 to 500; 50 when absent.
+    #[serde(default, deserialize_with = "page_limit")]
+    #[param(minimum = 1, maximum = 500, example = 50)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Items to leave out at the start.
+    #[serde(default, deserialize_with = "page_offset")]
+    #[param(minimum = 0, maximum = 100_000)]
+    offset: Option<u32>,
+    /// The order; `created_at` when absent.
+    #[serde(default)]
+    #[param(inline)]
+    sort: Sort,
+    /// Only what has this in its name; case makes no difference.
+    #[serde(default, deserialize_with = "search_text")]
+    #[param(max_length = 100)]
+    q: Option<String>,
+    /// Only what belongs to this organisation; everything that the caller may see when absent.
+    #[param(value_type = Option<String>, format = Uuid)]
+    org_id: Option<OrgId>,
+    /// Only keys in this state.
+    #[param(inline)]
+    status: Option<KeyStatus>,
+}
+
+impl KeysQuery {
+    fn split(self) -> (KeyFilter, Listing) {
+        let filter = KeyFilter {
+            org_id: self.org_id,
+            status: self.status,
+        };
+        let listing = Listing {
+            page: PageRequest {
+                limit: self.limit,
+                cursor: self.cursor,
+                offset: self.offset,
+            },
+            sort: self.sort,
+            contains: self.q,
+        };
+        (filter, listing)
+    }
+}
+
 /// Lists API keys
 ///
-/// Shows keys, revoked ones too, in the order in which they were made; never their secrets. Administrators of the platform see
+/// Shows keys, revoked ones too; never their secrets. Administrators of the platform see
 /// all, others those of their organisation.
 #[utoipa::path(
     get,
@@ -225,7 +285,7 @@ pub(crate) struct CreatedKeyBody {
     operation_id = "list_keys",
     tag = "identity",
     security(("bearer" = [])),
-    params(ScopedPageQuery),
+    params(KeysQuery),
     responses(
         (status = 200, description = "A page of keys.", body = PageBody<KeyBody>),
         (status = 400, description = "The cursor or another parameter is not valid.", body = Problem),
@@ -237,11 +297,11 @@ pub(crate) struct CreatedKeyBody {
 pub(crate) async fn list_keys(
     admin: OrgAdmin,
     State(identity): State<Identity>,
-    query: QueryParams<ScopedPageQuery>,
+    query: QueryParams<KeysQuery>,
 ) -> Result<JsonBody<PageBody<KeyBody>>, Problem> {
     let QueryParams(query) = query;
-    let (org_id, page) = query.split();
-    let page = identity.list_keys(&admin, org_id, &page).await?;
+    let (filter, listing) = query.split();
+    let page = identity.list_keys(&admin, filter, &listing).await?;
     let now = identity.inner.clock.now();
     Ok(JsonBody(
         PageBody::from(page).map(|key| KeyBody::new(key, now)),
@@ -257,6 +317,7 @@ pub(crate) async fn list_keys(
     operation_id = "create_key",
     tag = "identity",
     security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header)),
     request_body = CreateKeyBody,
     responses(
         (status = 201, description = "The key works at once.", body = CreatedKeyBody),
@@ -291,6 +352,33 @@ pub(crate) async fn create_key(
     Ok((StatusCode::CREATED, JsonBody(created)))
 }
 
+/// Shows an API key
+#[utoipa::path(
+    get,
+    path = "/api/v1/keys/{id}",
+    operation_id = "show_key",
+    tag = "identity",
+    security(("bearer" = [])),
+    params(("id" = String, Path, format = Uuid, description = "The key's id.")),
+    responses(
+        (status = 200, description = "The key.", body = KeyBody, headers(("ETag" = String, description = "Its version."))),
+        (status = 400, description = "Not an id.", body = Problem),
+        (status = 401, description = "Not signed in.", body = Problem),
+        (status = 403, description = "Not an administrator.", body = Problem),
+        (status = 404, description = "There is no such key.", body = Problem),
+    )
+)]
+pub(crate) async fn show_key(
+    admin: OrgAdmin,
+    State(identity): State<Identity>,
+    id: PathParam<KeyId>,
+) -> Result<Tagged<JsonBody<KeyBody>>, Problem> {
+    let PathParam(id) = id;
+    let key = identity.load_key(&admin, id).await?;
+    let now = identity.inner.clock.now();
+    Ok(Tagged(key.version(), JsonBody(KeyBody::new(key, now))))
+}
+
 /// Changes an API key
 ///
 /// Takes effect before the answer is sent, and on every other replica within a second. The secret stays.
@@ -300,10 +388,13 @@ pub(crate) async fn create_key(
     operation_id = "edit_key",
     tag = "identity",
     security(("bearer" = [])),
-    params(("id" = String, Path, format = Uuid, description = "The key's id.")),
+    params(
+        ("id" = String, Path, format = Uuid, description = "The key's id."),
+        ("If-Match" = Option<String>, Header),
+    ),
     request_body = EditKeyBody,
     responses(
-        (status = 200, description = "The key as it is now.", body = KeyBody),
+        (status = 200, description = "The key as it is now.", body = KeyBody, headers(("ETag" = String, description = "Its version."))),
         (status = 400, description = "Not an id, or the key cannot be so.", body = Problem),
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "Not an administrator.", body = Problem),
@@ -315,8 +406,9 @@ pub(crate) async fn edit_key(
     admin: OrgAdmin,
     State(identity): State<Identity>,
     id: PathParam<KeyId>,
+    expected: IfMatch,
     body: JsonBody<EditKeyBody>,
-) -> Result<JsonBody<KeyBody>, Problem> {
+) -> Result<Tagged<JsonBody<KeyBody>>, Problem> {
     let (PathParam(id), JsonBody(body)) = (id, body);
     let edit = KeyEdit {
         name: body.name,
@@ -327,8 +419,9 @@ pub(crate) async fn edit_key(
         share_identical: body.share_identical,
         expires_at: body.expires_at,
     };
-    let key = identity.edit_key(&admin, id, edit).await?;
-    Ok(JsonBody(KeyBody::new(key, identity.inner.clock.now())))
+    let key = identity.edit_key(&admin, id, edit, &expected).await?;
+    let now = identity.inner.clock.now();
+    Ok(Tagged(key.version(), JsonBody(KeyBody::new(key, now))))
 }
 
 /// Revokes an API key

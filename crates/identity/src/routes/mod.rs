@@ -36,13 +36,13 @@ impl Identity {
             .routes(routes!(me::show_me))
             .routes(routes!(password::change_password))
             .routes(routes!(keys::list_keys, keys::create_key))
-            .routes(routes!(keys::edit_key, keys::revoke_key))
+            .routes(routes!(keys::show_key, keys::edit_key, keys::revoke_key))
             .routes(routes!(
                 organisations::list_organisations,
                 organisations::create_organisation
             ))
             .routes(routes!(users::list_users, users::create_user))
-            .routes(routes!(users::edit_user))
+            .routes(routes!(users::show_user, users::edit_user))
             .routes(routes!(audit::list_audit))
             .routes(routes!(audit::verify_audit))
             .routes(routes!(totp::show, totp::begin))

@@ -4,11 +4,14 @@ use axum::extract::State;
 use http::StatusCode;
 use primitives::{OrgId, PageRequest, Timestamp};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-use web::{JsonBody, PageBody, PageQuery, Problem, QueryParams};
+use utoipa::{IntoParams, ToSchema};
+use web::{
+    JsonBody, PageBody, Problem, QueryParams, SMALL_BODY, page_limit, page_offset, search_text,
+};
 
 use crate::extract::{Admin, OrgAdmin};
 use crate::identity::Identity;
+use crate::listing::{Listing, Sort};
 use crate::organisations::Organisation;
 
 /// What a new organisation shall be.
@@ -43,6 +46,45 @@ impl From<Organisation> for OrganisationBody {
     }
 }
 
+/// Which organisations to show.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OrganisationsQuery {
+    /// Items on the page, 1 to 500; 50 when absent.
+    #[serde(default, deserialize_with = "page_limit")]
+    #[param(minimum = 1, maximum = 500, example = 50)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Items to leave out at the start.
+    #[serde(default, deserialize_with = "page_offset")]
+    #[param(minimum = 0, maximum = 100_000)]
+    offset: Option<u32>,
+    /// The order; `created_at` when absent.
+    #[serde(default)]
+    #[param(inline)]
+    sort: Sort,
+    /// Only what has this in its name; case makes no difference.
+    #[serde(default, deserialize_with = "search_text")]
+    #[param(max_length = 100)]
+    q: Option<String>,
+}
+
+impl OrganisationsQuery {
+    fn listing(self) -> Listing {
+        Listing {
+            page: PageRequest {
+                limit: self.limit,
+                cursor: self.cursor,
+                offset: self.offset,
+            },
+            sort: self.sort,
+            contains: self.q,
+        }
+    }
+}
+
 /// Lists organisations
 ///
 /// Administrators of the platform see all, others their own.
@@ -52,7 +94,7 @@ impl From<Organisation> for OrganisationBody {
     operation_id = "list_organisations",
     tag = "identity",
     security(("bearer" = [])),
-    params(PageQuery),
+    params(OrganisationsQuery),
     responses(
         (status = 200, description = "A page of organisations.", body = PageBody<OrganisationBody>),
         (status = 400, description = "The cursor or another parameter is not valid.", body = Problem),
@@ -63,11 +105,11 @@ impl From<Organisation> for OrganisationBody {
 pub(crate) async fn list_organisations(
     admin: OrgAdmin,
     State(identity): State<Identity>,
-    query: QueryParams<PageQuery>,
+    query: QueryParams<OrganisationsQuery>,
 ) -> Result<JsonBody<PageBody<OrganisationBody>>, Problem> {
-    let QueryParams(PageQuery { limit, cursor }) = query;
+    let QueryParams(query) = query;
     let page = identity
-        .list_organisations(&admin, &PageRequest { limit, cursor })
+        .list_organisations(&admin, &query.listing())
         .await?;
     Ok(JsonBody(PageBody::from(page).map(OrganisationBody::from)))
 }
@@ -81,6 +123,7 @@ pub(crate) async fn list_organisations(
     operation_id = "create_organisation",
     tag = "identity",
     security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header)),
     request_body = CreateOrganisationBody,
     responses(
         (status = 201, description = "The organisation exists.", body = OrganisationBody),
@@ -93,7 +136,7 @@ pub(crate) async fn list_organisations(
 pub(crate) async fn create_organisation(
     admin: Admin,
     State(identity): State<Identity>,
-    body: JsonBody<CreateOrganisationBody>,
+    body: JsonBody<CreateOrganisationBody, SMALL_BODY>,
 ) -> Result<(StatusCode, JsonBody<OrganisationBody>), Problem> {
     let JsonBody(CreateOrganisationBody { name }) = body;
     let organisation = identity.create_organisation(&admin, &name).await?;

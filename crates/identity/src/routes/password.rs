@@ -5,7 +5,7 @@ use http::StatusCode;
 use primitives::Secret;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use web::{JsonBody, Problem};
+use web::{JsonBody, Problem, SMALL_BODY};
 
 use crate::extract::Caller;
 use crate::identity::Identity;
@@ -44,7 +44,7 @@ pub(crate) struct ChangePasswordBody {
 pub(crate) async fn change_password(
     caller: Caller,
     State(identity): State<Identity>,
-    body: JsonBody<ChangePasswordBody>,
+    body: JsonBody<ChangePasswordBody, SMALL_BODY>,
 ) -> Result<StatusCode, Problem> {
     let JsonBody(ChangePasswordBody { current, new }) = body;
     match identity.change_password(&caller, current, new).await {

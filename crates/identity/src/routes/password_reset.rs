@@ -5,7 +5,7 @@ use http::StatusCode;
 use primitives::{Secret, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use web::{JsonBody, PathParam, Problem};
+use web::{JsonBody, PathParam, Problem, SMALL_BODY};
 
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
@@ -86,7 +86,7 @@ pub(crate) async fn start(
 pub(crate) async fn reset(
     State(identity): State<Identity>,
     origin: Origin,
-    body: JsonBody<ResetPasswordBody>,
+    body: JsonBody<ResetPasswordBody, SMALL_BODY>,
 ) -> Result<StatusCode, Problem> {
     let JsonBody(ResetPasswordBody { token, password }) = body;
     identity.reset_password(&token, password, &origin).await?;

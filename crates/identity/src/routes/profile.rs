@@ -3,7 +3,7 @@
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use web::{JsonBody, Problem};
+use web::{IfMatch, JsonBody, Problem, SMALL_BODY, Tagged};
 
 use super::users::UserBody;
 use crate::extract::Caller;
@@ -32,7 +32,7 @@ pub(crate) struct EditProfileBody {
     tag = "identity",
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The record.", body = UserBody),
+        (status = 200, description = "The record.", body = UserBody, headers(("ETag" = String, description = "Its version."))),
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "The caller is no person.", body = Problem),
     )
@@ -40,8 +40,9 @@ pub(crate) struct EditProfileBody {
 pub(crate) async fn show_profile(
     caller: Caller,
     State(identity): State<Identity>,
-) -> Result<JsonBody<UserBody>, Problem> {
-    Ok(JsonBody(identity.profile(&caller).await?.into()))
+) -> Result<Tagged<JsonBody<UserBody>>, Problem> {
+    let user = identity.profile(&caller).await?;
+    Ok(Tagged(user.version(), JsonBody(user.into())))
 }
 
 /// Changes one's own record
@@ -53,9 +54,10 @@ pub(crate) async fn show_profile(
     operation_id = "edit_profile",
     tag = "identity",
     security(("bearer" = [])),
+    params(("If-Match" = Option<String>, Header)),
     request_body = EditProfileBody,
     responses(
-        (status = 200, description = "The record as it is now.", body = UserBody),
+        (status = 200, description = "The record as it is now.", body = UserBody, headers(("ETag" = String, description = "Its version."))),
         (status = 400, description = "The address or the name cannot be used.", body = Problem),
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "The caller is no person.", body = Problem),
@@ -65,8 +67,9 @@ pub(crate) async fn show_profile(
 pub(crate) async fn edit_profile(
     caller: Caller,
     State(identity): State<Identity>,
-    body: JsonBody<EditProfileBody>,
-) -> Result<JsonBody<UserBody>, Problem> {
+    expected: IfMatch,
+    body: JsonBody<EditProfileBody, SMALL_BODY>,
+) -> Result<Tagged<JsonBody<UserBody>>, Problem> {
     let JsonBody(EditProfileBody {
         email,
         display_name,
@@ -75,5 +78,6 @@ pub(crate) async fn edit_profile(
         email,
         display_name,
     };
-    Ok(JsonBody(identity.edit_profile(&caller, edit).await?.into()))
+    let user = identity.edit_profile(&caller, edit, &expected).await?;
+    Ok(Tagged(user.version(), JsonBody(user.into())))
 }

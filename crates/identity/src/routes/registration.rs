@@ -5,7 +5,7 @@ use http::StatusCode;
 use primitives::{InvitationId, OrgId, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use web::{JsonBody, PageBody, PathParam, Problem, QueryParams};
+use web::{JsonBody, PageBody, PathParam, Problem, QueryParams, SMALL_BODY};
 
 use super::scoped_page::ScopedPageQuery;
 use super::users::UserBody;
@@ -129,7 +129,7 @@ pub(crate) struct CreatedInvitationBody {
 pub(crate) async fn register(
     State(identity): State<Identity>,
     origin: Origin,
-    body: JsonBody<RegisterBody>,
+    body: JsonBody<RegisterBody, SMALL_BODY>,
 ) -> Result<(StatusCode, JsonBody<UserBody>), Problem> {
     let JsonBody(body) = body;
     let request = RegistrationRequest {
@@ -189,6 +189,7 @@ pub(crate) async fn list_invitations(
     operation_id = "create_invitation",
     tag = "identity",
     security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header)),
     request_body = CreateInvitationBody,
     responses(
         (status = 201, description = "The invitation stands.", body = CreatedInvitationBody),
@@ -202,7 +203,7 @@ pub(crate) async fn list_invitations(
 pub(crate) async fn create_invitation(
     admin: OrgAdmin,
     State(identity): State<Identity>,
-    body: JsonBody<CreateInvitationBody>,
+    body: JsonBody<CreateInvitationBody, SMALL_BODY>,
 ) -> Result<(StatusCode, JsonBody<CreatedInvitationBody>), Problem> {
     let JsonBody(body) = body;
     let request = InvitationRequest {

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use primitives::{PageRequest, SessionId, Timestamp, UserId};
+use primitives::{SessionId, Timestamp, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
 use web::{JsonBody, PageBody, PageQuery, PathParam, Problem, QueryParams};
@@ -73,10 +73,8 @@ pub(crate) async fn list_mine(
     State(identity): State<Identity>,
     query: QueryParams<PageQuery>,
 ) -> Result<JsonBody<PageBody<SessionBody>>, Problem> {
-    let QueryParams(PageQuery { limit, cursor }) = query;
-    let page = identity
-        .list_sessions(&caller, &PageRequest { limit, cursor })
-        .await?;
+    let QueryParams(query) = query;
+    let page = identity.list_sessions(&caller, &query.request()).await?;
     let current = caller.principal().session;
     Ok(JsonBody(
         PageBody::from(page).map(|session| SessionBody::new(session, current)),
@@ -156,9 +154,9 @@ pub(crate) async fn list_of_user(
     id: PathParam<UserId>,
     query: QueryParams<PageQuery>,
 ) -> Result<JsonBody<PageBody<SessionBody>>, Problem> {
-    let (PathParam(id), QueryParams(PageQuery { limit, cursor })) = (id, query);
+    let (PathParam(id), QueryParams(query)) = (id, query);
     let page = identity
-        .list_sessions_of(&admin, id, &PageRequest { limit, cursor })
+        .list_sessions_of(&admin, id, &query.request())
         .await?;
     let current = admin.principal().session;
     Ok(JsonBody(

@@ -5,7 +5,7 @@ use http::StatusCode;
 use primitives::Secret;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use web::{JsonBody, Problem};
+use web::{JsonBody, Problem, SMALL_BODY};
 
 use super::sign_in::SignInBody;
 use crate::identity::Identity;
@@ -45,7 +45,7 @@ pub(crate) struct SetupBody {
 pub(crate) async fn set_up(
     State(identity): State<Identity>,
     origin: Origin,
-    body: JsonBody<SetupBody>,
+    body: JsonBody<SetupBody, SMALL_BODY>,
 ) -> Result<(StatusCode, JsonBody<SignInBody>), Problem> {
     let JsonBody(SetupBody {
         token,

@@ -5,7 +5,7 @@ use http::StatusCode;
 use primitives::{Secret, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use web::{JsonBody, Problem};
+use web::{JsonBody, Problem, SMALL_BODY};
 
 use crate::extract::Caller;
 use crate::identity::Identity;
@@ -103,7 +103,7 @@ impl SignInBody {
 pub(crate) async fn log_in(
     State(identity): State<Identity>,
     origin: Origin,
-    body: JsonBody<LoginBody>,
+    body: JsonBody<LoginBody, SMALL_BODY>,
 ) -> Result<JsonBody<SignInBody>, Problem> {
     let JsonBody(LoginBody {
         username,
@@ -149,7 +149,7 @@ pub(crate) async fn log_in(
 )]
 pub(crate) async fn refresh(
     State(identity): State<Identity>,
-    body: JsonBody<RefreshBody>,
+    body: JsonBody<RefreshBody, SMALL_BODY>,
 ) -> Result<JsonBody<SignInBody>, Problem> {
     let JsonBody(RefreshBody { refresh_token }) = body;
     let sign_in = identity.refresh(refresh_token.expose()).await?;

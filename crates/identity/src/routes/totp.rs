@@ -5,7 +5,7 @@ use http::StatusCode;
 use primitives::{Secret, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use web::{JsonBody, PathParam, Problem};
+use web::{JsonBody, PathParam, Problem, SMALL_BODY};
 
 use crate::extract::{Caller, OrgAdmin};
 use crate::identity::Identity;
@@ -138,7 +138,7 @@ pub(crate) async fn show(
 pub(crate) async fn begin(
     caller: Caller,
     State(identity): State<Identity>,
-    body: JsonBody<BeginTotpBody>,
+    body: JsonBody<BeginTotpBody, SMALL_BODY>,
 ) -> Result<(StatusCode, JsonBody<EnrolmentBody>), Problem> {
     let JsonBody(BeginTotpBody { password }) = body;
     let enrolment = identity
@@ -174,7 +174,7 @@ pub(crate) async fn begin(
 pub(crate) async fn confirm(
     caller: Caller,
     State(identity): State<Identity>,
-    body: JsonBody<CodeBody>,
+    body: JsonBody<CodeBody, SMALL_BODY>,
 ) -> Result<JsonBody<RecoveryCodesBody>, Problem> {
     let JsonBody(CodeBody { code }) = body;
     let codes = identity
@@ -206,7 +206,7 @@ pub(crate) async fn confirm(
 pub(crate) async fn renew_codes(
     caller: Caller,
     State(identity): State<Identity>,
-    body: JsonBody<CodeBody>,
+    body: JsonBody<CodeBody, SMALL_BODY>,
 ) -> Result<JsonBody<RecoveryCodesBody>, Problem> {
     let JsonBody(CodeBody { code }) = body;
     let codes = identity
@@ -236,7 +236,7 @@ pub(crate) async fn renew_codes(
 pub(crate) async fn disable(
     caller: Caller,
     State(identity): State<Identity>,
-    body: JsonBody<DisableTotpBody>,
+    body: JsonBody<DisableTotpBody, SMALL_BODY>,
 ) -> Result<StatusCode, Problem> {
     let JsonBody(DisableTotpBody { password, code }) = body;
     identity

@@ -1,16 +1,20 @@
-//! `GET` and `POST /api/v1/users`, `PATCH /api/v1/users/{id}`.
+//! `GET` and `POST /api/v1/users`, `GET` and `PATCH /api/v1/users/{id}`.
 
 use axum::extract::State;
 use http::StatusCode;
-use primitives::{OrgId, Secret, Timestamp, UserId};
+use primitives::{OrgId, PageRequest, Secret, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-use web::{JsonBody, PageBody, PathParam, Problem, QueryParams};
+use utoipa::{IntoParams, ToSchema};
+use web::{
+    IfMatch, JsonBody, PageBody, PathParam, Problem, QueryParams, SMALL_BODY, Tagged, page_limit,
+    page_offset, search_text,
+};
 
-use super::scoped_page::ScopedPageQuery;
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
+use crate::listing::{Listing, Sort};
 use crate::model::Role;
+use crate::user_list::UserFilter;
 use crate::users::{User, UserEdit, UserRequest};
 
 /// Whom to make.
@@ -91,6 +95,59 @@ impl From<User> for UserBody {
     }
 }
 
+/// Whom to show.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UsersQuery {
+    /// Items on the page, 1 to 500; 50 when absent.
+    #[serde(default, deserialize_with = "page_limit")]
+    #[param(minimum = 1, maximum = 500, example = 50)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Items to leave out at the start.
+    #[serde(default, deserialize_with = "page_offset")]
+    #[param(minimum = 0, maximum = 100_000)]
+    offset: Option<u32>,
+    /// The order; `created_at` when absent.
+    #[serde(default)]
+    #[param(inline)]
+    sort: Sort,
+    /// Only what has this in its name; case makes no difference.
+    #[serde(default, deserialize_with = "search_text")]
+    #[param(max_length = 100)]
+    q: Option<String>,
+    /// Only what belongs to this organisation; everything that the caller may see when absent.
+    #[param(value_type = Option<String>, format = Uuid)]
+    org_id: Option<OrgId>,
+    /// Only people with this role.
+    #[param(inline)]
+    role: Option<Role>,
+    /// Only those who are disabled, or only those who are not.
+    disabled: Option<bool>,
+}
+
+impl UsersQuery {
+    fn split(self) -> (UserFilter, Listing) {
+        let filter = UserFilter {
+            org_id: self.org_id,
+            role: self.role,
+            disabled: self.disabled,
+        };
+        let listing = Listing {
+            page: PageRequest {
+                limit: self.limit,
+                cursor: self.cursor,
+                offset: self.offset,
+            },
+            sort: self.sort,
+            contains: self.q,
+        };
+        (filter, listing)
+    }
+}
+
 /// Lists people
 ///
 /// Administrators of the platform see all, others those of their organisation.
@@ -100,7 +157,7 @@ impl From<User> for UserBody {
     operation_id = "list_users",
     tag = "identity",
     security(("bearer" = [])),
-    params(ScopedPageQuery),
+    params(UsersQuery),
     responses(
         (status = 200, description = "A page of people.", body = PageBody<UserBody>),
         (status = 400, description = "The cursor or another parameter is not valid.", body = Problem),
@@ -112,11 +169,11 @@ impl From<User> for UserBody {
 pub(crate) async fn list_users(
     admin: OrgAdmin,
     State(identity): State<Identity>,
-    query: QueryParams<ScopedPageQuery>,
+    query: QueryParams<UsersQuery>,
 ) -> Result<JsonBody<PageBody<UserBody>>, Problem> {
     let QueryParams(query) = query;
-    let (org_id, page) = query.split();
-    let users = identity.list_users(&admin, org_id, &page).await?;
+    let (filter, listing) = query.split();
+    let users = identity.list_users(&admin, filter, &listing).await?;
     Ok(JsonBody(PageBody::from(users).map(UserBody::from)))
 }
 
@@ -129,6 +186,7 @@ pub(crate) async fn list_users(
     operation_id = "create_user",
     tag = "identity",
     security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header)),
     request_body = CreateUserBody,
     responses(
         (status = 201, description = "The user exists.", body = UserBody),
@@ -142,7 +200,7 @@ pub(crate) async fn list_users(
 pub(crate) async fn create_user(
     admin: OrgAdmin,
     State(identity): State<Identity>,
-    body: JsonBody<CreateUserBody>,
+    body: JsonBody<CreateUserBody, SMALL_BODY>,
 ) -> Result<(StatusCode, JsonBody<UserBody>), Problem> {
     let JsonBody(body) = body;
     let request = UserRequest {
@@ -155,6 +213,32 @@ pub(crate) async fn create_user(
     Ok((StatusCode::CREATED, JsonBody(user.into())))
 }
 
+/// Shows a user
+#[utoipa::path(
+    get,
+    path = "/api/v1/users/{id}",
+    operation_id = "show_user",
+    tag = "identity",
+    security(("bearer" = [])),
+    params(("id" = String, Path, format = Uuid, description = "The user's id.")),
+    responses(
+        (status = 200, description = "The user.", body = UserBody, headers(("ETag" = String, description = "Their version."))),
+        (status = 400, description = "Not an id.", body = Problem),
+        (status = 401, description = "Not signed in.", body = Problem),
+        (status = 403, description = "Not an administrator.", body = Problem),
+        (status = 404, description = "There is no such user.", body = Problem),
+    )
+)]
+pub(crate) async fn show_user(
+    admin: OrgAdmin,
+    State(identity): State<Identity>,
+    id: PathParam<UserId>,
+) -> Result<Tagged<JsonBody<UserBody>>, Problem> {
+    let PathParam(id) = id;
+    let user = identity.load_user(&admin, id).await?;
+    Ok(Tagged(user.version(), JsonBody(user.into())))
+}
+
 /// Changes a user
 ///
 /// Gives another role or password, disables or enables. Takes effect before the answer is sent. One's own password is changed with
@@ -165,10 +249,13 @@ pub(crate) async fn create_user(
     operation_id = "edit_user",
     tag = "identity",
     security(("bearer" = [])),
-    params(("id" = String, Path, format = Uuid, description = "The user's id.")),
+    params(
+        ("id" = String, Path, format = Uuid, description = "The user's id."),
+        ("If-Match" = Option<String>, Header),
+    ),
     request_body = EditUserBody,
     responses(
-        (status = 200, description = "The user as they are now.", body = UserBody),
+        (status = 200, description = "The user as they are now.", body = UserBody, headers(("ETag" = String, description = "Their version."))),
         (status = 400, description = "Not an id, or the body is not valid.", body = Problem),
         (status = 401, description = "Not signed in.", body = Problem),
         (status = 403, description = "Not an administrator.", body = Problem),
@@ -180,14 +267,15 @@ pub(crate) async fn edit_user(
     admin: OrgAdmin,
     State(identity): State<Identity>,
     id: PathParam<UserId>,
-    body: JsonBody<EditUserBody>,
-) -> Result<JsonBody<UserBody>, Problem> {
+    expected: IfMatch,
+    body: JsonBody<EditUserBody, SMALL_BODY>,
+) -> Result<Tagged<JsonBody<UserBody>>, Problem> {
     let (PathParam(id), JsonBody(body)) = (id, body);
     let edit = UserEdit {
         role: body.role,
         disabled: body.disabled,
         password: body.password,
     };
-    let user = identity.edit_user(&admin, id, edit).await?;
-    Ok(JsonBody(user.into()))
+    let user = identity.edit_user(&admin, id, edit, &expected).await?;
+    Ok(Tagged(user.version(), JsonBody(user.into())))
 }

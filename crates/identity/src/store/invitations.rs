@@ -1,9 +1,9 @@
 //! The SQL of invitations.
 
 use ::store::{Row, StoreError, Tx, params};
-use primitives::{InvitationId, OrgId, Timestamp, UserId};
+use primitives::{COUNTED, InvitationId, OrgId, PageRequest, Timestamp, UserId};
 
-use super::{Counted, read_counted, read_role};
+use super::{Counted, read_counted, read_role, read_total};
 use crate::credential::SecretHash;
 use crate::invitations::Invitation;
 use crate::organisations::OrgScope;
@@ -64,23 +64,34 @@ pub(crate) async fn count_invitations(
     read_counted(row.as_ref())
 }
 
-/// Lists the invitations that stand, by id, beginning after `after`.
+/// Lists the invitations that stand, by id, beginning after `after`, and counts them.
 pub(crate) async fn list_invitations(
     tx: &mut Tx,
     scope: OrgScope,
     now: Timestamp,
     after: &str,
-    limit: u32,
-) -> Result<Vec<Invitation>, StoreError> {
-    tx.fetch_all(
-        "SELECT id, org_id, role, note, created_at, expires_at FROM invitations
-         WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND expires_at > $2 AND id > $3 ORDER BY id LIMIT $4",
-        params![scope.id(), now, after, limit],
-    )
-    .await?
-    .iter()
-    .map(read)
-    .collect()
+    page: &PageRequest,
+) -> Result<(Vec<Invitation>, u64), StoreError> {
+    let found = tx
+        .fetch_all(
+            "SELECT id, org_id, role, note, created_at, expires_at FROM invitations
+             WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND expires_at > $2 AND id > $3 ORDER BY id LIMIT $4 OFFSET $5",
+            params![scope.id(), now, after, page.size() + 1, page.skipped()],
+        )
+        .await?
+        .iter()
+        .map(read)
+        .collect::<Result<_, _>>()?;
+    let total = tx
+        .fetch_optional(
+            "SELECT CAST(count(*) AS BIGINT) AS total FROM (
+                 SELECT 1 FROM invitations
+                 WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND expires_at > $2 LIMIT $3
+             ) AS counted",
+            params![scope.id(), now, COUNTED],
+        )
+        .await?;
+    Ok((found, read_total(total.as_ref())?))
 }
 
 /// Finds the invitation of this secret, if it stands.

@@ -1,8 +1,10 @@
 //! The SQL of organisations.
 
 use ::store::{Row, StoreError, Tx, params};
-use primitives::OrgId;
+use primitives::{COUNTED, OrgId};
 
+use super::read_total;
+use crate::listing::{Listing, Position, sorted};
 use crate::organisations::{OrgScope, Organisation, UnknownOrganisation};
 
 fn read(row: &Row) -> Result<Organisation, StoreError> {
@@ -57,20 +59,47 @@ pub(crate) async fn insert_organisation(
     Ok(())
 }
 
-/// Lists organisations by id, beginning after `after`.
+/// Lists organisations, and counts them.
 pub(crate) async fn list_organisations(
     tx: &mut Tx,
     scope: OrgScope,
-    after: &str,
-    limit: u32,
-) -> Result<Vec<Organisation>, StoreError> {
-    tx.fetch_all(
+    listing: &Listing,
+    position: &Position,
+) -> Result<(Vec<Organisation>, u64), StoreError> {
+    let sql = sorted!(
+        listing.sort,
         "SELECT id, name, created_at FROM organisations
-         WHERE (CAST($1 AS TEXT) IS NULL OR id = $1) AND id > $2 ORDER BY id LIMIT $3",
-        params![scope.id(), after, limit],
-    )
-    .await?
-    .iter()
-    .map(read)
-    .collect()
+         WHERE (CAST($5 AS TEXT) IS NULL OR id = $5)
+             AND (CAST($6 AS TEXT) IS NULL OR lower(name) LIKE $6 ESCAPE '\\')",
+        "id",
+        "name"
+    );
+    let pattern = listing.pattern();
+    let found = tx
+        .fetch_all(
+            sql,
+            params![
+                position.name.as_str(),
+                position.id.as_str(),
+                position.fetched,
+                position.skipped,
+                scope.id(),
+                pattern.as_deref()
+            ],
+        )
+        .await?
+        .iter()
+        .map(read)
+        .collect::<Result<_, _>>()?;
+    let total = tx
+        .fetch_optional(
+            "SELECT CAST(count(*) AS BIGINT) AS total FROM (
+                 SELECT 1 FROM organisations
+                 WHERE (CAST($1 AS TEXT) IS NULL OR id = $1)
+                     AND (CAST($2 AS TEXT) IS NULL OR lower(name) LIKE $2 ESCAPE '\\') LIMIT $3
+             ) AS counted",
+            params![scope.id(), pattern.as_deref(), COUNTED],
+        )
+        .await?;
+    Ok((found, read_total(total.as_ref())?))
 }

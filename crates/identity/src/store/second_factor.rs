@@ -135,3 +135,29 @@ pub(crate) async fn count_recovery_codes(tx: &mut Tx, user: UserId) -> Result<u6
         None => Ok(0),
     }
 }
+
+/// Lists the sealed secrets of all people.
+pub(crate) async fn list_totp_secrets(tx: &mut Tx) -> Result<Vec<(UserId, Vec<u8>)>, StoreError> {
+    tx.fetch_all(
+        "SELECT id, totp_secret FROM users WHERE totp_secret IS NOT NULL",
+        (),
+    )
+    .await?
+    .iter()
+    .map(|row| Ok((row.get("id")?, row.get("totp_secret")?)))
+    .collect()
+}
+
+/// Writes a secret that is sealed anew.
+pub(crate) async fn put_totp_secret(
+    tx: &mut Tx,
+    user: UserId,
+    secret: Vec<u8>,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE users SET totp_secret = $2 WHERE id = $1",
+        params![user, secret],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,9 +1,9 @@
 //! The SQL of sessions and of the refresh tokens that they were held with.
 
 use ::store::{Row, StoreError, Tx, params};
-use primitives::{OrgId, SessionId, Timestamp, UserId};
+use primitives::{OrgId, PageRequest, SessionId, Timestamp, UserId};
 
-use super::{read_hash, read_role, readable, usage};
+use super::{read_hash, read_role, read_total, readable, usage};
 use crate::credential::SecretHash;
 use crate::model::{KeyLimits, Principal, PrincipalKind};
 use crate::origin::Origin;
@@ -191,32 +191,40 @@ pub(crate) async fn rotate_session(
     Ok(true)
 }
 
-/// Lists the sessions of a person that stand, by id, beginning after `after`.
+/// Lists the sessions of a person that stand, by id, beginning after `after`, and counts them.
 pub(crate) async fn list_sessions(
     tx: &mut Tx,
     user: UserId,
     now: Timestamp,
     after: &str,
-    limit: u32,
-) -> Result<Vec<Session>, StoreError> {
-    tx.fetch_all(
-        "SELECT id, created_at, expires_at, last_used_at, ip, user_agent FROM sessions
-         WHERE user_id = $1 AND expires_at > $2 AND id > $3 ORDER BY id LIMIT $4",
-        params![user, now, after, limit],
-    )
-    .await?
-    .iter()
-    .map(|row| {
-        Ok(Session {
-            id: row.get("id")?,
-            created_at: row.get("created_at")?,
-            expires_at: row.get("expires_at")?,
-            last_used_at: row.get("last_used_at")?,
-            ip: row.get("ip")?,
-            user_agent: row.get("user_agent")?,
+    page: &PageRequest,
+) -> Result<(Vec<Session>, u64), StoreError> {
+    let found = tx
+        .fetch_all(
+            "SELECT id, created_at, expires_at, last_used_at, ip, user_agent FROM sessions
+             WHERE user_id = $1 AND expires_at > $2 AND id > $3 ORDER BY id LIMIT $4 OFFSET $5",
+            params![user, now, after, page.size() + 1, page.skipped()],
+        )
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(Session {
+                id: row.get("id")?,
+                created_at: row.get("created_at")?,
+                expires_at: row.get("expires_at")?,
+                last_used_at: row.get("last_used_at")?,
+                ip: row.get("ip")?,
+                user_agent: row.get("user_agent")?,
+            })
         })
-    })
-    .collect()
+        .collect::<Result<_, StoreError>>()?;
+    let total = tx
+        .fetch_optional(
+            "SELECT CAST(count(*) AS BIGINT) AS total FROM sessions WHERE user_id = $1 AND expires_at > $2",
+            params![user, now],
+        )
+        .await?;
+    Ok((found, read_total(total.as_ref())?))
 }
 
 /// Loads every session that stands into the entries of a snapshot.

@@ -44,3 +44,17 @@ pub(crate) async fn delete_signing_key(tx: &mut Tx, id: &str) -> Result<(), Stor
         .await?;
     Ok(())
 }
+
+/// Writes a private key that is sealed anew.
+pub(crate) async fn put_signing_secret(
+    tx: &mut Tx,
+    id: &str,
+    private_key: Vec<u8>,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE signing_keys SET private_key = $2 WHERE id = $1",
+        params![id, private_key],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,11 +1,13 @@
 //! The SQL of people.
 
 use ::store::{Row, StoreError, Tx, params};
-use primitives::{OrgId, UserId};
+use primitives::{COUNTED, OrgId, UserId};
 
-use super::{Counted, read_counted, read_role};
+use super::{Counted, read_counted, read_role, read_total};
+use crate::listing::{Listing, Position, sorted};
 use crate::model::Role;
 use crate::organisations::OrgScope;
+use crate::user_list::UserFilter;
 use crate::users::User;
 
 fn read(row: &Row) -> Result<User, StoreError> {
@@ -85,22 +87,54 @@ pub(crate) async fn find_user_by_id(
     .transpose()
 }
 
-/// Lists people by id, beginning after `after`.
+/// Lists people, and counts them.
 pub(crate) async fn list_users(
     tx: &mut Tx,
     scope: OrgScope,
-    after: &str,
-    limit: u32,
-) -> Result<Vec<User>, StoreError> {
-    tx.fetch_all(
+    filter: UserFilter,
+    listing: &Listing,
+    position: &Position,
+) -> Result<(Vec<User>, u64), StoreError> {
+    let sql = sorted!(
+        listing.sort,
         "SELECT id, org_id, username, email, display_name, role, created_at, disabled_at FROM users
-         WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND id > $2 ORDER BY id LIMIT $3",
-        params![scope.id(), after, limit],
-    )
-    .await?
-    .iter()
-    .map(read)
-    .collect()
+         WHERE (CAST($5 AS TEXT) IS NULL OR org_id = $5) AND (CAST($6 AS TEXT) IS NULL OR role = $6)
+             AND (CAST($7 AS BOOLEAN) IS NULL OR (disabled_at IS NOT NULL) = $7)
+             AND (CAST($8 AS TEXT) IS NULL OR lower(username) LIKE $8 ESCAPE '\\')",
+        "id",
+        "username"
+    );
+    let (role, pattern) = (filter.role.map(Role::as_str), listing.pattern());
+    let found = tx
+        .fetch_all(
+            sql,
+            params![
+                position.name.as_str(),
+                position.id.as_str(),
+                position.fetched,
+                position.skipped,
+                scope.id(),
+                role,
+                filter.disabled,
+                pattern.as_deref()
+            ],
+        )
+        .await?
+        .iter()
+        .map(read)
+        .collect::<Result<_, _>>()?;
+    let total = tx
+        .fetch_optional(
+            "SELECT CAST(count(*) AS BIGINT) AS total FROM (
+                 SELECT 1 FROM users
+                 WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND (CAST($2 AS TEXT) IS NULL OR role = $2)
+                     AND (CAST($3 AS BOOLEAN) IS NULL OR (disabled_at IS NOT NULL) = $3)
+                     AND (CAST($4 AS TEXT) IS NULL OR lower(username) LIKE $4 ESCAPE '\\') LIMIT $5
+             ) AS counted",
+            params![scope.id(), role, filter.disabled, pattern.as_deref(), COUNTED],
+        )
+        .await?;
+    Ok((found, read_total(total.as_ref())?))
 }
 
 /// Tells whether an organisation has an administrator who may sign in, other than this person.

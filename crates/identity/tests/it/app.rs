@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request};
 use identity::{AuthConfig, AuthError, Identity, OpenError, Principal, SetupState};
 use primitives::{Clock as _, ManualClock, Secret, Timestamp};
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ pub(crate) struct TestApp {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<u64>,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
 }
 
@@ -53,7 +54,9 @@ impl TestApp {
 
     async fn open(store: TestStore, db: Db, clock: ManualClock, config: AuthConfig) -> Self {
         let (identity, setup) = identity(&db, &clock, config).await.unwrap();
-        let (router, _) = identity.routes().split_for_parts();
+        let (router, description) = identity.routes().split_for_parts();
+        let repeatable = web::repeatable_paths(&description);
+        let router = identity.repeatable(router, repeatable);
         Self {
             router: api_surface(router, Arc::new(clock.clone())),
             store,
@@ -163,6 +166,19 @@ impl TestApp {
         self.clock.advance(by);
     }
 
+    /// Sends a request with one more header.
+    pub(crate) async fn send_with(
+        &self,
+        (method, path): (Method, &str),
+        credential: Option<&str>,
+        (name, value): (&'static str, &str),
+        body: Value,
+    ) -> Answer {
+        let mut request = request(method, path, credential, Some(body));
+        request.headers_mut().insert(name, value.parse().unwrap());
+        self.send(request).await
+    }
+
     async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
@@ -176,6 +192,7 @@ impl TestApp {
                 "application/problem+json"
             );
         }
+        let headers = response.headers().clone();
         let body = read_capped(response.into_body(), 1 << 20).await.unwrap();
         let body = if body.is_empty() {
             Value::Null
@@ -185,6 +202,7 @@ impl TestApp {
         Answer {
             status,
             retry_after,
+            headers,
             body,
         }
     }

@@ -6,6 +6,7 @@ use identity::{OrgAdmin, PrincipalKind, Role, UserEdit, UserError};
 use primitives::UserId;
 use serde_json::json;
 use store::testing::TestStore;
+use web::IfMatch;
 
 use crate::app::{PASSWORD, TestApp};
 
@@ -94,8 +95,10 @@ async fn administrators_who_demote_each_other_at_once_leave_one(store: TestStore
         ..UserEdit::default()
     };
     let (first, second) = tokio::join!(
-        app.identity.edit_user(&one, other_id, demote()),
-        app.identity.edit_user(&other, one_id, demote()),
+        app.identity
+            .edit_user(&one, other_id, demote(), &IfMatch::ANY),
+        app.identity
+            .edit_user(&other, one_id, demote(), &IfMatch::ANY),
     );
     match (first, second) {
         (Ok(_), Err(UserError::LastAdmin)) | (Err(UserError::LastAdmin), Ok(_)) => {}

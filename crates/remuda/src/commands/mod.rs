@@ -2,10 +2,12 @@
 
 mod answer;
 mod audit;
+mod backup;
 mod chat;
 mod completions;
 mod context;
 mod cp;
+mod db;
 mod doctor;
 mod failure;
 mod id_path;
@@ -26,7 +28,9 @@ mod register;
 mod requests;
 mod rm;
 mod run;
+mod secrets;
 mod session;
+mod setting;
 mod setup;
 mod show;
 mod simulate;
@@ -132,6 +136,14 @@ enum Command {
     Audit(audit::Audit),
     /// Make, list, change and revoke API keys.
     Key(key::Key),
+    /// Show and change settings that apply while the server runs.
+    Setting(setting::Setting),
+    /// Bring the schema up to date, and look after the database.
+    Db(db::Db),
+    /// Make, check and restore backups of the database.
+    Backup(backup::Backup),
+    /// Replace the key that seals stored secrets.
+    Secrets(secrets::Secrets),
     /// Add, list, drain and remove the servers behind the endpoint.
     Node(node::Node),
     /// List the models of the whole fleet.
@@ -236,6 +248,10 @@ impl Command {
             Self::Invitation(command) => command.run(context).await,
             Self::Audit(command) => command.run(context).await,
             Self::Key(command) => command.run(context).await,
+            Self::Setting(command) => command.run(context).await,
+            Self::Db(command) => command.run(context).await,
+            Self::Backup(command) => command.run(context).await,
+            Self::Secrets(command) => command.run(context).await,
             Self::Node(command) => command.run(context).await,
             Self::Models(command) => command.run(context).await,
             Self::Show(command) => command.run(context).await,

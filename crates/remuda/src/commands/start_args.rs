@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Overrides, parse_address};
+use super::context::Context;
+use super::failure::Failure;
+use crate::config::{Config, Overrides, parse_address};
+use crate::start::opened::Opened;
 
 /// Where the configuration is and what overrides it.
 #[derive(Clone, Debug, Args)]
@@ -25,6 +28,14 @@ pub(super) struct StartArgs {
     /// A directory all of whose model files the embedded engine serves.
     #[arg(long, value_name = "DIR")]
     models_dir: Option<PathBuf>,
+}
+
+/// Reads the configuration as `remuda up` does.
+pub(super) fn configured(context: &Context, start: StartArgs) -> Result<Config, Failure> {
+    Ok(Opened::config(
+        &context.environment,
+        &start.into_overrides(),
+    )?)
 }
 
 impl StartArgs {

@@ -18,6 +18,8 @@ pub struct StoreSection {
     pub max_connections: u32,
     /// The key that seals stored credentials: 32 bytes in base64. Unset: a key file in the data directory, made at the first start.
     pub encryption_key: Option<Secret<String>>,
+    /// Keys that sealed what is stored before `encryption_key` did: they open it until `remuda secrets rotate` has sealed it anew.
+    pub previous_encryption_keys: Vec<Secret<String>>,
 }
 
 impl Default for StoreSection {
@@ -27,6 +29,7 @@ impl Default for StoreSection {
             direct_url: None,
             max_connections: 16,
             encryption_key: None,
+            previous_encryption_keys: Vec::new(),
         }
     }
 }
@@ -45,6 +48,12 @@ impl StoreSection {
             && !is_postgres_url(url.expose())
         {
             return Err(at.bad(["store", "direct_url"], "must start with postgres://"));
+        }
+        if !self.previous_encryption_keys.is_empty() && self.encryption_key.is_none() {
+            return Err(at.bad(
+                ["store", "previous_encryption_keys"],
+                "go with encryption_key: without it, the key file in the data directory holds the earlier keys, too",
+            ));
         }
         if self.max_connections == 0 || self.max_connections > 1000 {
             return Err(at.bad(["store", "max_connections"], "must be 1 to 1000"));

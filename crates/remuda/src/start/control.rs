@@ -1,21 +1,24 @@
 //! The control plane's router: the domains' routes, health, metrics, and the description of it all.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRef, Request, State};
 use axum::middleware::{Next, from_fn};
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use gateway::Metrics;
 use http::header::CONTENT_TYPE;
 use identity::{Caller, Identity};
 use primitives::{Clock, Timestamp};
 use store::Db;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use web::ClientAddress;
 
 use super::health::{self, HealthProbe};
+use super::pages;
 
 /// The content type that Prometheus asks for.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -25,9 +28,13 @@ pub(super) struct Parts {
     pub(super) db: Db,
     pub(super) identity: Identity,
     pub(super) registry: cluster::Registry,
+    pub(super) system: system::System,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
 }
+
+/// The description of the API, which has itself in it.
+type Description = Arc<OnceLock<String>>;
 
 #[derive(Clone)]
 struct MetricsState {
@@ -57,27 +64,27 @@ pub(super) fn router(parts: Parts) -> Router {
             identity: parts.identity.clone(),
             clock: Arc::clone(&parts.clock),
         });
+    let text = Description::default();
     let (routes, description) = parts
         .identity
         .routes()
         .merge(parts.registry.routes(&parts.identity))
-        .merge(gateway::routes(parts.db, parts.identity))
+        .merge(parts.system.routes())
+        .merge(gateway::routes(parts.db, parts.identity.clone()))
         .merge(health::routes(probe))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(show_description))
+                .with_state(Arc::clone(&text)),
+        )
         .split_for_parts();
-    let description = web::assemble(env!("CARGO_PKG_VERSION"), [description])
-        .to_json()
-        .unwrap_or_default();
-    let description: Arc<str> = description.into();
-    let described = Router::new().route(
-        "/api/v1/openapi.json",
-        get(async move || web::json_response(description.to_string())),
-    );
-    let page = Router::new().route("/ui/", get(show_page));
-    web::api_surface(
-        routes.merge(metrics).merge(described).merge(page),
-        parts.clock,
-    )
-    .layer(from_fn(with_client_address))
+    let description = web::assemble(env!("CARGO_PKG_VERSION"), [description]);
+    let repeatable = web::repeatable_paths(&description);
+    // Set before anything is served.
+    drop(text.set(description.to_pretty_json().unwrap_or_default()));
+    let routes = parts.identity.repeatable(routes, repeatable);
+    web::api_surface(routes.merge(metrics).merge(pages::routes()), parts.clock)
+        .layer(from_fn(with_client_address))
 }
 
 /// Tells the domains where a request comes from, in their own type.
@@ -89,9 +96,13 @@ async fn with_client_address(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// What a browser sees at the root: how to use this address.
-async fn show_page() -> Html<&'static str> {
-    Html(include_str!("../../assets/index.html"))
+/// Describes this API
+///
+/// The OpenAPI 3.1 document, for anybody.
+#[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "show_description", tag = "operations",
+    responses((status = 200, description = "The document.", body = Object)))]
+async fn show_description(State(text): State<Description>) -> Response {
+    web::json_response(text.get().cloned().unwrap_or_default())
 }
 
 async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Response {

@@ -12,7 +12,7 @@ use crate::config::StoreSection;
 /// The SQLite file in the data directory.
 const FILE: &str = "remuda.db";
 /// The file with the key that seals stored credentials.
-const KEY_FILE: &str = "sealing.key";
+pub(super) const KEY_FILE: &str = "sealing.key";
 
 /// Opens the configured database and migrates it.
 pub(crate) async fn open(section: &StoreSection, data_dir: &Path) -> Result<Db, StartError> {
@@ -36,7 +36,7 @@ pub(crate) async fn open(section: &StoreSection, data_dir: &Path) -> Result<Db, 
 /// Opens the key that seals stored credentials: the configured one, or the one in the data directory.
 pub(super) fn sealer(section: &StoreSection, data_dir: &Path) -> Result<Sealer, StartError> {
     match &section.encryption_key {
-        Some(key) => Sealer::from_base64(key),
+        Some(key) => Sealer::from_configured(key, &section.previous_encryption_keys),
         None => Sealer::open_or_create(&data_dir.join(KEY_FILE)),
     }
     .map_err(|error| StartError::part("encryption of stored credentials", &error))

@@ -14,8 +14,11 @@ mod gateway_config;
 mod health;
 mod listener;
 pub(crate) mod open_files;
+pub(crate) mod opened;
+mod pages;
 mod rest;
 mod running;
+mod settings;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -26,6 +29,7 @@ use gateway::{ControlPlane, Gateway, GatewayDeps, Metrics};
 use identity::{AuthConfig, Identity, SetupState};
 use primitives::{Clock, SystemClock};
 use store::{Db, Sealer};
+use system::{System, SystemDeps};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::outbound::{Client, ClientConfig, Reach, Trust};
@@ -77,7 +81,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         ..ClientConfig::new(Reach::Nodes)
     })
     .map_err(|error| StartError::part("outbound client", &error))?;
-    let registry = open_registry(&config, &db, sealer, &clock, &outbound).await?;
+    let registry = open_registry(&config, &db, Arc::clone(&sealer), &clock, &outbound).await?;
     registry.attach_embedded(Arc::new(embedded::EmbeddedEngine::new(
         engine.clone(),
         clock.now(),
@@ -90,11 +94,23 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     registry.start_probes(stop.clone());
     discovery::adopt_local_ollama(&config.discovery, addr, &registry, &tasks, &stop).await;
 
+    let system = System::open(SystemDeps {
+        db: db.clone(),
+        sealer,
+        clock: Arc::clone(&clock),
+        identity: identity.clone(),
+        registry: registry.clone(),
+        defaults: settings::defaults(&config),
+    })
+    .await
+    .map_err(|error| StartError::part("settings", &error))?;
+    tasks.spawn(system.clone().reconcile(stop.clone()));
     let metrics = Arc::new(Metrics::new());
     let control = control::router(control::Parts {
         db: db.clone(),
         identity: identity.clone(),
         registry: registry.clone(),
+        system: system.clone(),
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),
     });
@@ -103,7 +119,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         GatewayDeps {
             config: gateway_config::gateway_config(&config),
             clock,
-            identity,
+            identity: identity.clone(),
             registry: registry.clone(),
             engine: Some(engine),
             trust,
@@ -117,7 +133,17 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         listener,
     )
     .map_err(|error| StartError::broken_part("gateway", &error))?;
-    gateway.set_queue_limits(config.queue);
+    let gateway = Arc::new(gateway);
+    let following = stop.child_token();
+    let mut changes = system.settings();
+    let now = changes.borrow_and_update().clone();
+    settings::apply(&now, &identity, &gateway);
+    let settings = tokio::spawn(settings::follow(
+        changes,
+        identity,
+        Arc::clone(&gateway),
+        following.clone(),
+    ));
     tasks.spawn(rest::give_memory_back_at_rest(stop.clone()));
     tracing::info!(address = %addr, "ready");
     Ok(Running {
@@ -130,6 +156,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         found,
         drain: std::time::Duration::from_secs(config.server.drain_seconds),
         gateway,
+        settings: (settings, following),
         registry,
         tasks,
         stop,

@@ -1,12 +1,14 @@
 //! A started Remuda, and how it stops.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::Registry;
 use gateway::Gateway;
 use primitives::Secret;
 use store::Db;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,7 +26,9 @@ pub struct Running {
     /// What was found at start.
     pub found: Found,
     pub(super) drain: Duration,
-    pub(super) gateway: Gateway,
+    pub(super) gateway: Arc<Gateway>,
+    /// Who applies settings to the gateway, and what ends that.
+    pub(super) settings: (JoinHandle<()>, CancellationToken),
     pub(super) registry: Registry,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -43,7 +47,15 @@ impl Running {
     /// As [`shutdown`](Self::shutdown) with a time of the caller's choice for open streams; `hurry` cuts it short.
     /// Request records are written either way.
     pub async fn shutdown_within(self, limit: Duration, hurry: &CancellationToken) {
-        self.gateway.shutdown(limit, hurry).await;
+        let (settings, following) = self.settings;
+        following.cancel();
+        if let Err(error) = settings.await {
+            tracing::error!(%error, "who applies settings ended abnormally");
+        }
+        // Nobody else has it any more.
+        if let Some(gateway) = Arc::into_inner(self.gateway) {
+            gateway.shutdown(limit, hurry).await;
+        }
         self.stop.cancel();
         self.tasks.close();
         self.registry.stopped().await;

@@ -1,12 +1,17 @@
 //! The real binary, as a person uses it: its words, its exit codes, its life from start to signal.
 
+mod golden;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod service;
 
 #[cfg(test)]
+mod authorisation;
+#[cfg(test)]
 mod budgets;
+#[cfg(test)]
+mod care;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
@@ -18,7 +23,11 @@ mod crash;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod index_use;
+#[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod openapi;
 #[cfg(test)]
 mod outage;
 mod people;
@@ -30,3 +39,5 @@ mod refusals;
 mod shutdown;
 #[cfg(test)]
 mod simulations;
+#[cfg(test)]
+mod two_processes;

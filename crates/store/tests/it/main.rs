@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod backup;
 mod bulk;
 mod concurrency;
 mod migrations;

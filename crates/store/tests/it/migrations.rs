@@ -29,6 +29,8 @@ async fn a_second_run_changes_nothing(store: TestStore) {
             "0009_people",
             "0010_second_factor",
             "0011_audit",
+            "0012_idempotency",
+            "0013_settings",
         ]
     );
     let second = db.migrate().await.unwrap();
@@ -46,7 +48,7 @@ async fn many_processes_may_migrate_at_once(store: TestStore) {
     while let Some(result) = tasks.join_next().await {
         steps += result.unwrap().unwrap();
     }
-    assert_eq!(steps, 11);
+    assert_eq!(steps, 13);
 }
 
 async fn a_newer_database_is_refused_and_says_what_to_do(store: TestStore) {

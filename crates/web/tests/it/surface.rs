@@ -97,11 +97,32 @@ async fn a_wrong_method_is_a_problem_that_lists_the_right_ones() {
 }
 
 #[tokio::test]
+async fn every_answer_has_the_headers_that_browsers_keep_to() {
+    let good = send(request("POST", "/api/v1/greet", r#"{"name":"ann"}"#)).await;
+    let unknown = send(request("GET", "/api/v1/nothing", "")).await;
+    for response in [good, unknown] {
+        let headers = response.headers();
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+        assert_eq!(headers["x-frame-options"], "DENY");
+        assert_eq!(headers["referrer-policy"], "no-referrer");
+        assert_eq!(headers["cache-control"], "no-store");
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        assert!(!headers.contains_key("strict-transport-security"));
+    }
+    let mut over_tls = request("GET", "/api/v1/nothing", "");
+    over_tls.extensions_mut().insert(web::SecureTransport);
+    let headers = send(over_tls).await.headers().clone();
+    assert_eq!(headers["strict-transport-security"], "max-age=31536000");
+}
+
+#[tokio::test]
 async fn every_kind_of_bad_body_is_a_problem() {
     for (body, part) in [
         ("", "not valid JSON"),
         ("{", "not valid JSON"),
         (r#"{"name": 7}"#, "expected fields"),
+        (r#" ["x"]"#, "must be a JSON object"),
         (r#"{"nam": "x"}"#, "unknown field `nam`"),
         (r#"{"name": "x", "more": 1}"#, "unknown field `more`"),
     ] {
@@ -124,7 +145,7 @@ async fn a_body_of_another_type_is_refused() {
     request
         .headers_mut()
         .insert("content-type", "text/plain".parse().unwrap());
-    let detail = problem(send(request).await, 400).await;
+    let detail = problem(send(request).await, 415).await;
     assert!(detail.contains("application/json"), "{detail}");
 }
 
@@ -141,12 +162,16 @@ async fn bad_paths_and_queries_are_problems() {
         400,
     )
     .await;
-    assert_eq!(
-        send(request("GET", "/api/v1/pages/1?limit=9999", ""))
-            .await
-            .status(),
-        200
-    );
+    for out_of_range in ["limit=0", "limit=501", "limit=-1", "offset=100001"] {
+        let path = format!("/api/v1/pages/1?{out_of_range}");
+        let detail = problem(send(request("GET", &path, "")).await, 400).await;
+        assert!(
+            detail.contains("must be") || detail.contains("invalid"),
+            "{detail}"
+        );
+    }
+    let largest = send(request("GET", "/api/v1/pages/1?limit=500&offset=0", "")).await;
+    assert_eq!(largest.status(), 200);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,28 @@
+//! Sealing the nodes' credentials with another key than they were.
+
+use ::store::{StoreError, Tx};
+use identity::Resealed;
+
+use super::Registry;
+use crate::record::place;
+use crate::store;
+
+impl Registry {
+    /// Seals the credentials of all nodes with the present key, within the caller's transaction, which has begun with
+    /// [`journal::begin`](identity::journal::begin).
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn reseal(&self, tx: &mut Tx) -> Result<Resealed, StoreError> {
+        let mut total = Resealed::default();
+        for node in store::list_nodes(tx).await? {
+            let Some(credential) = node.credential_sealed else {
+                continue;
+            };
+            if let Some(sealed) = total.reseal(&self.inner.sealer, &place(node.id), &credential) {
+                store::put_credential(tx, node.id, sealed).await?;
+            }
+        }
+        Ok(total)
+    }
+}
