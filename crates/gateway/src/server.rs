@@ -330,8 +330,9 @@ async fn accept(
 
 /// Learns what keys have used of this month. A database that is away is asked again: until then their months begin anew.
 async fn restore_limits(shared: Arc<Shared>, db: Db, stop: CancellationToken) {
+    let started = shared.clock.now();
     let read = async {
-        while let Err(error) = shared.limits.restore(&db, &*shared.clock).await {
+        while let Err(error) = shared.limits.restore(&db, started, &*shared.clock).await {
             tracing::warn!(%error, "what keys have used of their monthly budgets cannot be read now");
             tokio::time::sleep(RESTORE_AGAIN_AFTER).await;
         }

@@ -99,6 +99,11 @@ impl Exchange {
         self.granted = Some(chosen);
     }
 
+    /// Takes over what was reserved for `request`: the errand's use is counted in its place.
+    pub(crate) fn take_reservation(&mut self, request: &mut Self) {
+        self.reservation = request.reservation.take();
+    }
+
     /// Notes for how many requests the errand is.
     pub(crate) fn note_joined(&mut self, joined: JoinedRecord) {
         self.joined = Some(joined);

@@ -135,9 +135,6 @@ pub(super) async fn answer(
     if !principal.may_use(&route.name) && !principal.may_use(&model) {
         return Err(not_found());
     }
-    // How many tokens it will use, nobody here can tell.
-    let reserved = shared.reserve(principal, visit.peer.ip(), 0);
-    let _reservation = reserved.map_err(|limited| limited.error)?;
     let replica = route
         .replicas
         .iter()

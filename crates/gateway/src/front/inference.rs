@@ -208,7 +208,8 @@ async fn enter(
     let asked = asked(worker, operation, &head, model, &route);
     let reservation = match &refused {
         Ok(()) => shared.reserve(&principal, peer.ip(), expected_tokens(&asked))?,
-        Err(_) => None,
+        // Asking for what there is not costs a request, too.
+        Err(_) => shared.reserve(&principal, peer.ip(), 0)?,
     };
     Ok(Entered {
         principal,

@@ -16,12 +16,14 @@ use std::sync::Arc;
 use dialects::{ApiError, Dialect, Operation};
 use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
+use identity::limits::Reservation;
 use identity::{Principal, PrincipalKind, presented_credential};
 use primitives::{Classify as _, ErrorKind, RequestId};
 use web::Hops;
 
 use self::reply::Reply;
 use crate::body::ReplyBody;
+use crate::limits;
 use crate::model_commands;
 use crate::record::Outcome;
 use crate::routes::QueueWindow;
@@ -122,7 +124,22 @@ async fn other(
             model_commands::answer(&visit, command, &principal, request).await
         }
         Some(Command::Unknown) => match may_infer(&principal) {
-            Ok(()) => forward::answer(&visit, &principal, request).await,
+            Ok(()) => {
+                // How many tokens it will use, nobody here can tell.
+                let reserved = worker.shared.reserve(&principal, peer.ip(), 0);
+                let (answered, told) = match &reserved {
+                    Ok(reservation) => (
+                        forward::answer(&visit, &principal, request).await,
+                        reservation.as_ref().map(Reservation::headers),
+                    ),
+                    Err(limited) => (Err(limited.error.clone()), Some(limited.headers)),
+                };
+                let mut response = answered.unwrap_or_else(|error| visit.refuse(&error));
+                if let Some(told) = told {
+                    limits::tell(&mut response, &told);
+                }
+                Ok(response)
+            }
             Err(error) => Err(error),
         },
         None => Err(unroutable(method, path)),

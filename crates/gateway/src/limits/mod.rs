@@ -11,7 +11,7 @@ use dialects::ApiError;
 use http::{HeaderName, HeaderValue, Response};
 use identity::limits::{Claim, LimitHeaders, LimitKind, Limiter, Refused, Reservation, Subject};
 use identity::{KeyLimits, Principal, PrincipalKind};
-use primitives::{Clock, ErrorKind};
+use primitives::{Clock, ErrorKind, Timestamp};
 use store::{Db, StoreError};
 
 use crate::config::CallerLimits;
@@ -86,13 +86,17 @@ impl Limits {
         .collect()
     }
 
-    /// Learns what keys have used of this month before this process began.
-    pub(crate) async fn restore(&self, db: &Db, clock: &dyn Clock) -> Result<(), StoreError> {
-        let now = clock.now();
-        let since = identity::limits::month_start(now);
-        for (key, tokens) in records::tokens_of_keys(db, since, now).await? {
+    /// Learns what keys have used of the month before `started`, when this process began.
+    pub(crate) async fn restore(
+        &self,
+        db: &Db,
+        started: Timestamp,
+        clock: &dyn Clock,
+    ) -> Result<(), StoreError> {
+        let since = identity::limits::month_start(started);
+        for (key, tokens) in records::tokens_of_keys(db, since, started).await? {
             self.limiter
-                .restore_month(Subject::Key(key), tokens, clock.monotonic(), now);
+                .restore_month(Subject::Key(key), tokens, clock.monotonic(), started);
         }
         Ok(())
     }

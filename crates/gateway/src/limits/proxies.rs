@@ -1,6 +1,6 @@
 //! Where a request comes from, when it has passed proxies of one's own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -35,7 +35,7 @@ impl TrustedProxies {
                 if !self.trusts(client) {
                     return client;
                 }
-                let Ok(address) = address.trim().parse() else {
+                let Some(address) = address_of(address.trim()) else {
                     return client;
                 };
                 client = address;
@@ -50,6 +50,13 @@ impl TrustedProxies {
             .iter()
             .any(|network| network.contains(&address))
     }
+}
+
+/// Reads an address; some proxies add the port, or brackets.
+fn address_of(text: &str) -> Option<IpAddr> {
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().ok().or_else(with_port)
 }
 
 #[cfg(test)]
@@ -77,6 +84,19 @@ mod tests {
         assert_eq!(client(&ours, "10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(client(&ours, "::ffff:10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
         assert_eq!(client(&ours, "10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn ports_and_brackets_are_read() {
+        for written in ["1.2.3.4:5678", "1.2.3.4"] {
+            assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", &[written]), "1.2.3.4");
+        }
+        for written in ["[2001:db8::1]:443", "[2001:db8::1]", "2001:db8::1"] {
+            assert_eq!(
+                client(&["10.0.0.0/8"], "10.0.0.1", &[written]),
+                "2001:db8::1"
+            );
+        }
     }
 
     #[test]

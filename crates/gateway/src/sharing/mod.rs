@@ -72,11 +72,11 @@ pub(crate) fn shareable(circle: Option<u128>, exchange: &Exchange) -> Option<Sha
 
 /// Answers a request by an execution that it shares, its own or one that is under way.
 pub(crate) async fn answer(
-    exchange: Box<Exchange>,
+    mut exchange: Box<Exchange>,
     shareable: Shareable,
     trailers: bool,
 ) -> Response<ReplyBody> {
-    let seat = take_seat(&exchange, shareable.key);
+    let seat = take_seat(&mut exchange, shareable.key);
     let (id, operation) = (exchange.id, exchange.operation);
     let shared = exchange.shared().clone();
     let other = crate::front::other_model(&exchange);
@@ -104,13 +104,13 @@ pub(crate) async fn answer(
 }
 
 /// Joins the run for a key, or starts one.
-fn take_seat(exchange: &Exchange, key: RunKey) -> Seat {
-    let runs = &exchange.shared().runs;
-    let mut open = runs.runs.lock();
+fn take_seat(exchange: &mut Exchange, key: RunKey) -> Seat {
+    let shared = exchange.shared().clone();
+    let mut open = shared.runs.runs.lock();
     if let Some(run) = open.get(&key)
         && let Some(seat) = run.join()
     {
-        exchange.shared().metrics.shared_executions.inc();
+        shared.metrics.shared_executions.inc();
         return seat;
     }
     let (run, seat) = Run::start(exchange, key.clone());

@@ -81,8 +81,10 @@ pub(super) enum Next {
 
 impl Run {
     /// Starts an execution for `exchange`, which has the first seat.
-    pub(super) fn start(exchange: &Exchange, key: RunKey) -> (Arc<Self>, Seat) {
-        let errand = exchange.errand();
+    pub(super) fn start(exchange: &mut Exchange, key: RunKey) -> (Arc<Self>, Seat) {
+        let mut errand = exchange.errand();
+        // Who began it pays for it, even when they leave and others stay.
+        errand.take_reservation(exchange);
         let run = Arc::new(Self {
             key,
             shared: exchange.shared().clone(),

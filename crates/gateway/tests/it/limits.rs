@@ -1,9 +1,9 @@
 //! What callers may use: refused with a time to wait, told in headers, counted by what was really used.
 
 use serde_json::{Value, json};
-use testbed::Flavour;
+use testbed::{Flavour, Gate, wait_until};
 
-use crate::rig::Rig;
+use crate::rig::{PATIENCE, Rig};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -110,6 +110,40 @@ async fn an_address_counts_behind_proxies_of_ones_own() -> anyhow::Result<()> {
         );
     }
     assert_eq!(other.post(CHAT, &ask(5)).await?.status, 200);
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_began_a_shared_answer_pays_for_it_even_after_leaving() -> anyhow::Result<()> {
+    let rig = Rig::start(&[Flavour::Vllm]).await?;
+    let limits = json!({"name": "shares", "share_identical": true, "limits": {"tokens_per_minute": 60_000}});
+    let client = rig.with_new_key(limits).await?;
+    let gate = Gate::closed();
+    rig.nodes[0].edit_script(|script| script.gate = Some((10, gate.clone())));
+    let text = format!("[[testbed tokens=30]] {}", "w ".repeat(50_000));
+    let body = json!({"model": "test-model", "stream": true, "temperature": 0, "messages": [{"role": "user", "content": text}]});
+    let post = || {
+        let (client, body) = (client.clone(), body.clone());
+        tokio::spawn(async move { client.stream(CHAT, &body).await?.whole().await })
+    };
+    let first = post();
+    rig.nodes[0].wait_for(|c| c.in_flight == 1).await?;
+    let second = post();
+    wait_until("the second has joined", PATIENCE, || {
+        rig.metric("remuda_shared_executions_total") == Some(1.0)
+    })
+    .await?;
+    first.abort();
+    assert!(first.await.is_err(), "it has left");
+    gate.open();
+    let second = second.await??;
+    assert_eq!(second.status, 200, "{}", second.text());
+    rig.wait_until_idle().await?;
+    let next = client.post(CHAT, &ask(1)).await?;
+    let left = header(&next, "x-ratelimit-remaining-tokens").unwrap_or_default();
+    // In the seconds that this takes not all of it comes back.
+    assert!(left < 60_000 - 10_000, "{left} left");
     rig.shutdown().await;
     Ok(())
 }

@@ -73,6 +73,7 @@ struct Used {
     tokens: Option<Bucket>,
     /// The month that is counted, in months since the year 0.
     month: i64,
+    /// What requests that have ended used of it.
     month_tokens: u64,
     seen_at: MonotonicTime,
 }
@@ -128,9 +129,10 @@ impl Used {
         tokens: u64,
         moment: Moment,
     ) -> Option<(LimitKind, Duration)> {
+        // By what was used, not by what may be: a wait until the next month is no answer to a large `max_tokens`.
         if limits
             .tokens_per_month
-            .is_some_and(|most| self.month_tokens.saturating_add(tokens.max(1)) > most)
+            .is_some_and(|most| self.month_tokens >= most)
         {
             return Some((LimitKind::Month, moment.month_left));
         }
@@ -153,7 +155,6 @@ impl Used {
         if let Some(bucket) = &mut self.tokens {
             bucket.take(tokens);
         }
-        self.month_tokens = self.month_tokens.saturating_add(tokens);
     }
 
     /// Replaces a reservation by what was used.
@@ -165,12 +166,9 @@ impl Used {
                 bucket.put_back(reserved - used);
             }
         }
-        // What was reserved in another month was counted there, and is gone with it.
+        // Who was let in in another month has used that one's budget, which is gone.
         if self.month == month {
-            self.month_tokens = self
-                .month_tokens
-                .saturating_sub(reserved)
-                .saturating_add(used);
+            self.month_tokens = self.month_tokens.saturating_add(used);
         }
     }
 
