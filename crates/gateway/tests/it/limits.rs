@@ -117,7 +117,8 @@ async fn an_address_counts_behind_proxies_of_ones_own() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_began_a_shared_answer_pays_for_it_even_after_leaving() -> anyhow::Result<()> {
     let rig = Rig::start(&[Flavour::Vllm]).await?;
-    let limits = json!({"name": "shares", "share_identical": true, "limits": {"tokens_per_minute": 60_000}});
+    let limits =
+        json!({"name": "shares", "share_identical": true, "limits": {"tokens_per_minute": 60_000}});
     let client = rig.with_new_key(limits).await?;
     let gate = Gate::closed();
     rig.nodes[0].edit_script(|script| script.gate = Some((10, gate.clone())));
