@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -33,7 +34,8 @@ struct Waiting {
     arrived: Mutex<Vec<RequestRecord>>,
     /// With a line, but not in the database.
     logged: Mutex<VecDeque<RequestRecord>>,
-    /// Of either.
+    /// How many both hold.
+    count: AtomicUsize,
     bound: usize,
 }
 
@@ -47,11 +49,11 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Hands a record over. Never waits: when the buffer is full the record is dropped and counted.
     pub(crate) fn submit(&self, record: RequestRecord) {
-        let mut arrived = self.waiting.arrived.lock();
-        if arrived.len() < self.waiting.bound {
-            arrived.push(record);
+        let waiting = &self.waiting;
+        if waiting.count.fetch_add(1, Ordering::Relaxed) < waiting.bound {
+            waiting.arrived.lock().push(record);
         } else {
-            drop(arrived);
+            waiting.count.fetch_sub(1, Ordering::Relaxed);
             self.metrics.records_dropped.inc();
             log_line(&record);
         }
@@ -87,6 +89,7 @@ pub(crate) fn recorder(
     let waiting = Arc::new(Waiting {
         arrived: Mutex::default(),
         logged: Mutex::default(),
+        count: AtomicUsize::new(0),
         bound: bound.max(1),
     });
     let recorder = Recorder {
@@ -135,13 +138,7 @@ impl RecordWriter {
     fn log_arrived(&self, taken: &mut Vec<RequestRecord>) {
         std::mem::swap(&mut *self.waiting.arrived.lock(), taken);
         taken.iter().for_each(log_line);
-        let mut logged = self.waiting.logged.lock();
-        let room = self.waiting.bound.saturating_sub(logged.len());
-        let kept = taken.len().min(room);
-        logged.extend(taken.drain(..kept));
-        drop(logged);
-        self.metrics.records_dropped.inc_by(taken.len() as u64);
-        taken.clear();
+        self.waiting.logged.lock().extend(taken.drain(..));
         // After a rush the room is not needed any more.
         taken.shrink_to(BATCH);
     }
@@ -173,6 +170,7 @@ impl RecordWriter {
         let mut records = self.waiting.logged.lock();
         let count = records.len().min(BATCH);
         batch.extend(records.drain(..count));
+        self.waiting.count.fetch_sub(count, Ordering::Relaxed);
         if records.is_empty() && records.capacity() > 4 * BATCH {
             // After a long wait for the database the room is not needed any more.
             records.shrink_to(BATCH);
