@@ -35,6 +35,7 @@ mod upstream;
 pub use coalescing::CoalescingRules;
 pub use config::{GatewayConfig, ModelRouting};
 pub use control::ControlPlane;
+pub use front::AllowedOrigins;
 pub use metrics::Metrics;
 pub use record::{Outcome, RequestRecord};
 pub use routes::routes;

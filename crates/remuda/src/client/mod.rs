@@ -8,6 +8,7 @@ mod error;
 mod health;
 mod lines;
 mod presented;
+mod socket;
 
 pub(crate) use address::ServerAddress;
 pub(crate) use api::{Api, query};
@@ -15,4 +16,5 @@ pub(crate) use chat::{AnswerStream, ChatCall, Piece, Turn};
 pub(crate) use credentials::CredentialStore;
 pub(crate) use error::ClientError;
 pub(crate) use health::{Health, remedy};
+pub(crate) use socket::Arrived;
 pub(crate) use presented::{Presented, StoredSignIn, Tokens};

@@ -18,6 +18,7 @@ mod outbound;
 mod probes;
 mod quantity;
 mod queue;
+mod realtime;
 mod redis;
 mod requests;
 mod routing;
@@ -46,6 +47,7 @@ pub use origin::{KeyPath, Origins, Place};
 pub use outbound::OutboundSection;
 pub use probes::ProbesSection;
 pub use quantity::{ByteSize, Period};
+pub use realtime::RealtimeSection;
 pub use redis::RedisSection;
 pub use requests::RequestsSection;
 pub use routing::{ModelSection, RoutingSection};
@@ -77,6 +79,8 @@ pub struct Config {
     pub aliases: BTreeMap<String, String>,
     /// How many requests may wait for a node.
     pub queue: QueueLimits,
+    /// The WebSocket hub.
+    pub realtime: RealtimeSection,
     /// Request records.
     pub requests: RequestsSection,
     /// Calls to nodes.
@@ -159,6 +163,7 @@ impl Config {
         self.routing.check(origins)?;
         self.coalescing.check(origins)?;
         queue::check(&self.queue, origins)?;
+        self.realtime.check(origins)?;
         self.requests.check(origins)?;
         self.probes.check(origins)?;
         self.discovery.check(origins)?;

@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, Visitor};
 
 use super::{
     AuthSection, CoalescingSection, Config, DiscoverySection, EngineSection, LogSection,
-    ModelSection, NodeSection, OutboundSection, ProbesSection, RedisSection, RequestsSection,
+    ModelSection, NodeSection, OutboundSection, ProbesSection, RealtimeSection, RedisSection, RequestsSection,
     RoutingSection, ServerSection, StoreSection,
 };
 
@@ -43,6 +43,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "aliases" => Shape::Texts,
         "redis" => Shape::Table(fields::<RedisSection>()),
         "queue" => Shape::Table(fields::<QueueLimits>()),
+        "realtime" => Shape::Table(fields::<RealtimeSection>()),
         "requests" => Shape::Table(fields::<RequestsSection>()),
         "outbound" => Shape::Table(fields::<OutboundSection>()),
         "log" => Shape::Table(fields::<LogSection>()),

@@ -26,6 +26,7 @@ mod openapi;
 mod outage;
 mod people;
 #[cfg(test)]
+mod realtime;
 mod records;
 #[cfg(test)]
 mod refusals;
