@@ -40,11 +40,10 @@ impl std::fmt::Debug for Credential {
 impl Seat {
     /// Has the connection end. The first reason counts.
     pub(crate) fn end(&self, reason: CloseReason) {
-        // Whoever lost the race is not needed any more.
-        drop(
-            self.end
-                .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire),
-        );
+        // Whoever comes second changes nothing.
+        self.end
+            .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire)
+            .ok();
         self.bell.notify_one();
     }
 
