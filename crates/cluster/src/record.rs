@@ -29,6 +29,11 @@ pub(crate) fn place(id: NodeId) -> String {
     format!("nodes|credential|{id}")
 }
 
+/// Returns the version of a node that was last changed at this time.
+pub(crate) fn version_at(id: NodeId, changed_at: Timestamp) -> ETag {
+    ETag::of(&(id.to_string(), changed_at))
+}
+
 impl NodeRecord {
     /// Shows the node for the journal of changes: everything that people say about it, and of its credential only whether there
     /// is one.
@@ -59,7 +64,7 @@ impl NodeRecord {
 
     /// Returns its version, which changes with every change that is stored.
     pub(crate) fn version(&self) -> ETag {
-        ETag::of(&(self.id.to_string(), self.updated_at))
+        version_at(self.id, self.updated_at)
     }
 
     /// Describes a change of it.

@@ -123,6 +123,17 @@ pub(crate) async fn update_draining(
     Ok(changed > 0)
 }
 
+/// Returns when a node was last changed.
+pub(crate) async fn node_changed_at(
+    tx: &mut Tx,
+    id: NodeId,
+) -> Result<Option<Timestamp>, StoreError> {
+    tx.fetch_optional("SELECT updated_at FROM nodes WHERE id = $1", params![id])
+        .await?
+        .map(|row| row.get("updated_at"))
+        .transpose()
+}
+
 /// Writes a credential that is sealed anew.
 pub(crate) async fn put_credential(
     tx: &mut Tx,

@@ -44,6 +44,8 @@ pub struct Db {
     /// The address that migrations use.
     direct_url: Secret<String>,
     statement_timeout: Duration,
+    #[cfg(feature = "testing")]
+    plans: Option<crate::testing::Plans>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +78,8 @@ impl Db {
             pools,
             direct_url,
             statement_timeout: STATEMENT_TIMEOUT,
+            #[cfg(feature = "testing")]
+            plans: None,
         };
         db.ping().await?;
         Ok(db)
@@ -128,6 +132,21 @@ impl Db {
 
     /// Begins a transaction that only reads, and sees one state of the database throughout.
     pub async fn read(&self) -> Result<Tx, StoreError> {
+        let tx = self.begin_reading().await?;
+        #[cfg(feature = "testing")]
+        let tx = tx.explained(self.plans.clone());
+        Ok(tx)
+    }
+
+    /// Returns the database with the plans of what it reads noted in `plans`, for tests that look at them.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn explained(mut self, plans: crate::testing::Plans) -> Self {
+        self.plans = Some(plans);
+        self
+    }
+
+    async fn begin_reading(&self) -> Result<Tx, StoreError> {
         match &self.pools {
             Pools::Sqlite { readers, .. } => {
                 let connection = Connection::Sqlite(readers.acquire().await?);

@@ -11,6 +11,8 @@ mod bulk;
 mod config;
 mod db;
 mod error;
+#[cfg(feature = "testing")]
+mod explain;
 mod migrate;
 mod param;
 mod row;

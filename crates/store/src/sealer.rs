@@ -146,11 +146,11 @@ impl Keys {
         })
     }
 
-    fn find(&self, id: &KeyId) -> Option<&Key> {
+    fn find(&self, id: KeyId) -> Option<&Key> {
         let previous = self.previous.iter().map(AsRef::as_ref);
         std::iter::once(&self.present)
             .chain(previous)
-            .find(|key| key.id == *id)
+            .find(|key| key.id == id)
     }
 }
 
@@ -298,7 +298,7 @@ impl Sealer {
             .split_first_chunk::<KEY_ID_BYTES>()
             .ok_or(SealError::Damaged)?;
         let keys = self.keys();
-        let key = keys.find(key_id).ok_or(SealError::OtherKey)?;
+        let key = keys.find(*key_id).ok_or(SealError::OtherKey)?;
         let (nonce, sealed) = rest
             .split_first_chunk::<NONCE_BYTES>()
             .ok_or(SealError::Damaged)?;

@@ -4,6 +4,7 @@
 //! mode before it. `cargo xtask test` provides both; without them the tests fail instead of passing unproven.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use primitives::Secret;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -33,6 +34,37 @@ macro_rules! on_every_engine {
             )*
         }
     };
+}
+
+/// The plans of the queries that were read with a [`Db::explained`]. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Plans(Arc<Mutex<Vec<Plan>>>);
+
+/// How the database went about a query.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The query.
+    pub sql: String,
+    /// The plan, as the database words it.
+    pub lines: Vec<String>,
+}
+
+impl Plans {
+    pub(crate) fn note(&self, sql: &str, lines: Vec<String>) {
+        let plan = Plan {
+            sql: sql.to_owned(),
+            lines,
+        };
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(plan);
+    }
+
+    /// Returns what was noted since the last time.
+    pub fn take(&self) -> Vec<Plan> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A database that lives as long as its test.

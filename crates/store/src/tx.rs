@@ -37,6 +37,9 @@ pub struct Tx {
     /// Set to end the statement under way on SQLite, which would else hold its connection until it is through.
     unwanted: Arc<AtomicBool>,
     statement_timeout: Duration,
+    /// Where the plans of queries are noted, in tests that look at them.
+    #[cfg(feature = "testing")]
+    pub(crate) plans: Option<crate::testing::Plans>,
 }
 
 #[derive(Debug)]
@@ -86,6 +89,8 @@ impl Tx {
             busy: false,
             unwanted,
             statement_timeout,
+            #[cfg(feature = "testing")]
+            plans: None,
         };
         match (&tx.connection, begin) {
             (Some(Connection::Postgres(_)), begin) => {
@@ -161,7 +166,9 @@ impl Tx {
             .await
     }
 
-    async fn rows(&mut self, sql: SqlStr, params: Params) -> Result<Vec<Row>, StoreError> {
+    pub(crate) async fn rows(&mut self, sql: SqlStr, params: Params) -> Result<Vec<Row>, StoreError> {
+        #[cfg(feature = "testing")]
+        self.explain(&sql, &params).await?;
         let limit = self.statement_timeout;
         self.guarded(async |connection| {
             let rows = match connection {
@@ -191,8 +198,10 @@ impl Tx {
         sql: impl Into<Statement>,
         params: impl Into<Params>,
     ) -> Result<Option<Row>, StoreError> {
-        let sql = sql.into().text(self.engine());
+        let sql = sql.into().text(self.engine()).into_sql_str();
         let params = params.into();
+        #[cfg(feature = "testing")]
+        self.explain(&sql, &params).await?;
         let limit = self.statement_timeout;
         self.guarded(async |connection| {
             Ok(match connection {

@@ -11,7 +11,7 @@ use super::{MAX_NODES, Registry};
 use crate::error::NodeError;
 use crate::model::{NodeSource, NodeView};
 use crate::probe::learned::Learned;
-use crate::record::NodeRecord;
+use crate::record::{NodeRecord, version_at};
 use crate::spec::{EMBEDDED_NAME, NodeEdit, NodeSettings, NodeSpec};
 use crate::store;
 
@@ -70,7 +70,7 @@ impl Registry {
             updated_at: self.inner.clock.now(),
             ..present.clone()
         };
-        self.write(&record, &present, by).await?;
+        self.write(&record, &present, expected, by).await?;
         let node = self.publish(record, learned)?;
         Ok(EditedNode { node, warning })
     }
@@ -197,10 +197,15 @@ impl Registry {
         &self,
         record: &NodeRecord,
         before: &NodeRecord,
+        expected: &IfMatch,
         by: &Actor,
     ) -> Result<(), NodeError> {
         let mut tx = self.inner.db.write().await?;
         journal::begin(&mut tx).await?;
+        // Another process may have changed it since this one looked.
+        if let Some(at) = store::node_changed_at(&mut tx, record.id).await? {
+            expected.check(&version_at(record.id, at))?;
+        }
         let stored = record.to_stored(&self.inner.sealer)?;
         let exists = store::update_node(&mut tx, stored)
             .await

@@ -114,6 +114,13 @@ async fn a_change_is_refused_when_somebody_else_was_quicker(store: TestStore) {
     let (status, _) = bench.put_if(path, &before, json!({"weight": 3.0})).await;
     assert_eq!(status, StatusCode::PRECONDITION_FAILED);
     assert_eq!(bench.get(path).await["weight"], 2.0);
+    // Another process has not heard of the change yet.
+    let there = Bench::open(&store).await;
+    let (status, _) = bench.put_if(path, &after, json!({"weight": 4.0})).await;
+    assert_eq!(status, StatusCode::OK);
+    let (status, _) = there.put_if(path, &after, json!({"weight": 5.0})).await;
+    assert_eq!(status, StatusCode::PRECONDITION_FAILED);
+    let after = bench.version(path).await;
     // A drain is a change too.
     bench
         .call(Method::POST, &format!("{path}/drain"), None)

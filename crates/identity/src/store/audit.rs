@@ -1,6 +1,6 @@
 //! The SQL of the journal of changes.
 
-use ::store::{Row, StoreError, Tx, params};
+use ::store::{Param, Row, StoreError, Tx, params};
 use primitives::{COUNTED, PageRequest, Timestamp};
 
 use super::read_total;
@@ -118,6 +118,40 @@ pub(crate) async fn insert_audit(
     Ok(())
 }
 
+/// Words a query of the journal for each filter that can lead it: the one that names the fewest records goes by its index.
+/// The parameters `$1` to `$6` are the filters, in the order of [`filters`].
+macro_rules! led {
+    ($filter:expr, $scope:expr, $before:literal, $after:literal) => {
+        match ($filter, $scope) {
+            (AuditFilter { subject_id: Some(_), .. }, _) => led!(@ $before, "subject_id = $4", $after),
+            (AuditFilter { actor_id: Some(_), .. }, _) => led!(@ $before, "actor_id = $3", $after),
+            (AuditFilter { action: Some(_), .. }, _) => led!(@ $before, "action = $2", $after),
+            (_, OrgScope::One(_)) => led!(@ $before, "org_id = $1", $after),
+            (_, OrgScope::All) => led!(@ $before, "seq > 0", $after),
+        }
+    };
+    (@ $before:literal, $leader:literal, $after:literal) => {
+        concat!(
+            $before, " FROM audit_log WHERE ", $leader,
+            " AND (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND (CAST($2 AS TEXT) IS NULL OR action = $2)
+              AND (CAST($3 AS TEXT) IS NULL OR actor_id = $3) AND (CAST($4 AS TEXT) IS NULL OR subject_id = $4)
+              AND (CAST($5 AS BIGINT) IS NULL OR at >= $5) AND (CAST($6 AS BIGINT) IS NULL OR at < $6) ",
+            $after
+        )
+    };
+}
+
+fn filters(scope: OrgScope, filter: &AuditFilter) -> [Param; 6] {
+    [
+        scope.id().into(),
+        filter.action.as_deref().into(),
+        filter.actor_id.as_deref().into(),
+        filter.subject_id.as_deref().into(),
+        filter.since.into(),
+        filter.until.into(),
+    ]
+}
+
 /// Lists records before `before`, the newest first, and counts them.
 pub(crate) async fn list_audit(
     tx: &mut Tx,
@@ -126,52 +160,33 @@ pub(crate) async fn list_audit(
     before: i64,
     page: &PageRequest,
 ) -> Result<(Vec<AuditRecord>, u64), StoreError> {
-    const LIST: &str =
-        "SELECT seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip, user_agent, old, new, hash
-         FROM audit_log
-         WHERE seq < $1 AND (CAST($2 AS TEXT) IS NULL OR org_id = $2) AND (CAST($3 AS TEXT) IS NULL OR action = $3)
-             AND (CAST($4 AS TEXT) IS NULL OR actor_id = $4) AND (CAST($5 AS TEXT) IS NULL OR subject_id = $5)
-             AND (CAST($6 AS BIGINT) IS NULL OR at >= $6) AND (CAST($7 AS BIGINT) IS NULL OR at < $7)
-         ORDER BY seq DESC LIMIT $8 OFFSET $9";
-    const COUNT: &str = "SELECT CAST(count(*) AS BIGINT) AS total FROM (
-             SELECT 1 FROM audit_log
-             WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND (CAST($2 AS TEXT) IS NULL OR action = $2)
-                 AND (CAST($3 AS TEXT) IS NULL OR actor_id = $3) AND (CAST($4 AS TEXT) IS NULL OR subject_id = $4)
-                 AND (CAST($5 AS BIGINT) IS NULL OR at >= $5) AND (CAST($6 AS BIGINT) IS NULL OR at < $6) LIMIT $7
-         ) AS counted";
+    let list = led!(
+        filter,
+        scope,
+        "SELECT seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip, user_agent, old, new, hash",
+        "AND seq < $7 ORDER BY seq DESC LIMIT $8 OFFSET $9"
+    );
+    let count = led!(
+        filter,
+        scope,
+        "SELECT CAST(count(*) AS BIGINT) AS total FROM (SELECT 1",
+        "LIMIT $7) AS counted"
+    );
+    let mut values = Vec::from(filters(scope, filter));
+    values.extend([
+        before.into(),
+        (page.size() + 1).into(),
+        page.skipped().into(),
+    ]);
     let found = tx
-        .fetch_all(
-            LIST,
-            params![
-                before,
-                scope.id(),
-                filter.action.as_deref(),
-                filter.actor_id.as_deref(),
-                filter.subject_id.as_deref(),
-                filter.since,
-                filter.until,
-                page.size() + 1,
-                page.skipped()
-            ],
-        )
+        .fetch_all(list, values)
         .await?
         .iter()
         .map(|row| read(row).map(|(record, _)| record))
         .collect::<Result<_, _>>()?;
-    let total = tx
-        .fetch_optional(
-            COUNT,
-            params![
-                scope.id(),
-                filter.action.as_deref(),
-                filter.actor_id.as_deref(),
-                filter.subject_id.as_deref(),
-                filter.since,
-                filter.until,
-                COUNTED
-            ],
-        )
-        .await?;
+    let mut values = Vec::from(filters(scope, filter));
+    values.push(COUNTED.into());
+    let total = tx.fetch_optional(count, values).await?;
     Ok((found, read_total(total.as_ref())?))
 }
 

@@ -32,11 +32,22 @@ enum Action {
     Create(Create),
     /// List keys; their secrets are never shown again.
     #[command(visible_alias = "ls")]
-    List,
+    List(Filter),
     /// Change a key: in effect at once, its secret stays.
     Edit(Box<Edit>),
     /// Revoke a key: it stops working at once.
     Revoke(Revoke),
+}
+
+/// Which keys to list.
+#[derive(Debug, Default, Args)]
+struct Filter {
+    /// Only keys in this state.
+    #[arg(long, value_parser = ["active", "owner_disabled", "expired", "revoked"])]
+    status: Option<String>,
+    /// Only keys with this in their name.
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -170,7 +181,7 @@ impl Key {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self.action {
             Action::Create(create) => create.run(context).await,
-            Action::List => list(context).await,
+            Action::List(filter) => list(context, &filter).await,
             Action::Edit(edit) => edit.run(context).await,
             Action::Revoke(revoke) => revoke.run(context).await,
         }
@@ -275,7 +286,7 @@ impl Revoke {
 
 /// Finds a key that is not revoked by its id, name or visible prefix; among several of one name, the one that works.
 async fn find(context: &Context, wanted: &str) -> Result<KeyRow, Failure> {
-    let keys = load(context).await?;
+    let keys = load(context, &Filter::default()).await?;
     let mut matching: Vec<KeyRow> = keys
         .into_iter()
         .filter(|key| key.revoked_at.is_none())
@@ -299,12 +310,9 @@ async fn find(context: &Context, wanted: &str) -> Result<KeyRow, Failure> {
     }
 }
 
-async fn list(context: &Context) -> Result<(), Failure> {
+async fn list(context: &Context, filter: &Filter) -> Result<(), Failure> {
     if context.out.is_json() {
-        let keys = context
-            .api()?
-            .get(&query("/api/v1/keys", &[("limit", Some("500"))]))
-            .await?;
+        let keys = context.api()?.get(&filter.path()).await?;
         return Ok(context.out.json(&keys)?);
     }
     let now = context.now();
@@ -323,7 +331,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
         "No keys yet: make one with `remuda key create NAME`.",
     )
     .dispensing_with(&["MADE", "LAST USED", "PREFIX", "ROLE"]);
-    for key in load(context).await? {
+    for key in load(context, filter).await? {
         let tone = if key.status == "active" {
             Tone::Good
         } else {
@@ -351,15 +359,26 @@ async fn list(context: &Context) -> Result<(), Failure> {
     Ok(table.print(context.out)?)
 }
 
-async fn load(context: &Context) -> Result<Vec<KeyRow>, Failure> {
+impl Filter {
+    fn path(&self) -> String {
+        query(
+            "/api/v1/keys",
+            &[
+                ("limit", Some("500")),
+                ("status", self.status.as_deref()),
+                ("q", self.search.as_deref()),
+            ],
+        )
+    }
+}
+
+async fn load(context: &Context, filter: &Filter) -> Result<Vec<KeyRow>, Failure> {
     #[derive(Deserialize)]
     struct Page {
         items: Vec<KeyRow>,
     }
     let api = context.api()?;
-    let page = api
-        .get(&query("/api/v1/keys", &[("limit", Some("500"))]))
-        .await?;
+    let page = api.get(&filter.path()).await?;
     Ok(api.decode::<Page>(page)?.items)
 }
 

@@ -51,13 +51,13 @@ enum Action {
     /// Make all settings what they were at a version.
     Rollback {
         /// The version, as `remuda setting history` shows it; 0 for none set.
-        version: u32,
+        #[arg(value_name = "VERSION")]
+        wanted: u32,
     },
 }
 
 #[derive(Deserialize)]
 struct Config {
-    version: i64,
     settings: Vec<Row>,
 }
 
@@ -85,8 +85,8 @@ impl Setting {
             }
             Action::Reset { key } => change(context, &key, Value::Null).await,
             Action::History { limit } => history(context, limit).await,
-            Action::Rollback { version } => {
-                let body = json!({"version": version});
+            Action::Rollback { wanted } => {
+                let body = json!({"version": wanted});
                 let path = "/api/v1/system/config/rollback";
                 let config = context.api()?.post(path, &body).await?;
                 told(context, config)

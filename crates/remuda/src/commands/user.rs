@@ -30,7 +30,7 @@ pub(super) struct User {
 enum Action {
     /// List people.
     #[command(visible_alias = "ls")]
-    List,
+    List(Filter),
     /// Make somebody who can sign in at once. To let them choose their own name and password, use `remuda invitation`.
     Create(Create),
     /// Give another role, disable or enable.
@@ -77,6 +77,20 @@ impl RoleName {
     }
 }
 
+/// Whom to list.
+#[derive(Debug, Default, Args)]
+struct Filter {
+    /// Only people with this role.
+    #[arg(long, value_enum)]
+    role: Option<RoleName>,
+    /// Only those who may not sign in.
+    #[arg(long)]
+    disabled: bool,
+    /// Only those with this in their name.
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+}
+
 #[derive(Debug, Args)]
 struct Create {
     /// The name to sign in with.
@@ -118,7 +132,7 @@ struct UserRow {
 impl User {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self.action {
-            Action::List => list(context).await,
+            Action::List(filter) => list(context, &filter).await,
             Action::Create(create) => create.run(context).await,
             Action::Edit(edit) => edit.run(context).await,
             Action::Reset { user } => reset(context, &user).await,
@@ -209,7 +223,7 @@ async fn end(context: &Context, name: &str, what: &str, done: &str) -> Result<()
 }
 
 async fn find(context: &Context, name: &str) -> Result<UserRow, Failure> {
-    load(context)
+    load(context, &Filter::default())
         .await?
         .into_iter()
         .find(|user| user.id == name || user.username == name.to_lowercase())
@@ -220,8 +234,8 @@ async fn find(context: &Context, name: &str) -> Result<UserRow, Failure> {
         })
 }
 
-async fn list(context: &Context) -> Result<(), Failure> {
-    let users = load(context).await?;
+async fn list(context: &Context, filter: &Filter) -> Result<(), Failure> {
+    let users = load(context, filter).await?;
     if context.out.is_json() {
         let items: Vec<Value> = users
             .iter()
@@ -261,7 +275,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
 }
 
 /// Loads all people that the caller may see, page by page.
-async fn load(context: &Context) -> Result<Vec<UserRow>, Failure> {
+async fn load(context: &Context, filter: &Filter) -> Result<Vec<UserRow>, Failure> {
     #[derive(Deserialize)]
     struct Page {
         items: Vec<UserRow>,
@@ -270,7 +284,13 @@ async fn load(context: &Context) -> Result<Vec<UserRow>, Failure> {
     let api = context.api()?;
     let (mut users, mut cursor) = (Vec::new(), None);
     loop {
-        let parameters = [("limit", Some("500")), ("cursor", cursor.as_deref())];
+        let parameters = [
+            ("limit", Some("500")),
+            ("cursor", cursor.as_deref()),
+            ("role", filter.role.map(RoleName::as_str)),
+            ("disabled", filter.disabled.then_some("true")),
+            ("q", filter.search.as_deref()),
+        ];
         let page = api.get(&query("/api/v1/users", &parameters)).await?;
         let page: Page = api.decode(page)?;
         users.extend(page.items);

@@ -138,8 +138,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     .map_err(|error| StartError::broken_part("gateway", &error))?;
     let gateway = Arc::new(gateway);
     let following = stop.child_token();
+    let mut changes = system.settings();
+    let now = changes.borrow_and_update().clone();
+    settings::apply(&now, &identity, &gateway);
     let settings = tokio::spawn(settings::follow(
-        system.settings(),
+        changes,
         identity,
         Arc::clone(&gateway),
         following.clone(),

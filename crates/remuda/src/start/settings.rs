@@ -42,24 +42,21 @@ pub(super) fn defaults(config: &Config) -> BTreeMap<&'static str, SettingValue> 
     ])
 }
 
-/// Applies the settings as they are, and then whenever they change, until `stop`.
+/// Applies the settings whenever they change, until `stop`.
 pub(super) async fn follow(
     mut settings: watch::Receiver<Settings>,
     identity: Identity,
     gateway: Arc<Gateway>,
     stop: CancellationToken,
 ) {
-    loop {
+    while let Some(Ok(())) = stop.run_until_cancelled(settings.changed()).await {
         let now = settings.borrow_and_update().clone();
         apply(&now, &identity, &gateway);
-        match stop.run_until_cancelled(settings.changed()).await {
-            Some(Ok(())) => {}
-            Some(Err(_)) | None => return,
-        }
     }
 }
 
-fn apply(settings: &Settings, identity: &Identity, gateway: &Gateway) {
+/// Applies the settings.
+pub(super) fn apply(settings: &Settings, identity: &Identity, gateway: &Gateway) {
     let days = u64::try_from(settings.integer("audit.retention_days")).unwrap_or(0);
     identity.set_policies(Policies {
         registration: Registration::from_name(settings.text("auth.registration"))

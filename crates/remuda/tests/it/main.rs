@@ -9,6 +9,8 @@ mod service;
 #[cfg(test)]
 mod authorisation;
 #[cfg(test)]
+mod care;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod command_line;
@@ -18,6 +20,8 @@ mod connections;
 mod crash;
 #[cfg(test)]
 mod disk;
+#[cfg(test)]
+mod index_use;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]

@@ -153,6 +153,19 @@ fn keys_are_changed_with_effect_at_once() {
             .env("REMUDA_API_KEY", made.trim()),
     );
     assert_eq!(me["models"], Value::Null);
+    succeed(&mut home.remuda(["--server", url, "key", "create", "laptop"]));
+    succeed(&mut home.remuda(["--server", url, "key", "revoke", "ci"]));
+    for (filter, names) in [
+        (["--status", "revoked"], ["ci"]),
+        (["--search", "LAP"], ["laptop"]),
+    ] {
+        let mut list = home.remuda(["--server", url, "key", "list"]);
+        let listed = json(list.args(filter));
+        let found: Vec<&Value> = items(&listed).iter().map(|key| &key["name"]).collect();
+        assert_eq!(found, names, "{filter:?}");
+    }
+    let viewers = json(&mut home.remuda(["--server", url, "user", "list", "--role", "viewer"]));
+    assert!(items(&viewers).is_empty());
 }
 
 #[test]
