@@ -37,6 +37,7 @@ pub use config::{GatewayConfig, ModelRouting};
 pub use control::ControlPlane;
 pub use front::AllowedOrigins;
 pub use metrics::Metrics;
-pub use record::{Outcome, RequestRecord};
+pub use record::{Caller, Outcome, RecordOwner, RequestRecord};
+pub use recorder::EndObserver;
 pub use routes::routes;
 pub use server::{Gateway, GatewayDeps, StartGatewayError};

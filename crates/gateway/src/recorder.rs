@@ -26,6 +26,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often old records are deleted.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
+/// Is told of every request that has ended, soon after its end and off the request path. Must not wait.
+pub type EndObserver = Arc<dyn Fn(&RequestRecord) + Send + Sync>;
+
 /// The records that wait.
 struct Waiting {
     records: Mutex<VecDeque<RequestRecord>>,
@@ -59,6 +62,7 @@ pub(crate) struct RecordWriter {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     retention: Option<Duration>,
+    observer: Option<EndObserver>,
 }
 
 /// When the writer is to end.
@@ -77,6 +81,7 @@ pub(crate) fn recorder(
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     retention: Option<Duration>,
+    observer: Option<EndObserver>,
 ) -> (Recorder, RecordWriter) {
     let waiting = Arc::new(Waiting {
         records: Mutex::default(),
@@ -92,6 +97,7 @@ pub(crate) fn recorder(
         clock,
         metrics,
         retention,
+        observer,
     };
     (recorder, writer)
 }
@@ -110,6 +116,9 @@ impl RecordWriter {
             // Asked before looking: whatever was submitted before the end is seen.
             let last = end.last.is_cancelled();
             while self.take(&mut batch) {
+                if let Some(observer) = &self.observer {
+                    batch.iter().for_each(|record| observer(record));
+                }
                 if !self.write(&mut batch, &end.give_up).await {
                     return;
                 }

@@ -189,41 +189,42 @@ impl Channels {
         }
     }
 
-    /// Publishes a message about one inference: to who follows it, to its owner, and to the organisation's administrators. Returns
-    /// whether there was room for all channels.
+    /// Publishes a message about one inference to who follows it; the first one makes it known. Returns whether there was room.
     pub(crate) fn publish_inference(
         &self,
         id: RequestId,
         owner: Owner,
         now: Timestamp,
-        encode: impl Fn(Topic, Position) -> Utf8Bytes,
+        encode: impl FnOnce(Topic, Position) -> Utf8Bytes,
     ) -> bool {
-        let one = Topic::OneInference(id);
-        let targets = [
-            (Key::One(id), one, Some(owner), ONE_INFERENCE),
-            (
-                Key::OfCaller(owner.org, owner.caller),
-                Topic::Inference,
-                None,
-                self.bounds,
-            ),
-            (
-                Key::OfOrganisation(owner.org),
-                Topic::Inference,
-                None,
-                self.bounds,
-            ),
+        let topic = Topic::OneInference(id);
+        let Some(channel) = self.open(Key::One(id), topic, Some(owner), now) else {
+            return false;
+        };
+        self.append(&channel, ONE_INFERENCE, now, |position| {
+            encode(topic, position)
+        });
+        true
+    }
+
+    /// Publishes a message about an inference to its owner and to the organisation's administrators, where they have listened lately:
+    /// nobody else has a position to go on from.
+    pub(crate) fn publish_to_owner(
+        &self,
+        owner: Owner,
+        now: Timestamp,
+        encode: impl Fn(Topic, Position) -> Utf8Bytes,
+    ) {
+        let keys = [
+            owner.caller.map(|caller| Key::OfCaller(owner.org, caller)),
+            Some(Key::OfOrganisation(owner.org)),
         ];
-        let mut room = true;
-        for (key, topic, owner, bounds) in targets {
-            match self.open(key, topic, owner, now) {
-                Some(channel) => {
-                    self.append(&channel, bounds, now, |position| encode(topic, position));
-                }
-                None => room = false,
-            }
+        let open = keys.map(|key| self.by_key.lock().get(&key?).cloned());
+        for channel in open.iter().flatten() {
+            self.append(channel, self.bounds, now, |position| {
+                encode(Topic::Inference, position)
+            });
         }
-        room
     }
 
     fn append(
@@ -296,7 +297,7 @@ mod tests {
     fn owned_by(who: Standing) -> Owner {
         Owner {
             org: who.org,
-            caller: who.caller,
+            caller: Some(who.caller),
         }
     }
 
@@ -306,9 +307,9 @@ mod tests {
 
     fn published(channels: &Channels, owner: Owner) -> Topic {
         let id = RequestId::generate(NOW);
-        assert!(channels.publish_inference(id, owner, NOW, |_, position| {
-            position.to_string().into()
-        }));
+        let encode = |_, position: Position| position.to_string().into();
+        assert!(channels.publish_inference(id, owner, NOW, encode));
+        channels.publish_to_owner(owner, NOW, encode);
         Topic::OneInference(id)
     }
 
@@ -317,12 +318,18 @@ mod tests {
         let channels = channels();
         let lab = OrgId::generate(NOW);
         let (owner, colleague) = (standing(Role::User, lab), standing(Role::Operator, lab));
+        let (boss, foreign) = (
+            standing(Role::Admin, lab),
+            standing(Role::Admin, OrgId::generate(NOW)),
+        );
+        for who in [owner, colleague, boss, foreign] {
+            channels.find(Topic::Inference, who, NOW).unwrap();
+        }
         let topic = published(&channels, owned_by(owner));
         let find = |who| channels.find(topic, who, NOW).map(|_| ());
         assert_eq!(find(owner), Ok(()));
-        assert_eq!(find(standing(Role::Admin, lab)), Ok(()));
+        assert_eq!(find(boss), Ok(()));
         assert_eq!(find(colleague), Err(Refusal::Unknown));
-        let foreign = standing(Role::Admin, OrgId::generate(NOW));
         assert_eq!(find(foreign), Err(Refusal::Unknown));
         assert_eq!(
             find(standing(Role::Admin, DEFAULT_ORG)),
@@ -330,7 +337,7 @@ mod tests {
         );
         let end = |who| channels.find(Topic::Inference, who, NOW).unwrap().after(0);
         let heard = |who| end(who) != crate::history::Next::Nothing;
-        assert!(heard(owner) && heard(standing(Role::Admin, lab)));
+        assert!(heard(owner) && heard(boss));
         assert!(!heard(colleague) && !heard(foreign));
     }
 

@@ -97,15 +97,24 @@ impl Hub {
     /// Never waits. The first message makes the inference known: it can be followed from then on.
     pub fn publish_inference(&self, id: RequestId, owner: Owner, data: &impl Serialize) {
         let now = self.now();
-        self.inner.metrics.published(Topic::Inference);
         let encode = |topic, position| encode::event(topic, position, now, data);
-        if !self
-            .inner
-            .channels
-            .publish_inference(id, owner, now, encode)
-        {
-            self.inner.metrics.dropped.inc();
+        let inner = &self.inner;
+        if !inner.channels.publish_inference(id, owner, now, encode) {
+            inner.metrics.dropped.inc();
         }
+        self.publish_ended(owner, data);
+    }
+
+    /// Publishes the end of an inference that nobody could follow on its way: to its owner and the administrators of the owner's
+    /// organisation. Costs two look-ups while none of them listens.
+    pub fn publish_ended(&self, owner: Owner, data: &impl Serialize) {
+        let now = self.now();
+        self.inner.metrics.published(Topic::Inference);
+        self.inner
+            .channels
+            .publish_to_owner(owner, now, |topic, position| {
+                encode::event(topic, position, now, data)
+            });
     }
 
     /// Returns how many connections listen to a topic of the platform.

@@ -28,8 +28,8 @@ impl CallerId {
 pub struct Owner {
     /// The organisation.
     pub org: OrgId,
-    /// Who asked.
-    pub caller: CallerId,
+    /// Who asked; `None` for who presented nothing, whose inferences are their organisation's alone.
+    pub caller: Option<CallerId>,
 }
 
 /// What a connection may listen to rests on this alone: when it changes, the connection ends.
@@ -64,6 +64,6 @@ impl Standing {
 
     /// Tells whether the caller may follow this one inference. Those of another organisation nobody may.
     pub(crate) fn may_follow(self, owner: Owner) -> bool {
-        self.org == owner.org && (self.caller == owner.caller || self.sees_organisation())
+        self.org == owner.org && (owner.caller == Some(self.caller) || self.sees_organisation())
     }
 }

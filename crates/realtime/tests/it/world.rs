@@ -115,7 +115,7 @@ impl World {
             api: TestClient::new(self.address).with_key(&token).unwrap(),
             owner: Owner {
                 org: principal.org,
-                caller: CallerId::of(&principal).unwrap(),
+                caller: CallerId::of(&principal),
             },
             token,
         }

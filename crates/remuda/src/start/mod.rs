@@ -128,6 +128,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             trust,
             outbound,
             db: db.clone(),
+            observer: Some(realtime::observer(hub.clone())),
             metrics,
             control: ControlPlane::new(control, tokio::runtime::Handle::current()),
             version: OLLAMA_API_VERSION,

@@ -4,10 +4,10 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use cluster::Registry;
-use gateway::AllowedOrigins;
+use gateway::{AllowedOrigins, Caller, EndObserver, Outcome};
 use identity::Identity;
 use primitives::Clock;
-use realtime::{Hub, HubConfig, HubDeps};
+use realtime::{CallerId, Hub, HubConfig, HubDeps, InferenceEvent, Owner};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,6 +62,37 @@ fn hub_config(config: &Config) -> HubConfig {
         metrics_interval: section.metrics_interval.0,
         ..HubConfig::default()
     }
+}
+
+/// Has the hub tell of requests that have ended.
+pub(super) fn observer(hub: Hub) -> EndObserver {
+    Arc::new(move |record| {
+        let caller = match (record.owner.person, &record.caller) {
+            (Some(person), _) => Some(CallerId::User(person)),
+            (None, Caller::User(person)) => Some(CallerId::User(*person)),
+            (None, Caller::Key(key)) => Some(CallerId::Key(*key)),
+            (None, Caller::Anonymous) => None,
+        };
+        let owner = Owner {
+            org: record.owner.org,
+            caller,
+        };
+        let status = match record.outcome {
+            Outcome::Ok => "completed",
+            Outcome::Cancelled => "cancelled",
+            _ => "failed",
+        };
+        let event = InferenceEvent {
+            inference_id: record.id.to_string(),
+            status,
+            progress: None,
+            model: record.model.as_deref(),
+            node: record.node.as_ref().map(|(_, name)| &**name),
+            completion_tokens: Some(record.completion_tokens),
+            reason: (status == "failed").then(|| record.outcome.as_str()),
+        };
+        hub.publish_ended(owner, &event);
+    })
 }
 
 /// Reads the system's figures.

@@ -1,16 +1,21 @@
 //! The WebSocket hub behind the gateway's own listener, fed by the fleet.
 
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use testbed::{Flavour, ScriptedUpstream, System, TestClient};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::harness::{Home, one_line_refusal};
+use crate::service::Service;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const CONFIG: &str = "[auth]\nrequired = true\n[realtime]\nmetrics_interval = \"50ms\"\n";
@@ -119,4 +124,46 @@ async fn stopping_closes_connections_with_a_code_and_does_not_wait_for_them() {
     );
     assert_eq!(ended, Err(1001));
     stopped.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watch_shows_inferences_that_end() -> anyhow::Result<()> {
+    let upstream = ScriptedUpstream::start(Flavour::Ollama)?;
+    let home = Home::new();
+    let service = Service::start(home.up_over(&[&upstream], "")).await?;
+    let role = json!({"name": "watcher", "role": "admin"});
+    let key = service.admin.post("/api/v1/keys", &role).await?.json()?;
+    let watch = |topic: &str| {
+        let mut command = home.remuda(["--server", service.server.url(), "watch", "--json"]);
+        command
+            .arg(topic)
+            .env("REMUDA_API_KEY", key["secret"].as_str().unwrap());
+        command
+    };
+    let mut watching = tokio::process::Command::from(watch("inference"));
+    let watching = watching.stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = watching.spawn()?;
+    service
+        .until("it listens", async || {
+            let name = "remuda_realtime_messages_received_total";
+            Ok(service.metric(name).await? == 1)
+        })
+        .await?;
+    let id = service.ask("what is new?").await?;
+    let output = child.stdout.take().unwrap();
+    let mut line = String::new();
+    timeout(PATIENCE, BufReader::new(output).read_line(&mut line)).await??;
+    let line: Value = serde_json::from_str(&line)?;
+    child.kill().await?;
+    assert_eq!(line["type"], "inference");
+    assert_eq!(line["data"]["inference_id"], id.as_str());
+    assert_eq!(line["data"]["status"], "completed");
+    assert_eq!(line["data"]["model"], "test-model");
+
+    let refused = one_line_refusal(&mut watch("everything"), 1);
+    assert!(refused.contains("unknown topic"), "{refused}");
+    let mut stranger = home.remuda(["--server", service.server.url(), "watch"]);
+    let refused = one_line_refusal(&mut stranger, 1);
+    assert!(refused.contains("remuda login"), "{refused}");
+    Ok(())
 }
