@@ -250,7 +250,10 @@ impl Channels {
     pub(crate) fn sweep(&self, now: Timestamp) {
         let before = now.before(KEPT);
         self.by_key.lock().retain(|key, channel| {
-            if !matches!(key, Key::OfCaller(..) | Key::OfOrganisation(_) | Key::One(_)) {
+            if !matches!(
+                key,
+                Key::OfCaller(..) | Key::OfOrganisation(_) | Key::One(_)
+            ) {
                 return true;
             }
             // Somebody who has just found it has not begun to listen yet.
@@ -344,11 +347,7 @@ mod tests {
     #[test]
     fn the_platforms_topics_are_for_its_administrators() {
         let channels = channels();
-        for topic in [
-            Topic::NodeStatus,
-            Topic::ModelUpdate,
-            Topic::SystemMetrics,
-        ] {
+        for topic in [Topic::NodeStatus, Topic::ModelUpdate, Topic::SystemMetrics] {
             let find = |who| channels.find(topic, who, NOW).map(|_| ());
             assert_eq!(find(standing(Role::Admin, DEFAULT_ORG)), Ok(()));
             for role in [Role::Operator, Role::User, Role::Viewer] {

@@ -95,7 +95,9 @@ impl CloseReason {
             Self::NotText => "messages are JSON text, not binary",
             Self::TooLarge => "the message is too large: see [realtime] message_limit",
             Self::Unauthenticated => "send a valid token first: {\"type\":\"auth\",\"token\":…}",
-            Self::Revoked => "the credential ended or its rights changed: connect again with a valid one",
+            Self::Revoked => {
+                "the credential ended or its rights changed: connect again with a valid one"
+            }
             Self::Unknown => "there is no such inference, or it is not yours",
             Self::Slow => "messages came faster than they were taken: connect again and resume",
             Self::Silent => "no sign of life: answer pings",

@@ -230,10 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let inner = &self.hub.inner;
         let Some(who) = self.seat.standing(&inner.identity.snapshot(), now) else {
             self.seat.end(CloseReason::Revoked);
-            return (
-                encode::error(id, now, CloseReason::Revoked.words()),
-                false,
-            );
+            return (encode::error(id, now, CloseReason::Revoked.words()), false);
         };
         match self.subscriptions.add(wanted, who, &inner.channels, now) {
             Ok(confirmed) => (

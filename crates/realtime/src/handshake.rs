@@ -130,15 +130,19 @@ fn moved_here(stream: TcpStream) -> std::io::Result<TcpStream> {
 
 /// Checks the request's head and returns the proof that it was understood.
 fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, Box<Response>> {
-    let is_upgrade = has_token(headers, &CONNECTION, "upgrade")
-        && has_token(headers, &UPGRADE, "websocket");
+    let is_upgrade =
+        has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, "websocket");
     if !is_upgrade {
         return Err(refuse(
             ErrorKind::Invalid,
             "this is a WebSocket: connect with a WebSocket client, or with `remuda watch`",
         ));
     }
-    if headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(b"13") {
+    if headers
+        .get(SEC_WEBSOCKET_VERSION)
+        .map(HeaderValue::as_bytes)
+        != Some(b"13")
+    {
         let mut refused = refuse(
             ErrorKind::Invalid,
             "the WebSocket version is not 13: use a newer client",
@@ -162,9 +166,10 @@ fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, Box<Response>> {
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers.get_all(name).iter().any(|value| {
-        value
-            .to_str()
-            .is_ok_and(|text| text.split(',').any(|t| t.trim().eq_ignore_ascii_case(token)))
+        value.to_str().is_ok_and(|text| {
+            text.split(',')
+                .any(|t| t.trim().eq_ignore_ascii_case(token))
+        })
     })
 }
 
@@ -201,7 +206,11 @@ fn let_in(
     {
         return Err(Box::new(unknown_inference()));
     }
-    let mut taker = hub.inner.seats.take().map_err(|full| full_house(hub, full))?;
+    let mut taker = hub
+        .inner
+        .seats
+        .take()
+        .map_err(|full| full_house(hub, full))?;
     if let Some((token, standing)) = known {
         taker
             .sit(token, standing)

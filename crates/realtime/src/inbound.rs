@@ -66,9 +66,7 @@ pub(crate) fn read(text: &str) -> Inbound {
 
 fn wish(message: &mut Map<String, Value>) -> Result<Wish, String> {
     let Some(Value::String(kind)) = message.remove("type") else {
-        return Err(
-            "type is missing: auth, heartbeat, subscribe or unsubscribe".to_owned(),
-        );
+        return Err("type is missing: auth, heartbeat, subscribe or unsubscribe".to_owned());
     };
     match kind.as_str() {
         "auth" => match message.remove("token") {
@@ -168,7 +166,9 @@ mod tests {
         assert!(
             subscribe(r#"{"topics":[{"topic":"heartbeat","after":"x"}]}"#).contains("after is")
         );
-        assert!(subscribe(r#"{"topics":[{"topic":"heartbeat","after":3}]}"#).contains("a topic is"));
+        assert!(
+            subscribe(r#"{"topics":[{"topic":"heartbeat","after":3}]}"#).contains("a topic is")
+        );
         let many = format!("[{}]", vec!["\"heartbeat\""; 33].join(","));
         assert!(subscribe(&format!(r#"{{"topics":{many}}}"#)).contains("1 to 32"));
         assert!(

@@ -238,7 +238,11 @@ mod tests {
         let mut held = Vec::new();
         for who in [one, one] {
             let mut taker = seats.take().unwrap();
-            assert_eq!(seats.take().err(), Some(Full::InAll), "one stranger at a time");
+            assert_eq!(
+                seats.take().err(),
+                Some(Full::InAll),
+                "one stranger at a time"
+            );
             taker.sit(token(), who).unwrap();
             held.push(taker);
         }

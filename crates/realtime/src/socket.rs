@@ -6,7 +6,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
@@ -46,13 +46,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             .max_write_buffer_size(WRITE_BUFFER)
             .max_message_size(Some(limit))
             .max_frame_size(Some(limit));
-        let stream = WebSocketStream::from_partially_read(
-            stream,
-            read.to_vec(),
-            Role::Server,
-            Some(config),
-        )
-        .await;
+        let stream =
+            WebSocketStream::from_partially_read(stream, read.to_vec(), Role::Server, Some(config))
+                .await;
         Self { stream, patience }
     }
 
@@ -116,6 +112,8 @@ fn reason_of(error: &Error) -> CloseReason {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => CloseReason::TooLarge,
         Error::Utf8(_) => CloseReason::NotText,
+        // Went away without a farewell, as most clients do.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => CloseReason::Gone,
         Error::Protocol(_) | Error::Capacity(_) | Error::AttackAttempt => CloseReason::Protocol,
         _ => CloseReason::Gone,
     }

@@ -281,7 +281,12 @@ mod tests {
         };
         assert_eq!(
             told(&full, &snapshot(&[&changed])),
-            ["node_updated one unhealthy", "loaded a", "added c", "removed b"]
+            [
+                "node_updated one unhealthy",
+                "loaded a",
+                "added c",
+                "removed b"
+            ]
         );
         assert!(told(&full, &full).is_empty());
         assert!(told(&full, &snapshot(&[&one])).is_empty(), "an equal view");

@@ -21,7 +21,9 @@ fn step(id: RequestId, status: &str) -> InferenceEvent<'_> {
 
 fn inference(world: &World, of: &Person) -> RequestId {
     let id = RequestId::generate(Timestamp::from_micros(1_000_000));
-    world.hub.publish_inference(id, of.owner, &step(id, "queued"));
+    world
+        .hub
+        .publish_inference(id, of.owner, &step(id, "queued"));
     id
 }
 
@@ -45,7 +47,9 @@ async fn the_platforms_topics_are_for_its_administrators() {
         let mut listener = world.connect(&admin).await;
         listener.subscribe(json!([topic])).await;
     }
-    world.hub.publish(Topic::NodeStatus, &json!({"secret": true}));
+    world
+        .hub
+        .publish(Topic::NodeStatus, &json!({"secret": true}));
 }
 
 #[tokio::test]
@@ -102,7 +106,10 @@ async fn one_inference_is_followed_by_its_owner_once() {
     assert_eq!(heard["data"]["status"], "completed");
     listener.heard_nothing().await;
 
-    let unknown = format!("/ws/inference/{}", RequestId::generate(Timestamp::from_micros(5)));
+    let unknown = format!(
+        "/ws/inference/{}",
+        RequestId::generate(Timestamp::from_micros(5))
+    );
     for (path, person) in [(&path, &bob), (&path, &admin), (&unknown, &alice)] {
         let refused = Listener::open(world.address, path, Some(&person.token)).await;
         assert_eq!(refused.err().unwrap().0, 404, "{path}");
@@ -112,7 +119,8 @@ async fn one_inference_is_followed_by_its_owner_once() {
     // Who says it in the first message gets the same answer, a moment later.
     let mut late = Listener::open(world.address, &path, None).await.unwrap();
     late.next().await;
-    late.send(&json!({"type": "auth", "token": bob.token})).await;
+    late.send(&json!({"type": "auth", "token": bob.token}))
+        .await;
     assert_eq!(late.closed().await, 4004);
     let mut owner = Listener::open(world.address, &path, None).await.unwrap();
     owner.next().await;

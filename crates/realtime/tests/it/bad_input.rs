@@ -20,7 +20,10 @@ async fn what_is_not_understood_is_answered_and_the_connection_goes_on() {
         ("[1]", "JSON object"),
         ("{}", "type is missing"),
         (r#"{"type":"steal"}"#, "unknown type"),
-        (r#"{"type":"subscribe"}"#, "Invalid subscription data format"),
+        (
+            r#"{"type":"subscribe"}"#,
+            "Invalid subscription data format",
+        ),
         (
             r#"{"type":"subscribe","data":{"topics":{"a":1}}}"#,
             "Invalid topics format",
@@ -40,9 +43,7 @@ async fn what_is_not_understood_is_answered_and_the_connection_goes_on() {
         let said = reply["error"].as_str().unwrap();
         assert!(said.contains(part), "{text}: {said}");
     }
-    let named = listener
-        .ask(&json!({"type": "steal", "id": "mine"}))
-        .await;
+    let named = listener.ask(&json!({"type": "steal", "id": "mine"})).await;
     assert_eq!(named["id"], "mine");
     listener.heard_nothing().await;
 }
@@ -52,7 +53,10 @@ async fn one_bad_topic_subscribes_to_none() {
     let world = World::start().await;
     let admin = world.admin().await;
     let mut listener = world.connect(&admin).await;
-    let topics = json!(["heartbeat", "inference_01890a5d-ac96-774b-bcce-b302099a8057"]);
+    let topics = json!([
+        "heartbeat",
+        "inference_01890a5d-ac96-774b-bcce-b302099a8057"
+    ]);
     let refused = listener
         .ask(&json!({"type": "subscribe", "data": {"topics": topics}}))
         .await;
@@ -65,12 +69,17 @@ async fn unsubscribing_from_what_was_not_subscribed_is_no_error() {
     let world = World::start().await;
     let admin = world.admin().await;
     let mut listener = world.connect(&admin).await;
-    listener.subscribe(json!(["heartbeat", "node_status"])).await;
+    listener
+        .subscribe(json!(["heartbeat", "node_status"]))
+        .await;
     let ended = listener
         .ask(&json!({"type": "unsubscribe", "id": "u", "data": {"topics": ["node_status", "model_update"]}}))
         .await;
     assert_eq!(ended["type"], "unsubscription_confirmed");
-    assert_eq!(ended["data"], json!({"unsubscribed_topics": ["node_status"]}));
+    assert_eq!(
+        ended["data"],
+        json!({"unsubscribed_topics": ["node_status"]})
+    );
     world.hub.publish(realtime::Topic::NodeStatus, &json!({}));
     listener.heard_nothing().await;
 }
@@ -112,7 +121,10 @@ async fn binary_and_huge_messages_end_the_connection() {
     huge.send_text(&"x".repeat(5_000)).await;
     assert_eq!(huge.closed().await, 1009);
     let mut many_parts = world.connect(&admin).await;
-    let fitting = format!("{{\"type\":\"heartbeat\",\"pad\":\"{}\"}}", "x".repeat(3_000));
+    let fitting = format!(
+        "{{\"type\":\"heartbeat\",\"pad\":\"{}\"}}",
+        "x".repeat(3_000)
+    );
     assert_eq!(
         {
             many_parts.send_text(&fitting).await;
@@ -129,7 +141,12 @@ async fn unmasked_frames_break_the_protocol() {
     let admin = world.admin().await;
     let mut listener = world.connect(&admin).await;
     let unmasked = [0x81, 2, b'h', b'i'];
-    listener.socket.get_mut().write_all(&unmasked).await.unwrap();
+    listener
+        .socket
+        .get_mut()
+        .write_all(&unmasked)
+        .await
+        .unwrap();
     assert_eq!(listener.closed().await, 1002);
 }
 

@@ -39,6 +39,8 @@ async fn a_session_that_ends_and_a_role_that_changes_close_the_connection() {
     let admin = world.admin().await;
     let org = world.organisation(&admin, "lab").await;
     let boss = world.person(&admin, "boss", "admin", &org).await;
+    // One administrator has to stay.
+    world.person(&admin, "deputy", "admin", &org).await;
     let mut listener = world.connect(&boss).await;
     listener.subscribe(json!(["inference"])).await;
     let me = boss.api.get("/api/v1/me").await.unwrap().json().unwrap();
@@ -114,4 +116,6 @@ async fn who_goes_away_leaves_nothing_behind() {
     world.until_connected(0).await;
     assert_eq!(world.hub.listeners(Topic::NodeStatus), 0);
     assert_eq!(world.metric("remuda_realtime_connections"), 0);
+    let metric = "remuda_realtime_connections_closed_total{reason=\"gone\"}";
+    assert_eq!(world.metric(metric), 1);
 }

@@ -37,14 +37,21 @@ async fn who_presents_nothing_says_first_who_they_are() {
         .ask(&json!({"type": "subscribe", "data": {"topics": ["heartbeat"]}}))
         .await;
     assert_eq!(refused["type"], "error");
-    assert!(refused["error"].as_str().unwrap().contains("say who you are"));
+    assert!(
+        refused["error"]
+            .as_str()
+            .unwrap()
+            .contains("say who you are")
+    );
     let known = listener
         .ask(&json!({"type": "auth", "id": "a", "token": admin.token}))
         .await;
     assert_eq!(known["type"], "auth_confirmed", "{known}");
     assert_eq!(known["data"]["role"], "admin");
     listener.subscribe(json!(["node_status"])).await;
-    world.hub.publish(realtime::Topic::NodeStatus, &json!({"node_id": "n"}));
+    world
+        .hub
+        .publish(realtime::Topic::NodeStatus, &json!({"node_id": "n"}));
     assert_eq!(listener.next().await["data"]["node_id"], "n");
 }
 
@@ -52,7 +59,9 @@ async fn who_presents_nothing_says_first_who_they_are() {
 async fn a_wrong_token_and_silence_end_the_connection() {
     let world = World::with(|config| config.auth_timeout = Duration::from_millis(200)).await;
     let mut wrong = Listener::open(world.address, "/ws", None).await.unwrap();
-    wrong.send(&json!({"type": "auth", "token": "rmd_no"})).await;
+    wrong
+        .send(&json!({"type": "auth", "token": "rmd_no"}))
+        .await;
     assert_eq!(wrong.closed().await, 4001);
     let mut chatting = Listener::open(world.address, "/ws", None).await.unwrap();
     chatting.send(&json!({"type": "heartbeat"})).await;
@@ -66,10 +75,7 @@ async fn a_wrong_token_and_silence_end_the_connection() {
 #[tokio::test]
 async fn an_invalid_credential_is_refused_before_the_upgrade() {
     let world = World::start().await;
-    for path in [
-        "/ws",
-        "/ws/inference/01890a5d-ac96-774b-bcce-b302099a8057",
-    ] {
+    for path in ["/ws", "/ws/inference/01890a5d-ac96-774b-bcce-b302099a8057"] {
         let refused = Listener::open(world.address, path, Some("rmd_no")).await;
         assert_eq!(refused.err().unwrap().0, 401, "{path}");
     }
@@ -81,7 +87,11 @@ async fn what_is_no_websocket_is_told_so() {
     let world = World::start().await;
     let reply = TestClient::new(world.address).get("/ws").await.unwrap();
     assert_eq!(reply.status, 400);
-    assert!(reply.text().contains("WebSocket client"), "{}", reply.text());
+    assert!(
+        reply.text().contains("WebSocket client"),
+        "{}",
+        reply.text()
+    );
     let half = TestClient::new(world.address)
         .with_header("connection", "upgrade")
         .unwrap()
@@ -93,7 +103,11 @@ async fn what_is_no_websocket_is_told_so() {
     let keyless = half.with_header("sec-websocket-version", "13").unwrap();
     let reply = keyless.get("/ws").await.unwrap();
     assert_eq!(reply.status, 400);
-    assert!(reply.text().contains("sec-websocket-key"), "{}", reply.text());
+    assert!(
+        reply.text().contains("sec-websocket-key"),
+        "{}",
+        reply.text()
+    );
 }
 
 #[tokio::test]
@@ -126,10 +140,7 @@ async fn connections_are_bounded_in_all_and_for_each_caller() {
     let admin = world.admin().await;
     let org = world.organisation(&admin, "lab").await;
     let user = world.person(&admin, "alice", "user", &org).await;
-    let _held = [
-        world.connect(&admin).await,
-        world.connect(&admin).await,
-    ];
+    let _held = [world.connect(&admin).await, world.connect(&admin).await];
     let open = async |token: Option<&str>| Listener::open(world.address, "/ws", token).await;
     let (status, _) = open(Some(&admin.token)).await.err().unwrap();
     assert_eq!(status, 429);
@@ -141,12 +152,10 @@ async fn connections_are_bounded_in_all_and_for_each_caller() {
     // By first message the bound of the caller is met later.
     let mut late = open(None).await.unwrap();
     late.next().await;
-    late.send(&json!({"type": "auth", "token": admin.token})).await;
+    late.send(&json!({"type": "auth", "token": admin.token}))
+        .await;
     assert_eq!(late.closed().await, 4030);
     world.until_connected(2).await;
     let _third = world.connect(&user).await;
-    assert_eq!(
-        world.metric("remuda_realtime_connections_refused_total"),
-        2
-    );
+    assert_eq!(world.metric("remuda_realtime_connections_refused_total"), 2);
 }

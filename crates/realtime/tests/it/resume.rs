@@ -7,7 +7,9 @@ use crate::world::World;
 
 fn publish(world: &World, numbers: std::ops::RangeInclusive<u32>) {
     for number in numbers {
-        world.hub.publish(Topic::NodeStatus, &json!({"number": number}));
+        world
+            .hub
+            .publish(Topic::NodeStatus, &json!({"number": number}));
     }
 }
 
@@ -82,11 +84,15 @@ async fn all_listeners_get_the_same_bytes() {
     let mut listeners = Vec::new();
     for _ in 0..50 {
         let mut listener = world.connect(&admin).await;
-        listener.subscribe(json!(["node_status", "model_update"])).await;
+        listener
+            .subscribe(json!(["node_status", "model_update"]))
+            .await;
         listeners.push(listener);
     }
     publish(&world, 1..=20);
-    world.hub.publish(Topic::ModelUpdate, &json!({"model_id": "m"}));
+    world
+        .hub
+        .publish(Topic::ModelUpdate, &json!({"model_id": "m"}));
     let mut told = Vec::new();
     for listener in &mut listeners {
         let mut heard = Vec::new();

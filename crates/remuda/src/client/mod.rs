@@ -16,5 +16,5 @@ pub(crate) use chat::{AnswerStream, ChatCall, Piece, Turn};
 pub(crate) use credentials::CredentialStore;
 pub(crate) use error::ClientError;
 pub(crate) use health::{Health, remedy};
-pub(crate) use socket::Arrived;
 pub(crate) use presented::{Presented, StoredSignIn, Tokens};
+pub(crate) use socket::Arrived;

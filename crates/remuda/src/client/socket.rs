@@ -127,8 +127,10 @@ async fn open_stream(
         .into_client_request()
         .map_err(|error| failed(&error))?;
     if let Some(token) = token {
-        let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-            .map_err(|_| ClientError::Stream("the key is no key: check REMUDA_API_KEY".to_owned()))?;
+        let mut value =
+            HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
+                ClientError::Stream("the key is no key: check REMUDA_API_KEY".to_owned())
+            })?;
         value.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, value);
     }
@@ -138,8 +140,8 @@ async fn open_stream(
     match client_async_with_config(request, stream, Some(config)).await {
         Ok((stream, _)) => Ok(stream),
         Err(Error::Http(response)) => {
-            let status = StatusCode::from_u16(response.status().as_u16())
-                .unwrap_or(StatusCode::BAD_GATEWAY);
+            let status =
+                StatusCode::from_u16(response.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
             let body = response.body().as_deref().unwrap_or_default();
             Err(ClientError::from_answer(status, body))
         }

@@ -50,7 +50,9 @@ enum Outcome {
 impl Watch {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let topics = if self.topics.is_empty() {
-            ["node_status", "model_update", "inference"].map(str::to_owned).to_vec()
+            ["node_status", "model_update", "inference"]
+                .map(str::to_owned)
+                .to_vec()
         } else {
             self.topics
         };

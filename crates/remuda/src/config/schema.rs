@@ -8,8 +8,8 @@ use serde::de::{self, Deserializer, Visitor};
 
 use super::{
     AuthSection, CoalescingSection, Config, DiscoverySection, EngineSection, LogSection,
-    ModelSection, NodeSection, OutboundSection, ProbesSection, RealtimeSection, RedisSection, RequestsSection,
-    RoutingSection, ServerSection, StoreSection,
+    ModelSection, NodeSection, OutboundSection, ProbesSection, RealtimeSection, RedisSection,
+    RequestsSection, RoutingSection, ServerSection, StoreSection,
 };
 
 /// What a section looks like.

@@ -93,8 +93,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .merge(metrics)
         .merge(pages::routes())
         .merge(parts.hub.routes());
-    web::api_surface(routes, parts.clock)
-        .layer(from_fn(with_client_address))
+    web::api_surface(routes, parts.clock).layer(from_fn(with_client_address))
 }
 
 /// Tells the domains where a request comes from, in their own type.

@@ -39,7 +39,11 @@ impl Listener {
             "the connection has the id of its request"
         );
         let wish = json!({"type": "subscribe", "data": {"topics": topics}});
-        listener.0.send(Message::text(wish.to_string())).await.unwrap();
+        listener
+            .0
+            .send(Message::text(wish.to_string()))
+            .await
+            .unwrap();
         let confirmed = listener.next().await.unwrap();
         assert_eq!(confirmed["type"], "subscription_confirmed", "{confirmed}");
         listener
@@ -103,7 +107,10 @@ async fn changes_of_the_fleet_and_figures_arrive() {
     assert_eq!(message["data"]["websocket_clients"], 2, "{message}");
     let client = system.client().with_key(&key).unwrap();
     let metrics = client.get("/metrics").await.unwrap().text();
-    assert!(metrics.contains("\nremuda_realtime_connections 2\n"), "{metrics}");
+    assert!(
+        metrics.contains("\nremuda_realtime_connections 2\n"),
+        "{metrics}"
+    );
     assert_eq!(metrics.matches("# EOF").count(), 1);
     system.stop().await;
 }

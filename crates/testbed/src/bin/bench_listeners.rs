@@ -219,7 +219,10 @@ impl Listener {
         let bytes = &self.buffer[..];
         let (first, second) = (*bytes.first()?, *bytes.get(1)?);
         let (start, length) = match second & 0x7f {
-            126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
+            126 => (
+                4,
+                usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
+            ),
             127 => {
                 let length = u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?);
                 (10, usize::try_from(length).ok()?)
