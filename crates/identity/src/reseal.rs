@@ -27,9 +27,9 @@ impl Resealed {
     /// Seals one value anew where that is needed, and counts it.
     pub fn reseal(&mut self, sealer: &Sealer, place: &str, envelope: &[u8]) -> Option<Vec<u8>> {
         match sealer.reseal(place, envelope) {
-            Ok(Some(sealed)) => {
+            Ok(Some(fresh)) => {
                 self.resealed += 1;
-                Some(sealed)
+                Some(fresh)
             }
             Ok(None) => None,
             Err(error) => {

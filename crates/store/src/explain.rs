@@ -12,7 +12,11 @@ impl Tx {
         self
     }
 
-    pub(crate) async fn explain(&mut self, sql: &SqlStr, params: &Params) -> Result<(), StoreError> {
+    pub(crate) async fn explain(
+        &mut self,
+        sql: &SqlStr,
+        params: &Params,
+    ) -> Result<(), StoreError> {
         let Some(plans) = self.plans.take() else {
             return Ok(());
         };

@@ -166,7 +166,11 @@ impl Tx {
             .await
     }
 
-    pub(crate) async fn rows(&mut self, sql: SqlStr, params: Params) -> Result<Vec<Row>, StoreError> {
+    pub(crate) async fn rows(
+        &mut self,
+        sql: SqlStr,
+        params: Params,
+    ) -> Result<Vec<Row>, StoreError> {
         #[cfg(feature = "testing")]
         self.explain(&sql, &params).await?;
         let limit = self.statement_timeout;

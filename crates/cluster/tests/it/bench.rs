@@ -74,8 +74,8 @@ impl Bench {
         };
         let signed_in = identity.sign_in(sign_in).await.unwrap();
         let registry = Registry::open(deps, quick()).await.unwrap();
-        let routes = registry.routes(&identity).merge(identity.routes());
-        let (router, _) = routes.split_for_parts();
+        let described = registry.routes(&identity).merge(identity.routes());
+        let (router, _) = described.split_for_parts();
         let probes = CancellationToken::new();
         Self {
             registry,

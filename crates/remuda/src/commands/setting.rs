@@ -89,7 +89,7 @@ impl Setting {
                 let body = json!({"version": wanted});
                 let path = "/api/v1/system/config/rollback";
                 let config = context.api()?.post(path, &body).await?;
-                told(context, config)
+                told(context, &config)
             }
         }
     }
@@ -122,12 +122,12 @@ async fn list(context: &Context) -> Result<(), Failure> {
 async fn change(context: &Context, key: &str, value: Value) -> Result<(), Failure> {
     let body = json!({"config": {key: value}});
     let config = context.api()?.put(PATH, &body).await?;
-    told(context, config)
+    told(context, &config)
 }
 
-fn told(context: &Context, config: Value) -> Result<(), Failure> {
+fn told(context: &Context, config: &Value) -> Result<(), Failure> {
     if context.out.is_json() {
-        return Ok(context.out.json(&config)?);
+        return Ok(context.out.json(config)?);
     }
     let version = config.get("version").and_then(Value::as_i64).unwrap_or(0);
     Ok(context

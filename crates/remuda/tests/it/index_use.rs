@@ -40,10 +40,11 @@ const REQUESTS: Statement = Statement::per_engine(
 const CHANGES: Statement = Statement::per_engine(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
      INSERT INTO audit_log (seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, hash)
-     SELECT 1000 + i, i, 'a' || (i % 500), 'user', 'p' || (i % 5000), 'p', 'o' || (i % 100), 'key', 'k' || i, x'00' FROM n",
+     SELECT 1000 + i, i, 'a' || (i % 500), 'user', 'p' || (i % 5000), 'p', printf('0198c0de-0000-7000-8000-%012d', i % 100), 'key',
+         'k' || i, zeroblob(32) FROM n",
     "INSERT INTO audit_log (seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, hash)
-     SELECT 1000 + i, i, 'a' || (i % 500), 'user', 'p' || (i % 5000), 'p', 'o' || (i % 100), 'key', 'k' || i, CAST('' AS BYTEA)
-     FROM generate_series(1, 100000) AS i",
+     SELECT 1000 + i, i, 'a' || (i % 500), 'user', 'p' || (i % 5000), 'p',
+         '0198c0de-0000-7000-8000-' || lpad(CAST(i % 100 AS TEXT), 12, '0'), 'key', 'k' || i, decode(repeat('00', 32), 'hex') FROM generate_series(1, 100000) AS i",
 );
 
 store::on_every_engine! {
@@ -89,12 +90,12 @@ impl Stage {
         })
         .await
         .unwrap();
-        let routes = identity
+        let described = identity
             .routes()
             .merge(registry.routes(&identity))
             .merge(system.routes())
             .merge(gateway::routes(db, identity));
-        let (router, _) = routes.split_for_parts();
+        let (router, _) = described.split_for_parts();
         let mut stage = Self {
             router: web::api_surface(router, clock),
             token: String::new(),

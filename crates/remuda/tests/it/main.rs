@@ -1,5 +1,6 @@
 //! The real binary, as a person uses it: its words, its exit codes, its life from start to signal.
 
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod harness;

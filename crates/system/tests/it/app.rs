@@ -32,7 +32,7 @@ pub(crate) struct TestApp {
     pub(crate) admin: String,
     pub(crate) key_file: PathBuf,
     router: Router,
-    _folder: Arc<TempDir>,
+    folder: Arc<TempDir>,
 }
 
 pub(crate) struct Answer {
@@ -64,7 +64,7 @@ impl TestApp {
     /// Starts another process on the same database and the same key.
     pub(crate) async fn another(&self, store: &TestStore) -> Self {
         let admin = Some(self.admin.clone());
-        Self::open(store, Arc::clone(&self._folder), admin).await
+        Self::open(store, Arc::clone(&self.folder), admin).await
     }
 
     async fn open(store: &TestStore, folder: Arc<TempDir>, admin: Option<String>) -> Self {
@@ -100,11 +100,11 @@ impl TestApp {
         })
         .await
         .unwrap();
-        let routes = system
+        let described = system
             .routes()
             .merge(identity.routes())
             .merge(registry.routes(&identity));
-        let (router, _) = routes.split_for_parts();
+        let (router, _) = described.split_for_parts();
         let mut app = Self {
             router: api_surface(router, Arc::new(clock.clone())),
             db,
@@ -115,12 +115,15 @@ impl TestApp {
             system,
             admin: admin.unwrap_or_default(),
             key_file,
-            _folder: folder,
+            folder,
         };
         if let SetupState::TokenIssued(token) = setup {
             let body = json!({"token": token.expose(), "username": "admin", "password": PASSWORD});
             let made = app.call(Method::POST, "/api/v1/setup", body).await;
-            app.admin = made.body["access_token"].as_str().unwrap().to_owned();
+            made.body["access_token"]
+                .as_str()
+                .unwrap()
+                .clone_into(&mut app.admin);
         }
         app
     }
