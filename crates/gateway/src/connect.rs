@@ -82,7 +82,10 @@ pub(crate) async fn serve(
         // On the heap, so that an idle connection does not hold the room of a request.
         Box::pin(async move { Ok::<_, Infallible>(front::answer(&worker, peer, request).await) })
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    // What the control plane makes a WebSocket of leaves this thread, and this connection is over.
+    let connection = builder
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     tokio::pin!(connection);
     // In a block of its own: what waits here has ended before the rest begins, and takes the same room in the task.
     let ended = {

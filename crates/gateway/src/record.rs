@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use primitives::{KeyId, NodeId, RequestId, Timestamp, UserId};
+use primitives::{KeyId, NodeId, OrgId, RequestId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
 /// How a request ended.
@@ -67,6 +67,15 @@ impl Caller {
             Self::User(id) => Some(id.to_string()),
         }
     }
+}
+
+/// Whose request it is. Not stored: what the record says of the caller is enough there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordOwner {
+    /// The caller's organisation.
+    pub org: OrgId,
+    /// The person who called, or whose key it is.
+    pub person: Option<UserId>,
 }
 
 /// One try on one node.
@@ -144,6 +153,8 @@ pub struct RequestRecord {
     pub caller: Caller,
     /// The caller's name.
     pub caller_name: Arc<str>,
+    /// Whose it is.
+    pub owner: RecordOwner,
     /// Where it came from.
     pub client_address: IpAddr,
     /// The client's dialect.

@@ -28,6 +28,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often old records are deleted.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
+/// Is told of every request that has ended, soon after its end and off the request path. Must not wait.
+pub type EndObserver = Arc<dyn Fn(&RequestRecord) + Send + Sync>;
+
 /// The records that wait.
 struct Waiting {
     /// Without a line in the log so far. Emptied every [`LINGER`].
@@ -67,6 +70,7 @@ pub(crate) struct RecordWriter {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     retention: Option<Duration>,
+    observer: Option<EndObserver>,
 }
 
 /// When the writer is to end.
@@ -85,6 +89,7 @@ pub(crate) fn recorder(
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     retention: Option<Duration>,
+    observer: Option<EndObserver>,
 ) -> (Recorder, RecordWriter) {
     let waiting = Arc::new(Waiting {
         arrived: Mutex::default(),
@@ -102,6 +107,7 @@ pub(crate) fn recorder(
         clock,
         metrics,
         retention,
+        observer,
     };
     (recorder, writer)
 }
@@ -137,7 +143,12 @@ impl RecordWriter {
     /// Takes what has arrived by way of an empty vector, which stays empty.
     fn log_arrived(&self, taken: &mut Vec<RequestRecord>) {
         std::mem::swap(&mut *self.waiting.arrived.lock(), taken);
-        taken.iter().for_each(log_line);
+        for record in &*taken {
+            log_line(record);
+            if let Some(observer) = &self.observer {
+                observer(record);
+            }
+        }
         self.waiting.logged.lock().extend(taken.drain(..));
         // After a rush the room is not needed any more.
         taken.shrink_to(BATCH);

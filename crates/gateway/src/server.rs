@@ -21,7 +21,7 @@ use crate::config::GatewayConfig;
 use crate::connect::{self, ConnectionGuard};
 use crate::control::ControlPlane;
 use crate::metrics::Metrics;
-use crate::recorder::{WriterEnd, recorder};
+use crate::recorder::{EndObserver, WriterEnd, recorder};
 use crate::shared::{Shared, Worker};
 use crate::upstream::{Dialer, Pool};
 
@@ -54,6 +54,8 @@ pub struct GatewayDeps {
     pub outbound: web::outbound::Client,
     /// Where request records go.
     pub db: Db,
+    /// Who is told of requests that have ended.
+    pub observer: Option<EndObserver>,
     /// The data plane's metrics.
     pub metrics: Arc<Metrics>,
     /// Everything that is not inference.
@@ -116,6 +118,7 @@ impl Gateway {
             deps.clock.clone(),
             deps.metrics.clone(),
             deps.config.record_retention,
+            deps.observer,
         );
         let tls = deps.trust.client_config().map_err(StartGatewayError::Tls)?;
         let dialer = Arc::new(Dialer::new(tls, deps.config.connect_timeout));

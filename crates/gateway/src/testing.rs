@@ -83,7 +83,7 @@ impl Bench {
             ..GatewayConfig::default()
         };
         // Records go nowhere: the buffer is small, and what does not fit is dropped.
-        let (recorder, _) = recorder(1, db, clock.clone(), metrics.clone(), None);
+        let (recorder, _) = recorder(1, db, clock.clone(), metrics.clone(), None, None);
         let dialer = Dialer::new(Trust::default().client_config()?, config.connect_timeout);
         let pool = Pool::new(Arc::new(dialer), clock.clone());
         let shared = Shared::new(

@@ -8,6 +8,7 @@ mod machine;
 mod nginx;
 mod process;
 mod programs;
+mod realtime;
 mod remuda;
 mod report;
 mod scenario;
@@ -25,6 +26,8 @@ pub(crate) enum Bench {
     Calibration(calibration::Options),
     /// Embeddings of 32 clients with and without joined calls; prints Markdown, fails when joining gains too little
     Embeddings(embeddings::Options),
+    /// Memory of WebSocket connections and the time of a message to all of them; prints Markdown, fails when one gets nothing
+    Realtime(realtime::Options),
 }
 
 /// Runs a benchmark.
@@ -33,5 +36,6 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
         Bench::Gateway(options) => gateway::run(options),
         Bench::Calibration(options) => calibration::run(options),
         Bench::Embeddings(options) => embeddings::run(options),
+        Bench::Realtime(options) => realtime::run(options),
     }
 }

@@ -4,7 +4,7 @@ use super::Findings;
 use crate::workspace::Metadata;
 
 /// Each crate of ours and those of ours that it may use. A crate that is not named here may not exist.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("primitives", &[]),
     ("dialects", &["primitives"]),
     ("scheduling", &["primitives"]),
@@ -19,6 +19,18 @@ const ARROWS: [(&str, &[&str]); 14] = [
     (
         "system",
         &["primitives", "store", "web", "identity", "cluster"],
+    ),
+    (
+        "realtime",
+        &[
+            "primitives",
+            "scheduling",
+            // For tests: the hub itself never touches the database.
+            "store",
+            "web",
+            "identity",
+            "cluster",
+        ],
     ),
     (
         "gateway",
@@ -44,6 +56,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "identity",
             "cluster",
             "system",
+            "realtime",
             "gateway",
             "engine",
         ],

@@ -89,6 +89,7 @@ impl Exchange {
             received_at: self.received_at,
             caller: self.caller.clone(),
             caller_name: self.caller_name.clone(),
+            owner: self.owner,
             client_address: self.peer.ip(),
             dialect: self.operation.dialect().as_str(),
             operation: self.operation.as_str(),

@@ -72,6 +72,7 @@ impl Exchange {
             canonical: None,
             caller: self.caller.clone(),
             caller_name: self.caller_name.clone(),
+            owner: self.owner,
             peer: self.peer,
             received_at: self.received_at,
             arrived: self.arrived,

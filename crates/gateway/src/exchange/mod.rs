@@ -22,7 +22,7 @@ use scheduling::{CallOutcome, CapacityOutcome, SpeedSample};
 use crate::admission::{Facts, Load, Queued, SharedStanding, Turn};
 use crate::body_memory::RequestBody;
 use crate::fleet_view::{Replica, Route};
-use crate::record::{AttemptRecord, Caller, JoinedRecord};
+use crate::record::{AttemptRecord, Caller, JoinedRecord, RecordOwner};
 use crate::routing::{Chosen, EXPECTED_COMPLETION};
 use crate::shared::{InFlight, Shared, Worker};
 use crate::upstream::attempt::Opened;
@@ -108,6 +108,7 @@ pub(crate) struct Exchange {
     canonical: Option<Request>,
     caller: Caller,
     caller_name: Arc<str>,
+    owner: RecordOwner,
     peer: SocketAddr,
     received_at: Timestamp,
     arrived: MonotonicTime,
@@ -198,6 +199,10 @@ impl Exchange {
             hops: arrival.hops,
             canonical: None,
             caller,
+            owner: RecordOwner {
+                org: arrival.principal.org,
+                person: arrival.principal.user,
+            },
             caller_name: arrival.principal.name,
             peer: arrival.peer,
             received_at: arrival.received_at,

@@ -23,16 +23,16 @@ const NAMES_LIMIT: usize = 2048;
 
 /// The origins that an operator allows: `*`, `https://app.example.org`, or `https://*.example.org`.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AllowedOrigins(Vec<String>);
+pub struct AllowedOrigins(Vec<String>);
 
 impl AllowedOrigins {
     /// Takes the patterns of the configuration.
-    pub(crate) fn new(patterns: &[String]) -> Self {
+    pub fn new(patterns: &[String]) -> Self {
         Self(patterns.iter().map(|p| p.to_ascii_lowercase()).collect())
     }
 
     /// Tells whether pages of `origin` may call.
-    pub(crate) fn allows(&self, origin: &str) -> bool {
+    pub fn allows(&self, origin: &str) -> bool {
         origin::is_local_origin(origin) || {
             let origin = origin.to_ascii_lowercase();
             self.0.iter().any(|pattern| matches(pattern, &origin))

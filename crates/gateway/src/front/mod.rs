@@ -30,7 +30,7 @@ use crate::routes::QueueWindow;
 use crate::shared::Worker;
 
 pub(crate) use self::body_in::{BodyRules, read_body};
-pub(crate) use self::cors::AllowedOrigins;
+pub use self::cors::AllowedOrigins;
 #[cfg(test)]
 pub(crate) use self::inference::asked;
 pub(crate) use self::inference::other_model;

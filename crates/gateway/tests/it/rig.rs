@@ -133,6 +133,7 @@ impl Rig {
                 trust: web::outbound::Trust::default(),
                 outbound,
                 db: db.clone(),
+                observer: None,
                 metrics: metrics.clone(),
                 control: ControlPlane::new(router, tokio::runtime::Handle::current()),
                 version: "0.33.0",

@@ -12,6 +12,7 @@ use super::address::ServerAddress;
 use super::error::ClientError;
 use super::lines::Lines;
 use super::presented::Presented;
+use super::socket::Socket;
 
 /// The largest answer that is read whole, in bytes.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
@@ -107,6 +108,17 @@ impl Api {
             .total_timeout(None);
         let answer = self.accepted(call).await?;
         Ok(Lines::new(answer, self.server.to_string()))
+    }
+
+    /// Opens a WebSocket.
+    pub(crate) async fn socket(&self, path: &str) -> Result<Socket, ClientError> {
+        let token = match &self.presented {
+            Presented::Nothing => None,
+            Presented::Key(key) => Some(key.clone()),
+            Presented::SignIn(sign_in) => Some(sign_in.token(&self.client).await?),
+        };
+        let url = self.server.join(path);
+        Socket::open(url, token.as_ref(), self.server.to_string()).await
     }
 
     /// Reads a value as the type that a command shows.

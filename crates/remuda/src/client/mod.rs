@@ -8,6 +8,7 @@ mod error;
 mod health;
 mod lines;
 mod presented;
+mod socket;
 
 pub(crate) use address::ServerAddress;
 pub(crate) use api::{Api, query};
@@ -16,3 +17,4 @@ pub(crate) use credentials::CredentialStore;
 pub(crate) use error::ClientError;
 pub(crate) use health::{Health, remedy};
 pub(crate) use presented::{Presented, StoredSignIn, Tokens};
+pub(crate) use socket::Arrived;

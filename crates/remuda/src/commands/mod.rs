@@ -39,6 +39,7 @@ mod status;
 mod totp;
 mod up;
 mod user;
+mod watch;
 mod whoami;
 mod why;
 
@@ -167,6 +168,8 @@ enum Command {
     Requests(requests::Requests),
     /// Explain one request: where it went, why, and how long each part took.
     Why(why::Why),
+    /// Show events as they happen.
+    Watch(watch::Watch),
     /// Replay recorded requests over a described fleet and compare routing policies.
     Simulate(simulate::Simulate),
     /// Show whether the server and its parts are well.
@@ -263,6 +266,7 @@ impl Command {
             Self::Chat(command) => command.run(context).await,
             Self::Requests(command) => command.run(context).await,
             Self::Why(command) => command.run(context).await,
+            Self::Watch(command) => command.run(context).await,
             Self::Simulate(command) => command.run(context).await,
             Self::Status(command) => command.run(context).await,
             Self::Doctor(command) => command.run(context).await,

@@ -19,6 +19,7 @@ mod outbound;
 mod probes;
 mod quantity;
 mod queue;
+mod realtime;
 mod redis;
 mod requests;
 mod routing;
@@ -48,6 +49,7 @@ pub use origin::{KeyPath, Origins, Place};
 pub use outbound::OutboundSection;
 pub use probes::ProbesSection;
 pub use quantity::{ByteSize, Period};
+pub use realtime::RealtimeSection;
 pub use redis::RedisSection;
 pub use requests::RequestsSection;
 pub use routing::{ModelSection, RoutingSection};
@@ -81,6 +83,8 @@ pub struct Config {
     pub queue: QueueLimits,
     /// What callers may use.
     pub limits: LimitsSection,
+    /// The WebSocket hub.
+    pub realtime: RealtimeSection,
     /// Request records.
     pub requests: RequestsSection,
     /// Calls to nodes.
@@ -164,6 +168,7 @@ impl Config {
         self.coalescing.check(origins)?;
         queue::check(&self.queue, origins)?;
         self.limits.check(origins)?;
+        self.realtime.check(origins)?;
         self.requests.check(origins)?;
         self.probes.check(origins)?;
         self.discovery.check(origins)?;

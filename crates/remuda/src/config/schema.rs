@@ -8,8 +8,8 @@ use serde::de::{self, Deserializer, Visitor};
 
 use super::{
     AuthSection, CoalescingSection, Config, DiscoverySection, EngineSection, LimitsSection,
-    LogSection, ModelSection, NodeSection, OutboundSection, ProbesSection, RedisSection,
-    RequestsSection, RoutingSection, ServerSection, StoreSection,
+    LogSection, ModelSection, NodeSection, OutboundSection, ProbesSection, RealtimeSection,
+    RedisSection, RequestsSection, RoutingSection, ServerSection, StoreSection,
 };
 
 /// What a section looks like.
@@ -44,6 +44,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "redis" => Shape::Table(fields::<RedisSection>()),
         "queue" => Shape::Table(fields::<QueueLimits>()),
         "limits" => Shape::Table(fields::<LimitsSection>()),
+        "realtime" => Shape::Table(fields::<RealtimeSection>()),
         "requests" => Shape::Table(fields::<RequestsSection>()),
         "outbound" => Shape::Table(fields::<OutboundSection>()),
         "log" => Shape::Table(fields::<LogSection>()),

@@ -23,12 +23,16 @@ use super::pages;
 /// The content type that Prometheus asks for.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// What such a text ends with.
+const END: &str = "# EOF\n";
+
 /// What the control plane is made of.
 pub(super) struct Parts {
     pub(super) db: Db,
     pub(super) identity: Identity,
     pub(super) registry: cluster::Registry,
     pub(super) system: system::System,
+    pub(super) hub: realtime::Hub,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -39,6 +43,7 @@ type Description = Arc<OnceLock<String>>;
 #[derive(Clone)]
 struct MetricsState {
     metrics: Arc<Metrics>,
+    hub: realtime::Hub,
     identity: Identity,
     clock: Arc<dyn Clock>,
 }
@@ -61,6 +66,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .route("/metrics", get(show_metrics))
         .with_state(MetricsState {
             metrics: parts.metrics,
+            hub: parts.hub.clone(),
             identity: parts.identity.clone(),
             clock: Arc::clone(&parts.clock),
         });
@@ -83,8 +89,11 @@ pub(super) fn router(parts: Parts) -> Router {
     // Set before anything is served.
     drop(text.set(description.to_pretty_json().unwrap_or_default()));
     let routes = parts.identity.repeatable(routes, repeatable);
-    web::api_surface(routes.merge(metrics).merge(pages::routes()), parts.clock)
-        .layer(from_fn(with_client_address))
+    let routes = routes
+        .merge(metrics)
+        .merge(pages::routes())
+        .merge(parts.hub.routes());
+    web::api_surface(routes, parts.clock).layer(from_fn(with_client_address))
 }
 
 /// Tells the domains where a request comes from, in their own type.
@@ -106,13 +115,18 @@ async fn show_description(State(text): State<Description>) -> Response {
 }
 
 async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Response {
-    let metrics = with_credentials(&state.metrics.render(), &state.identity, state.clock.now());
+    let metrics = joined(&state.metrics.render(), &state.hub.render_metrics());
+    let metrics = with_credentials(&metrics, &state.identity, state.clock.now());
     ([(CONTENT_TYPE, OPEN_METRICS)], metrics).into_response()
+}
+
+/// Joins two texts of metrics into one.
+fn joined(one: &str, other: &str) -> String {
+    format!("{}{other}", one.strip_suffix(END).unwrap_or(one))
 }
 
 /// Adds how many keys and sessions there are, and how long ago the database confirmed them.
 fn with_credentials(metrics: &str, identity: &Identity, now: Timestamp) -> String {
-    const END: &str = "# EOF\n";
     let snapshot = identity.snapshot();
     let body = metrics.strip_suffix(END).unwrap_or(metrics);
     format!(

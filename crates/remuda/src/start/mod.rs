@@ -16,6 +16,7 @@ mod listener;
 pub(crate) mod open_files;
 pub(crate) mod opened;
 mod pages;
+mod realtime;
 mod rest;
 mod running;
 mod settings;
@@ -106,11 +107,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     .map_err(|error| StartError::part("settings", &error))?;
     tasks.spawn(system.clone().reconcile(stop.clone()));
     let metrics = Arc::new(Metrics::new());
+    let hub = realtime::open(&config, &identity, &registry, &clock, &tasks, &stop);
     let control = control::router(control::Parts {
         db: db.clone(),
         identity: identity.clone(),
         registry: registry.clone(),
         system: system.clone(),
+        hub: hub.clone(),
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),
     });
@@ -125,6 +128,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             trust,
             outbound,
             db: db.clone(),
+            observer: Some(realtime::observer(hub.clone())),
             metrics,
             control: ControlPlane::new(control, tokio::runtime::Handle::current()),
             version: OLLAMA_API_VERSION,
@@ -156,6 +160,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         found,
         drain: std::time::Duration::from_secs(config.server.drain_seconds),
         gateway,
+        hub,
         settings: (settings, following),
         registry,
         tasks,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cluster::Registry;
 use gateway::Gateway;
 use primitives::Secret;
+use realtime::Hub;
 use store::Db;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ pub struct Running {
     pub found: Found,
     pub(super) drain: Duration,
     pub(super) gateway: Arc<Gateway>,
+    pub(super) hub: Hub,
     /// Who applies settings to the gateway, and what ends that.
     pub(super) settings: (JoinHandle<()>, CancellationToken),
     pub(super) registry: Registry,
@@ -54,7 +56,7 @@ impl Running {
         }
         // Nobody else has it any more.
         if let Some(gateway) = Arc::into_inner(self.gateway) {
-            gateway.shutdown(limit, hurry).await;
+            tokio::join!(gateway.shutdown(limit, hurry), self.hub.shutdown(limit));
         }
         self.stop.cancel();
         self.tasks.close();

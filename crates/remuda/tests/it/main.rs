@@ -33,6 +33,8 @@ mod openapi;
 mod outage;
 mod people;
 #[cfg(test)]
+mod realtime;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod refusals;
