@@ -13,7 +13,7 @@ use scheduling::{
 };
 use tokio::time::Instant;
 
-use crate::admission::{self, Place};
+use crate::admission::{self, Looks, Place};
 use crate::exchange::Exchange;
 use crate::fleet_view::Replica;
 use crate::record::{AttemptRecord, CandidateRecord};
@@ -50,6 +50,14 @@ impl Mood {
                 health: Health::Suspect,
                 ..seen
             },
+        }
+    }
+
+    /// Returns how candidates are looked at in this mood by a call that needs these tags.
+    pub(crate) const fn looks(self, tags: &[String]) -> Looks<'_> {
+        match self {
+            Self::Choosy => Looks::Closely(tags),
+            Self::Desperate => Looks::InPassing,
         }
     }
 }
@@ -119,10 +127,12 @@ fn choose_now(exchange: &mut Exchange) -> Result<Now, ApiError> {
                 ))
             })
             .collect();
-        shared
-            .live
-            .admission
-            .describe(&route.replicas, now, &mut candidates);
+        shared.live.admission.describe(
+            &route.replicas,
+            mood.looks(call.tags),
+            now,
+            &mut candidates,
+        );
         let decision = route.policy.choose(&call, &candidates);
         let chosen = decision.chosen.and_then(|index| {
             let full = candidates.get(index).is_some_and(|c| c.full);

@@ -30,8 +30,9 @@ const ANSWER: usize = 64 << 10;
 /// Waiting calls that are looked at for the oldest one of each model.
 const LOOKED_AT: usize = 1_000;
 
-/// Looks after the lines of all models: they grow old by time alone.
-pub(super) fn look(shared: &Arc<Shared>, state: &mut State) {
+/// Looks after the lines of all models: they grow old by time alone. Returns the loads that are worth it, to be
+/// [spawned](AheadLoad::spawn) once the lock is released.
+pub(super) fn look(shared: &Arc<Shared>, state: &mut State) -> Vec<AheadLoad> {
     let mut seen: HashSet<Arc<str>> = HashSet::new();
     let oldest: Vec<u64> = state
         .hall
@@ -39,24 +40,25 @@ pub(super) fn look(shared: &Arc<Shared>, state: &mut State) {
         .filter(|(_, parked)| seen.insert(parked.facts.model.clone()))
         .map(|(key, _)| key)
         .collect();
-    for key in oldest {
-        load_if_wanted(shared, state, key);
-    }
+    let wanted = oldest.into_iter();
+    wanted
+        .filter_map(|key| load_if_wanted(shared, state, key))
+        .collect()
 }
 
-/// Begins to load one more copy of a waiting call's model somewhere, if that is worth it.
-pub(super) fn load_if_wanted(shared: &Arc<Shared>, state: &mut State, key: u64) {
+/// Finds where to load one more copy of a waiting call's model, if that is worth it, and counts the load as begun. It must be
+/// [spawned](AheadLoad::spawn) once the lock is released.
+pub(super) fn load_if_wanted(
+    shared: &Arc<Shared>,
+    state: &mut State,
+    key: u64,
+) -> Option<AheadLoad> {
     let State { queue, hall } = state;
-    let Some((ticket, model)) = hall
+    let (ticket, model) = hall
         .parked(key)
-        .map(|parked| (parked.ticket, parked.facts.model.clone()))
-    else {
-        return;
-    };
+        .map(|parked| (parked.ticket, parked.facts.model.clone()))?;
     let table = shared.routes.load();
-    let Some(route) = table.model(&model) else {
-        return;
-    };
+    let route = table.model(&model)?;
     let now = shared.clock.monotonic();
     let hosts: Vec<(&Arc<Replica>, Host)> = route
         .replicas
@@ -64,9 +66,7 @@ pub(super) fn load_if_wanted(shared: &Arc<Shared>, state: &mut State, key: u64) 
         .filter_map(|replica| Some((replica, host(hall, route, replica, now)?)))
         .collect();
     // Where nothing can be loaded, nothing is worked out.
-    let Some(load_time) = hosts.iter().map(|(_, host)| host.load_time).min() else {
-        return;
-    };
+    let load_time = hosts.iter().map(|(_, host)| host.load_time).min()?;
     let is_cold = |replica: &&Arc<Replica>| !hall.is_there(replica.live.seat.number());
     let cold = route.replicas.iter().filter(is_cold).count();
     let waiting = hall.waiting_for_all_of(route.key);
@@ -84,26 +84,22 @@ pub(super) fn load_if_wanted(shared: &Arc<Shared>, state: &mut State, key: u64) 
         load_time,
     };
     if !prewarm(&demand) {
-        return;
+        return None;
     }
     let only: Vec<Host> = hosts.iter().map(|(_, host)| *host).collect();
     let sizes = hosts
         .iter()
         .filter_map(|(replica, _)| replica.model.size_bytes);
     // Of several sizes the largest is the safe one.
-    let Some(bytes) = sizes.max() else {
-        return;
-    };
-    if let Some((replica, _)) = best_host(&only, bytes).and_then(|index| hosts.get(index)) {
-        hall.begin_load(replica.live.seat.number(), now);
-        shared.metrics.residency.load("ahead");
-        let load = AheadLoad {
-            shared: shared.clone(),
-            replica: (*replica).clone(),
-            done: false,
-        };
-        tokio::spawn(load.run());
-    }
+    let bytes = sizes.max()?;
+    let (replica, _) = best_host(&only, bytes).and_then(|index| hosts.get(index))?;
+    hall.begin_load_ahead(replica.live.seat.number(), now);
+    shared.metrics.residency.load("ahead");
+    Some(AheadLoad {
+        shared: shared.clone(),
+        replica: (*replica).clone(),
+        done: false,
+    })
 }
 
 /// Describes a node that could load the model; `None` for those that have it, or cannot be told to load it.
@@ -118,7 +114,7 @@ fn host(hall: &Hall, route: &Route, replica: &Replica, now: MonotonicTime) -> Op
     );
     let may_serve = route.require_tags.iter().all(|tag| view.tags.contains(tag));
     let seat = replica.live.seat.number();
-    if !can_be_told || !may_serve || hall.is_there(seat) {
+    if !can_be_told || !may_serve || hall.is_there(seat) || hall.failed_ahead_lately(seat, now) {
         return None;
     }
     let found = hall.findings(seat, now)?;
@@ -137,13 +133,18 @@ fn host(hall: &Hall, route: &Route, replica: &Replica, now: MonotonicTime) -> Op
 }
 
 /// A load that no call waits for at its node. Dropped before it is done it counts as failed.
-struct AheadLoad {
+pub(super) struct AheadLoad {
     shared: Arc<Shared>,
     replica: Arc<Replica>,
     done: bool,
 }
 
 impl AheadLoad {
+    /// Lets the load run. Not under the lock: a runtime that is closing drops it at once, and that takes the lock.
+    pub(super) fn spawn(self) {
+        tokio::spawn(self.run());
+    }
+
     async fn run(mut self) {
         let view = &self.replica.node.view;
         let (node, model) = (view.name.clone(), self.replica.model.name.clone());
@@ -198,7 +199,7 @@ impl Drop for AheadLoad {
         let now = self.shared.clock.monotonic();
         let wakes: Wakes = {
             let mut state = self.shared.live.admission.state.lock();
-            state.hall.load_ended(seat, self.done, now);
+            state.hall.load_ahead_ended(seat, self.done, now);
             offer_around(&self.shared, &mut state, seat)
         };
         wakes.send();

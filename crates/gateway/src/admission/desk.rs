@@ -187,6 +187,7 @@ impl<'a> Desk<'a> {
         let may_read = portion == Portion::Whole || idle_readers > 1 || route.replicas.len() == 1;
         for mood in [Mood::Choosy, Mood::Desperate] {
             let mut keeps_spot = spot.seat().is_none();
+            let looks = mood.looks(&route.require_tags);
             let rows: Vec<Row> = route
                 .replicas
                 .iter()
@@ -200,7 +201,7 @@ impl<'a> Desk<'a> {
                         facts.embeds,
                         excluded,
                     ));
-                    let full = describe(self.hall, replica, self.now, &mut seen);
+                    let full = describe(self.hall, replica, looks, self.now, &mut seen);
                     keeps_spot |= spot.seat() == Some(replica.live.seat.number())
                         && exclusion(&call, &seen).is_none();
                     let mut row = Row::of(&seen, call.tags);

@@ -125,9 +125,9 @@ pub(crate) async fn wait(
     }
 }
 
-/// An answer that a client has a part of is not stopped for another.
+/// An answer that a client has a part of, and a call for several clients, are not stopped for another.
 fn keep_what_was_begun(exchange: &Exchange) {
-    if exchange.continued > 0
+    if (exchange.continued > 0 || exchange.joined.is_some())
         && let Some(turn) = &exchange.turn
     {
         turn.keep_place();
@@ -144,7 +144,7 @@ fn enter(
     let facts = exchange.facts();
     let model = exchange.route.key;
     let held = exchange.turn.as_ref().map(Turn::ticket);
-    let (wakes, ticket, standing, stop) = {
+    let (wakes, ticket, standing, stop, load) = {
         let mut state = shared.live.admission.state.lock();
         let State { queue, hall } = &mut *state;
         let key = hall.new_key();
@@ -168,18 +168,22 @@ fn enter(
         hall.enter(key, ticket, facts, spot, answer);
         let stop = giving_way::register(hall, ticket, exchange.class);
         let wakes = offer_lanes(shared, &mut state, &[spot.lane()]);
+        let mut load = None;
         if state.queue.payload(ticket).is_some() {
             giving_way::make_way(shared, &mut state, key);
-            ahead::load_if_wanted(shared, &mut state, key);
+            load = ahead::load_if_wanted(shared, &mut state, key);
         }
         let standing = state.queue.place(ticket, now);
-        (wakes, ticket, standing, stop)
+        (wakes, ticket, standing, stop, load)
     };
     // Only here: a turn that is replaced takes the lock.
     if held != Some(ticket) {
         exchange.turn = Some(Turn::new(shared.clone(), ticket, stop));
     }
     wakes.send();
+    if let Some(load) = load {
+        load.spawn();
+    }
     Ok(standing.map(|place| (ticket, place)))
 }
 
@@ -188,7 +192,7 @@ pub(crate) fn ride(exchange: &mut Exchange) {
     let shared = exchange.shared().clone();
     let now = shared.clock.monotonic();
     let held = exchange.turn.as_ref().map(Turn::ticket);
-    let (left, ticket) = {
+    let (left, turn) = {
         let mut state = shared.live.admission.state.lock();
         let State { queue, hall } = &mut *state;
         let ticket = match held {
@@ -205,14 +209,18 @@ pub(crate) fn ride(exchange: &mut Exchange) {
         let left = ticket
             .and_then(|ticket| queue.start(ticket, desk::NOBODY, now))
             .and_then(|key| hall.leave(key));
+        let turn = ticket.map(|ticket| {
+            // It has no place that it could give up. If it goes alone later, it may have to.
+            queue.first_token(ticket);
+            (ticket, giving_way::register(hall, ticket, exchange.class))
+        });
         shared.metrics.queue_running.set(queue.running() as i64);
-        (left, ticket)
+        (left, turn)
     };
     // Not under the lock: the other end of its channel may be woken, and a turn that is replaced takes the lock.
     drop(left);
     if held.is_none() {
-        // It has no place that it could give up.
-        exchange.turn = ticket.map(|ticket| Turn::new(shared, ticket, None));
+        exchange.turn = turn.map(|(ticket, stop)| Turn::new(shared, ticket, stop));
     }
 }
 

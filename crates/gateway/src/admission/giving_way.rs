@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::desk::park;
 use super::hall::Hall;
 use super::spot::Spot;
-use super::{State, Turn};
+use super::{State, Turn, has_room};
 use crate::exchange::Exchange;
 use crate::fleet_view::Replica;
 use crate::shared::Shared;
@@ -22,7 +22,8 @@ pub(super) fn register(hall: &mut Hall, ticket: Ticket, class: Class) -> Option<
     (class == Class::Batch).then(|| hall.stops.entry(ticket).or_default().clone())
 }
 
-/// Has a batch call give way to a more important one that waits, if there is one; the waiting call has its turn there.
+/// Has a batch call give way to a more important one that waits, if there is one; the waiting call has its turn there. Where a
+/// place would not help nobody is stopped: the call waits for another node, has room already, or may not use all there is.
 pub(super) fn make_way(shared: &Arc<Shared>, state: &mut State, key: u64) {
     let State { queue, hall } = state;
     let Some(parked) = hall.parked(key) else {
@@ -31,12 +32,15 @@ pub(super) fn make_way(shared: &Arc<Shared>, state: &mut State, key: u64) {
     if hall.stops.is_empty() || !parked.facts.class.may_preempt(Class::Batch) {
         return;
     }
-    let (ticket, facts) = (parked.ticket, parked.facts.clone());
+    let (ticket, facts, wants) = (parked.ticket, parked.facts.clone(), parked.spot.seat());
     let table = shared.routes.load();
     let Some(route) = table.model(&facts.model) else {
         return;
     };
     let now = shared.clock.monotonic();
+    if queue.is_heavy(ticket, now) {
+        return;
+    }
     let could_serve = |hall: &mut Hall, replica: &Replica| {
         let view = &replica.node.view;
         let verdict = replica.live.breaker.lock().verdict(now);
@@ -51,10 +55,17 @@ pub(super) fn make_way(shared: &Arc<Shared>, state: &mut State, key: u64) {
     };
     let lane = |replica: &Replica| Spot::Reserved(replica.live.seat.number()).lane();
     let replicas = || route.replicas.iter();
-    let seats: Vec<_> = replicas()
+    // Who waits for one node although others have room would not stay at another.
+    let is_wanted =
+        |replica: &&Arc<Replica>| wants.is_none_or(|seat| seat == replica.live.seat.number());
+    let could: Vec<&Arc<Replica>> = replicas()
+        .filter(is_wanted)
         .filter(|replica| could_serve(hall, replica))
-        .map(|replica| lane(replica))
         .collect();
+    if could.iter().any(|replica| has_room(hall, replica, now)) {
+        return;
+    }
+    let seats: Vec<_> = could.iter().map(|replica| lane(replica)).collect();
     let Some(preemption) = queue.preempt(ticket, seats) else {
         return;
     };

@@ -83,9 +83,7 @@ impl Drop for Turn {
             let left = queue
                 .end(self.ticket, self.used)
                 .and_then(|key| hall.leave(key));
-            if self.stop.is_some() {
-                hall.stops.remove(&self.ticket);
-            }
+            hall.stops.remove(&self.ticket);
             self.shared
                 .metrics
                 .queue_running
@@ -117,8 +115,6 @@ pub(crate) struct Place {
     unread: u64,
     /// Whether its first token is still to come.
     silent: bool,
-    /// Whether the call made its node load the model, and that is not over.
-    loads: bool,
     /// Whether the call is about the node's memory, not about an answer.
     empty: bool,
     node: NodeId,
@@ -149,8 +145,7 @@ impl Place {
             0
         };
         let now = shared.clock.monotonic();
-        let loads = hall.starts_at(replica.live.seat.number(), now);
-        if loads {
+        if hall.starts_at(replica.live.seat.number(), now) {
             shared.metrics.residency.load("call");
         }
         hall.begin(replica.live.seat.number(), unread);
@@ -162,7 +157,6 @@ impl Place {
             ticket,
             unread,
             silent: true,
-            loads,
             empty: load.empty,
             node: replica.node.view.id,
             outcome: CapacityOutcome::Other,
@@ -175,18 +169,15 @@ impl Place {
             return;
         }
         let read = std::mem::take(&mut self.unread);
-        let loaded = std::mem::take(&mut self.loads);
         if let Some(lease) = &mut self.lease {
             lease.done(read);
         }
         let now = self.shared.clock.monotonic();
         let ticket = self.ticket;
-        self.change(|state, seat| {
+        let loaded = self.change(|state, seat| {
             state.queue.first_token(ticket);
             state.hall.prompt_read(seat, read);
-            if loaded {
-                state.hall.load_ended(seat, true, now);
-            }
+            state.hall.load_ended(seat, true, now)
         });
         if loaded {
             // Who had to go for it, only the node knows.
@@ -199,19 +190,21 @@ impl Place {
         self.outcome = outcome;
     }
 
-    /// Changes the counts and offers what became free.
-    fn change(&self, change: impl FnOnce(&mut State, u32)) {
+    /// Changes the counts and offers what became free; returns what `change` does.
+    fn change(&self, change: impl FnOnce(&mut State, u32) -> bool) -> bool {
         let seat = self.seat.seat.number();
-        let wakes = {
+        let (told, wakes) = {
             let mut state = self.shared.live.admission.state.lock();
-            change(&mut state, seat);
-            if state.queue.waiting() > 0 {
+            let told = change(&mut state, seat);
+            let wakes = if state.queue.waiting() > 0 {
                 offer_around(&self.shared, &mut state, seat)
             } else {
                 Wakes::default()
-            }
+            };
+            (told, wakes)
         };
         wakes.send();
+        told
     }
 }
 
@@ -219,18 +212,15 @@ impl Drop for Place {
     fn drop(&mut self) {
         let now = self.shared.clock.monotonic();
         let (unread, outcome, lease) = (self.unread, self.outcome, self.lease.take());
-        let (loads, loaded) = (self.loads, outcome == CapacityOutcome::Served);
-        self.change(|state, seat| {
+        let served = outcome == CapacityOutcome::Served;
+        let load_ended = self.change(|state, seat| {
             let hall = &mut state.hall;
             hall.prompt_read(seat, unread);
             hall.end(seat, outcome, now);
-            hall.used(seat, now);
-            if loads {
-                hall.load_ended(seat, loaded, now);
-            }
             drop(lease);
+            hall.left(seat, served, now)
         });
-        if loads || self.empty {
+        if load_ended || self.empty {
             self.shared.registry.look_again(self.node);
         }
     }

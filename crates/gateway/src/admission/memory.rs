@@ -5,14 +5,13 @@
 //! together fit together, and a model that vanished when another one came did not fit beside it. While nobody knows, whoever
 //! generates is not risked: one more model is tried when the others have come to an end.
 
+mod loading;
+
 use std::sync::Arc;
 
 use cluster::ModelView;
 use primitives::{MonotonicTime, NodeId};
-use scheduling::{
-    HoldRule, LearnedMemory, ModelHold, NodeModels, Resident, RunVerdict, evictions, load_time,
-    may_run,
-};
+use scheduling::{HoldRule, LearnedMemory, ModelHold, NodeModels, RunVerdict, may_run};
 
 use super::hall::Hall;
 use super::spot::ModelKey;
@@ -38,6 +37,10 @@ pub(super) struct SeatMemory {
     gone_for: Option<u32>,
     /// Since when it is being loaded.
     loading: Option<MonotonicTime>,
+    /// Whether it is loaded ahead of need: no call at the seat waits for that.
+    ahead: bool,
+    /// When a load ahead of need failed there.
+    ahead_failed: Option<MonotonicTime>,
     /// Whether nothing but room speaks against sending calls there.
     usable: bool,
     /// What it takes: measured where it was loaded once, the size of its file before.
@@ -350,153 +353,6 @@ impl Hall {
             {
                 node.memory.hold.contest(false, now);
             }
-        }
-    }
-
-    /// Notes that a call starts at a seat; tells whether it makes the node load the model.
-    pub(super) fn starts_at(&mut self, number: u32, now: MonotonicTime) -> bool {
-        let Some(seat) = self.seat_mut(number) else {
-            return false;
-        };
-        seat.memory.last_used = Some(now);
-        let loads = seat.memory.is_told && !seat.memory.is_there();
-        let node = seat.node;
-        if loads {
-            self.begin_load(number, now);
-        }
-        if let Some(node) = self.node_mut(node) {
-            node.memory.hold.started(now);
-        }
-        loads
-    }
-
-    /// Notes that a node begins to load the model of a seat.
-    pub(super) fn begin_load(&mut self, number: u32, now: MonotonicTime) {
-        let Some(seat) = self.seat_mut(number) else {
-            return;
-        };
-        seat.memory.loading = Some(now);
-        let (node, name) = (seat.node, seat.name.clone());
-        if let Some(id) = self.node_id(node) {
-            // Somebody else's load goes on beside it: a trial by somebody whom nothing else could serve.
-            self.loads.begin(&name, id, now);
-        }
-        self.loading_seats.push(number);
-        self.make_room_for(number);
-        self.note_presence(number);
-        if let Some(node) = self.node_mut(node) {
-            node.memory.hold.swapped();
-            node.memory.newcomer = Some(number);
-        }
-    }
-
-    /// Notes that a load is over; `done` tells whether the model answers now. Changes nothing when it was over before.
-    pub(super) fn load_ended(&mut self, number: u32, done: bool, now: MonotonicTime) {
-        let Some(seat) = self.seat_mut(number) else {
-            return;
-        };
-        if seat.memory.loading.take().is_none() {
-            return;
-        }
-        if done {
-            seat.memory.present = true;
-            (seat.memory.last_used, seat.memory.loaded_at) = (Some(now), Some(now));
-        }
-        let (node, name) = (seat.node, seat.name.clone());
-        self.loading_seats.retain(|seat| *seat != number);
-        if let Some(id) = self.node_id(node) {
-            self.loads.done(&name, id);
-        }
-        self.note_presence(number);
-        if !done {
-            self.nobody_had_to_go_for(number, node);
-        }
-    }
-
-    /// Takes those for whose sake nobody has to go after all to be where they were.
-    fn nobody_had_to_go_for(&mut self, number: u32, node: u32) {
-        if let Some(node) = self.node_mut(node)
-            && node.memory.newcomer == Some(number)
-        {
-            node.memory.newcomer = None;
-            node.memory.in_doubt = false;
-        }
-        for other in self.neighbours(number).to_vec() {
-            if let Some(seat) = self.seat_mut(other)
-                && seat.memory.gone_for == Some(number)
-            {
-                seat.memory.gone_for = None;
-                seat.memory.present = true;
-                self.note_presence(other);
-            }
-        }
-    }
-
-    /// Ends loads that nobody reports on (answers in one piece show no first token): the node tells that the model is there, and
-    /// the time that loading takes is over. Tells whether there were any.
-    pub(super) fn end_quiet_loads(&mut self, now: MonotonicTime) -> bool {
-        let is_over = |seat: &u32| {
-            let memory = &self.seat(*seat)?.memory;
-            let over = now.since(memory.loading?) >= load_time(memory.bytes);
-            (memory.told_loaded && over).then_some(*seat)
-        };
-        let over: Vec<u32> = self.loading_seats.iter().filter_map(is_over).collect();
-        for seat in &over {
-            self.load_ended(*seat, true, now);
-        }
-        !over.is_empty()
-    }
-
-    /// Where not all fit, those who were unused longest are taken to be gone until the node tells; where nobody knows whether they
-    /// fit, all who do not generate are.
-    fn make_room_for(&mut self, number: u32) {
-        let Some(wanted) = self.seat(number) else {
-            return;
-        };
-        let Some(node) = self.node(wanted.node) else {
-            return;
-        };
-        let (place, bytes) = (wanted.node, wanted.memory.bytes.unwrap_or(0));
-        let others: Vec<u32> = node.memory.there.clone();
-        let mut loaded_bytes = 0_u64;
-        let residents: Vec<(u32, Resident)> = others
-            .into_iter()
-            .filter(|other| *other != number)
-            .filter_map(|other| {
-                let seat = self.seat(other)?;
-                let bytes = seat.memory.bytes.unwrap_or(0);
-                loaded_bytes = loaded_bytes.saturating_add(bytes);
-                let resident = Resident {
-                    bytes,
-                    in_flight: seat.capacity.in_flight() + u32::from(seat.memory.loading.is_some()),
-                    last_used: seat.memory.last_used,
-                };
-                Some((other, resident))
-            })
-            .collect();
-        let only: Vec<Resident> = residents.iter().map(|(_, resident)| *resident).collect();
-        let idle = |index: &usize| only.get(*index).is_some_and(|model| model.in_flight == 0);
-        let gone = match node.memory.learned.free_for(bytes, loaded_bytes) {
-            Some(free) => evictions(&only, bytes.saturating_sub(free)).unwrap_or_default(),
-            None => (0..only.len()).filter(idle).collect(),
-        };
-        let in_doubt = node.memory.learned.free_for(bytes, loaded_bytes).is_none();
-        for (other, _) in gone.into_iter().filter_map(|index| residents.get(index)) {
-            if let Some(seat) = self.seat_mut(*other) {
-                seat.memory.present = false;
-                seat.memory.gone_for = Some(number);
-            }
-            self.note_presence(*other);
-        }
-        if let Some(node) = self.node_mut(place) {
-            node.memory.in_doubt = in_doubt && !only.is_empty();
-        }
-    }
-
-    /// Notes that a call ended at a seat.
-    pub(super) fn used(&mut self, number: u32, now: MonotonicTime) {
-        if let Some(seat) = self.seat_mut(number) {
-            seat.memory.last_used = Some(now);
         }
     }
 

@@ -32,6 +32,7 @@ use primitives::{MonotonicTime, NodeId};
 use scheduling::queue::{Class, FairQueue, Place as QueuePlace, QueueLimits, Tenant, Ticket};
 use scheduling::{BreakerVerdict, Candidate, CapacityRule, Health, Priors, Residency};
 
+use self::ahead::AheadLoad;
 use self::desk::{Wakes, offer_all, offer_lines};
 use self::hall::Hall;
 use self::memory::Told;
@@ -53,6 +54,16 @@ const PROMPT_BUDGET_S: f32 = 0.25;
 /// Calls at once to servers that batch continuously and do not tell how many they take: more than most are set to, so that they
 /// are never kept idle.
 const BATCHING_SLOTS: u32 = 1024;
+
+/// How candidates are looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Looks<'a> {
+    /// As they are, by a call that needs these tags: what speaks against a node is noted, so that its models are not given up for
+    /// calls that it may not serve.
+    Closely(&'a [String]),
+    /// For one answer only.
+    InPassing,
+}
 
 /// What a waiting call is told.
 #[derive(Debug)]
@@ -176,16 +187,17 @@ impl Admission {
         }
     }
 
-    /// Completes candidates by how full their nodes are and by what waits for them.
+    /// Completes candidates by how full their nodes are and by what waits for them. `looks` tells how they were looked at.
     pub(crate) fn describe(
         &self,
         replicas: &[Arc<Replica>],
+        looks: Looks<'_>,
         now: MonotonicTime,
         candidates: &mut [Candidate<'_>],
     ) {
         let mut state = self.state.lock();
         for (replica, candidate) in replicas.iter().zip(candidates) {
-            describe(&mut state.hall, replica, now, candidate);
+            describe(&mut state.hall, replica, looks, now, candidate);
         }
     }
 
@@ -220,8 +232,16 @@ pub(crate) fn refresh(shared: &Arc<Shared>) {
     let table = shared.routes.load_full();
     admission.observe(&table, &shared.metrics, shared.clock.monotonic());
     let present: HashSet<ModelKey> = table.routes().map(|route| route.key).collect();
+    let routable: HashSet<u32> = table
+        .routes()
+        .flat_map(|route| &route.replicas)
+        .filter(|replica| replica.node.view.is_routable())
+        .map(|replica| replica.live.seat.number())
+        .collect();
     let wakes = {
         let mut state = admission.state.lock();
+        let now = shared.clock.monotonic();
+        state.hall.end_lost_loads(&routable, now);
         let wakes = [
             offer_lines(shared, &mut state),
             offer_all(shared, &mut state),
@@ -246,18 +266,19 @@ pub(crate) fn refresh(shared: &Arc<Shared>) {
 
 /// Offers everything to everybody who waits: breakers close and holds end by time alone, and no event tells of it.
 pub(crate) fn look_again(shared: &Arc<Shared>) {
-    let wakes = {
+    let (wakes, loads) = {
         let mut state = shared.live.admission.state.lock();
         let now = shared.clock.monotonic();
         state.hall.end_quiet_loads(now);
+        state.hall.give_up_slow_loads(now);
         if state.queue.waiting() == 0 {
             return;
         }
         let wakes = offer_all(shared, &mut state);
-        ahead::look(shared, &mut state);
-        wakes
+        (wakes, ahead::look(shared, &mut state))
     };
     wakes.send();
+    loads.into_iter().for_each(AheadLoad::spawn);
 }
 
 fn has_room(hall: &mut Hall, replica: &Replica, now: MonotonicTime) -> bool {
@@ -267,7 +288,7 @@ fn has_room(hall: &mut Hall, replica: &Replica, now: MonotonicTime) -> bool {
         prefill_tokens_per_s: replica.live.speed.lock().prefill_tokens_per_s(),
         ..Candidate::new(view.id, &view.name)
     };
-    describe(hall, replica, now, &mut candidate);
+    describe(hall, replica, Looks::InPassing, now, &mut candidate);
     !candidate.full
 }
 
@@ -275,6 +296,7 @@ fn has_room(hall: &mut Hall, replica: &Replica, now: MonotonicTime) -> bool {
 fn describe(
     hall: &mut Hall,
     replica: &Replica,
+    looks: Looks<'_>,
     now: MonotonicTime,
     candidate: &mut Candidate<'_>,
 ) -> bool {
@@ -290,11 +312,12 @@ fn describe(
         (speed * PROMPT_BUDGET_S) as u64
     };
     let seat = replica.live.seat.number();
-    let is_refused = matches!(candidate.breaker, BreakerVerdict::Refuse { .. });
-    hall.set_usable(
-        seat,
-        view.is_routable() && candidate.health != Health::Dead && !is_refused,
-    );
+    if let Looks::Closely(tags) = looks {
+        let is_refused = matches!(candidate.breaker, BreakerVerdict::Refuse { .. });
+        let is_well = view.is_routable() && candidate.health != Health::Dead && !is_refused;
+        let may_serve = tags.iter().all(|tag| view.tags.contains(tag));
+        hall.set_usable(seat, is_well && may_serve);
+    }
     let seen = hall.may_run(seat, now);
     // What was seen here is newer than what the node told last.
     match (seen.there, candidate.residency) {

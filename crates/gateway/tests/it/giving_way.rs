@@ -153,3 +153,42 @@ async fn who_leaves_while_giving_way_leaves_nothing_behind() -> anyhow::Result<(
     rig.shutdown().await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batch_work_is_not_stopped_where_the_person_would_not_stay() -> anyhow::Result<()> {
+    let nodes = ["a", "b"].map(|name| ScriptedUpstream::builder(Flavour::Vllm).name(name).start());
+    let nodes = nodes.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let rig = Rig::narrow(nodes, Some(2), |_| {}).await?;
+    let batch = rig.client.with_header("x-remuda-priority", "batch")?;
+    let people = rig.client.with_header("x-remuda-priority", "interactive")?;
+    let gate = Gate::closed();
+    for node in &rig.nodes {
+        node.edit_script(|script| script.gate = Some((0, gate.clone())));
+    }
+    // Reading it again takes so long that waiting for the node that has read it is better.
+    let long = "and then the horse went on ".repeat(3_000);
+    let busy = |at: usize| rig.nodes[at].counters().in_flight;
+    let mut calls = vec![send(&rig.client, ask(false, &long))];
+    testbed::wait_until("one is busy", crate::rig::PATIENCE, || {
+        busy(0) + busy(1) == 1
+    })
+    .await?;
+    let (read, other) = if busy(0) == 1 { (0, 1) } else { (1, 0) };
+    calls.push(send(&rig.client, ask(false, &long)));
+    rig.nodes[read].wait_for(|c| c.in_flight == 2).await?;
+    calls.push(send(&batch, ask(false, "batch")));
+    rig.nodes[other].wait_for(|c| c.in_flight == 1).await?;
+    calls.push(send(&people, ask(false, &long)));
+    testbed::wait_until("the person waits", crate::rig::PATIENCE, || {
+        rig.metric("remuda_queue_waiting{class=\"interactive\"}") == Some(1.0)
+    })
+    .await?;
+    gate.open();
+    for call in calls {
+        assert_eq!(call.await??.status, 200);
+    }
+    assert_eq!(rig.metric("remuda_preemptions_total"), Some(0.0));
+    assert_eq!(rig.nodes[other].counters().cancelled, 0);
+    rig.shutdown().await;
+    Ok(())
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testbed::{Flavour, Gate, ScriptedModel, ScriptedUpstream, TestClient};
+use testbed::{Fault, Flavour, Gate, ScriptedModel, ScriptedUpstream, TestClient};
 
 use crate::rig::{PATIENCE, Rig};
 
@@ -198,6 +198,101 @@ async fn a_long_line_has_one_more_copy_loaded() -> anyhow::Result<()> {
         Some(1.0)
     );
     assert_eq!(rig.nodes[1].counters().loads, 1);
+    rig.shutdown().await;
+    Ok(())
+}
+
+/// Two nodes that have a model on disk and take a while to load it, and so many calls at once.
+async fn two_cold(max_in_flight: u32, load_delay: Duration) -> anyhow::Result<Rig> {
+    let nodes = ["a", "b"].map(|name| {
+        ScriptedUpstream::builder(Flavour::Ollama)
+            .name(name)
+            .model(ScriptedModel::chat("cold:latest"))
+            .start()
+    });
+    let nodes = nodes.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    for node in &nodes {
+        node.edit_script(|script| script.load_delay = load_delay);
+    }
+    Rig::narrow(nodes, Some(max_in_flight), |_| {}).await
+}
+
+/// Waits until one of two nodes has a call; returns the number of that one and of the other.
+async fn the_busy_one(rig: &Rig) -> anyhow::Result<(usize, usize)> {
+    let busy = |at: usize| rig.nodes[at].counters().in_flight > 0;
+    testbed::wait_until("one is busy", PATIENCE, || busy(0) || busy(1)).await?;
+    Ok(if busy(0) { (0, 1) } else { (1, 0) })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_lost_while_it_loads_keeps_no_other_from_loading() -> anyhow::Result<()> {
+    let rig = two_cold(1, Duration::from_mins(2)).await?;
+    let send = || {
+        let client = rig.client.clone();
+        tokio::spawn(async move { client.post(CHAT, &ask("cold")).await })
+    };
+    let first = send();
+    let (lost, other) = the_busy_one(&rig).await?;
+    rig.nodes[other].edit_script(|script| script.load_delay = Duration::ZERO);
+    let second = send();
+    testbed::wait_until("the second waits", PATIENCE, || {
+        rig.metric("remuda_queue_waiting{class=\"default\"}") == Some(1.0)
+    })
+    .await?;
+    // Its connections stay, and nothing comes over them: as when the power is gone.
+    rig.nodes[lost].edit_script(|script| script.probe_fault = Some(Fault::CloseBeforeFirstByte));
+    let second = tokio::time::timeout(Duration::from_mins(1), second).await???;
+    assert_eq!(second.status, 200, "{}", second.text());
+    assert_eq!(rig.nodes[other].counters().loads, 1);
+    assert_eq!(rig.nodes[lost].counters().in_flight, 1, "that one hangs");
+    first.abort();
+    rig.wait_until_idle().await?;
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_ahead_of_need_that_failed_is_not_repeated_at_once() -> anyhow::Result<()> {
+    let large = ScriptedModel {
+        size_bytes: 40_000_000_000,
+        ..ScriptedModel::chat("large:latest")
+    };
+    let node = |name: &str, model: ScriptedModel| {
+        ScriptedUpstream::builder(Flavour::Ollama)
+            .name(name)
+            .model(model)
+            .start()
+    };
+    let nodes = vec![node("a", large.clone().loaded())?, node("b", large)?];
+    let rig = Rig::narrow(nodes, Some(1), |_| {}).await?;
+    let gate = Gate::closed();
+    rig.nodes[0].edit_script(|script| script.gate = Some((0, gate.clone())));
+    rig.nodes[1].edit_script(|script| script.fault = Some(Fault::status(500)));
+    let send = || {
+        let client = rig.client.clone();
+        tokio::spawn(async move { client.post(CHAT, &ask("large")).await })
+    };
+    let mut calls = vec![send()];
+    rig.nodes[0].wait_for(|c| c.in_flight == 1).await?;
+    let tried = || rig.nodes[1].requests_to("/api/generate").len();
+    for waiting in 1..=12 {
+        calls.push(send());
+        let expected = Some(f64::from(waiting));
+        testbed::wait_until("one more waits", PATIENCE, || {
+            rig.metric("remuda_queue_waiting{class=\"default\"}") == expected
+        })
+        .await?;
+        if waiting >= 3 {
+            testbed::wait_until("it was tried", PATIENCE, || tried() > 0).await?;
+            rig.nodes[1].wait_for(|c| c.in_flight == 0).await?;
+        }
+    }
+    gate.open();
+    for call in calls {
+        let reply = call.await??;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    assert_eq!(tried(), 1);
     rig.shutdown().await;
     Ok(())
 }
