@@ -117,7 +117,9 @@ impl RecordWriter {
             let last = end.last.is_cancelled();
             while self.take(&mut batch) {
                 if let Some(observer) = &self.observer {
-                    batch.iter().for_each(|record| observer(record));
+                    for record in &batch {
+                        observer(record);
+                    }
                 }
                 if !self.write(&mut batch, &end.give_up).await {
                     return;

@@ -133,10 +133,10 @@ fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, Box<Response>> {
     let is_upgrade =
         has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, "websocket");
     if !is_upgrade {
-        return Err(refuse(
+        return Err(Box::new(refuse(
             ErrorKind::Invalid,
             "this is a WebSocket: connect with a WebSocket client, or with `remuda watch`",
-        ));
+        )));
     }
     if headers
         .get(SEC_WEBSOCKET_VERSION)
@@ -150,17 +150,17 @@ fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, Box<Response>> {
         refused
             .headers_mut()
             .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return Err(refused);
+        return Err(Box::new(refused));
     }
     headers
         .get(SEC_WEBSOCKET_KEY)
         .filter(|key| key.len() == 24)
         .and_then(|key| HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok())
         .ok_or_else(|| {
-            refuse(
+            Box::new(refuse(
                 ErrorKind::Invalid,
                 "sec-websocket-key is missing or has not 16 bytes in base64: use a WebSocket client",
-            )
+            ))
         })
 }
 
@@ -180,10 +180,10 @@ fn let_in(
     inference: Option<RequestId>,
 ) -> Result<Taker, Box<Response>> {
     if !is_trusted(hub, headers) {
-        return Err(refuse(
+        return Err(Box::new(refuse(
             ErrorKind::Forbidden,
             "pages of this origin may not connect: allow it in server.allowed_origins",
-        ));
+        )));
     }
     let now = hub.now();
     let snapshot = hub.inner.identity.snapshot();
@@ -210,11 +210,11 @@ fn let_in(
         .inner
         .seats
         .take()
-        .map_err(|full| full_house(hub, full))?;
+        .map_err(|full| Box::new(full_house(hub, full)))?;
     if let Some((token, standing)) = known {
         taker
             .sit(token, standing)
-            .map_err(|full| full_house(hub, full))?;
+            .map_err(|full| Box::new(full_house(hub, full)))?;
         // Whoever looked through the connections a moment ago did not see this one.
         taker.seat.check(&hub.inner.identity.snapshot(), now);
     }
@@ -236,7 +236,7 @@ fn is_trusted(hub: &Hub, headers: &HeaderMap) -> bool {
     is_own || (hub.inner.origins)(origin)
 }
 
-fn full_house(hub: &Hub, full: Full) -> Box<Response> {
+fn full_house(hub: &Hub, full: Full) -> Response {
     hub.inner.metrics.refused.inc();
     let problem = match full {
         Full::InAll => Problem::new(
@@ -248,9 +248,9 @@ fn full_house(hub: &Hub, full: Full) -> Box<Response> {
             "you have too many WebSocket connections: close some, or have [realtime] max_per_caller raised",
         ),
     };
-    Box::new(problem.retry_after(Duration::from_secs(5)).into_response())
+    problem.retry_after(Duration::from_secs(5)).into_response()
 }
 
-fn refuse(kind: ErrorKind, detail: &str) -> Box<Response> {
-    Box::new(Problem::new(kind, detail).into_response())
+fn refuse(kind: ErrorKind, detail: &str) -> Response {
+    Problem::new(kind, detail).into_response()
 }

@@ -174,13 +174,13 @@ impl Taker {
     /// Notes who is connected. May be called again with another token of the same caller.
     pub(crate) fn sit(&mut self, token: Secret<String>, standing: Standing) -> Result<(), Full> {
         if self.caller.is_none() {
-            let mut taken = self.seats.taken.lock();
-            let count = taken.by_caller.entry(standing.caller).or_insert(0);
+            let mut places = self.seats.taken.lock();
+            let count = places.by_caller.entry(standing.caller).or_insert(0);
             if *count >= self.seats.most_per_caller {
                 return Err(Full::OfCaller);
             }
             *count += 1;
-            taken.strangers -= 1;
+            places.strangers -= 1;
             self.caller = Some(standing.caller);
         }
         *self.seat.credential.lock() = Some(Credential { token, standing });
