@@ -79,7 +79,7 @@ impl Listener {
             let message = timeout(PATIENCE, self.socket.next())
                 .await
                 .unwrap()
-                .expect("the connection ended")
+                .unwrap()
                 .unwrap();
             if !matches!(message, Message::Ping(_) | Message::Pong(_)) {
                 return message;
