@@ -34,7 +34,7 @@ Examples:
   remuda watch system_metrics --json | jq .data.inference
   remuda watch inference_01890a5d-ac96-774b-bcce-b302099a8057")]
 pub(super) struct Watch {
-    /// What to watch; `node_status`, `model_update` and `inference` when none is named.
+    /// What to watch; without it the nodes, the models and your inferences.
     #[arg(value_name = "TOPIC")]
     topics: Vec<String>,
 }
