@@ -24,8 +24,6 @@ mod crash;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
-mod index_use;
-#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod openapi;
