@@ -32,7 +32,7 @@ impl ConnectionGuard {
     /// Counts a connection in, or returns `None` at the limit.
     pub(crate) fn acquire(shared: &Arc<Shared>) -> Option<Self> {
         let before = shared.connections.fetch_add(1, Ordering::Relaxed);
-        if before >= shared.config.max_connections {
+        if before >= shared.config().max_connections {
             shared.connections.fetch_sub(1, Ordering::Relaxed);
             shared.metrics.connections_refused.inc();
             return None;
@@ -73,7 +73,7 @@ pub(crate) async fn serve(
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(worker.shared.config.header_timeout)
+        .header_read_timeout(worker.shared.config().header_timeout)
         .max_buf_size(MAX_HEAD);
     let asked = AtomicBool::new(false);
     let service = service_fn(|request| {

@@ -3,6 +3,7 @@
 //! Label values come from closed sets and from the fleet's own model and node names, never from what a client sent.
 //! Handles for a (model, node) pair are resolved once and kept with the route, so that a request touches only atomics.
 
+mod configuration;
 mod embeddings;
 mod residency;
 
@@ -13,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use self::configuration::ConfigurationSeries;
 use self::embeddings::EmbeddingSeries;
 use self::residency::ResidencySeries;
 use crate::record::Outcome;
@@ -89,6 +91,7 @@ pub struct Metrics {
     pub(crate) queue_wait: Histogram,
     pub(crate) embeddings: EmbeddingSeries,
     pub(crate) residency: ResidencySeries,
+    configuration: ConfigurationSeries,
     pub(crate) shared_executions: Counter,
     resident_bytes: Gauge,
 }
@@ -147,6 +150,7 @@ impl Metrics {
             queue_wait: latency_histogram(),
             embeddings: EmbeddingSeries::new(),
             residency: ResidencySeries::default(),
+            configuration: ConfigurationSeries::default(),
             shared_executions: Counter::default(),
             resident_bytes: Gauge::default(),
         };
@@ -158,6 +162,7 @@ impl Metrics {
         let r = &mut self.registry;
         self.embeddings.register(r);
         self.residency.register(r);
+        self.configuration.register(r);
         r.register(
             "shared_executions",
             "Requests answered by the execution of an identical one",
@@ -352,6 +357,11 @@ impl Metrics {
     /// Counts a retry.
     pub(crate) fn retried(&self, reason: &'static str) {
         self.retries.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts a reading of the configuration while serving: whether it was applied, or refused.
+    pub fn configuration_read(&self, applied: bool) {
+        self.configuration.count(applied);
     }
 
     /// Renders all metrics in the `OpenMetrics` text format.

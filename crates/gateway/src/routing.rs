@@ -69,7 +69,7 @@ pub(crate) async fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> 
     if let Some(granted) = exchange.granted.take() {
         return Ok(granted);
     }
-    let deadline = Instant::now() + exchange.shared().config.first_token_timeout;
+    let deadline = Instant::now() + exchange.shared().config().first_token_timeout;
     loop {
         if exchange.turn.is_some() {
             exchange.renew_route();

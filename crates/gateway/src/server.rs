@@ -175,6 +175,12 @@ impl Gateway {
         self.shared.live.admission.set_limits(limits);
     }
 
+    /// Replaces the configuration for requests that come from now on. What was used at the start stays as it was: workers, buffers,
+    /// bounds of bodies, the time to connect, allowed origins, trusted proxies, and how long records are kept.
+    pub fn configure(&self, config: GatewayConfig) {
+        self.shared.configure(config);
+    }
+
     /// Stops accepting, lets requests under way finish for at most `limit` (or until `hurry`), then ends the rest and
     /// writes the last records.
     pub async fn shutdown(self, limit: Duration, hurry: &CancellationToken) {

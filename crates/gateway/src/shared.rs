@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use cluster::Registry;
 use engine::Engine;
 use identity::limits::Reservation;
 use identity::{Identity, Principal};
+use parking_lot::Mutex;
 use primitives::{Clock, RequestId, Timestamp};
 
 use crate::admission;
@@ -28,7 +29,9 @@ use crate::upstream::Pool;
 
 /// One for the whole data plane.
 pub(crate) struct Shared {
-    pub(crate) config: GatewayConfig,
+    config: ArcSwap<GatewayConfig>,
+    /// Held while routes are made: those made last are those that were begun last.
+    refreshing: Mutex<()>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) identity: Identity,
     pub(crate) registry: Registry,
@@ -104,9 +107,10 @@ impl Shared {
         Arc::new(Self {
             embeddings: Arc::new(Groups::new(metrics.embeddings.waiting())),
             runs: Runs::default(),
-            limits: Limits::new(config.limits),
+            limits: Limits::default(),
             proxies: TrustedProxies::new(config.trusted_proxies.clone()),
-            config,
+            config: ArcSwap::from_pointee(config),
+            refreshing: Mutex::new(()),
             clock,
             identity,
             registry,
@@ -127,11 +131,23 @@ impl Shared {
         })
     }
 
+    /// Returns the configuration that holds now. Not to be kept over an `await`: it may be replaced.
+    pub(crate) fn config(&self) -> Guard<Arc<GatewayConfig>> {
+        self.config.load()
+    }
+
+    /// Replaces the configuration. Requests under way go on with what they have read of the old one.
+    pub(crate) fn configure(self: &Arc<Self>, config: GatewayConfig) {
+        self.config.store(Arc::new(config));
+        self.refresh_routes();
+    }
+
     /// Publishes the routes of the registry's present snapshot.
     pub(crate) fn refresh_routes(self: &Arc<Self>) {
+        let _one_at_a_time = self.refreshing.lock();
         let table = RouteTable::build(
             &self.registry.snapshot(),
-            &self.config,
+            &self.config(),
             &self.live,
             &self.metrics,
         );
@@ -151,14 +167,21 @@ impl Shared {
         address: IpAddr,
         tokens: u64,
     ) -> Result<Option<Reservation>, Box<Limited>> {
-        self.limits
-            .reserve(principal, address, tokens, &*self.clock, &self.metrics)
+        let rules = self.config().limits;
+        self.limits.reserve(
+            &rules,
+            principal,
+            address,
+            tokens,
+            &*self.clock,
+            &self.metrics,
+        )
     }
 
     /// Counts a request in, or returns `None` at the limit.
     pub(crate) fn admit(self: &Arc<Self>) -> Option<InFlight> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        if before >= self.config.max_in_flight {
+        if before >= self.config().max_in_flight {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             return None;
         }

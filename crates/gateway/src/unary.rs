@@ -67,7 +67,7 @@ enum Whole {
 
 async fn obtain(exchange: &mut Exchange, wanted: &Wanted) -> Result<Whole, ApiError> {
     loop {
-        let limit = exchange.shared().config.unary_timeout;
+        let limit = exchange.shared().config().unary_timeout;
         let mut opened = attempt::open(exchange, wanted, limit).await?;
         let source = std::mem::replace(&mut opened.source, Source::Ready(Vec::new()));
         let stopped = admission::has_to_give_way(exchange);

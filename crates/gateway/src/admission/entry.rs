@@ -117,7 +117,7 @@ pub(crate) async fn wait(
                 format!(
                     "no node became free for {} within {} s: try again later, or add a node",
                     exchange.route.name,
-                    shared.config.first_token_timeout.as_secs()
+                    shared.config().first_token_timeout.as_secs()
                 ),
             )
             .with_retry_after(RETRY_AFTER))

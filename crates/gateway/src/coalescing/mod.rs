@@ -58,7 +58,7 @@ impl Default for CoalescingRules {
 
 /// Answers an embedding request, or says what the client must hear.
 pub(crate) async fn answer(exchange: &mut Exchange) -> Result<Bytes, ApiError> {
-    let rules = exchange.shared().config.coalescing;
+    let rules = exchange.shared().config().coalescing;
     if !rules.enabled || exchange.operation.task() != Task::Embedding {
         return unary::answer(exchange).await;
     }

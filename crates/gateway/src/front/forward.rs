@@ -185,20 +185,15 @@ pub(super) async fn answer(
         body,
     };
     let name = &replica.node.view.name;
-    let sent = tokio::time::timeout(
-        shared.config.unary_timeout,
-        visit.worker.pool.send(target, &upstream),
-    )
-    .await;
+    let limit = shared.config().unary_timeout;
+    let sent = tokio::time::timeout(limit, visit.worker.pool.send(target, &upstream)).await;
     let response = match sent {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Err(attempt::broken(name, &error).error),
         Err(_) => {
-            return Err(attempt::broken(
-                name,
-                &crate::upstream::UpstreamError::Timeout(shared.config.unary_timeout),
-            )
-            .error);
+            return Err(
+                attempt::broken(name, &crate::upstream::UpstreamError::Timeout(limit)).error,
+            );
         }
     };
     let NodeResponse { head, body } = response;

@@ -179,7 +179,7 @@ async fn enter(
             ErrorKind::Unavailable,
             format!(
                 "{} requests are under way, which is the limit (server.max_in_flight): try again soon",
-                shared.config.max_in_flight
+                shared.config().max_in_flight
             ),
         )
         .with_retry_after(Duration::from_secs(1))

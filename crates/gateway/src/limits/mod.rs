@@ -21,9 +21,9 @@ use crate::store as records;
 pub(crate) use proxies::TrustedProxies;
 
 /// Counts what all callers use.
+#[derive(Default)]
 pub(crate) struct Limits {
     limiter: Limiter,
-    rules: CallerLimits,
 }
 
 /// A request that is not let in: the error, and how the limits stand.
@@ -34,13 +34,6 @@ pub(crate) struct Limited {
 }
 
 impl Limits {
-    pub(crate) fn new(rules: CallerLimits) -> Self {
-        Self {
-            limiter: Limiter::default(),
-            rules,
-        }
-    }
-
     /// Lets a request in that will use about `tokens`. `None`: nothing limits it.
     ///
     /// # Errors
@@ -48,13 +41,14 @@ impl Limits {
     /// 429 with the time to wait.
     pub(crate) fn reserve(
         &self,
+        rules: &CallerLimits,
         principal: &Principal,
         address: IpAddr,
         tokens: u64,
         clock: &dyn Clock,
         metrics: &Metrics,
     ) -> Result<Option<Reservation>, Box<Limited>> {
-        let claims = self.claims(principal, address);
+        let claims = claims(rules, principal, address);
         if claims.is_empty() {
             return Ok(None);
         }
@@ -65,25 +59,6 @@ impl Limits {
                 metrics.limited(subject_name(refused.subject), kind_name(refused.kind));
                 Box::new(limited(&refused, &claims))
             })
-    }
-
-    fn claims(&self, principal: &Principal, address: IpAddr) -> Vec<Claim> {
-        let key = match principal.kind {
-            PrincipalKind::Key(id) => Some((Subject::Key(id), principal.limits)),
-            PrincipalKind::User(_) | PrincipalKind::Anonymous => None,
-        };
-        let rules = &self.rules;
-        [
-            key,
-            principal.user.map(|id| (Subject::User(id), rules.user)),
-            Some((Subject::Org(principal.org), rules.organisation)),
-            Some((Subject::Ip(network(address)), rules.address)),
-        ]
-        .into_iter()
-        .flatten()
-        .filter(|(_, limits)| *limits != KeyLimits::default())
-        .map(|(subject, limits)| Claim { subject, limits })
-        .collect()
     }
 
     /// Learns what keys have used of the month before `started`, when this process began.
@@ -100,6 +75,24 @@ impl Limits {
         }
         Ok(())
     }
+}
+
+fn claims(rules: &CallerLimits, principal: &Principal, address: IpAddr) -> Vec<Claim> {
+    let key = match principal.kind {
+        PrincipalKind::Key(id) => Some((Subject::Key(id), principal.limits)),
+        PrincipalKind::User(_) | PrincipalKind::Anonymous => None,
+    };
+    [
+        key,
+        principal.user.map(|id| (Subject::User(id), rules.user)),
+        Some((Subject::Org(principal.org), rules.organisation)),
+        Some((Subject::Ip(network(address)), rules.address)),
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|(_, limits)| *limits != KeyLimits::default())
+    .map(|(subject, limits)| Claim { subject, limits })
+    .collect()
 }
 
 /// Adds how the limits stand to an answer.

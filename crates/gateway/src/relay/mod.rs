@@ -78,15 +78,16 @@ enum Phase {
 impl Relay {
     /// Starts opening a node for the exchange. `trailers` tells whether the client reads trailers.
     pub(crate) fn new(exchange: Box<Exchange>, trailers: bool) -> Self {
-        let config = &exchange.shared().config;
         let sse = exchange.operation.framing() == Framing::Sse;
         let now = exchange.shared().clock.monotonic();
+        let config = exchange.shared().config();
         let pace = Pace::new(
             now,
             sse.then_some(config.keep_alive_interval),
             config.first_token_timeout,
             config.stall_timeout,
         );
+        drop(config);
         let observer = Observer::new(exchange.operation);
         let turn = MyTurn::new(exchange.worker.turns.clone());
         Self {
@@ -385,7 +386,7 @@ impl Relay {
 
     /// Part of an answer has gone out: make another node go on where it broke off.
     fn continue_elsewhere(&mut self, mut exchange: Box<Exchange>, error: ApiError) {
-        let limit = exchange.shared().config.max_continuations;
+        let limit = exchange.shared().config().max_continuations;
         let next = match exchange.canonical() {
             Ok(request) => continuation(request, self.observer.state()),
             Err(_) => Continuation::Impossible("the request cannot be read again"),
@@ -551,7 +552,7 @@ fn write_ourselves(
 
 fn opening(mut exchange: Box<Exchange>, wanted: Wanted) -> Opening {
     Box::pin(async move {
-        let limit: Duration = exchange.shared().config.first_token_timeout;
+        let limit: Duration = exchange.shared().config().first_token_timeout;
         let opened = attempt::open(&mut exchange, &wanted, limit).await;
         (exchange, opened)
     })

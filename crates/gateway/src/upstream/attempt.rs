@@ -150,7 +150,7 @@ pub(crate) fn may_retry(exchange: &mut Exchange, reason: &'static str) -> bool {
     exchange.lost_connections |= matches!(reason, "connect" | "reset" | "broke_off");
     if reason != "connect" {
         exchange.tries += 1;
-        if exchange.tries >= shared.config.max_attempts {
+        if exchange.tries >= shared.config().max_attempts {
             return false;
         }
     }

@@ -33,6 +33,7 @@ mod session;
 mod setting;
 mod setup;
 mod show;
+mod signals;
 mod simulate;
 mod start_args;
 mod status;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::signals::{Signals, Wish};
 use super::start_args::StartArgs;
 use crate::config::{Config, Environment};
-use crate::start::{self, Invitation, Running, banner, open_files};
+use crate::start::{self, Invitation, Running, Standing, banner, open_files};
 use crate::telemetry;
 
 /// Threads of the control plane: the data plane has its own.
@@ -29,7 +29,7 @@ const LAST_MOMENTS: Duration = Duration::from_millis(500);
 ///
 /// It listens on 127.0.0.1:11440, keeps its data in ~/.local/share/remuda (SQLite), serves the built-in demo model,
 /// and takes a local Ollama as a node if one answers. Ctrl-C or SIGTERM lets open streams finish (30 seconds at most);
-/// a second one ends them at once.
+/// a second one ends them at once. SIGHUP reads the configuration again.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   remuda up
@@ -57,7 +57,8 @@ pub(super) struct Up {
 
 impl Up {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let loaded = Config::load(&context.environment, &self.start.into_overrides())?;
+        let overrides = self.start.into_overrides();
+        let loaded = Config::load(&context.environment, &overrides)?;
         // Before any other thread starts: the compute library takes its thread count from the environment, once.
         engine::reserve_compute_threads(loaded.config.engine.threads);
         let log = telemetry::install(&loaded.config.log).map_err(Failure::Runtime)?;
@@ -70,13 +71,17 @@ impl Up {
             .build()
             .map_err(Failure::Runtime)?;
         let result = runtime.block_on(Box::pin(async {
-            let mut signals = StopSignals::listen().map_err(Failure::Runtime)?;
+            let mut signals = Signals::listen().map_err(Failure::Runtime)?;
             let drain = Duration::from_secs(loaded.config.server.drain_seconds);
             let mut running = start::start(loaded.config).await?;
             running.found.config_file = loaded.file;
             running.found.warnings.extend(loaded.warnings);
             announce(context, &running)?;
-            signals.next().await;
+            let mut standing = Standing::new(loaded.values);
+            while signals.next().await == Wish::Reload {
+                let read = Config::load(&context.environment, &overrides);
+                running.reload(read, &mut standing).await;
+            }
             tracing::info!(
                 limit_s = drain.as_secs(),
                 "stopping: open streams may finish"
@@ -89,13 +94,13 @@ impl Up {
             let mut stopping = Box::pin(running.shutdown_within(drain, &hurry));
             tokio::select! {
                 () = &mut stopping => return Ok(()),
-                () = signals.next() => tracing::warn!("stopped in a hurry: open streams are cut"),
+                () = signals.stop() => tracing::warn!("stopped in a hurry: open streams are cut"),
             }
             hurry.cancel();
             tokio::select! {
                 () = &mut stopping => {}
                 // Whoever asks a third time does not want to wait for the database either.
-                () = signals.next() => {}
+                () = signals.stop() => {}
             }
             Ok(())
         }));
@@ -108,28 +113,6 @@ impl Up {
 fn step_back() {
     if let Err(error) = rustix::process::nice(CONTROL_NICENESS) {
         tracing::debug!(%error, "the priority of a thread could not be lowered");
-    }
-}
-
-/// SIGINT and SIGTERM alike.
-struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl StopSignals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
+use super::changes::ConfigValues;
 use super::error::ConfigError;
 use super::origin::{KeyPath, Origins};
 use super::schema::{self, Shape};
@@ -18,11 +19,18 @@ use super::{Config, Environment};
 const PREFIX: &str = "REMUDA_";
 const SEPARATOR: &str = "__";
 
+/// A configuration, who set what, and what was set.
+pub(super) struct Built {
+    pub(super) config: Config,
+    pub(super) origins: Origins,
+    pub(super) values: ConfigValues,
+}
+
 /// Builds the configuration from a file's path and text and the environment.
 pub(super) fn build(
     file: Option<(&Path, &str)>,
     environment: &Environment,
-) -> Result<(Config, Origins), ConfigError> {
+) -> Result<Built, ConfigError> {
     let mut origins = Origins::default();
     let mut merged = Table::new();
     if let Some((path, text)) = file {
@@ -40,9 +48,14 @@ pub(super) fn build(
             overlay(&mut merged, name, rest, value, &mut origins)?;
         }
     }
+    let values = ConfigValues::of(&merged);
     let config = Config::deserialize(Value::Table(merged))
         .map_err(|error| origins.bad(["configuration"], one_line(&error.to_string())))?;
-    Ok((config, origins))
+    Ok(Built {
+        config,
+        origins,
+        values,
+    })
 }
 
 fn parse(path: &Path, text: &str) -> Result<(Table, BTreeMap<KeyPath, usize>), ConfigError> {

@@ -5,6 +5,7 @@
 //! Nothing here touches the network or writes anything.
 
 mod auth;
+mod changes;
 mod coalescing;
 mod discovery;
 mod engine;
@@ -36,6 +37,8 @@ use scheduling::queue::QueueLimits;
 use serde::Deserialize;
 
 pub use auth::AuthSection;
+pub use changes::ConfigValues;
+pub(crate) use changes::applies_at_once;
 pub use coalescing::CoalescingSection;
 pub use discovery::DiscoverySection;
 pub(crate) use discovery::LOCAL_OLLAMA;
@@ -123,6 +126,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Lines that a person should see although nothing is wrong enough to stop.
     pub warnings: Vec<String>,
+    /// What the file and the environment say, to be compared with another reading.
+    pub values: ConfigValues,
 }
 
 impl Config {
@@ -132,7 +137,11 @@ impl Config {
     pub fn load(environment: &Environment, overrides: &Overrides) -> Result<Loaded, ConfigError> {
         let file = choose_file(environment, overrides);
         let text = file.as_deref().map(read_file).transpose()?;
-        let (mut config, mut origins) = match (&file, &text) {
+        let layers::Built {
+            mut config,
+            mut origins,
+            values,
+        } = match (&file, &text) {
             (Some(path), Some(text)) => layers::build(Some((path, text)), environment)?,
             _ => layers::build(None, environment)?,
         };
@@ -144,17 +153,18 @@ impl Config {
             config,
             file,
             warnings,
+            values,
         })
     }
 
     /// Reads a configuration from TOML text alone: no environment, no flags. For tests and tools.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        let (config, origins) = layers::build(
+        let built = layers::build(
             Some((Path::new("configuration"), text)),
             &Environment::default(),
         )?;
-        config.check(&origins)?;
-        Ok(config)
+        built.config.check(&built.origins)?;
+        Ok(built.config)
     }
 
     /// Checks values that are well-formed but make no sense, alone or together.

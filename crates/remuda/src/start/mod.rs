@@ -17,6 +17,7 @@ pub(crate) mod open_files;
 pub(crate) mod opened;
 mod pages;
 mod realtime;
+mod reload;
 mod rest;
 mod running;
 mod settings;
@@ -42,6 +43,7 @@ pub use banner::{Found, FoundModel, FoundNode, RefusedModel};
 pub(crate) use data_dir::{DataDir, Holder};
 pub(crate) use embedded::engine_config;
 pub use error::StartError;
+pub(crate) use reload::Standing;
 pub use running::Running;
 
 /// The version of the Ollama API that the gateway speaks: clients refuse servers that look too old.
@@ -129,7 +131,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             outbound,
             db: db.clone(),
             observer: Some(realtime::observer(hub.clone())),
-            metrics,
+            metrics: Arc::clone(&metrics),
             control: ControlPlane::new(control, tokio::runtime::Handle::current()),
             version: OLLAMA_API_VERSION,
             seed: RandomState::new().build_hasher().finish(),
@@ -160,6 +162,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         found,
         drain: std::time::Duration::from_secs(config.server.drain_seconds),
         gateway,
+        metrics,
         hub,
         settings: (settings, following),
         registry,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::Registry;
-use gateway::Gateway;
+use gateway::{Gateway, Metrics};
 use primitives::Secret;
 use realtime::Hub;
 use store::Db;
@@ -28,6 +28,7 @@ pub struct Running {
     pub found: Found,
     pub(super) drain: Duration,
     pub(super) gateway: Arc<Gateway>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) hub: Hub,
     /// Who applies settings to the gateway, and what ends that.
     pub(super) settings: (JoinHandle<()>, CancellationToken),

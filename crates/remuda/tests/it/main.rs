@@ -37,6 +37,8 @@ mod records;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod reloading;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod simulations;
