@@ -6,7 +6,7 @@ use crate::call::{Call, Candidate, Residency};
 use crate::liveness::Health;
 use crate::reason::{Reason, Reasons};
 use crate::row::{Row, View};
-use crate::rows::Rows;
+use crate::rows::{Reading, Rows};
 
 /// What is assumed until something is learned. Middle-of-the-road values: a mid-size model on one consumer GPU.
 #[derive(Clone, Copy, Debug)]
@@ -157,16 +157,12 @@ impl Costs {
     /// Returns minus the costs at all of these but the unusual ones.
     pub(crate) fn usual_scores(&self, kept: &Rows) -> Vec<f32> {
         let asked = &self.asked;
-        let all_blocks = asked.blocks as f32;
         let most = self.assumed.warm_blocks.min(asked.blocks) as f32;
-        // As `reading_tokens`, in numbers that vectors can be made of.
-        let reading = |blocks: f32| {
-            let warm = if blocks < all_blocks {
-                blocks
-            } else {
-                all_blocks
-            };
-            asked.prompt * (1.0 + (COPY_SHARE * (most - warm) - warm) * asked.per_block)
+        // `reading_tokens` as a line.
+        let reading = Reading {
+            cold: asked.prompt * (1.0 + COPY_SHARE * most * asked.per_block),
+            per_block: asked.prompt * (1.0 + COPY_SHARE) * asked.per_block,
+            blocks: asked.blocks as f32,
         };
         kept.usual_scores(reading, asked.output)
     }

@@ -13,14 +13,12 @@ use crate::row::{Row, View};
 #[derive(Debug)]
 pub(crate) struct Scores {
     values: Vec<f32>,
-    eligible: usize,
     best: f32,
 }
 
 impl Scores {
     /// Scores every candidate that may be chosen. Higher is better.
     pub(crate) fn of(call: &Call<'_>, view: &View<'_>, mut score: impl FnMut(&Row) -> f32) -> Self {
-        let mut eligible = 0;
         let mut best = f32::NEG_INFINITY;
         let values = view
             .rows
@@ -29,24 +27,17 @@ impl Scores {
                 if !view.is_eligible(call, row) {
                     return f32::NEG_INFINITY;
                 }
-                eligible += 1;
                 // Also turns what is not a number into the worst score.
                 let score = score(row).max(f32::MIN);
                 best = best.max(score);
                 score
             })
             .collect();
-        Self {
-            values,
-            eligible,
-            best,
-        }
+        Self { values, best }
     }
 
     /// Takes scores that were worked out together.
     pub(crate) fn ready(values: Vec<f32>) -> Self {
-        let eligible = values.iter().filter(|score| **score > f32::NEG_INFINITY);
-        let eligible = eligible.count();
         // Eight at a time: one after the other each comparison would wait for the one before.
         let (lanes, rest) = values.as_chunks::<8>();
         let mut best = [f32::NEG_INFINITY; 8];
@@ -59,7 +50,6 @@ impl Scores {
         Self {
             best: best.fold(f32::NEG_INFINITY, f32::max),
             values,
-            eligible,
         }
     }
 
@@ -69,8 +59,8 @@ impl Scores {
     }
 
     /// Counts the candidates that may be chosen.
-    pub(crate) const fn eligible(&self) -> usize {
-        self.eligible
+    pub(crate) fn eligible(&self) -> usize {
+        self.at_least(f32::MIN).count()
     }
 
     /// Returns a candidate's score.
@@ -80,27 +70,34 @@ impl Scores {
 
     /// Returns the index of the `nth` candidate that may be chosen.
     pub(crate) fn nth_eligible(&self, nth: usize) -> Option<usize> {
-        self.indices(|_, score| score > f32::NEG_INFINITY).nth(nth)
+        self.at_least(f32::MIN).nth(nth)
     }
 
-    /// Draws one of the eligible candidates that `fits`; returns it with how many there were.
+    /// Draws one of the candidates that score `least` or more and that `fits`; returns it with how many there were.
     pub(crate) fn draw(
         &self,
         random: u64,
-        fits: impl Fn(usize, f32) -> bool,
+        least: f32,
+        fits: impl Fn(usize) -> bool,
     ) -> Option<(usize, u32)> {
-        let fits = |index, score| score > f32::NEG_INFINITY && fits(index, score);
-        let count = self.indices(fits).count();
+        let fitting = || self.at_least(least).filter(|index| fits(*index));
+        let count = fitting().count();
         let nth = (random as u32 as usize).checked_rem(count)?;
-        Some((self.indices(fits).nth(nth)?, count as u32))
+        Some((fitting().nth(nth)?, count as u32))
     }
 
-    fn indices(&self, fits: impl Fn(usize, f32) -> bool) -> impl Iterator<Item = usize> {
-        self.values
-            .iter()
-            .enumerate()
-            .filter(move |(index, score)| fits(*index, **score))
-            .map(|(index, _)| index)
+    /// Lists the candidates that may be chosen and score `least` or more.
+    fn at_least(&self, least: f32) -> impl Iterator<Item = usize> {
+        // Who may not be chosen scores below any number.
+        let least = least.max(f32::MIN);
+        let eights = self.values.chunks(8).zip((0..).step_by(8));
+        // Eight at a time: most are worse.
+        eights
+            .filter(move |(scores, _)| scores.iter().fold(false, |any, s| any | (*s >= least)))
+            .flat_map(move |(scores, first)| {
+                let found = scores.iter().zip(first..);
+                found.filter_map(move |(score, index)| (*score >= least).then_some(index))
+            })
     }
 
     /// Makes the decision: `explain` says what the scores of those who are shown are made of, `why` what decided.
@@ -192,11 +189,7 @@ mod tests {
     #[test]
     fn the_best_of_a_large_fleet_and_the_chosen_one_are_shown() {
         let values: Vec<f32> = (0..500).map(|n| -((n * 7 % 500) as f32)).collect();
-        let scores = Scores {
-            eligible: 500,
-            best: 0.0,
-            values,
-        };
+        let scores = Scores { best: 0.0, values };
         let worst = 499 * 143 % 500;
         let shown = scores.shown(Some(worst));
         assert_eq!(shown.len(), EXPLAINED);

@@ -86,7 +86,7 @@ impl Rule {
 /// Draws one of the best: equals share the calls.
 fn draw_best(scores: &Scores, random: u64) -> Option<(usize, u32)> {
     let best = scores.best();
-    scores.draw(random, |_, score| score >= best)
+    scores.draw(random, best, |_| true)
 }
 
 impl RoutingPolicy for PrefixAffinity {

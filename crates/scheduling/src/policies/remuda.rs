@@ -59,18 +59,17 @@ fn explain(
 fn draw(call: &Call<'_>, view: &View<'_>, scores: &Scores) -> Option<(usize, Option<Reason>)> {
     let best = scores.best();
     if (call.random >> 32).is_multiple_of(EXPLORE_EVERY) {
-        let reasonable = |index: usize, score: f32| {
-            score >= best * EXPLORE_WITHIN
-                && view
-                    .get(index)
-                    .is_some_and(|row| !row.is_on_disk() && !view.is_full(row))
+        let reasonable = |index: usize| {
+            view.get(index)
+                .is_some_and(|row| !row.is_on_disk() && !view.is_full(row))
         };
-        if let Some((index, 2..)) = scores.draw(call.random, reasonable) {
+        let least = best * EXPLORE_WITHIN;
+        if let Some((index, 2..)) = scores.draw(call.random, least, reasonable) {
             return Some((index, Some(Reason::Exploring)));
         }
     }
-    let equal = |_, score| score >= best * (1.0 + EQUAL_WITHIN);
-    let (index, equals) = scores.draw(call.random, equal)?;
+    let least = best * (1.0 + EQUAL_WITHIN);
+    let (index, equals) = scores.draw(call.random, least, |_| true)?;
     let why = (equals > 1).then_some(Reason::OneOfEquals { equals });
     Some((index, why))
 }

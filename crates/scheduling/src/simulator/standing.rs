@@ -18,6 +18,11 @@ const PROMPT_BUDGET_S: f32 = 0.25;
 /// Lines at other nodes that are offered what became free: a bound for large fleets.
 const OFFERED_ELSEWHERE: usize = 32;
 
+/// Returns how many unread tokens a seat may have before it takes no more.
+fn prompt_budget(prefill_tokens_per_s: Option<f32>) -> u64 {
+    (prefill_tokens_per_s.unwrap_or(Priors::PREFILL_TOKENS_PER_S) * PROMPT_BUDGET_S) as u64
+}
+
 /// Notes that the rows of a node are out of date.
 pub(super) fn make_dirty(dirty: &mut Vec<u32>, is_dirty: &mut [bool], node: u32) {
     if let Some(flag) = is_dirty.get_mut(node as usize)
@@ -61,8 +66,15 @@ impl Router<'_> {
         }
     }
 
-    /// Tells whether a seat has a place free for a call that may use all of them.
+    /// Tells whether a seat has room for a call that may use all there is.
     pub(super) fn has_room(&self, number: u32) -> bool {
+        let seat = &self.seats[number as usize];
+        let budget = prompt_budget(seat.speed.prefill_tokens_per_s());
+        seat.capacity.has_room(Portion::Whole, budget)
+    }
+
+    /// Tells whether a seat has a place free, although prompts may be unread there.
+    pub(super) fn has_place(&self, number: u32) -> bool {
         let capacity = &self.seats[number as usize].capacity;
         capacity.in_flight() < capacity.limit()
     }
@@ -131,10 +143,7 @@ impl Router<'_> {
         let seat = &self.seats[number as usize];
         let verdict = self.verdict(seat, now);
         let candidate = self.candidate(seat, now);
-        let prefill = candidate
-            .prefill_tokens_per_s
-            .unwrap_or(Priors::PREFILL_TOKENS_PER_S);
-        let budget = (prefill * PROMPT_BUDGET_S) as u64;
+        let budget = prompt_budget(candidate.prefill_tokens_per_s);
         let is_full = |portion| !verdict.has_room() || !seat.capacity.has_room(portion, budget);
         let mut row = Row::of(&candidate, &[]);
         row.set_full(

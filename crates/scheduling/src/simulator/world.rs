@@ -443,17 +443,20 @@ impl World<'_> {
     }
 
     /// Offers a node's room first to those who have their turn there, then to those who wait in line for it or for any node; then,
-    /// if the policy lets calls wait for nodes, to those who wait for others.
+    /// if the policy lets calls wait for nodes, to those who wait for others, whose reasons to wait may be gone.
     fn offer_node(&mut self, node: u32) {
         let seats = self.router.node_seats[node as usize].clone();
         let mut lanes = std::mem::take(&mut self.lanes);
         for number in &seats {
-            if self.router.seats[*number as usize].reserved > 0 {
+            if self.router.seats[*number as usize].reserved > 0 && self.router.has_room(*number) {
                 lanes.push(Spot::Reserved(*number).lane());
             }
         }
         self.offer_lanes(&mut lanes);
         for number in &seats {
+            if !self.router.has_room(*number) {
+                continue;
+            }
             let seat = &self.router.seats[*number as usize];
             if seat.in_line > 0 {
                 lanes.push(Spot::Line(*number).lane());
@@ -463,23 +466,29 @@ impl World<'_> {
             }
         }
         self.offer_lanes(&mut lanes);
-        if self.waits_for_nodes && seats.iter().any(|seat| self.router.has_room(*seat)) {
+        if self.waits_for_nodes {
             for number in &seats {
-                let model = self.router.seats[*number as usize].model;
-                self.elsewhere += 1;
-                for number in self.router.awaited(model, self.elsewhere) {
-                    let seat = &self.router.seats[number as usize];
-                    if seat.reserved > 0 {
-                        lanes.push(Spot::Reserved(number).lane());
-                    }
-                    if seat.in_line > 0 {
-                        lanes.push(Spot::Line(number).lane());
-                    }
+                if self.router.has_place(*number) {
+                    self.push_awaited(self.router.seats[*number as usize].model, &mut lanes);
                 }
             }
             self.offer_lanes(&mut lanes);
         }
         self.lanes = lanes;
+    }
+
+    /// Lists the lanes of calls for a model that wait for certain nodes.
+    fn push_awaited(&mut self, model: u32, lanes: &mut Vec<Lane>) {
+        self.elsewhere += 1;
+        for number in self.router.awaited(model, self.elsewhere) {
+            let seat = &self.router.seats[number as usize];
+            if seat.reserved > 0 {
+                lanes.push(Spot::Reserved(number).lane());
+            }
+            if seat.in_line > 0 {
+                lanes.push(Spot::Line(number).lane());
+            }
+        }
     }
 
     fn offer_lanes(&mut self, lanes: &mut Vec<Lane>) {
