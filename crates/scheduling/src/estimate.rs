@@ -6,7 +6,7 @@ use crate::call::{Call, Candidate, Residency};
 use crate::liveness::Health;
 use crate::reason::{Reason, Reasons};
 use crate::row::{Row, View};
-use crate::rows::{Reading, Rows};
+use crate::rows::Rows;
 
 /// What is assumed until something is learned. Middle-of-the-road values: a mid-size model on one consumer GPU.
 #[derive(Clone, Copy, Debug)]
@@ -140,31 +140,27 @@ impl Assumed {
 pub(crate) struct Costs {
     asked: Asked,
     assumed: Assumed,
-    /// What reading the prompt where nothing of it is cached weighs, in tokens.
-    cold_tokens: f32,
+    reading: Reading,
 }
 
 impl Costs {
     pub(crate) fn of(call: &Call<'_>, assumed: Assumed) -> Self {
         let asked = Asked::of(call);
+        let most = assumed.warm_blocks.min(asked.blocks) as f32;
         Self {
             asked,
             assumed,
-            cold_tokens: reading_tokens(&asked, &assumed, 0),
+            reading: Reading {
+                cold: asked.prompt * (1.0 + COPY_SHARE * most * asked.per_block),
+                per_block: asked.prompt * (1.0 + COPY_SHARE) * asked.per_block,
+                blocks: asked.blocks as f32,
+            },
         }
     }
 
     /// Returns minus the costs at all of these but the unusual ones.
     pub(crate) fn usual_scores(&self, kept: &Rows) -> Vec<f32> {
-        let asked = &self.asked;
-        let most = self.assumed.warm_blocks.min(asked.blocks) as f32;
-        // `reading_tokens` as a line.
-        let reading = Reading {
-            cold: asked.prompt * (1.0 + COPY_SHARE * most * asked.per_block),
-            per_block: asked.prompt * (1.0 + COPY_SHARE) * asked.per_block,
-            blocks: asked.blocks as f32,
-        };
-        kept.usual_scores(reading, asked.output)
+        kept.usual_scores(self.reading, self.asked.output)
     }
 
     /// Returns the cost at a candidate in milliseconds: that of its [`Estimate`], by a shorter way where everything is known.
@@ -174,24 +170,34 @@ impl Costs {
         if !(row.is_plain() && usual) {
             return Estimate::of(&self.asked, row, &self.assumed).cost_ms();
         }
-        let tokens = match row.prefix_blocks {
-            0 => self.cold_tokens,
-            warm => reading_tokens(
-                &self.asked,
-                &self.assumed,
-                u32::from(warm).min(self.asked.blocks),
-            ),
-        };
-        row.base_ms + row.prefill_ms * tokens + row.answer_ms * self.asked.output
+        let tokens = self.reading.tokens(f32::from(row.prefix_blocks));
+        // Added in this order also where it is done for all candidates together.
+        row.base_ms + row.answer_ms * self.asked.output + row.prefill_ms * tokens
     }
 }
 
-/// What reading a prompt weighs, in tokens, where `warm` blocks are cached: those that are not, and again those that another
-/// candidate has.
-fn reading_tokens(asked: &Asked, assumed: &Assumed, warm: u32) -> f32 {
-    let missing = assumed.warm_blocks.min(asked.blocks).saturating_sub(warm);
-    let blocks = COPY_SHARE * missing as f32 - warm as f32;
-    asked.prompt * (1.0 + blocks * asked.per_block)
+/// What reading the prompt of a call weighs, by how much of it a candidate has in its cache.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// Tokens where nothing is cached: those that are read, and again a part of those that another candidate has.
+    cold: f32,
+    /// Tokens less for each block that is cached.
+    per_block: f32,
+    /// Blocks of the prompt.
+    blocks: f32,
+}
+
+impl Reading {
+    /// Returns the tokens where so many blocks are cached.
+    #[inline]
+    pub(crate) fn tokens(self, cached: f32) -> f32 {
+        let cached = if cached < self.blocks {
+            cached
+        } else {
+            self.blocks
+        };
+        self.cold - cached * self.per_block
+    }
 }
 
 /// Returns the milliseconds at a candidate of known speeds that do not depend on the call, and those for each token of its answer.

@@ -2,23 +2,22 @@
 //! scoring a thousand candidates is a few straight passes over plain numbers.
 
 use crate::capacity::Portion;
+use crate::estimate::Reading;
 use crate::row::{Row, View};
 
 /// Kept rows.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
     all: Vec<Row>,
-    /// What does not depend on the call, in milliseconds through weight; infinite for candidates that no call may use, and for unusual
-    /// ones.
-    base: Vec<f32>,
-    /// What one token of a prompt costs, likewise.
-    per_prompt_token: Vec<f32>,
-    /// What one token of an answer costs, as far as it counts, likewise.
-    per_answer_token: Vec<f32>,
+    /// Milliseconds that do not depend on the call; infinite for candidates that no call may use, and for unusual ones.
+    base_ms: Vec<f32>,
     /// Milliseconds for one token of a prompt; 0 when unknown.
     prefill_ms: Vec<f32>,
     /// Milliseconds for one token of an answer; 0 when unknown.
     decode_ms: Vec<f32>,
+    /// The same, as far as it counts.
+    answer_ms: Vec<f32>,
+    inverse_weight: Vec<f32>,
     /// Leading blocks of the present call's prompt in the cache.
     warm_blocks: Vec<f32>,
     /// Rows of whose cost that is not all: each is looked at by itself.
@@ -37,11 +36,11 @@ impl Rows {
         }
         self.all.push(row);
         for column in [
-            &mut self.base,
-            &mut self.per_prompt_token,
-            &mut self.per_answer_token,
+            &mut self.base_ms,
             &mut self.prefill_ms,
             &mut self.decode_ms,
+            &mut self.answer_ms,
+            &mut self.inverse_weight,
             &mut self.warm_blocks,
         ] {
             column.push(0.0);
@@ -78,14 +77,11 @@ impl Rows {
             (f32::INFINITY, row.prefill_ms, row.decode_ms)
         };
         for (column, value) in [
-            (&mut self.base, base_ms * row.inverse_weight),
-            (&mut self.per_prompt_token, prefill_ms * row.inverse_weight),
-            (
-                &mut self.per_answer_token,
-                row.answer_ms * row.inverse_weight,
-            ),
+            (&mut self.base_ms, base_ms),
             (&mut self.prefill_ms, prefill_ms),
             (&mut self.decode_ms, decode_ms),
+            (&mut self.answer_ms, row.answer_ms),
+            (&mut self.inverse_weight, row.inverse_weight),
         ] {
             if let Some(place) = column.get_mut(index) {
                 *place = value;
@@ -141,7 +137,7 @@ impl Rows {
     pub(crate) fn most_blocks(&self) -> u32 {
         let warm = self.warm.iter().filter_map(|index| {
             let index = *index as usize;
-            let usable = self.base.get(index)?.is_finite();
+            let usable = self.base_ms.get(index)?.is_finite();
             usable.then(|| self.warm_blocks.get(index).copied())?
         });
         let unusual = self.unusual().map(|(_, row)| f32::from(row.prefix_blocks));
@@ -156,37 +152,15 @@ impl Rows {
     /// Returns minus the cost of every row, by the tokens that reading the prompt weighs with so many blocks in the cache and by the
     /// tokens of the answer; minus infinity for those that no call may use, and for unusual ones.
     pub(crate) fn usual_scores(&self, reading: Reading, answer: f32) -> Vec<f32> {
-        // Passes over two columns each: of longer rows of columns the compiler makes no vectors.
-        let answers = self.base.iter().zip(&self.per_answer_token);
-        let mut scores: Vec<f32> = answers.map(|(base, token)| base + token * answer).collect();
-        let prompts = self.per_prompt_token.iter().zip(&self.warm_blocks);
-        for (score, (token, blocks)) in scores.iter_mut().zip(prompts) {
-            *score = -(*score + token * reading.tokens(*blocks));
+        // Two passes over few columns: of one over all of them the compiler makes no vectors.
+        let answers = self.base_ms.iter().zip(&self.answer_ms);
+        let mut scores: Vec<f32> = answers.map(|(base, ms)| base + ms * answer).collect();
+        let prompts = self.prefill_ms.iter().zip(&self.warm_blocks);
+        let prompts = prompts.zip(&self.inverse_weight);
+        for (score, ((ms, blocks), weight)) in scores.iter_mut().zip(prompts) {
+            *score = -(*score + ms * reading.tokens(*blocks)) * weight;
         }
         scores
-    }
-}
-
-/// What reading the prompt of a call weighs, by how much of it a candidate has in its cache.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
-    /// Tokens where nothing is cached, and nowhere else either.
-    pub(crate) cold: f32,
-    /// Tokens less for each block that is cached.
-    pub(crate) per_block: f32,
-    /// Blocks of the prompt.
-    pub(crate) blocks: f32,
-}
-
-impl Reading {
-    #[inline]
-    fn tokens(self, cached: f32) -> f32 {
-        let cached = if cached < self.blocks {
-            cached
-        } else {
-            self.blocks
-        };
-        self.cold - cached * self.per_block
     }
 }
 

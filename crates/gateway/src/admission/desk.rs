@@ -256,7 +256,7 @@ fn load_of(facts: &Facts) -> Load<'_> {
         answer_tokens: facts.max_tokens.unwrap_or(EXPECTED_COMPLETION),
         prefix: &facts.prefix,
         streams: facts.streams,
-        empty: facts.empty,
+        residency: facts.residency,
     }
 }
 

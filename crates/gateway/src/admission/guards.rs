@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use cluster::InFlight;
+use dialects::ResidencyChange;
 use primitives::NodeId;
 use scheduling::CapacityOutcome;
 use scheduling::queue::Ticket;
@@ -102,8 +103,8 @@ pub(crate) struct Load<'a> {
     pub(crate) prefix: &'a [u64],
     /// Whether its first token will be seen.
     pub(crate) streams: bool,
-    /// Whether nothing is asked, which in Ollama loads or unloads the model.
-    pub(crate) empty: bool,
+    /// Nothing is asked but to load the model, or to unload it.
+    pub(crate) residency: Option<ResidencyChange>,
 }
 
 /// A call's place at a node; its load counts until this is dropped.
@@ -116,7 +117,7 @@ pub(crate) struct Place {
     /// Whether its first token is still to come.
     silent: bool,
     /// Whether the call is about the node's memory, not about an answer.
-    empty: bool,
+    is_about_memory: bool,
     node: NodeId,
     outcome: CapacityOutcome,
 }
@@ -145,7 +146,8 @@ impl Place {
             0
         };
         let now = shared.clock.monotonic();
-        if hall.starts_at(replica.live.seat.number(), now) {
+        let unloads = load.residency == Some(ResidencyChange::Unload);
+        if !unloads && hall.starts_at(replica.live.seat.number(), now) {
             shared.metrics.residency.load("call");
         }
         hall.begin(replica.live.seat.number(), unread);
@@ -157,7 +159,7 @@ impl Place {
             ticket,
             unread,
             silent: true,
-            empty: load.empty,
+            is_about_memory: load.residency.is_some(),
             node: replica.node.view.id,
             outcome: CapacityOutcome::Other,
         }
@@ -220,7 +222,7 @@ impl Drop for Place {
             drop(lease);
             hall.left(seat, served, now)
         });
-        if load_ended || self.empty {
+        if load_ended || self.is_about_memory {
             self.shared.registry.look_again(self.node);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dialects::ResidencyChange;
 use primitives::NodeId;
 use scheduling::queue::{Class, Tenant, Ticket};
 use tokio::sync::oneshot;
@@ -25,8 +26,8 @@ pub(crate) struct Facts {
     pub(crate) streams: bool,
     /// Whether texts are to be embedded.
     pub(crate) embeds: bool,
-    /// Whether nothing is asked, which in Ollama loads or unloads the model.
-    pub(crate) empty: bool,
+    /// Nothing is asked but to load the model, or to unload it.
+    pub(crate) residency: Option<ResidencyChange>,
     pub(crate) class: Class,
     pub(crate) tenant: Tenant,
     pub(crate) caller: Arc<str>,

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialects::{ApiError, Operation, Request, Usage};
+use dialects::{ApiError, Operation, Request, ResidencyChange, Usage};
 use http::HeaderValue;
 use identity::limits::Reservation;
 use identity::{Principal, PrincipalKind};
@@ -57,6 +57,8 @@ pub(crate) struct Asked {
     pub(crate) include_usage: bool,
     /// Whether there is no prompt, which in Ollama loads or unloads the model.
     pub(crate) empty_prompt: bool,
+    /// Which of both it does.
+    pub(crate) residency: Option<ResidencyChange>,
     /// The context size asked for.
     pub(crate) num_ctx: Option<u32>,
     /// The most tokens wanted.
@@ -233,7 +235,7 @@ impl Exchange {
             answer_tokens: self.asked.max_tokens.unwrap_or(EXPECTED_COMPLETION),
             prefix: &self.asked.prefix,
             streams: self.asked.stream,
-            empty: self.asked.empty_prompt,
+            residency: self.asked.residency,
         }
     }
 
@@ -248,7 +250,7 @@ impl Exchange {
             tried: self.tried.clone(),
             streams: self.asked.stream,
             embeds: self.asked.embeds,
-            empty: self.asked.empty_prompt,
+            residency: self.asked.residency,
             class: self.class,
             tenant: self.tenant,
             caller: self.caller_name.clone(),

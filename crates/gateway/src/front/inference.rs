@@ -110,6 +110,12 @@ async fn serve(
     // Loading a model is answered in one piece, stream or not.
     let one_piece = exchange.asked.empty_prompt && operation.dialect() == Dialect::Ollama;
     exchange.asked.stream &= !one_piece;
+    if one_piece {
+        exchange.asked.residency = exchange
+            .canonical()
+            .ok()
+            .and_then(dialects::Request::residency);
+    }
     if let Some(shareable) = sharing::shareable(circle, &exchange) {
         return sharing::answer(exchange, shareable, trailers).await;
     }
@@ -271,6 +277,7 @@ pub(crate) fn asked(
             .unwrap_or_else(|| operation.streams_by_default()),
         include_usage: head.include_usage,
         empty_prompt: head.has_empty_prompt,
+        residency: None,
         num_ctx: number(head.num_ctx),
         max_tokens: number(head.max_tokens),
         prompt_tokens: estimate_tokens(head),

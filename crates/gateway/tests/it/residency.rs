@@ -296,3 +296,37 @@ async fn a_load_ahead_of_need_that_failed_is_not_repeated_at_once() -> anyhow::R
     rig.shutdown().await;
     Ok(())
 }
+
+/// What Ollama takes for "load this model" or, with a `keep_alive` of nothing, "unload it".
+fn about_memory(model: &str, keep_alive: &str) -> Value {
+    json!({"model": model, "keep_alive": keep_alive})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unloading_a_model_counts_as_no_load_and_drives_nobody_out() -> anyhow::Result<()> {
+    let rig = Rig::over(vec![cramped("only")?], |_| {}).await?;
+    let loads = "remuda_model_loads_total{cause=\"call\"}";
+    for _ in 0..3 {
+        let reply = rig
+            .client
+            .post("/api/generate", &about_memory("second", "0s"))
+            .await?;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    assert_eq!(rig.metric(loads).unwrap_or(0.0), 0.0);
+    ask_often(rig.client.clone(), "first", 1).await?;
+    assert_eq!(
+        rig.metric(loads).unwrap_or(0.0),
+        0.0,
+        "the first one is there still"
+    );
+    assert_eq!(rig.nodes[0].counters().loads, 0);
+    let reply = rig
+        .client
+        .post("/api/generate", &about_memory("second", "5m"))
+        .await?;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(rig.metric(loads), Some(1.0), "this was one");
+    rig.shutdown().await;
+    Ok(())
+}
