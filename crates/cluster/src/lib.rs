@@ -24,8 +24,8 @@ pub use activity::{InFlight, NodeActivity};
 pub use embedded::EmbeddedNode;
 pub use error::NodeError;
 pub use model::{
-    Loaded, ModelDetails, ModelView, NodeKind, NodeSource, NodeState, NodeView, ServerFlavour,
-    UnknownNodeKind,
+    Loaded, ModelDetails, ModelView, NodeKind, NodeSource, NodeState, NodeView, Pressure,
+    ServerFlavour, UnknownNodeKind,
 };
 pub use name::model_key;
 pub use node_url::{NodeUrl, NodeUrlError};

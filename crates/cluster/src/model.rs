@@ -234,12 +234,37 @@ pub struct NodeView {
     pub max_in_flight: Option<u32>,
     /// Requests it works on at the same time, where it tells.
     pub slots: Option<u32>,
+    /// How hard pressed it was at the last probe, where it tells.
+    pub pressure: Option<Pressure>,
     /// When it was added.
     pub created_at: Timestamp,
     /// Why the last probe failed; `None` when it was answered.
     pub last_error: Option<Arc<str>>,
     /// What the gateway does there right now. Shared by all views of the node.
     pub activity: Arc<NodeActivity>,
+}
+
+/// How hard pressed a server says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Pressure {
+    /// Requests that wait there, sent by whomever.
+    pub waiting: u32,
+    /// Use of its cache for keys and values, in percent, in steps of 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_used_percent: Option<u8>,
+}
+
+impl Pressure {
+    /// From this use on new prompts displace answers that are under way.
+    const FULL_PERCENT: u8 = 95;
+
+    /// Tells whether it has more to do than it can at once.
+    pub fn is_high(&self) -> bool {
+        self.waiting > 0
+            || self
+                .cache_used_percent
+                .is_some_and(|used| used >= Self::FULL_PERCENT)
+    }
 }
 
 impl NodeView {

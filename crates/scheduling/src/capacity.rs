@@ -63,6 +63,10 @@ pub struct Capacity {
     /// Whether no sign of saturation was seen yet.
     slow_start: bool,
     decreased_at: Option<MonotonicTime>,
+    /// What a node that told of too much work takes, whatever the rule says.
+    ceiling: Option<u32>,
+    /// Whether it told so last.
+    pressed: bool,
     in_flight: u32,
     pending_prompts: u32,
     pending_prompt_tokens: u64,
@@ -76,6 +80,8 @@ impl Capacity {
             learned: FIRST_LIMIT,
             slow_start: true,
             decreased_at: None,
+            ceiling: None,
+            pressed: false,
             in_flight: 0,
             pending_prompts: 0,
             pending_prompt_tokens: 0,
@@ -89,10 +95,30 @@ impl Capacity {
 
     /// Returns how many calls may be in flight: at least one.
     pub fn limit(&self) -> u32 {
+        let limit = self.limit_by_rule();
+        self.ceiling.map_or(limit, |ceiling| limit.min(ceiling))
+    }
+
+    const fn limit_by_rule(&self) -> u32 {
         match self.rule {
-            CapacityRule::Fixed(limit) => limit.max(1),
+            CapacityRule::Fixed(0) => 1,
+            CapacityRule::Fixed(limit) => limit,
             CapacityRule::Learned => self.learned as u32,
         }
+    }
+
+    /// Takes in that the node has more to do than it can at once: `waiting` calls wait there. It gets as many fewer from now on, and
+    /// no more until it tells otherwise.
+    pub fn press(&mut self, waiting: u32) {
+        self.pressed = true;
+        self.slow_start = false;
+        self.ceiling = Some(self.in_flight.saturating_sub(waiting).max(1));
+    }
+
+    /// Takes in that the node has no more to do than it can at once. From now on it gets one call more for each that is served while
+    /// there are as many as it takes.
+    pub const fn relieve(&mut self) {
+        self.pressed = false;
     }
 
     /// Returns how many calls are in flight.
@@ -145,6 +171,11 @@ impl Capacity {
         let was_at_limit = self.in_flight >= self.limit();
         self.in_flight = self.in_flight.saturating_sub(1);
         match outcome {
+            CapacityOutcome::Served if self.ceiling.is_some() => {
+                if was_at_limit && !self.pressed {
+                    self.raise_ceiling();
+                }
+            }
             CapacityOutcome::Served if was_at_limit && self.is_reading_none() => {
                 let more = if self.slow_start {
                     1.0
@@ -165,6 +196,14 @@ impl Capacity {
             }
             CapacityOutcome::Served | CapacityOutcome::Other => {}
         }
+    }
+
+    fn raise_ceiling(&mut self) {
+        let limit = self.limit_by_rule();
+        self.ceiling = self
+            .ceiling
+            .map(|ceiling| ceiling + 1)
+            .filter(|raised| *raised < limit);
     }
 }
 
@@ -202,6 +241,38 @@ mod tests {
         );
         press(&mut capacity, 2, 4_000, 4_000);
         assert!((1..=3).contains(&capacity.limit()), "{}", capacity.limit());
+    }
+
+    #[test]
+    fn a_node_that_tells_of_waiting_calls_gets_as_many_fewer_until_it_is_relieved() {
+        for rule in [CapacityRule::Fixed(64), CapacityRule::Learned] {
+            let mut capacity = Capacity::new(rule);
+            press(&mut capacity, 64, 0, 200);
+            let before = capacity.limit();
+            assert!(before > 20, "{before}");
+            while capacity.in_flight() > 20 {
+                capacity.end(CapacityOutcome::Other, at(250));
+            }
+            capacity.press(6);
+            assert_eq!(capacity.limit(), 14);
+            assert!(!capacity.has_room(Portion::Whole, 0));
+            for _ in 0..20 {
+                capacity.end(CapacityOutcome::Served, at(300));
+            }
+            assert_eq!(capacity.limit(), 14, "it has not said that it is better");
+            capacity.relieve();
+            press(&mut capacity, 64, 400, 5);
+            assert_eq!(capacity.limit(), 19, "one more for each");
+            press(&mut capacity, 64, 410, 100);
+            assert!(capacity.limit() >= before, "{}", capacity.limit());
+        }
+        let mut idle = Capacity::new(CapacityRule::Fixed(8));
+        idle.press(1_000);
+        assert_eq!(
+            idle.limit(),
+            1,
+            "never none: nobody would notice that it is better"
+        );
     }
 
     #[test]

@@ -102,11 +102,11 @@ impl Contact {
         self.receive(call, path).await
     }
 
-    /// Asks for text, at most 4 KiB of it.
-    pub(crate) async fn get_text(&self, path: &str) -> Result<String, ContactError> {
+    /// Asks for text of at most `limit` bytes.
+    pub(crate) async fn get_text(&self, path: &str, limit: usize) -> Result<String, ContactError> {
         let call = self.prepare(self.client.get(&self.url.join(path)), self.timeout);
         let answer = self.send(call, path).await?;
-        let body = answer.bytes(4 * 1024).await?;
+        let body = answer.bytes(limit).await?;
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 

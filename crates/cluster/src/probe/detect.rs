@@ -41,7 +41,7 @@ pub(crate) async fn detect(contact: &Contact, wanted: NodeKind) -> Result<Found,
 async fn detect_any(contact: &Contact) -> Result<Found, ContactError> {
     let (version, root, models) = join!(
         contact.get::<Version>("/api/version"),
-        contact.get_text("/"),
+        contact.get_text("/", 4 << 10),
         contact.get::<ModelList>("/v1/models"),
     );
     if let (Err(ContactError::Ourselves), _) | (_, Err(ContactError::Ourselves)) = (&root, &models)

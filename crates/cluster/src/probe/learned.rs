@@ -5,7 +5,7 @@ use std::sync::Arc;
 use primitives::Timestamp;
 
 use super::detect::Found;
-use crate::model::ModelView;
+use crate::model::{ModelView, Pressure};
 use crate::name::{MAX_BYTES, model_key};
 
 /// The most models of one node that are kept.
@@ -18,6 +18,7 @@ pub(crate) struct Learned {
     pub(crate) version: Option<Arc<str>>,
     pub(crate) models: Vec<ModelView>,
     pub(crate) slots: Option<u32>,
+    pub(crate) pressure: Option<Pressure>,
 }
 
 /// Sorts by name, and leaves out doubles, unusable names and what is over the bound.

@@ -6,6 +6,7 @@ pub(crate) mod detect;
 pub(crate) mod learned;
 mod ollama;
 mod openai;
+mod pressure;
 
 use scheduling::ProbeFailure;
 

@@ -147,6 +147,7 @@ pub(super) async fn learn(
         version: told_version.ok().and_then(|told| version(&told.version)),
         models,
         slots: None,
+        pressure: None,
     })
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::contact::{Contact, ContactError};
 use super::detect::{Found, Version};
 use super::learned::{Learned, MAX_MODELS, orderly, version};
+use super::pressure;
 use crate::model::{Loaded, ModelView, ServerFlavour};
 
 /// The longest text that is taken as a model's owner, in bytes.
@@ -82,6 +83,7 @@ pub(super) async fn learn(contact: &Contact, found: Found) -> Result<Learned, Co
         version: None,
         models: orderly(views(list)),
         slots: None,
+        pressure: pressure::ask(contact, server).await,
     };
     match server {
         ServerFlavour::Vllm => {

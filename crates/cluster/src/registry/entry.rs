@@ -6,7 +6,7 @@ use primitives::MonotonicTime;
 use scheduling::{Health, Liveness, LivenessCause, LivenessEvent, LivenessVerdict};
 
 use crate::activity::NodeActivity;
-use crate::model::{ModelView, NodeKind, NodeState, NodeView, ServerFlavour};
+use crate::model::{ModelView, NodeKind, NodeState, NodeView, Pressure, ServerFlavour};
 use crate::probe::learned::Learned;
 use crate::record::NodeRecord;
 
@@ -19,6 +19,7 @@ pub(super) struct Entry {
     version: Option<Arc<str>>,
     models: Arc<[ModelView]>,
     slots: Option<u32>,
+    pressure: Option<Pressure>,
     last_error: Option<Arc<str>>,
     liveness: Liveness,
     /// Progress that the record of liveness already contains.
@@ -41,6 +42,7 @@ impl Entry {
             version: None,
             models: Arc::default(),
             slots: None,
+            pressure: None,
             last_error: None,
             liveness: Liveness::new(),
             counted_progress: None,
@@ -81,6 +83,7 @@ impl Entry {
             && self.server == learned.found.server
             && self.version == learned.version
             && self.slots == learned.slots
+            && self.pressure == learned.pressure
             && self.last_error.is_none()
             && *self.models == *learned.models;
         if same {
@@ -90,6 +93,7 @@ impl Entry {
         self.server = learned.found.server;
         self.version = learned.version;
         self.slots = learned.slots;
+        self.pressure = learned.pressure;
         self.models = learned.models.into();
         self.last_error = None;
         self.changed = true;
@@ -193,6 +197,7 @@ impl Entry {
             weight: settings.weight,
             max_in_flight: settings.max_in_flight,
             slots: self.slots,
+            pressure: self.pressure,
             created_at: self.record.created_at,
             last_error: self.last_error.clone(),
             activity: Arc::clone(&self.activity),

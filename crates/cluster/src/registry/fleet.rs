@@ -314,6 +314,7 @@ mod tests {
             version: None,
             models: models.iter().map(|name| ModelView::named(*name)).collect(),
             slots: None,
+            pressure: None,
         }
     }
 

@@ -238,6 +238,7 @@ impl Registry {
             weight: 1.0,
             max_in_flight: None,
             slots: None,
+            pressure: None,
             created_at: now,
             last_error: None,
             activity: Arc::clone(&embedded.activity),

@@ -4,7 +4,9 @@ use primitives::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::{ModelDetails, ModelView, NodeKind, NodeSource, NodeView, ServerFlavour};
+use crate::model::{
+    ModelDetails, ModelView, NodeKind, NodeSource, NodeView, Pressure, ServerFlavour,
+};
 
 /// A node.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -49,6 +51,9 @@ pub(super) struct NodeBody {
     /// Requests it works on at the same time, where it tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     slots: Option<u32>,
+    /// How hard pressed it was at the last probe, where it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pressure: Option<Pressure>,
     /// Requests in flight there right now.
     in_flight: u32,
     /// Whether a credential is stored for it. The credential itself is never shown.
@@ -87,6 +92,7 @@ impl From<&NodeView> for NodeBody {
             weight: node.weight,
             max_in_flight: node.max_in_flight,
             slots: node.slots,
+            pressure: node.pressure,
             in_flight: node.activity.in_flight(),
             has_api_key: node.credential.is_some(),
             model_count: node.models.len(),

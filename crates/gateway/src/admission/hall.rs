@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use cluster::Pressure;
 use primitives::{MonotonicTime, NodeId};
 use prometheus_client::metrics::gauge::Gauge;
 use scheduling::queue::{Class, FairQueue, Ticket};
@@ -24,6 +25,8 @@ pub(super) struct Seat {
     pub(super) name: Arc<str>,
     pub(super) memory: SeatMemory,
     pub(super) capacity: Capacity,
+    /// What its node told last of how hard pressed it is.
+    pressure: Option<Pressure>,
     /// Calls that have their turn here.
     pub(super) reserved: u32,
     /// Further calls that wait for this seat.
@@ -118,6 +121,7 @@ impl Hall {
             name: name.into(),
             memory: SeatMemory::default(),
             capacity: Capacity::new(CapacityRule::Learned),
+            pressure: None,
             reserved: 0,
             in_line: 0,
         };
@@ -217,6 +221,20 @@ impl Hall {
     pub(super) fn set_rule(&mut self, number: u32, rule: CapacityRule) {
         if let Some(seat) = self.seats.get_mut(number as usize) {
             seat.capacity.set_rule(rule);
+        }
+    }
+
+    /// Takes in how hard pressed the node of a seat is, as it tells: each report once, since what was sent changes meanwhile.
+    pub(super) fn set_pressure(&mut self, number: u32, told: Option<Pressure>) {
+        let Some(seat) = self.seats.get_mut(number as usize) else {
+            return;
+        };
+        if std::mem::replace(&mut seat.pressure, told) == told {
+            return;
+        }
+        match told.filter(Pressure::is_high) {
+            Some(told) => seat.capacity.press(told.waiting),
+            None => seat.capacity.relieve(),
         }
     }
 

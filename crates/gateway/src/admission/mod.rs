@@ -141,7 +141,9 @@ impl Admission {
 
     /// Sets how many calls a seat takes by what its node tells.
     pub(crate) fn set_rule(&self, seat: u32, node: &NodeView) {
-        self.state.lock().hall.set_rule(seat, capacity_rule(node));
+        let mut state = self.state.lock();
+        state.hall.set_rule(seat, capacity_rule(node));
+        state.hall.set_pressure(seat, node.pressure);
     }
 
     /// Replaces the queue's bounds; who waits stays.

@@ -428,3 +428,40 @@ async fn nothing_leaks_over_ten_thousand_calls_of_which_half_are_given_up() -> a
     rig.shutdown().await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_tells_of_waiting_requests_gets_no_more_until_it_is_relieved()
+-> anyhow::Result<()> {
+    let node = ScriptedUpstream::builder(Flavour::Vllm).start()?;
+    let rig = Rig::over(vec![node], |_| {}).await?;
+    let gate = close_gate(&rig);
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(hold(&rig.client, "test-model").await?);
+    }
+    let node = &rig.nodes[0];
+    node.edit_script(|script| script.pressure = (3, 0.5));
+    let waiting = || {
+        rig.metric("remuda_queue_waiting{class=\"default\"}")
+            .unwrap_or(0.0) as u64
+    };
+    let arrived = || node.counters().in_flight + waiting();
+    let probes = || node.requests_to("/metrics").len();
+    let mut calls = Vec::new();
+    while waiting() == 0 {
+        let (expected, seen) = (arrived() + 1, probes());
+        calls.push(send(&rig.client, ask(false, "one more")));
+        testbed::wait_until("it is there, or waits", PATIENCE, || arrived() >= expected).await?;
+        testbed::wait_until("it was probed", PATIENCE, || probes() > seen).await?;
+        anyhow::ensure!(calls.len() < 100, "all were sent on");
+    }
+    node.edit_script(|script| script.pressure = (0, 0.2));
+    gate.open();
+    for call in calls {
+        assert_eq!(call.await??.status, 200);
+    }
+    drop(held);
+    rig.wait_until_idle().await?;
+    rig.shutdown().await;
+    Ok(())
+}

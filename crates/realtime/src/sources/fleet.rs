@@ -231,6 +231,7 @@ mod tests {
             weight: 1.0,
             max_in_flight: None,
             slots: None,
+            pressure: None,
             created_at: NOW,
             last_error: None,
             activity: Arc::new(NodeActivity::new()),

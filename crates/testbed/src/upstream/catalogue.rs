@@ -85,8 +85,10 @@ fn props(node: &Node) -> Value {
 
 fn vllm_metrics(node: &Node) -> String {
     let running = node.record.counters().in_flight;
+    let (waiting, cache_used) = node.script.lock().pressure;
     format!(
-        "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running {running}.0\nvllm:num_requests_waiting 0.0\n"
+        "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{{engine=\"0\"}} {running}.0\n\
+         vllm:num_requests_waiting{{engine=\"0\"}} {waiting}.0\nvllm:kv_cache_usage_perc{{engine=\"0\"}} {cache_used}\n"
     )
 }
 

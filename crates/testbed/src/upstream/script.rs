@@ -32,6 +32,8 @@ pub struct Script {
     pub gate: Option<(usize, Gate)>,
     /// How frames meet the wire.
     pub chunking: Chunking,
+    /// How many requests wait, and what part of the cache is in use, as a vLLM says in its metrics.
+    pub pressure: (u32, f32),
     /// What goes wrong with every inference request.
     pub fault: Option<Fault>,
     /// What goes wrong with every other request (model lists, versions, health).
