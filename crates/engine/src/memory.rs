@@ -18,18 +18,21 @@ pub fn give_memory_back() {
 mod linux {
     use std::ops::Range;
 
-    /// Unmaps executable mappings of files. Only those: they are never written, not even by the dynamic linker, so that the file has all of
-    /// their content.
+    /// Unmaps executable mappings of files, and the beginning of the program's own: headers, relocations and constants. Only those: they
+    /// are never written, not even by the dynamic linker, so that the file has all of their content.
     pub(super) fn unmap_program() {
         let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
             return;
         };
-        for range in maps.lines().filter_map(program_range) {
+        let program = std::env::current_exe().unwrap_or_default();
+        let program = program.to_str().unwrap_or_default();
+        let ranges = maps.lines().filter_map(|line| program_range(line, program));
+        for range in ranges {
             #[expect(
                 unsafe_code,
                 reason = "the kernel's advice on an address range has no safe form"
             )]
-            // SAFETY: the range is one mapping of this process, private, executable and not writable, with a file behind it. Dropping its
+            // SAFETY: the range is one mapping of this process, private and not writable, of a program file. Dropping its
             // pages changes nothing that can be read there: each is read from the file again when it is next touched.
             let refused = unsafe {
                 libc::madvise(
@@ -54,12 +57,16 @@ mod linux {
         }
     }
 
-    /// Reads a line of `/proc/self/maps` (`proc_pid_maps(5)`); `None` unless it is program text from a file.
-    fn program_range(line: &str) -> Option<Range<usize>> {
+    /// Reads a line of `/proc/self/maps` (`proc_pid_maps(5)`); `None` unless it is program text from a file, or the first read-only mapping
+    /// of `program`.
+    fn program_range(line: &str, program: &str) -> Option<Range<usize>> {
         let mut fields = line.split_ascii_whitespace();
-        let (range, permissions) = (fields.next()?, fields.next()?);
-        let path = fields.nth(3)?;
-        if permissions != "r-xp" || !path.starts_with('/') {
+        let (range, permissions, offset) = (fields.next()?, fields.next()?, fields.next()?);
+        let path = fields.nth(2)?;
+        let is_text = permissions == "r-xp" && path.starts_with('/');
+        // Later read-only mappings were written when the program was relocated.
+        let is_first = permissions == "r--p" && offset == "00000000" && path == program;
+        if !is_text && !is_first {
             return None;
         }
         let (start, end) = range.split_once('-')?;
@@ -72,17 +79,23 @@ mod linux {
         use super::*;
 
         #[test]
-        fn only_program_text_from_files_is_taken() {
+        fn only_what_was_never_written_is_taken() {
             let text = "7f00a000-7f00c000 r-xp 00001000 fe:00 123   /usr/lib/libc.so.6";
-            assert_eq!(program_range(text), Some(0x7f00_a000..0x7f00_c000));
+            let program = "/usr/bin/remuda";
+            let first = "7f00a000-7f00c000 r--p 00000000 fe:00 123   /usr/bin/remuda";
+            for taken in [text, first] {
+                let range = program_range(taken, program);
+                assert_eq!(range, Some(0x7f00_a000..0x7f00_c000), "{taken}");
+            }
             for other in [
-                "7f00a000-7f00c000 r--p 00001000 fe:00 123   /usr/lib/libc.so.6",
+                "7f00a000-7f00c000 r--p 00001000 fe:00 123   /usr/bin/remuda",
+                "7f00a000-7f00c000 r--p 00000000 fe:00 123   /models/weights.gguf",
                 "7f00a000-7f00c000 rw-p 00001000 fe:00 123   /usr/lib/libc.so.6",
                 "7f00a000-7f00c000 rwxp 00000000 00:00 0",
                 "7f00a000-7f00c000 r-xp 00000000 00:00 0     [vdso]",
                 "nonsense",
             ] {
-                assert_eq!(program_range(other), None, "{other}");
+                assert_eq!(program_range(other, program), None, "{other}");
             }
         }
 
