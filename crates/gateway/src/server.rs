@@ -12,6 +12,7 @@ use identity::Identity;
 use primitives::Clock;
 use scheduling::queue::QueueLimits;
 use store::Db;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +22,7 @@ use crate::config::GatewayConfig;
 use crate::connect::{self, ConnectionGuard};
 use crate::control::ControlPlane;
 use crate::metrics::Metrics;
+use crate::model_commands::CommandJournal;
 use crate::recorder::{EndObserver, WriterEnd, recorder};
 use crate::shared::{Shared, Worker};
 use crate::upstream::{Dialer, Pool};
@@ -112,6 +114,7 @@ impl Gateway {
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(StartGatewayError::Listener)?;
         let limits_db = deps.db.clone();
+        let journal = CommandJournal::new(deps.db.clone(), deps.clock.clone(), Handle::current());
         let (recorder, writer) = recorder(
             deps.config.record_buffer,
             deps.db,
@@ -132,6 +135,7 @@ impl Gateway {
             deps.outbound,
             deps.metrics,
             recorder,
+            journal,
             deps.control,
             deps.version,
             deps.seed,

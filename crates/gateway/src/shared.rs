@@ -22,6 +22,7 @@ use crate::front::{AllowedOrigins, BodyRules};
 use crate::limits::{Limited, Limits, TrustedProxies};
 use crate::live::LiveFleet;
 use crate::metrics::Metrics;
+use crate::model_commands::CommandJournal;
 use crate::recorder::Recorder;
 use crate::relay::Turns;
 use crate::sharing::Runs;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) outbound: web::outbound::Client,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) recorder: Recorder,
+    /// Where commands about models are recorded.
+    pub(crate) journal: CommandJournal,
     pub(crate) live: LiveFleet,
     pub(crate) routes: ArcSwap<RouteTable>,
     pub(crate) control: ControlPlane,
@@ -90,6 +93,7 @@ impl Shared {
         outbound: web::outbound::Client,
         metrics: Arc<Metrics>,
         recorder: Recorder,
+        journal: CommandJournal,
         control: ControlPlane,
         version: &'static str,
         prefix_seed: u64,
@@ -118,6 +122,7 @@ impl Shared {
             outbound,
             metrics,
             recorder,
+            journal,
             live,
             routes: ArcSwap::from_pointee(routes),
             control,

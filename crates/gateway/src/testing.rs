@@ -20,6 +20,7 @@ use crate::control::ControlPlane;
 use crate::exchange::{Arrival, Exchange};
 use crate::front::asked;
 use crate::metrics::Metrics;
+use crate::model_commands::CommandJournal;
 use crate::recorder::recorder;
 use crate::server;
 use crate::shared::{Shared, Worker};
@@ -83,6 +84,8 @@ impl Bench {
             ..GatewayConfig::default()
         };
         // Records go nowhere: the buffer is small, and what does not fit is dropped.
+        let runtime = tokio::runtime::Handle::current();
+        let journal = CommandJournal::new(db.clone(), clock.clone(), runtime.clone());
         let (recorder, _) = recorder(1, db, clock.clone(), metrics.clone(), None, None);
         let dialer = Dialer::new(Trust::default().client_config()?, config.connect_timeout);
         let pool = Pool::new(Arc::new(dialer), clock.clone());
@@ -95,7 +98,8 @@ impl Bench {
             outbound,
             metrics.clone(),
             recorder,
-            ControlPlane::new(axum::Router::new(), tokio::runtime::Handle::current()),
+            journal,
+            ControlPlane::new(axum::Router::new(), runtime),
             "0.33.0",
             7,
         );

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
+use http::HeaderMap;
 use http::header::USER_AGENT;
 use http::request::Parts;
 use web::ClientAddress;
@@ -21,14 +22,18 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads it off a request.
+    /// Reads it off a request of the control plane.
     pub(crate) fn of(parts: &Parts) -> Self {
         let ip = parts
             .extensions
             .get::<ClientAddress>()
             .map(|ClientAddress(address)| *address);
-        let user_agent = parts
-            .headers
+        Self::new(ip, &parts.headers)
+    }
+
+    /// Makes it from an address and the head of a request.
+    pub fn new(ip: Option<IpAddr>, headers: &HeaderMap) -> Self {
+        let user_agent = headers
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok())
             .map(|text| text.chars().take(LONGEST_AGENT).collect());

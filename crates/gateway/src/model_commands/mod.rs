@@ -5,6 +5,7 @@
 
 mod call;
 mod choose;
+mod journal;
 mod progress;
 mod settle;
 mod show;
@@ -15,10 +16,12 @@ use bytes::Bytes;
 use dialects::ApiError;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use identity::{Principal, PrincipalKind};
+use identity::journal::{Action, Actor};
+use identity::{Origin, Principal, PrincipalKind};
 use primitives::ErrorKind;
 use serde::Deserialize;
 
+pub(crate) use self::journal::CommandJournal;
 use self::settle::{Change, settle};
 use crate::body::ReplyBody;
 use crate::fleet_view::RouteNode;
@@ -96,6 +99,9 @@ pub(crate) async fn answer(
     let wanted = choose::wanted_nodes(request.uri().query());
     let shared = &visit.worker.shared;
     let table = shared.routes.load_full();
+    let origin = Origin::new(Some(visit.peer.ip()), request.headers());
+    let by = Actor::caller(principal, &origin);
+    let journal = &shared.journal;
     match command {
         ModelCommand::FindBlob(digest) => {
             let node = choose::for_blobs(&table, wanted.as_deref())?;
@@ -103,6 +109,10 @@ pub(crate) async fn answer(
         }
         ModelCommand::PutBlob(digest) => {
             let node = choose::for_blobs(&table, wanted.as_deref())?;
+            let nodes = std::slice::from_ref(&node);
+            journal
+                .record(by, Action::ModelUpload, ("blob", &digest), nodes, None)
+                .await?;
             call::put_blob(visit, &node, &digest, request.into_body()).await
         }
         command => {
@@ -121,20 +131,33 @@ pub(crate) async fn answer(
                 ModelCommand::Show => show::show(visit, principal, &table, &model, body).await,
                 ModelCommand::Pull => {
                     let nodes = choose::for_pull(&table, wanted.as_deref(), &model)?;
+                    journal
+                        .record(by, Action::ModelPull, ("model", &model), &nodes, None)
+                        .await?;
                     progress::run(visit, "/api/pull", nodes, body, stream, &model).await
                 }
                 ModelCommand::Push => {
                     let nodes = choose::holder(&table, wanted.as_deref(), &model)?;
+                    journal
+                        .record(by, Action::ModelPush, ("model", &model), &nodes, None)
+                        .await?;
                     progress::run(visit, "/api/push", nodes, body, stream, &model).await
                 }
                 ModelCommand::Create => {
                     let nodes =
                         choose::for_create(&table, wanted.as_deref(), subject.from.as_deref())?;
+                    journal
+                        .record(by, Action::ModelCreate, ("model", &model), &nodes, None)
+                        .await?;
                     progress::run(visit, "/api/create", nodes, body, stream, &model).await
                 }
                 ModelCommand::Copy => {
                     let nodes = choose::holders(&table, wanted.as_deref(), &model)?;
                     let made = subject.destination.as_deref().unwrap_or_default();
+                    let subject = ("model", model.as_str());
+                    journal
+                        .record(by, Action::ModelCopy, subject, &nodes, Some(made))
+                        .await?;
                     everywhere(
                         visit,
                         Method::POST,
@@ -147,6 +170,9 @@ pub(crate) async fn answer(
                 }
                 ModelCommand::Delete => {
                     let nodes = choose::holders(&table, wanted.as_deref(), &model)?;
+                    journal
+                        .record(by, Action::ModelDelete, ("model", &model), &nodes, None)
+                        .await?;
                     everywhere(
                         visit,
                         Method::DELETE,

@@ -75,6 +75,18 @@ pub enum Action {
     NodeUndrain,
     /// A node was removed.
     NodeRemove,
+    /// Nodes were told to fetch a model.
+    ModelPull,
+    /// A node was told to publish a model.
+    ModelPush,
+    /// Nodes were told to make a model.
+    ModelCreate,
+    /// Nodes were told to give a model another name.
+    ModelCopy,
+    /// Nodes were told to delete a model.
+    ModelDelete,
+    /// A part of a model was uploaded to a node.
+    ModelUpload,
     /// A setting of the system was changed.
     SettingEdit,
     /// Settings of the system were set back.
@@ -119,6 +131,12 @@ impl Action {
             Self::NodeDrain => "node.drain",
             Self::NodeUndrain => "node.undrain",
             Self::NodeRemove => "node.remove",
+            Self::ModelPull => "model.pull",
+            Self::ModelPush => "model.push",
+            Self::ModelCreate => "model.create",
+            Self::ModelCopy => "model.copy",
+            Self::ModelDelete => "model.delete",
+            Self::ModelUpload => "model.upload",
             Self::SettingEdit => "setting.edit",
             Self::SettingRollback => "setting.rollback",
             Self::DatabaseClean => "database.clean",
@@ -148,7 +166,7 @@ impl Actor {
     }
 
     /// A caller who was let in.
-    pub(crate) fn caller(principal: &Principal, origin: &Origin) -> Self {
+    pub fn caller(principal: &Principal, origin: &Origin) -> Self {
         Self {
             kind: match principal.kind {
                 PrincipalKind::Anonymous => "anonymous",

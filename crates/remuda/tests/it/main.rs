@@ -26,6 +26,8 @@ mod disk;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod model_changes;
+#[cfg(test)]
 mod openapi;
 #[cfg(test)]
 mod outage;
