@@ -93,7 +93,7 @@ impl Scores {
         let eights = self.values.chunks(8).zip((0..).step_by(8));
         // Eight at a time: most are worse.
         eights
-            .filter(move |(scores, _)| scores.iter().fold(false, |any, s| any | (*s >= least)))
+            .filter(move |(scores, _)| scores.iter().fold(f32::MIN, |a, b| a.max(*b)) >= least)
             .flat_map(move |(scores, first)| {
                 let found = scores.iter().zip(first..);
                 found.filter_map(move |(score, index)| (*score >= least).then_some(index))
