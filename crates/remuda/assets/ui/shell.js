@@ -5,6 +5,7 @@ import { ago } from "./core/format.js";
 import { connection } from "./core/live.js";
 import { BASE, link } from "./core/router.js";
 import { rightsOf } from "./core/rights.js";
+import { icon } from "./widgets/icon.js";
 
 const GROUPS = [
   [null, [
@@ -56,7 +57,7 @@ function paint(app, main, me, signOut) {
   show(app,
     h("a", { class: "skip", href: "#main", onclick: (event) => { event.preventDefault(); main.querySelector("h1")?.focus(); } }, "Skip to the page"),
     h("header", { class: "top" },
-      h("button", { class: "icon-button", type: "button", "aria-label": "Menu", "aria-expanded": String(menuOpen), "aria-controls": "nav", onclick: () => { menuOpen = !menuOpen; again(); } }, "☰"),
+      h("button", { class: "icon-button", type: "button", "aria-label": "Menu", "aria-expanded": String(menuOpen), "aria-controls": "nav", onclick: () => { menuOpen = !menuOpen; again(); } }, icon("menu")),
       h("a", { class: "brand", href: `${BASE}/` }, "Remuda"), freshness()),
     h("div", { class: ["side", menuOpen && "open"] },
       h("a", { class: "brand", href: `${BASE}/` }, h("span", { class: "mark", "aria-hidden": "true" }, "R"), "Remuda"),

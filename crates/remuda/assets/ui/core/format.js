@@ -67,6 +67,16 @@ export function when(text, style = "clock") {
   return h("time", { datetime: text, title: full.format(date) }, words);
 }
 
+/** A browser or program in a few words, from what it calls itself. */
+export function program(agent) {
+  if (!agent) return NOTHING;
+  const [, name, version] = /(Edg|OPR|Firefox|HeadlessChrome|Chrome|Version)\/(\d+)/.exec(agent) ?? [];
+  const system = ["Windows", "Android", "iPhone", "iPad", "Mac OS", "Linux"].find((one) => agent.includes(one));
+  if (!name || !system) return agent;
+  const known = { Edg: "Edge", OPR: "Opera", HeadlessChrome: "Chrome", Version: "Safari" }[name] ?? name;
+  return `${known} ${version} on ${system === "Mac OS" ? "macOS" : system}`;
+}
+
 export const shortId = (id) => (id && id.length > 12 ? `${id.slice(0, 8)}…${id.slice(-4)}` : id ?? NOTHING);
 
 /** Makes a count with its word: `1 node`, `3 nodes`. */

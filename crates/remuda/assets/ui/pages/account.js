@@ -2,7 +2,7 @@
 
 import { changed, get, open, patch, post, put, remove } from "../core/api.js";
 import { h } from "../core/dom.js";
-import { count, when } from "../core/format.js";
+import { count, program, when } from "../core/format.js";
 import * as dialog from "../widgets/dialog.js";
 import { copyable } from "../widgets/copy.js";
 import { card, chip, facts, failure, heading, loading } from "../widgets/state.js";
@@ -38,7 +38,7 @@ export default {
             ["Second factor", h("div", { class: "row" }, factor.enabled ? [chip("on", "loaded"), `${count(factor.recovery_codes_left)} recovery codes left`, h("button", { class: "button small", type: "button", onclick: () => renew(hurry) }, "New codes"), h("button", { class: "button small danger-quiet", type: "button", onclick: () => disable(hurry) }, "Turn off")] : [h("span", { class: "muted" }, "off: the password alone lets you in"), h("button", { class: "button small", type: "button", onclick: () => enrol(hurry) }, "Turn on")])]))),
         card("Sessions", { flush: true, aside: h("button", { class: "button small danger-quiet", type: "button", onclick: everywhere }, "Sign out everywhere") }, h("div", { class: "grid-frame" }, h("table", { class: "grid" },
           h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Since"), h("th", { scope: "col" }, "Last used"), h("th", { scope: "col" }, "From"), h("th", { scope: "col", class: "not-on-phone" }, "With"), h("th", { scope: "col" }, h("span", { class: "offscreen" }, "Actions")))),
-          h("tbody", {}, sessions.map((one) => h("tr", { key: one.id }, h("td", {}, when(one.created_at)), h("td", {}, when(one.last_used_at, "ago")), h("td", {}, one.ip ?? "–"), h("td", { class: "wide not-on-phone" }, h("span", { class: "clip" }, one.user_agent ?? "–")), h("td", { class: "right" }, one.current ? chip("this one", "loaded") : h("button", { class: "button small", type: "button", onclick: () => signOut(one) }, "End")))))))),
+          h("tbody", {}, sessions.map((one) => h("tr", { key: one.id }, h("td", {}, when(one.created_at)), h("td", {}, when(one.last_used_at, "ago")), h("td", {}, one.ip ?? "–"), h("td", { class: "wide not-on-phone" }, h("span", { class: "clip", title: one.user_agent }, program(one.user_agent))), h("td", { class: "right" }, one.current ? chip("this one", "loaded") : h("button", { class: "button small", type: "button", onclick: () => signOut(one) }, "End")))))))),
       ],
     ];
   },

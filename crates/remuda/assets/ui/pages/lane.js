@@ -7,6 +7,7 @@ import { events } from "../core/ndjson.js";
 import { link } from "../core/router.js";
 import { copyButton } from "../widgets/copy.js";
 import { choice } from "../widgets/form.js";
+import { icon } from "../widgets/icon.js";
 import { failure } from "../widgets/state.js";
 
 export class Lane {
@@ -26,9 +27,9 @@ export class Lane {
 
   get busy() { return this.#abort !== null; }
 
-  /** The body of the next call. */
-  request(content, { system, body }) {
-    const before = this.turns.filter((turn) => !turn.error).map(({ role, content: said }) => ({ role, content: said }));
+  /** The body of a call, with what was said before unless `alone`. */
+  request(content, { system, body }, alone = false) {
+    const before = alone ? [] : this.turns.filter((turn) => !turn.error).map(({ role, content: said }) => ({ role, content: said }));
     return { model: this.model, messages: [...(system ? [{ role: "system", content: system }] : []), ...before, { role: "user", content }], ...body };
   }
 
@@ -84,7 +85,7 @@ export class Lane {
     if (!names.includes(this.model)) names.unshift(this.model);
     show(this.#head,
       choice("Model", this.model, names, (model) => { this.model = model; this.#change(); }),
-      h("span", { class: "spring" }), drop && h("button", { class: "icon-button", type: "button", "aria-label": "Close this one", onclick: drop }, "×"));
+      h("span", { class: "spring" }), drop && h("button", { class: "icon-button", type: "button", "aria-label": "Close this one", onclick: drop }, icon("close")));
     this.#log.setAttribute("aria-label", `Conversation with ${this.model}`);
     this.#paint();
     return this.#element;

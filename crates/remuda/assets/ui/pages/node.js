@@ -115,12 +115,13 @@ function plots(node, requests, points) {
   const now = short ? Math.max(0, of("tokens")(short[1]) - of("tokens")(short[0])) / short[2] : null;
   const step = 60_000;
   const watched = rates(all, of("tokens"));
-  return h("div", { class: "halves" },
+  const watchedFrom = Math.min(points[0]?.[0] ?? to, to - 60_000);
+  return h("div", { class: "thirds" },
     card("Requests a minute, last hour", {}, plot({ label: "Requests a minute", from, to, gap: 4 * step, series: [
       { label: "all", kind: "one", points: steps(requests, from, to, step, () => 60) },
       { label: "ended badly", kind: "bad", points: steps(requests.filter((item) => item.outcome === "failed" || item.outcome === "truncated"), from, to, step, () => 60) }] })),
-    card("While you watch", { aside: now !== null && `${figure(now)} tok/s now` }, plot({ label: "Requests under way and tokens a second", from: Math.min(points[0]?.[0] ?? to, to - 60_000), to, gap: 60_000, series: [
-      { label: "under way", kind: "two", points }, { label: "tokens a second", kind: "one", points: watched.filter(([at]) => at >= (points[0]?.[0] ?? to)) }] })));
+    card("Under way, while you watch", { aside: `${count(node.in_flight)} now` }, plot({ label: "Requests under way", from: watchedFrom, to, gap: 60_000, series: [{ label: "under way", kind: "one", points }] })),
+    card("Tokens a second, while you watch", { aside: now !== null && `${figure(now)} now` }, plot({ label: "Tokens a second", from: watchedFrom, to, gap: 60_000, series: [{ label: "tokens a second", kind: "two", points: watched.filter(([at]) => at >= watchedFrom) }] })));
 }
 
 function models(node) {

@@ -62,7 +62,7 @@ const COLUMNS = [
   { id: "loaded", label: "In memory", value: (row) => row.loaded_models.length, text: (row) => row.loaded_models.join(" "), cell: (row) => h("span", { class: "chips" }, row.loaded_models.slice(0, 2).map((model) => chip(model, "loaded")), row.loaded_models.length > 2 && chip(`+${row.loaded_models.length - 2}`, null, row.loaded_models.join(", "))), wide: true, phone: false },
   { id: "model_count", label: "Models", value: (row) => row.model_count, cell: (row) => count(row.model_count), right: true, phone: false },
   { id: "region", label: "Region", value: (row) => row.region, phone: false },
-  { id: "tags", label: "Tags", value: (row) => row.tags.join(" "), cell: (row) => row.tags.slice(0, 3).map((tag) => chip(tag)), phone: false },
+  { id: "tags", label: "Tags", value: (row) => row.tags.join(" "), cell: (row) => h("span", { class: "chips" }, row.tags.slice(0, 3).map((tag) => chip(tag))), phone: false },
   { id: "last_seen", label: "Heard of", value: (row) => row.last_seen, cell: (row) => when(row.last_seen, "ago"), right: true, phone: false },
 ];
 
@@ -75,7 +75,7 @@ export function load(node) {
 /** Asks for a node, has the server look at it, and says what was found there. */
 function addNode() {
   dialog.ask("Add a node", [
-    { name: "name", label: "Name", required: true, placeholder: "gpu1", pattern: "[A-Za-z0-9._-]{1,64}", help: "Letters, digits, dot, underscore and hyphen." },
+    { name: "name", label: "Name", required: true, placeholder: "gpu1", pattern: "[A-Za-z0-9._\\-]{1,64}", help: "Letters, digits, dot, underscore and hyphen." },
     { name: "url", label: "Address", required: true, placeholder: "http://10.0.0.7:11434", help: "The server is asked at once what it is. Paths such as /v1 are not needed." },
     { name: "api_key", label: "API key", type: "password", help: "If the server demands one. Kept encrypted, never shown." },
     { name: "tags", label: "Tags", type: "list", rows: 1, help: "Separated by commas." },

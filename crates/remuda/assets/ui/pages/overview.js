@@ -25,7 +25,7 @@ export default {
     view.every(2_000, async (signal) => { queue = await get("/api/v1/inference/queue", { limit: 6 }, { signal }); });
     view.every(5_000, async (signal) => { health = await get("/health", {}, { signal }); });
     view.draw = () => [
-      heading("Overview", { actions: [h("a", { class: "button", href: link("/requests") }, "Requests"), h("a", { class: "button", href: link("/nodes") }, "Nodes")] }),
+      heading("Overview",),
       unwell(health),
       stats(queue),
       history(),
@@ -52,7 +52,8 @@ function figures() {
   const lately = items.filter((item) => now - new Date(item.received_at).getTime() < SHARE_MS);
   const short = pair(all, RATE_MS);
   const long = pair(all, SHARE_MS);
-  const rate = (of) => (short ? Math.max(0, of(short[1]) - of(short[0])) / short[2] : null);
+  const justNow = items.filter((item) => now - new Date(item.received_at).getTime() - item.total_us / 1_000 < RATE_MS);
+  const rate = (of, each) => (short ? Math.max(0, of(short[1]) - of(short[0])) / short[2] : justNow.reduce((sum, item) => sum + each(item), 0) / (RATE_MS / 1_000));
   const first = (share) => (whole || !long ? percentile(lately.filter((item) => item.first_token_us !== null).map((item) => item.first_token_us), share) : quantile(long[0].first, long[1].first, share));
   const wait = (share) => (whole || !long ? percentile(lately.map((item) => item.queue_us), share) : quantile(long[0].wait, long[1].wait, share));
   const [failed, ended] = whole || !long
@@ -68,8 +69,8 @@ function stats(queue) {
   const stat = (name, value, foot, extra) => h("div", { class: "stat", key: name }, h("div", { class: "stat-name" }, name), h("div", { class: "stat-value" }, value), foot && h("div", { class: "stat-foot" }, foot), extra);
   const waiting = queue?.waiting ?? total(newest?.waiting ?? {});
   return h("section", { class: "stats", "aria-label": "Figures of the moment" },
-    stat("Requests", [figure(rate(requestsOf)), h("small", {}, "/s")], newest ? `${count(newest.inFlight)} under way` : null, spark(rates(lately, requestsOf), "Requests a second, lately")),
-    stat("Tokens out", [figure(rate(tokensOf)), h("small", {}, "/s")], newest ? `${figure(newest.tokens.completion)} since the start` : null, spark(rates(lately, tokensOf), "Tokens of answers a second, lately")),
+    stat("Requests", [figure(rate(requestsOf, () => 1)), h("small", {}, "/s")], newest ? `${count(newest.inFlight)} under way` : null, spark(rates(lately, requestsOf), "Requests a second, lately")),
+    stat("Tokens out", [figure(rate(tokensOf, (item) => item.completion_tokens ?? 0)), h("small", {}, "/s")], newest ? `${figure(newest.tokens.completion)} since the start` : null, spark(rates(lately, tokensOf), "Tokens of answers a second, lately")),
     stat("First token", two(first(0.5), first(0.99)), "last 5 min"),
     stat("Waiting", two(wait(0.5), wait(0.99)), [h("a", { href: link("/queue") }, `${count(waiting)} waiting now`), ", last 5 min"]),
     stat("Errors", [h("span", { class: failed > 0 ? "bad-text" : "" }, percent(ended > 0 ? failed / ended : 0))], ended > 0 ? `${count(failed)} of ${count(ended)} in 5 min` : "no requests in 5 min"),

@@ -2,7 +2,7 @@
 
 import { changed, create, get, patch, post, remove } from "../core/api.js";
 import { h, keep } from "../core/dom.js";
-import { count, moment, when } from "../core/format.js";
+import { count, moment, program, when } from "../core/format.js";
 import { paged } from "../core/paged.js";
 import * as dialog from "../widgets/dialog.js";
 import { choice, given, search } from "../widgets/form.js";
@@ -90,7 +90,7 @@ async function sessions(row) {
   const page = await get(`/api/v1/users/${row.id}/sessions`, { limit: 100 });
   const shown = dialog.open(`Sessions of ${row.username}`, h("div", { class: "dialog-body" },
     page.items.length === 0 ? h("p", {}, "None.") : h("table", { class: "grid" }, h("thead", {}, h("tr", {}, ["Since", "Last used", "From", "With"].map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, page.items.map((one) => h("tr", {}, h("td", {}, when(one.created_at)), h("td", {}, when(one.last_used_at, "ago")), h("td", {}, one.ip ?? "–"), h("td", { class: "wide" }, one.user_agent ?? "–"))))),
+      h("tbody", {}, page.items.map((one) => h("tr", {}, h("td", {}, when(one.created_at)), h("td", {}, when(one.last_used_at, "ago")), h("td", {}, one.ip ?? "–"), h("td", { class: "wide", title: one.user_agent }, program(one.user_agent)))))),
     h("div", { class: "dialog-foot" }, h("button", { class: "button", type: "button", onclick: () => shown.close() }, "Close"),
       page.items.length > 0 && h("button", { class: "button danger", type: "button", onclick: () => { shown.close(); dialog.confirm(`Sign ${row.username} out everywhere?`, h("p", {}, `All ${page.items.length} sessions of ${row.username} end at once. Keys are not touched.`), "Sign out", async () => { await remove(`/api/v1/users/${row.id}/sessions`); return `${row.username} is signed out.`; }); } }, "Sign out everywhere"))), { wide: true });
 }

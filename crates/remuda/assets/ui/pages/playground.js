@@ -61,13 +61,14 @@ export default {
       const set = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null));
       return { system: system?.trim() || null, body: stop.length > 0 ? { ...set, stop } : set };
     }
+    const settings = h("details", { class: "card options", open: window.innerWidth > 1080 }, h("summary", {}, "Options"), options.element);
     const form = h("form", { class: "composer", onsubmit: (event) => { event.preventDefault(); send(); }, ondragover: (event) => event.preventDefault(), ondrop: (event) => { event.preventDefault(); take([...event.dataTransfer.files]); } });
     view.draw = () => {
       const chat = (models ?? []).filter((model) => !model.embeds);
       return [
         heading("Playground", { actions: [
           lanes.length === 1 && chat.length > 1 && h("button", { class: "button", type: "button", onclick: () => { lane((chat.find((model) => model.name !== lanes[0].model) ?? chat[0]).name); remember(); } }, "Compare with another"),
-          lanes.length > 0 && h("button", { class: "button", type: "button", onclick: () => showCode(lanes[0].request(prompt.value.trim() || "Hello", bodyOptions())) }, "As code"),
+          lanes.length > 0 && h("button", { class: "button", type: "button", onclick: () => showCode(lanes[0].request(prompt.value.trim() || "Hello", bodyOptions(), true)) }, "As code"),
           lanes.some((one) => one.turns.length > 0) && h("button", { class: "button", type: "button", onclick: () => { lanes.forEach((one) => one.clear()); view.refresh(); } }, "Clear"),
         ].filter(Boolean) }),
         view.error && failure(view.error),
@@ -75,7 +76,7 @@ export default {
           ? empty("No model to talk to", "No node has a model for chat that you may use.", rights.platform && h("a", { class: "button primary", href: link("/models") }, "Models"))
           : h("div", { class: "play" },
             h("div", { class: "lanes" }, lanes.map((one, at) => keep(one.draw(chat, at === 1 ? () => { one.stop(); lanes.splice(1, 1); remember(); } : null)))),
-            h("details", { class: "card options" }, h("summary", {}, "Options"), keep(options.element)),
+            keep(settings),
             keep(composer())),
       ];
     };

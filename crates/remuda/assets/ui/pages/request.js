@@ -72,7 +72,7 @@ function tried(attempt, at, all, request) {
   const scores = attempt.candidates.map((candidate) => candidate.score).filter((score) => score !== undefined && score !== null);
   const [best, worst] = [Math.max(...scores), Math.min(...scores)];
   const title = all === 1 ? "Why this node" : `Try ${at + 1} of ${all}`;
-  return card(title, { key: `try-${at}`, aside: [attempt.took_us !== undefined && span(attempt.took_us), `at ${span(attempt.started_us)}`] },
+  return card(title, { key: `try-${at}`, aside: `${attempt.took_us === undefined ? "" : `${span(attempt.took_us)}, `}begun ${span(attempt.started_us)} after arrival` },
     h("p", { class: "decision" }, attempt.node
       ? ["Asked ", h("a", { href: link("/nodes", attempt.node) }, attempt.node), ` for ${attempt.model}`, attempt.joined && `, together with ${counted(attempt.joined.requests - 1, "other request")}`, attempt.continued_after_tokens ? `, after ${counted(attempt.continued_after_tokens, "token")} had been sent` : "", "."]
       : "No candidate could be chosen."),
@@ -85,10 +85,10 @@ function tried(attempt, at, all, request) {
     at === 0 && request.policy && h("p", { class: "muted small" }, `Scored by the policy ${request.policy}; higher is better.`));
 }
 
-/** A bar from 8 % for the worst to the whole for the best: scores have no common zero. */
+/** A bar as long as the score is good beside the best one. Scores below zero are costs: there half as costly is twice as good. */
 function score(value, best, worst) {
   if (value === undefined || value === null) return h("span", { class: "muted" }, "not possible");
-  const share = best === worst ? 1 : 0.08 + (0.92 * (value - worst)) / (best - worst);
+  const share = best === worst ? 1 : best <= 0 ? best / value : worst >= 0 ? value / best : (value - worst) / (best - worst);
   return h("div", { class: "score" }, h("span", { class: "score-bar", "aria-hidden": "true" }, h("span", { style: { width: `${(share * 100).toFixed(1)}%` } })), h("span", {}, Math.abs(value) >= 1_000 ? count(Math.round(value)) : value.toFixed(Math.abs(value) < 10 ? 2 : 1)));
 }
 

@@ -34,14 +34,17 @@ export function plot({ label, series, from, to, unit = figure, height = 150, gap
   const y = (value) => height - (value / top) * height;
   const ticks = [0, 0.5, 1];
   const minutes = [0, 0.25, 0.5, 0.75, 1];
-  const clock = (at) => new Date(at).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
+  const seconds = to - from < 5 * 60_000 ? { second: "2-digit" } : {};
+  const clock = (at) => new Date(at).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", hour12: false, ...seconds });
+  // A line of nothing but noughts would only be in the way.
+  const seen = (one) => one.kind !== "bad" || one.points.some(([, value]) => value > 0);
   const words = series.map((one) => `${one.label} ${one.points.length > 0 ? unit(one.points.at(-1)[1]) : "unknown"}`).join(", ");
   return h("figure", { class: "plot" },
     h("div", { class: "plot-frame" },
       h("div", { class: "plot-y", "aria-hidden": "true" }, [...ticks].reverse().map((share) => h("span", {}, unit(top * share)))),
       s("svg", { viewBox: `0 0 ${WIDTH} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": `${label}: ${words}`, height },
         ticks.map((share) => s("line", { class: "rule", x1: 0, x2: WIDTH, y1: y(top * share), y2: y(top * share) })),
-        series.map((one) => pieces(one.points.filter(([at]) => at >= from - gap), gap).map((piece) => drawn(piece, one.kind, x, y, height))))),
+        series.filter(seen).map((one) => pieces(one.points.filter(([at]) => at >= from - gap), gap).map((piece) => drawn(piece, one.kind, x, y, height))))),
     h("div", { class: "plot-x", "aria-hidden": "true" }, minutes.map((share) => h("span", {}, clock(from + (to - from) * share)))),
     series.length > 1 && h("figcaption", { class: "legend" }, series.map((one) => h("span", {}, h("i", { class: ["swatch", one.kind], "aria-hidden": "true" }), one.label))));
 }

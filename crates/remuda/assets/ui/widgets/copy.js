@@ -1,6 +1,7 @@
 // To the clipboard, and to files.
 
 import { h } from "../core/dom.js";
+import { icon } from "./icon.js";
 import { toast } from "./toast.js";
 
 /** Puts a text on the clipboard. Pages of insecure origins have no clipboard of their own: there a selection is copied. */
@@ -26,7 +27,7 @@ function bySelection(text) {
 export const copyButton = (text, label = "Copy") => h("button", { class: "button small", type: "button", onclick: () => copy(typeof text === "function" ? text() : text) }, label);
 
 /** A text with a button beside it that copies it. */
-export const copyable = (text) => h("span", { class: "copyable" }, h("code", {}, text), h("button", { class: "icon-button", type: "button", "aria-label": `Copy ${text}`, onclick: () => copy(text) }, "⧉"));
+export const copyable = (text) => h("span", { class: "copyable" }, h("code", {}, text), h("button", { class: "icon-button", type: "button", "aria-label": `Copy ${text}`, onclick: () => copy(text) }, icon("copy")));
 
 /** Has the browser save a text as a file. */
 export function save(name, type, text) {

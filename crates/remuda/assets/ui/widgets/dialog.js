@@ -3,6 +3,7 @@
 import { h, show } from "../core/dom.js";
 import { copyButton } from "./copy.js";
 import { fields as makeFields } from "./form.js";
+import { icon } from "./icon.js";
 import { failure } from "./state.js";
 import { toast } from "./toast.js";
 
@@ -11,7 +12,7 @@ export function open(title, content, { wide, onClose } = {}) {
   const before = document.activeElement;
   const close = () => element.close();
   const element = h("dialog", { class: ["dialog", wide && "wide"], "aria-label": title, onclose: () => { element.remove(); before?.isConnected && before.focus(); onClose?.(); } },
-    h("div", { class: "dialog-head" }, h("h2", {}, title), h("button", { class: "icon-button", type: "button", "aria-label": "Close", onclick: close }, "×")),
+    h("div", { class: "dialog-head" }, h("h2", {}, title), h("button", { class: "icon-button", type: "button", "aria-label": "Close", onclick: close }, icon("close"))),
     content);
   document.body.append(element);
   element.showModal();

@@ -17,7 +17,7 @@ export function fields(descriptions) {
     const help = field.help && h("p", { class: "help", id: `${control.id}-help` }, field.help);
     if (help) control.setAttribute("aria-describedby", help.id);
     if (field.type === "check") return h("div", { class: "field" }, h("label", { class: "check", for: control.id }, control, " ", field.label), help);
-    return h("div", { class: "field" }, h("label", { for: control.id }, field.label, !field.required && field.optional !== false && h("span", { class: "muted" }, " optional")), control, help);
+    return h("div", { class: "field" }, h("label", { for: control.id }, field.label, !field.required && field.optional !== false && field.type !== "select" && h("span", { class: "muted" }, " optional")), control, help);
   }));
   return {
     element,
