@@ -10,8 +10,8 @@ use clap::Args;
 use crate::browser::Browser;
 use crate::{interrupt, workspace};
 
-/// The test that looks at every page.
-const TEST: &str = "every_page_is_for_everybody";
+/// The tests that look at every page.
+const TESTS: &str = "every_page";
 /// Those that the documentation shows, and the largest that one may be.
 const SHOWN: [&str; 3] = ["overview-dark.png", "request-light.png", "models-light.png"];
 const LARGEST: u64 = 150 * 1024;
@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         None => target.join("screenshots"),
     };
     let status = interrupt::wait(
-        workspace::cargo(&["test", "--workspace", "--test", "ui", "--", TEST])?
+        workspace::cargo(&["test", "--workspace", "--test", "ui", "--", TESTS])?
             .envs(browser.environment())
             .env("TEST_SCREENSHOTS", &folder)
             .env("TEST_LOAD_SECONDS", options.load.to_string()),

@@ -49,6 +49,7 @@ function leave() {
 
 function navigate() {
   if (!me) return;
+  const before = view;
   leave();
   const found = router.current();
   main.replaceChildren();
@@ -66,6 +67,8 @@ function navigate() {
   document.title = `${page?.title ?? "Not found"} · Remuda`;
   drawShell(app, main, me, signOut);
   own.now();
+  // What had the focus is gone with the page before: the next stop of the keyboard is in this one.
+  if (before && document.activeElement === document.body) main.querySelector("h1")?.focus({ preventScroll: true });
 }
 
 async function signOut() {

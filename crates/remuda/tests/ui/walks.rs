@@ -74,8 +74,18 @@ fn hostile_names_are_texts() -> anyhow::Result<()> {
 }
 
 #[test]
-fn every_page_is_for_everybody() -> anyhow::Result<()> {
-    Stage::new(three()?, PROBES, true)?.walk("pages.mjs", &[])
+fn every_page_of_the_fleet_is_for_everybody() -> anyhow::Result<()> {
+    Stage::new(three()?, PROBES, true)?.walk("pages.mjs", &[("PAGES", "fleet")])
+}
+
+#[test]
+fn every_page_of_requests_and_trials_is_for_everybody() -> anyhow::Result<()> {
+    Stage::new(three()?, PROBES, true)?.walk("pages.mjs", &[("PAGES", "work")])
+}
+
+#[test]
+fn every_page_of_access_and_system_is_for_everybody() -> anyhow::Result<()> {
+    Stage::new(three()?, PROBES, true)?.walk("pages.mjs", &[("PAGES", "access")])
 }
 
 #[test]

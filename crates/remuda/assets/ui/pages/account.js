@@ -5,6 +5,7 @@ import { h } from "../core/dom.js";
 import { count, program, when } from "../core/format.js";
 import * as dialog from "../widgets/dialog.js";
 import { copyable } from "../widgets/copy.js";
+import { qr } from "../widgets/qr.js";
 import { card, chip, facts, failure, heading, loading } from "../widgets/state.js";
 
 export default {
@@ -36,7 +37,7 @@ export default {
           card("Signing in", {}, facts(
             ["Password", h("button", { class: "button small", type: "button", onclick: password }, "Change")],
             ["Second factor", h("div", { class: "row" }, factor.enabled ? [chip("on", "loaded"), `${count(factor.recovery_codes_left)} recovery codes left`, h("button", { class: "button small", type: "button", onclick: () => renew(hurry) }, "New codes"), h("button", { class: "button small danger-quiet", type: "button", onclick: () => disable(hurry) }, "Turn off")] : [h("span", { class: "muted" }, "off: the password alone lets you in"), h("button", { class: "button small", type: "button", onclick: () => enrol(hurry) }, "Turn on")])]))),
-        card("Sessions", { flush: true, aside: h("button", { class: "button small danger-quiet", type: "button", onclick: everywhere }, "Sign out everywhere") }, h("div", { class: "grid-frame" }, h("table", { class: "grid" },
+        card("Sessions", { flush: true, aside: h("button", { class: "button small danger-quiet", type: "button", onclick: everywhere }, "Sign out everywhere") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
           h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Since"), h("th", { scope: "col" }, "Last used"), h("th", { scope: "col" }, "From"), h("th", { scope: "col", class: "not-on-phone" }, "With"), h("th", { scope: "col" }, h("span", { class: "offscreen" }, "Actions")))),
           h("tbody", {}, sessions.map((one) => h("tr", { key: one.id }, h("td", {}, when(one.created_at)), h("td", {}, when(one.last_used_at, "ago")), h("td", {}, one.ip ?? "–"), h("td", { class: "wide not-on-phone" }, h("span", { class: "clip", title: one.user_agent }, program(one.user_agent))), h("td", { class: "right" }, one.current ? chip("this one", "loaded") : h("button", { class: "button small", type: "button", onclick: () => signOut(one) }, "End")))))))),
       ],
@@ -55,7 +56,7 @@ function enrol(hurry) {
       hurry();
       showCodes(codes);
       return null;
-    }, { body: [h("p", {}, "Type the secret into your authenticator, or open the link on the device that has it. Then give the code that it shows."), facts(["Secret", copyable(begun.secret)], ["Link", h("a", { href: begun.uri }, "open the authenticator")])] });
+    }, { body: [h("p", {}, "Scan this with your authenticator, or type the secret into it. Then give the code that it shows."), qr(begun.uri, "QR code for the authenticator"), facts(["Secret", copyable(begun.secret)], ["Link", h("a", { href: begun.uri }, "open the authenticator")])] });
     return null;
   });
 }

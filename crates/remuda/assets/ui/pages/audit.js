@@ -5,6 +5,7 @@ import { h } from "../core/dom.js";
 import { count, when } from "../core/format.js";
 import { paged } from "../core/paged.js";
 import { copy, csv, save } from "../widgets/copy.js";
+import { menu } from "../widgets/export.js";
 import { choice, search } from "../widgets/form.js";
 import { toast } from "../widgets/toast.js";
 import { empty, failure, heading, loading, notice } from "../widgets/state.js";
@@ -40,12 +41,12 @@ export default {
       h("div", { class: "toolbar" },
         search("Action, as key.create", view.query.get("action"), (action) => list.type({ action })), search("Id of who did it", view.query.get("actor_id"), (id) => list.type({ actor_id: id })), search("Id of what was changed", view.query.get("subject_id"), (id) => list.type({ subject_id: id })),
         choice("Time", view.query.get("age"), SPANS, (age) => list.narrow({ age })), h("span", { class: "spring" }),
-        h("details", { class: "menu" }, h("summary", { class: "button small" }, "Export"), h("div", { class: "menu-items" }, h("button", { type: "button", onclick: () => exported("jsonl") }, "Save as JSON lines"), h("button", { type: "button", onclick: () => exported("csv") }, "Save as CSV"), h("button", { type: "button", onclick: () => copy(location.href, "Address copied") }, "Copy address of this view")))),
+        menu("Export", [["Save as JSON lines", () => exported("jsonl")], ["Save as CSV", () => exported("csv")], ["Copy address of this view", () => copy(location.href, "Address copied")]])),
       list.items === null ? !view.error && loading() : list.items.length === 0 ? empty("No change fits", "Actions and ids are whole; take a filter away.") : [table(list), list.cursor && h("div", { class: "row center" }, h("button", { class: "button", type: "button", onclick: list.next }, "Older changes"))],
     ];
 
     function table({ items }) {
-      return h("div", { class: "grid-frame" }, h("table", { class: "grid" },
+      return h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Time"), h("th", { scope: "col" }, "Action"), h("th", { scope: "col" }, "Who"), h("th", { scope: "col", class: "not-on-phone" }, "What"), h("th", { scope: "col", class: "not-on-phone" }, "From"), h("th", { scope: "col" }, "Before and after"))),
         h("tbody", {}, items.map((item) => h("tr", { key: item.seq },
           h("td", {}, when(item.at)),

@@ -53,7 +53,7 @@ export function cosine(one, other) {
 }
 
 function matrix({ input, vectors, took, tokens }) {
-  return card("Similarity", { aside: `${count(vectors[0]?.length ?? 0)} dimensions · ${tokens ? `${count(tokens)} tokens · ` : ""}${span(took * 1_000)}` }, h("div", { class: "grid-frame" }, h("table", { class: "heat" },
+  return card("Similarity", { aside: `${count(vectors[0]?.length ?? 0)} dimensions · ${tokens ? `${count(tokens)} tokens · ` : ""}${span(took * 1_000)}` }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "heat" },
     h("thead", {}, h("tr", {}, h("td"), input.map((text, at) => h("th", { scope: "col", title: text }, at + 1)))),
     h("tbody", {}, input.map((text, at) => h("tr", {}, h("th", { scope: "row", title: text }, h("span", { class: "muted" }, `${at + 1} `), h("span", { class: "clip" }, text)), vectors.map((other, column) => {
       const value = cosine(vectors[at], other);

@@ -49,7 +49,7 @@ function shown(model, requests, whole) {
         ["Tokens", `${figure(requests.reduce((sum, one) => sum + (one.prompt_tokens ?? 0), 0))} in, ${figure(requests.reduce((sum, one) => sum + (one.completion_tokens ?? 0), 0))} out`],
         ["First token", `${span(percentile(values((one) => one.first_token_us), 0.5))} p50, ${span(percentile(values((one) => one.first_token_us), 0.99))} p99`], ["Speed", speeds.length > 0 ? `${figure(percentile(speeds, 0.5))} tokens/s p50` : null],
         ["Callers", count(new Set(requests.map((one) => one.caller)).size)]))),
-    card("Where it is", { flush: true, aside: counted(model.replicas.length, "node") }, h("div", { class: "grid-frame" }, h("table", { class: "grid" },
+    card("Where it is", { flush: true, aside: counted(model.replicas.length, "node") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
       h("thead", {}, h("tr", {}, ["Node", "State", "Model", "Context", "Size", "Digest"].map((head, at) => h("th", { scope: "col", class: at > 3 ? "not-on-phone" : null }, head)))),
       h("tbody", {}, model.replicas.slice(0, 500).map((one) => h("tr", { key: one.node_id }, h("td", {}, h("a", { href: link("/nodes", one.node) }, one.node)), h("td", {}, badge(one.state)), h("td", {}, one.loaded ? chip("in memory", "loaded") : h("span", { class: "muted" }, "on disk")), h("td", {}, count(one.context)), h("td", { class: "not-on-phone" }, bytes(one.size_bytes)), h("td", { class: "not-on-phone" }, one.digest ? h("code", { title: one.digest }, one.digest.replace("sha256:", "").slice(0, 12)) : "–"))))))),
   ];

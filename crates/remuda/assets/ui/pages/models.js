@@ -6,6 +6,7 @@ import { fleet } from "../core/fleet.js";
 import { bytes, count, counted } from "../core/format.js";
 import { subscribe } from "../core/live.js";
 import { link } from "../core/router.js";
+import { exportMenu } from "../widgets/export.js";
 import { choice, search } from "../widgets/form.js";
 import { badge, chip, empty, failure, heading, loading, tone } from "../widgets/state.js";
 import { pulls, startPull } from "./pull.js";
@@ -32,7 +33,7 @@ export default {
       h("div", { class: "toolbar" },
         search("Model", view.query.get("q"), (q) => view.narrow({ q })), search("Node", view.query.get("node"), (node) => view.narrow({ node })),
         choice("Where", view.query.get("where"), [["", "All"], ["loaded", "In memory somewhere"], ["cold", "In memory nowhere"], ["differ", "Files differ"]], (where) => view.narrow({ where })),
-        h("span", { class: "spring" }), h("span", { class: "key small muted" }, mark(true), " in memory ", mark(false), " on disk")),
+        h("span", { class: "spring" }), h("span", { class: "key small muted" }, mark(true), " in memory ", mark(false), " on disk"), models && exportMenu("models", () => lines(models), () => models)),
       models === null ? !view.error && loading() : models.length === 0
         ? empty("No models yet", "Pull one onto an Ollama node, or add a node that has some.", h("button", { class: "button primary", type: "button", onclick: () => startPull() }, "Pull a model"), h("a", { class: "button", href: link("/nodes", { add: "1" }) }, "Add a node"))
         : matrix(view, models),
@@ -41,6 +42,8 @@ export default {
     if (wanted) { view.narrow({ pull: "" }); startPull("", wanted); }
   },
 };
+
+const lines = (models) => [["model", "node", "state", "in memory", "context", "size", "digest"], ...models.flatMap((model) => model.replicas.map((one) => [model.name, one.node, one.state, one.loaded, one.context, one.size_bytes, one.digest]))];
 
 const mark = (loaded) => h("i", { class: ["mark-cell", loaded ? "loaded" : "disk"], "aria-hidden": "true" });
 
@@ -53,7 +56,7 @@ function matrix(view, models) {
   const columns = nodes.slice(0, MOST_NODES);
   if (rows.length === 0) return empty("No model fits", "Take a filter away.", h("button", { class: "button", type: "button", onclick: () => view.narrow({ q: "", where: "", node: "" }) }, "Clear filters"));
   return [
-    h("div", { class: "grid-frame" }, h("table", { class: "grid matrix", "aria-label": "Models by node" },
+    h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid matrix", "aria-label": "Models by node" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Model"), h("th", { scope: "col", class: "not-on-phone" }, "What"), h("th", { scope: "col", class: "right not-on-phone" }, "Context"), h("th", { scope: "col", class: "right" }, "In memory"),
         columns.map((one) => h("th", { scope: "col", key: one.id, class: "turned", title: `${one.name}: ${one.state}` }, h("a", { href: link("/nodes", one.name) }, h("i", { class: ["dot", tone(one.state)], "aria-hidden": "true" }), one.name))))),
       h("tbody", {}, rows.slice(0, MOST_MODELS).map((model) => row(model, columns))))),

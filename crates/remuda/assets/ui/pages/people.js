@@ -6,6 +6,7 @@ import { count, moment, program, when } from "../core/format.js";
 import { paged } from "../core/paged.js";
 import * as dialog from "../widgets/dialog.js";
 import { choice, given, search } from "../widgets/form.js";
+import { menu } from "../widgets/export.js";
 import { Grid } from "../widgets/grid.js";
 import { badge, empty, failure, heading, loading } from "../widgets/state.js";
 
@@ -28,7 +29,7 @@ export default {
         { id: "org", label: "Organisation", value: (row) => orgName(row.org_id), phone: false, sort: false },
         { id: "email", label: "Address", value: (row) => row.email, phone: false, sort: false },
         { id: "created_at", label: "Since", value: (row) => row.created_at, cell: (row) => when(row.created_at), right: true, phone: false },
-        { id: "actions", label: "", value: () => "", sort: false, right: true, cell: (row) => menu(row, list, view.me) },
+        { id: "actions", label: "", value: () => "", sort: false, right: true, cell: (row) => actions(row, list, view.me) },
       ],
     });
     view.draw = () => [
@@ -42,12 +43,12 @@ export default {
   },
 };
 
-function menu(row, list, me) {
-  const item = (label, run) => h("button", { type: "button", onclick: run }, label);
+function actions(row, list, me) {
   const own = me.id === row.id;
-  return h("details", { class: "menu", key: row.id }, h("summary", { class: "button small", "aria-label": `Actions for ${row.username}` }, "Actions"), h("div", { class: "menu-items" },
-    item("Change role", () => change(row, list)), item("Sessions", () => sessions(row)), !own && item("Reset password", () => reset(row)), !own && item("Remove second factor", () => withoutFactor(row)),
-    !own && (row.disabled_at ? item("Enable", () => turn(row, list, false)) : item("Disable", () => turn(row, list, true)))));
+  return menu("Actions", [
+    ["Change role", () => change(row, list)], ["Sessions", () => sessions(row)], !own && ["Reset password", () => reset(row)], !own && ["Remove second factor", () => withoutFactor(row)],
+    !own && (row.disabled_at ? ["Enable", () => turn(row, list, false)] : ["Disable", () => turn(row, list, true)]),
+  ], { "aria-label": `Actions for ${row.username}` });
 }
 
 function make(list, organisations) {

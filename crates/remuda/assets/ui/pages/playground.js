@@ -1,6 +1,6 @@
 // Chat with any model, or with two beside each other: streaming, stopping, options, pictures; and the same call as code.
 
-import { h, keep } from "../core/dom.js";
+import { h, keep, show } from "../core/dom.js";
 import { usable } from "../core/models.js";
 import { link } from "../core/router.js";
 import { fields } from "../widgets/form.js";
@@ -81,22 +81,14 @@ export default {
       ];
     };
     function composer() {
-      form.replaceChildren(
+      show(form,
         h("div", { class: "chips" }, images.map((image, at) => h("button", { class: "chip picture", type: "button", title: `Take ${image.name} away`, onclick: () => { images = images.filter((_, other) => other !== at); view.refresh(); } }, h("img", { src: image.url, alt: "" }), image.name, " ×"))),
-        prompt, picker,
+        keep(prompt), keep(picker),
         h("div", { class: "row between" },
           h("button", { class: "button quiet", type: "button", onclick: () => picker.click() }, "Add pictures"),
-          busy() ? h("button", { class: "button", type: "button", onclick: () => lanes.forEach((one) => one.stop()) }, "Stop") : h("button", { class: "button primary", type: "submit" }, lanes.length > 1 ? "Send to both" : "Send")));
+          busy() ? h("button", { key: "stop", class: "button", type: "button", onclick: () => lanes.forEach((one) => one.stop()) }, "Stop") : h("button", { key: "send", class: "button primary", type: "submit" }, lanes.length > 1 ? "Send to both" : "Send")));
       return form;
     }
-    // Moving an element takes the focus from it: given back after each drawing.
-    const draw = view.draw;
-    view.draw = () => {
-      const typing = document.activeElement === prompt;
-      const drawn = draw();
-      if (typing) queueMicrotask(() => prompt.focus());
-      return drawn;
-    };
   },
 };
 

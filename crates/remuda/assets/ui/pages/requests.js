@@ -2,7 +2,7 @@
 
 import { get } from "../core/api.js";
 import { h, keep } from "../core/dom.js";
-import { count, figure, moment, shortId, span, when } from "../core/format.js";
+import { count, figure, span, when } from "../core/format.js";
 import { subscribe } from "../core/live.js";
 import { link } from "../core/router.js";
 import { choice, search } from "../widgets/form.js";
@@ -71,7 +71,7 @@ export function speed(row) {
 }
 
 export const COLUMNS = [
-  { id: "received_at", label: "Time", value: (row) => row.received_at, text: (row) => row.received_at, cell: (row) => h("a", { href: link("/requests", row.id), title: moment(row.received_at), "aria-label": `Request ${shortId(row.id)}` }, when(row.received_at)) },
+  { id: "received_at", label: "Time", value: (row) => row.received_at, text: (row) => row.received_at, cell: (row) => h("a", { href: link("/requests", row.id) }, when(row.received_at)) },
   { id: "model", label: "Model", value: (row) => row.model ?? row.requested_model, cell: (row) => h("a", { class: "clip", href: link("/requests", row.id) }, row.model ?? row.requested_model ?? "–"), wide: true },
   { id: "outcome", label: "Outcome", value: (row) => row.outcome, cell: (row) => badge(row.outcome, row.error) },
   { id: "node", label: "Node", value: (row) => row.node, cell: (row) => row.node && h("a", { href: link("/nodes", row.node) }, row.node) },

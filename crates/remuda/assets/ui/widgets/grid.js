@@ -1,7 +1,7 @@
 // A table that stays fast with thousands of rows: only those near the window are in the page. Sorted by its heads, copied and saved whole.
 
 import { h, show } from "../core/dom.js";
-import { copy, csv, save } from "./copy.js";
+import { exportMenu } from "./export.js";
 
 const ROW_PX = 37;
 const WHOLE = 120;
@@ -89,11 +89,7 @@ export class Grid {
 
   /** Buttons that copy and save what the table shows. */
   exports() {
-    return h("details", { class: "menu" }, h("summary", { class: "button small" }, "Export"), h("div", { class: "menu-items" },
-      h("button", { type: "button", onclick: () => copy(this.#lines().map((line) => line.join("\t")).join("\n"), "Table copied") }, "Copy table"),
-      h("button", { type: "button", onclick: () => save(`${this.name}.csv`, "text/csv", csv(this.#lines())) }, "Save as CSV"),
-      h("button", { type: "button", onclick: () => save(`${this.name}.json`, "application/json", JSON.stringify(this.#sorted, null, 2)) }, "Save as JSON"),
-      h("button", { type: "button", onclick: () => copy(location.href, "Address copied") }, "Copy address of this view")));
+    return exportMenu(this.name, () => this.#lines(), () => this.#sorted);
   }
 }
 
@@ -105,13 +101,3 @@ function compare(one, other) {
   if (typeof one === "number" && typeof other === "number") return one - other;
   return String(one).localeCompare(String(other), undefined, { numeric: true });
 }
-
-document.addEventListener("click", (event) => {
-  for (const menu of document.querySelectorAll("details.menu[open]")) {
-    if (!menu.contains(event.target) || event.target.closest(".menu-items button")) menu.open = false;
-  }
-});
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape") return;
-  for (const menu of document.querySelectorAll("details.menu[open]")) { menu.open = false; menu.querySelector("summary").focus(); }
-});

@@ -1,6 +1,6 @@
 // Nodes: added with what was found, pulled to, drained under streams, killed, and the server itself restarted.
 
-import { BASE, check, order, run, signIn, step, until, visit } from "./stage.mjs";
+import { BASE, check, live, order, run, signIn, step, until, visit } from "./stage.mjs";
 import { slowNode } from "./slow_node.mjs";
 
 const RED_WITHIN_MS = 10_000;
@@ -65,7 +65,7 @@ await run(async (page, guard) => {
     check(await tile.isVisible(), "what was known stays");
     await order("start");
     await page.getByText("The connection to the server is lost.").waitFor({ state: "hidden", timeout: 30_000 });
-    await page.getByText("Live", { exact: true }).first().waitFor();
+    await live(page);
     await tile.getByText("ready").waitFor();
     await order("kill two");
     await tile.getByText("unhealthy").waitFor({ timeout: RED_WITHIN_MS });

@@ -5,7 +5,8 @@ import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { createHmac } from "node:crypto";
 
-const packages = createRequire(`${process.env.TEST_UI_PACKAGES}/`);
+/** What npm installed for the walks. */
+export const packages = createRequire(`${process.env.TEST_UI_PACKAGES}/`);
 const { chromium } = packages("playwright-core");
 
 export const BASE = process.env.REMUDA_URL;
@@ -91,6 +92,9 @@ export async function api(page, method, path, body) {
   const text = await response.text();
   return { status: response.status, json: text ? JSON.parse(text) : null };
 }
+
+/** Waits until the page says that changes arrive. */
+export const live = (page) => page.getByText("Live", { exact: true }).filter({ visible: true }).waitFor();
 
 /** Waits until `look()` is true. */
 export async function until(words, look, patience = PATIENCE_MS) {

@@ -12,15 +12,17 @@ await run(async (page) => {
   await message.press("Enter");
   await page.getByRole("log").getByText("12 tokens").waitFor();
   const foot = page.locator(".turn-foot").first();
-  check(/first token .*tok\/s/.test(await foot.innerText()), "the first token and the speed are shown");
+  check(/first token[\s\S]*tok\/s/.test(await foot.innerText()), "the first token and the speed are shown");
   check(["one", "two"].includes(await foot.getByRole("link").first().innerText()), "the node is shown");
   step("a chat streams, and says where, how soon and how fast");
 
+  // The nodes of this walk obey the first mark in what they are sent, and that has the conversation in it.
+  await page.getByRole("button", { name: "Clear" }).click();
   await message.fill("Go on for long. [[testbed tokens=400 token_ms=50]]");
   await message.press("Enter");
-  await until("text arrives", async () => ((await page.locator(".turn.answer .said").nth(1).textContent({ timeout: 1_000 }).catch(() => "")) ?? "").length > 20);
+  await until("text arrives", async () => ((await page.locator(".turn.answer .said").first().textContent({ timeout: 1_000 }).catch(() => "")) ?? "").length > 20);
   await page.getByRole("button", { name: "Stop" }).click();
-  await page.locator(".turn-foot").nth(1).getByText("stopped").waitFor();
+  await page.locator(".turn-foot").first().getByText("stopped").waitFor();
   step("an answer can be stopped");
 
   await page.getByRole("button", { name: "Clear" }).click();

@@ -1,6 +1,22 @@
 // The first start, signing in and out, a second factor, tabs that share one session.
 
-import { BASE, PASSWORD, SETUP_TOKEN, authenticator, check, run, signIn, step, until, visit } from "./stage.mjs";
+import { BASE, PASSWORD, SETUP_TOKEN, authenticator, check, live, packages, run, signIn, step, until, visit } from "./stage.mjs";
+
+const MODULE_PX = 4;
+
+/** Reads a QR code as a camera would, from the squares that it is drawn of. */
+async function scanned(path) {
+  const squares = [...(await path.getAttribute("d")).matchAll(/M(\d+) (\d+)h/g)].map(([, x, y]) => [Number(x), Number(y)]);
+  const size = (Math.max(...squares.flat()) + 5) * MODULE_PX;
+  const pixels = new Uint8ClampedArray(size * size * 4).fill(255);
+  for (const [x, y] of squares) {
+    for (let at = 0; at < MODULE_PX ** 2; at += 1) {
+      const pixel = (y * MODULE_PX + Math.floor(at / MODULE_PX)) * size + x * MODULE_PX + (at % MODULE_PX);
+      pixels.fill(0, pixel * 4, pixel * 4 + 3);
+    }
+  }
+  return packages("jsqr")(pixels, size, size)?.data;
+}
 
 await run(async (page, guard, context) => {
   guard.allow(/status of 401/);
@@ -10,10 +26,10 @@ await run(async (page, guard, context) => {
   await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
   await page.getByRole("button", { name: "Make the administrator" }).click();
   await page.getByRole("heading", { name: "Overview" }).waitFor();
-  await page.getByText("Live", { exact: true }).first().waitFor();
+  await live(page);
   step("the set-up token makes the administrator and lets in");
 
-  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: "Sign out", exact: true }).click();
   await page.getByRole("heading", { name: "Sign in" }).waitFor();
   await page.getByLabel("Name", { exact: true }).fill("admin");
   await page.getByLabel("Password", { exact: true }).fill("not the password");
@@ -29,8 +45,9 @@ await run(async (page, guard, context) => {
   await dialog.getByLabel("Your password").fill(PASSWORD);
   await dialog.getByRole("button", { name: "Next" }).click();
   const secret = await dialog.locator("dd code").first().innerText();
-  const used = Date.now();
-  await dialog.getByLabel("Code of your authenticator").fill(authenticator(secret, used));
+  const link = await dialog.getByRole("link", { name: "open the authenticator" }).getAttribute("href");
+  check(link.startsWith("otpauth://totp/") && (await scanned(dialog.locator(".qr path"))) === link, "the picture holds the link");
+  await dialog.getByLabel("Code of your authenticator").fill(authenticator(secret));
   await dialog.getByRole("button", { name: "Turn on" }).click();
   const codes = (await dialog.locator(".secret").innerText()).split("\n");
   check(codes.length >= 5, "recovery codes are shown");
@@ -38,7 +55,7 @@ await run(async (page, guard, context) => {
   await page.getByText("recovery codes left").waitFor();
   step("an authenticator is enrolled");
 
-  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: "Sign out", exact: true }).click();
   await page.getByLabel("Name", { exact: true }).fill("admin");
   await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
@@ -58,10 +75,10 @@ await run(async (page, guard, context) => {
   await Promise.all([page.reload(), other.reload()]);
   await until("the tokens are other ones", () => page.evaluate((old) => JSON.parse(localStorage.getItem("remuda.session"))?.refresh !== old, before));
   await Promise.all([page, other].map((tab) => tab.locator("#main h1").waitFor()));
-  await Promise.all([page, other].map((tab) => tab.getByText("Live", { exact: true }).first().waitFor()));
+  await Promise.all([page, other].map((tab) => live(tab)));
   step("two tabs whose token has ended share one refresh and stay signed in");
 
-  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: "Sign out", exact: true }).click();
   await other.getByRole("heading", { name: "Sign in" }).waitFor();
   step("signing out in one tab signs out the other");
 });
