@@ -1,7 +1,6 @@
 //! Packs the pages of `assets/` for the binary: each file as it is and compressed, under an address that changes with its content.
 
 use std::collections::hash_map::DefaultHasher;
-use std::fmt::Write as _;
 use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::io::{self, Write as _};
@@ -18,9 +17,10 @@ struct File {
 }
 
 fn main() -> io::Result<()> {
-    io::stdout().write_all(b"cargo::rerun-if-changed=assets\ncargo::rerun-if-changed=build.rs\n")?;
+    io::stdout()
+        .write_all(b"cargo::rerun-if-changed=assets\ncargo::rerun-if-changed=build.rs\n")?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
-    let mut text = String::new();
+    let mut text = Vec::new();
     for page in ["ui", "docs"] {
         let mut files = Vec::new();
         gather(&Path::new("assets").join(page), "", &mut files)?;
@@ -30,7 +30,7 @@ fn main() -> io::Result<()> {
             (&file.path, &file.content).hash(&mut hasher);
         }
         let version = format!("{:016x}", hasher.finish());
-        prepare(page, &version, &mut files);
+        prepare(page, &version, &mut files)?;
         write_folder(page, &version, &files, &out, &mut text)?;
     }
     fs::write(out.join("pages.rs"), text)
@@ -52,22 +52,23 @@ fn gather(folder: &Path, below: &str, files: &mut Vec<File>) -> io::Result<()> {
 }
 
 /// Tells the page where its files are, and lets the browser fetch all modules at once in place of one import after the other.
-fn prepare(page: &str, version: &str, files: &mut [File]) {
+fn prepare(page: &str, version: &str, files: &mut [File]) -> io::Result<()> {
     let base = format!("/{page}/files/{version}");
-    let mut modules = String::new();
+    let mut modules = Vec::new();
     for file in files.iter().filter(|file| is_module(&file.path)) {
-        // A String takes everything.
-        drop(writeln!(
+        writeln!(
             modules,
             "<link rel=\"modulepreload\" href=\"{base}/{}\">",
             file.path
-        ));
+        )?;
     }
+    let modules = String::from_utf8_lossy(&modules);
     for file in files.iter_mut().filter(|file| file.path == "index.html") {
         let text = String::from_utf8_lossy(&file.content);
         let text = text.replace("<!-- modules -->\n", &modules);
         file.content = text.replace("{base}", &base).into_bytes();
     }
+    Ok(())
 }
 
 /// Modules lie in folders or are `app.js`; what lies beside the page otherwise are scripts that run before it is painted.
@@ -80,10 +81,10 @@ fn write_folder(
     version: &str,
     files: &[File],
     out: &Path,
-    text: &mut String,
+    text: &mut Vec<u8>,
 ) -> io::Result<()> {
     let name = page.to_uppercase();
-    let mut entries = String::new();
+    let mut entries = Vec::new();
     for (at, file) in files.iter().enumerate() {
         let plain = out.join(format!("{page}-{at}"));
         let packed = out.join(format!("{page}-{at}.gz"));
@@ -91,15 +92,15 @@ fn write_folder(
         let mut encoder = GzEncoder::new(fs::File::create(&packed)?, Compression::best());
         encoder.write_all(&file.content)?;
         encoder.finish()?;
-        drop(writeln!(
+        writeln!(
             entries,
             "    File {{ path: {:?}, plain: include_bytes!({plain:?}), packed: include_bytes!({packed:?}) }},",
             file.path
-        ));
+        )?;
     }
-    drop(writeln!(
+    let entries = String::from_utf8_lossy(&entries);
+    writeln!(
         text,
         "/// The files of `/{page}/`.\nstatic {name}: Folder = Folder {{ version: \"{version}\", files: &[\n{entries}] }};"
-    ));
-    Ok(())
+    )
 }

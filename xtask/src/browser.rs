@@ -28,7 +28,10 @@ impl Browser {
             Some(program) => program,
             None => {
                 // Without a font it would show nothing.
-                apt::install("chromium", &["chromium", "fonts-inter", "fonts-dejavu-core"])?;
+                apt::install(
+                    "chromium",
+                    &["chromium", "fonts-inter", "fonts-dejavu-core"],
+                )?;
                 find("chromium").context("chromium is not on the path although it was installed")?
             }
         };

@@ -24,7 +24,9 @@ fn ollama(name: &str, models: &[&str]) -> anyhow::Result<ScriptedUpstream> {
     for model in models {
         builder = builder.model(ScriptedModel::chat(model).loaded());
     }
-    builder.model(ScriptedModel::embedding("vectors:latest")).start()
+    builder
+        .model(ScriptedModel::embedding("vectors:latest"))
+        .start()
 }
 
 fn vllm(name: &str, model: &str) -> anyhow::Result<ScriptedUpstream> {

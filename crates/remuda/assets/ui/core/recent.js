@@ -1,26 +1,28 @@
 // The requests of the last quarter of an hour, as recorded: what a page shows before it has watched for long itself.
 
-import { get } from "./api.js";
+import { all } from "./api.js";
 import { observed, repeat } from "./observed.js";
 
 export const WINDOW_MS = 15 * 60_000;
 
-const MOST = 500;
+const MOST = 2_000;
 const OFTEN_MS = 5_000;
-/** All of it is read this seldom: in between only what arrived in the last minute, which is most of what ends meanwhile. */
-const WHOLE_MS = 30_000;
+/** So seldom the whole quarter of an hour is looked at again: in between what arrived in the last minute, which is most of what ends meanwhile. */
+const FAR_MS = 30_000;
 const LATELY_MS = 60_000;
 
-/** `{items, whole, at, error}`: the newest 500 at most; `whole` says that there were no more. */
+/** `{items, whole, at, error}`: the newest 2,000 at most; `whole` says that there were no more. */
 export const recent = observed({ items: [], whole: true, at: 0, error: null }, () => {
-  let readWhole = 0;
+  let farther = 0;
   const turns = repeat(() => OFTEN_MS, async () => {
     try {
       const now = Date.now();
-      const all = now - readWhole > WHOLE_MS;
-      const page = await get("/api/v1/inference/requests", { since: new Date(now - (all ? WINDOW_MS : LATELY_MS)).toISOString(), limit: MOST });
-      if (all) readWhole = now;
-      recent.set(all ? { items: page.items, whole: !page.next_cursor, at: now, error: null } : { ...joined(page, now), at: now, error: null });
+      const first = recent.get().at < now - WINDOW_MS;
+      const far = now - farther > FAR_MS;
+      const since = new Date(now - (far ? WINDOW_MS : LATELY_MS)).toISOString();
+      const items = await all("/api/v1/inference/requests", { since }, first ? MOST : 500);
+      if (far) farther = now;
+      recent.set(first ? { items, whole: items.length < MOST, at: now, error: null } : { ...joined(items, now), at: now, error: null });
     } catch (error) {
       recent.set({ ...recent.get(), error });
     }
@@ -28,14 +30,14 @@ export const recent = observed({ items: [], whole: true, at: 0, error: null }, (
   return turns.stop;
 });
 
-/** Puts what was read of the last minute before what is known. */
-function joined(page, now) {
+/** Puts what was read before what is known. */
+function joined(read, now) {
   const known = recent.get();
-  const fresh = new Set(page.items.map((item) => item.id));
+  const fresh = new Set(read.map((item) => item.id));
   const oldest = now - WINDOW_MS;
-  const items = [...page.items, ...known.items.filter((item) => !fresh.has(item.id) && new Date(item.received_at).getTime() > oldest)];
+  const items = [...read, ...known.items.filter((item) => !fresh.has(item.id) && new Date(item.received_at).getTime() > oldest)];
   items.sort((one, other) => (one.id < other.id ? 1 : -1));
-  return { items: items.slice(0, MOST), whole: known.whole && items.length <= MOST && !page.next_cursor };
+  return { items: items.slice(0, MOST), whole: known.whole && items.length <= MOST };
 }
 
 /** Returns the value below which `share` of `values` lies; nothing for none. */

@@ -7,7 +7,7 @@ import { fleet, SEVERITY } from "../core/fleet.js";
 import { bytes, count, counted, figure, percent, span, when } from "../core/format.js";
 import { isError, percentile, recent, steps, WINDOW_MS } from "../core/recent.js";
 import { link } from "../core/router.js";
-import { plot, spark } from "../widgets/chart.js";
+import { plot } from "../widgets/chart.js";
 import { badge, card, chip, empty, failure, heading, loading, meter, notice } from "../widgets/state.js";
 
 const RATE_MS = 30_000;
@@ -54,26 +54,31 @@ function figures() {
   const long = pair(all, SHARE_MS);
   const justNow = items.filter((item) => now - new Date(item.received_at).getTime() - item.total_us / 1_000 < RATE_MS);
   const rate = (of, each) => (short ? Math.max(0, of(short[1]) - of(short[0])) / short[2] : justNow.reduce((sum, item) => sum + each(item), 0) / (RATE_MS / 1_000));
-  const first = (share) => (whole || !long ? percentile(lately.filter((item) => item.first_token_us !== null).map((item) => item.first_token_us), share) : quantile(long[0].first, long[1].first, share));
-  const wait = (share) => (whole || !long ? percentile(lately.map((item) => item.queue_us), share) : quantile(long[0].wait, long[1].wait, share));
-  const [failed, ended] = whole || !long
+  // Records are exact; the counters cover more where there are more requests than records are read.
+  const oldest = items.at(-1);
+  const recorded = whole || !oldest ? SHARE_MS : Math.min(SHARE_MS, now - new Date(oldest.received_at).getTime());
+  const watched = long ? Math.min(SHARE_MS, long[2] * 1_000) : 0;
+  const exact = recorded >= watched;
+  const first = (share) => (exact ? percentile(lately.filter((item) => item.first_token_us !== null).map((item) => item.first_token_us), share) : quantile(long[0].first, long[1].first, share));
+  const wait = (share) => (exact ? percentile(lately.map((item) => item.queue_us), share) : quantile(long[0].wait, long[1].wait, share));
+  const [failed, ended] = exact
     ? [lately.filter(isError).length, lately.length]
     : [errorsOf(long[1]) - errorsOf(long[0]), requestsOf(long[1]) - requestsOf(long[0])];
-  return { all, rate, first, wait, failed, ended, newest: all.at(-1) };
+  const covered = Math.max(recorded, watched);
+  return { rate, first, wait, failed, ended, newest: all.at(-1), lately: covered > 0.95 * SHARE_MS ? "5 min" : span(covered * 1_000) };
 }
 
 function stats(queue) {
-  const { all, rate, first, wait, failed, ended, newest } = figures();
-  const lately = all.slice(-80);
+  const { rate, first, wait, failed, ended, newest, lately } = figures();
   const two = (one, other) => h("span", { class: "two" }, h("span", {}, span(one), h("small", {}, "p50")), h("span", {}, span(other), h("small", {}, "p99")));
-  const stat = (name, value, foot, extra) => h("div", { class: "stat", key: name }, h("div", { class: "stat-name" }, name), h("div", { class: "stat-value" }, value), foot && h("div", { class: "stat-foot" }, foot), extra);
+  const stat = (name, value, foot) => h("div", { class: "stat", key: name }, h("div", { class: "stat-name" }, name), h("div", { class: "stat-value" }, value), foot && h("div", { class: "stat-foot" }, foot));
   const waiting = queue?.waiting ?? total(newest?.waiting ?? {});
   return h("section", { class: "stats", "aria-label": "Figures of the moment" },
-    stat("Requests", [figure(rate(requestsOf, () => 1)), h("small", {}, "/s")], newest ? `${count(newest.inFlight)} under way` : null, spark(rates(lately, requestsOf), "Requests a second, lately")),
-    stat("Tokens out", [figure(rate(tokensOf, (item) => item.completion_tokens ?? 0)), h("small", {}, "/s")], newest ? `${figure(newest.tokens.completion)} since the start` : null, spark(rates(lately, tokensOf), "Tokens of answers a second, lately")),
-    stat("First token", two(first(0.5), first(0.99)), "last 5 min"),
-    stat("Waiting", two(wait(0.5), wait(0.99)), [h("a", { href: link("/queue") }, `${count(waiting)} waiting now`), ", last 5 min"]),
-    stat("Errors", [h("span", { class: failed > 0 ? "bad-text" : "" }, percent(ended > 0 ? failed / ended : 0))], ended > 0 ? `${count(failed)} of ${count(ended)} in 5 min` : "no requests in 5 min"),
+    stat("Requests", [figure(rate(requestsOf, () => 1)), h("small", {}, "/s")], newest ? `${count(newest.inFlight)} under way` : null),
+    stat("Tokens out", [figure(rate(tokensOf, (item) => item.completion_tokens ?? 0)), h("small", {}, "/s")], newest ? `${figure(newest.tokens.completion)} since the start` : null),
+    stat("First token", two(first(0.5), first(0.99)), `last ${lately}`),
+    stat("Waiting", two(wait(0.5), wait(0.99)), [h("a", { href: link("/queue") }, `${count(waiting)} waiting now`), `, last ${lately}`]),
+    stat("Errors", [h("span", { class: failed > 0 ? "bad-text" : "" }, percent(ended > 0 ? failed / ended : 0))], ended > 0 ? `${count(failed)} of ${count(ended)} in ${lately}` : `no requests in ${lately}`),
     stat("Server", [newest ? bytes(newest.memory) : "–"], newest ? `memory · ${counted(fleet.get().nodes.length, "node")}` : null));
 }
 

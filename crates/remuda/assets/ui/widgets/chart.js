@@ -12,18 +12,6 @@ function ceiling(value) {
   return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * size).find((step) => step >= value * 0.999);
 }
 
-/** A line without axes: `points` are `[at, value]` pairs. */
-export function spark(points, label, height = 34) {
-  const values = points.map(([, value]) => value);
-  const top = Math.max(...values, 1e-9) * 1.1;
-  const [first, last] = [points[0]?.[0] ?? 0, points.at(-1)?.[0] ?? 1];
-  const place = ([at, value]) => `${(((at - first) / Math.max(1, last - first)) * 200).toFixed(1)},${(height - 1 - (value / top) * (height - 3)).toFixed(1)}`;
-  const line = points.map(place).join(" ");
-  return s("svg", { class: "spark", viewBox: `0 0 200 ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
-    points.length > 1 && s("polygon", { class: "area", points: `0,${height} ${line} 200,${height}` }),
-    points.length > 1 && s("polyline", { class: "line", points: line }));
-}
-
 /**
  * Lines over time with axes. `series`: `{label, kind, points: [[at, value]]}`; `from` and `to` in milliseconds; `unit` writes a value.
  * Times without a value leave a gap.
