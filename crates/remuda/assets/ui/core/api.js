@@ -2,6 +2,8 @@
 
 import * as session from "./session.js";
 
+const UNREACHABLE = "The server does not answer. Check that it runs and that this machine reaches it; the page goes on by itself when it is back.";
+
 /** Why a call failed. `message` is for people. */
 export class ApiError extends Error {
   constructor(message, { status = 0, title = "", reason = null, requestId = null, retryAfter = null } = {}) {
@@ -59,18 +61,26 @@ export async function open(method, path, { query, body, headers, signal, anonymo
       return await fetch(address(path, query), { method, headers: head, signal, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new ApiError("The server does not answer. Check that it runs and that this machine reaches it; the page goes on by itself when it is back.");
+      throw new ApiError(UNREACHABLE);
     }
   };
-  const token = anonymous ? null : await session.token();
+  const token = anonymous ? null : await present(() => session.token());
   let response = await send(token);
   if (response.status === 401 && token) {
-    const next = await session.renew(token);
+    const next = await present(() => session.renew(token));
     if (next && next !== token) response = await send(next);
     if (response.status === 401) session.forget();
   }
   if (!response.ok) throw await problem(response);
   return response;
+}
+
+/** Gets a token; without one although somebody is signed in, the server could not renew it just now. */
+async function present(get) {
+  let token = null;
+  try { token = await get(); } catch { throw new ApiError(UNREACHABLE); }
+  if (!token && session.read()) throw new ApiError(UNREACHABLE);
+  return token;
 }
 
 function address(path, query) {
