@@ -43,7 +43,7 @@ export default {
       return [
         heading(node.name, { back: { href: link("/nodes"), label: "Nodes" }, sub: [badge(node.state), ` ${node.server} ${node.version ?? ""}`], actions: actions(node, path, hurry) }),
         view.error && failure(view.error),
-        node.draining && notice("warn", "This node drains: it finishes what it has and gets nothing new. ", node.in_flight > 0 ? `${counted(node.in_flight, "request")} still run there.` : "Nothing runs there any more."),
+        node.draining && notice("warn", "This node drains: it finishes what it has and gets nothing new. ", node.in_flight > 0 ? `Still under way there: ${counted(node.in_flight, "request")}.` : "Nothing runs there any more."),
         (node.reason ?? node.last_error) && !node.draining && notice(node.state === "ready" ? "warn" : "bad", h("strong", {}, `${node.state}: `), node.reason ?? node.last_error),
         h("div", { class: "columns even" }, about(node), lately(node, requests, whole)),
         plots(node, requests, points),
@@ -56,7 +56,7 @@ export default {
 
 function actions(node, path, hurry) {
   const done = (words) => { hurry(); reread(); return words; };
-  const running = node.in_flight > 0 ? `${counted(node.in_flight, "request")} that run there now finish.` : "Nothing runs there now.";
+  const running = node.in_flight > 0 ? `What runs there now finishes (${counted(node.in_flight, "request")}).` : "Nothing runs there now.";
   const drain = () => dialog.confirm(`Drain ${node.name}?`, [
     h("p", {}, `${node.name} gets nothing new until you undrain it. ${running}`),
     h("p", { class: "muted" }, node.loaded_models.length > 0 ? `It has in memory: ${node.loaded_models.join(", ")}. What only this node has is not served meanwhile.` : "It has no model in memory."),

@@ -12,18 +12,18 @@ await run(async (page, guard) => {
     await visit(page, "/nodes", "Nodes");
     await page.getByRole("button", { name: "Add a node" }).click();
     const dialog = page.getByRole("dialog");
-    await dialog.getByLabel("Name", { exact: true }).fill("late");
+    await dialog.getByLabel("Name", { exact: true }).fill("nova");
     await dialog.getByRole("textbox", { name: "Address" }).fill(slow.url);
     await dialog.getByRole("button", { name: "Check and add" }).click();
-    await page.getByRole("dialog", { name: "late was added" }).getByText("ollama 0.33.0 answers").waitFor();
+    await page.getByRole("dialog", { name: "nova was added" }).getByText("ollama 0.33.0 answers").waitFor();
     await page.keyboard.press("Escape");
-    await page.getByRole("row", { name: /late/ }).getByText("ready").waitFor();
+    await page.getByRole("row", { name: /nova/ }).getByText("ready").waitFor();
     step("a node is added, and what was found there is said");
 
     await visit(page, "/models", "Models");
     await page.getByRole("button", { name: "Pull a model" }).first().click();
     await dialog.getByLabel("Model", { exact: true }).fill("tiny:1b");
-    await dialog.getByLabel("To", { exact: true }).selectOption("late");
+    await dialog.getByLabel("To", { exact: true }).selectOption("nova");
     await dialog.getByRole("button", { name: "Pull", exact: true }).click();
     const bar = page.getByRole("progressbar", { name: "Pull of tiny:1b" });
     const seen = new Set();
@@ -39,7 +39,7 @@ await run(async (page, guard) => {
     await visit(page, "/nodes/one", "one");
     await page.getByText("1 now").waitFor();
     await page.getByRole("button", { name: "Drain" }).click();
-    await page.getByRole("dialog").getByText("1 request that run there now finish").waitFor();
+    await page.getByRole("dialog").getByText("What runs there now finishes (1 request)").waitFor();
     await page.getByRole("dialog").getByRole("button", { name: "Drain" }).click();
     await page.getByText("This node drains").waitFor();
     const text = await (await streaming).text();
@@ -73,12 +73,12 @@ await run(async (page, guard) => {
     await order("revive two");
     await tile.getByText("ready").waitFor();
 
-    await visit(page, "/nodes/late", "late");
+    await visit(page, "/nodes/nova", "nova");
     await page.getByRole("button", { name: "Remove" }).click();
     await page.getByRole("dialog").getByText(slow.url).waitFor();
     await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
     await page.getByRole("heading", { name: "Nodes" }).waitFor();
-    await until("the row is gone", async () => (await page.getByRole("row", { name: /late/ }).count()) === 0);
+    await until("the row is gone", async () => (await page.getByRole("row", { name: /nova/ }).count()) === 0);
     step("removing names the node, and removes it");
   } finally {
     slow.stop();
