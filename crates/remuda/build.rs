@@ -73,7 +73,8 @@ fn prepare(page: &str, version: &str, files: &mut [File]) -> io::Result<()> {
 
 /// Modules lie in folders or are `app.js`; what lies beside the page otherwise are scripts that run before it is painted.
 fn is_module(path: &str) -> bool {
-    path.ends_with(".js") && (path.contains('/') || path == "app.js")
+    let script = Path::new(path).extension().is_some_and(|end| end == "js");
+    script && (path.contains('/') || path == "app.js")
 }
 
 fn write_folder(
@@ -86,15 +87,15 @@ fn write_folder(
     let name = page.to_uppercase();
     let mut entries = Vec::new();
     for (at, file) in files.iter().enumerate() {
-        let plain = out.join(format!("{page}-{at}"));
-        let packed = out.join(format!("{page}-{at}.gz"));
-        fs::write(&plain, &file.content)?;
-        let mut encoder = GzEncoder::new(fs::File::create(&packed)?, Compression::best());
+        let (plain, packed) = (format!("{page}-{at}"), format!("{page}-{at}.gz"));
+        fs::write(out.join(&plain), &file.content)?;
+        let packing = fs::File::create(out.join(&packed))?;
+        let mut encoder = GzEncoder::new(packing, Compression::best());
         encoder.write_all(&file.content)?;
         encoder.finish()?;
         writeln!(
             entries,
-            "    File {{ path: {:?}, plain: include_bytes!({plain:?}), packed: include_bytes!({packed:?}) }},",
+            "    File {{ path: {:?}, plain: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{plain}\")), packed: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{packed}\")) }},",
             file.path
         )?;
     }

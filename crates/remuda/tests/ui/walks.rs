@@ -13,39 +13,67 @@ const HOSTILE: &str = "<img/src=x/onerror=window.owned=1>:latest";
 /// Probes that keep nobody waiting.
 const PROBES: &str = "[probes]\ninterval = \"500ms\"\ntimeout = \"2s\"";
 
-fn ollama(name: &str, models: &[&str]) -> anyhow::Result<ScriptedUpstream> {
-    let mut builder = ScriptedUpstream::builder(Flavour::Ollama)
+/// A node that reads so many tokens a second and takes so long for each one that it writes.
+fn node(
+    flavour: Flavour,
+    name: &str,
+    models: &[&str],
+    (read_per_s, token_ms): (f64, u64),
+) -> anyhow::Result<ScriptedUpstream> {
+    let mut builder = ScriptedUpstream::builder(flavour)
         .name(name)
         .script(Script {
-            token_delay: Duration::from_millis(6),
-            prefill_tokens_per_s: Some(2_000.0),
+            token_delay: Duration::from_millis(token_ms),
+            prefill_tokens_per_s: Some(read_per_s),
             ..Script::default()
         });
     for model in models {
         builder = builder.model(ScriptedModel::chat(model).loaded());
     }
-    builder
-        .model(ScriptedModel::embedding("vectors:latest"))
-        .start()
-}
-
-fn vllm(name: &str, model: &str) -> anyhow::Result<ScriptedUpstream> {
-    ScriptedUpstream::builder(Flavour::Vllm)
-        .name(name)
-        .model(ScriptedModel::chat(model))
-        .script(Script {
-            token_delay: Duration::from_millis(9),
-            prefill_tokens_per_s: Some(3_000.0),
-            ..Script::default()
-        })
-        .start()
+    if flavour == Flavour::Ollama {
+        builder = builder.model(ScriptedModel::embedding("vectors:latest"));
+    }
+    builder.start()
 }
 
 fn three() -> anyhow::Result<Vec<ScriptedUpstream>> {
+    let pace = (2_000.0, 6);
     Ok(vec![
-        ollama("one", &["shared:latest", "only-on-one"])?,
-        ollama("two", &["shared:latest"])?,
-        vllm("three", "qwen3-32b")?,
+        node(
+            Flavour::Ollama,
+            "one",
+            &["shared:latest", "only-on-one"],
+            pace,
+        )?,
+        node(Flavour::Ollama, "two", &["shared:latest"], pace)?,
+        node(Flavour::Vllm, "three", &["qwen3-32b"], pace)?,
+    ])
+}
+
+/// A fleet as people have them, for pictures: fast and slow ones, models that are on several.
+fn five() -> anyhow::Result<Vec<ScriptedUpstream>> {
+    let (large, small) = ("llama3.1:70b", "mistral:7b");
+    Ok(vec![
+        node(
+            Flavour::Ollama,
+            "gpu-north-1",
+            &[large, "qwen2.5:32b"],
+            (900.0, 12),
+        )?,
+        node(
+            Flavour::Ollama,
+            "gpu-north-2",
+            &[large, small],
+            (1_200.0, 9),
+        )?,
+        node(Flavour::Vllm, "vllm-1", &["qwen3-32b"], (3_000.0, 7))?,
+        node(Flavour::Vllm, "vllm-2", &["qwen3-32b"], (3_000.0, 8))?,
+        node(
+            Flavour::Ollama,
+            "edge-mac",
+            &[small, "phi4:14b"],
+            (200.0, 22),
+        )?,
     ])
 }
 
@@ -71,23 +99,23 @@ fn keys_people_and_settings_hold_at_once() -> anyhow::Result<()> {
 
 #[test]
 fn hostile_names_are_texts() -> anyhow::Result<()> {
-    let nodes = vec![ollama("evil", &[HOSTILE])?];
+    let nodes = vec![node(Flavour::Ollama, "evil", &[HOSTILE], (2_000.0, 6))?];
     Stage::new(nodes, PROBES, true)?.walk("hostile.mjs", &[("HOSTILE_MODEL", HOSTILE)])
 }
 
 #[test]
 fn every_page_of_the_fleet_is_for_everybody() -> anyhow::Result<()> {
-    Stage::new(three()?, PROBES, true)?.walk("pages.mjs", &[("PAGES", "fleet")])
+    Stage::new(five()?, PROBES, true)?.walk("pages.mjs", &[("PAGES", "fleet")])
 }
 
 #[test]
 fn every_page_of_requests_and_trials_is_for_everybody() -> anyhow::Result<()> {
-    Stage::new(three()?, PROBES, true)?.walk("pages.mjs", &[("PAGES", "work")])
+    Stage::new(five()?, PROBES, true)?.walk("pages.mjs", &[("PAGES", "work")])
 }
 
 #[test]
 fn every_page_of_access_and_system_is_for_everybody() -> anyhow::Result<()> {
-    Stage::new(three()?, PROBES, true)?.walk("pages.mjs", &[("PAGES", "access")])
+    Stage::new(five()?, PROBES, true)?.walk("pages.mjs", &[("PAGES", "access")])
 }
 
 #[test]
