@@ -2,12 +2,14 @@
 
 mod apt;
 mod bench;
+mod browser;
 mod ci;
 mod clients;
 mod databases;
 mod install;
 mod interrupt;
 mod schemathesis;
+mod screenshots;
 mod test;
 mod tidy;
 mod train_demo;
@@ -27,7 +29,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start PostgreSQL and PgBouncer (installed where missing) and run all tests against them
+    /// Start PostgreSQL and PgBouncer and run all tests against them, and in a browser (installed where missing)
     Test(test::Options),
     /// Check what compiler and lints cannot: crate arrows, file lengths, names, migration pairs
     Tidy,
@@ -37,6 +39,8 @@ enum Command {
     Clients(clients::Options),
     /// Run schemathesis from PyPI against the management API: no 5xx, nothing that its description does not say
     Schemathesis(schemathesis::Options),
+    /// Make pictures of every page of the dashboard, light, dark and on a phone
+    Screenshots(screenshots::Options),
     /// Measure the release build
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(),
         Command::Clients(options) => clients::run(&options),
         Command::Schemathesis(options) => schemathesis::run(&options),
+        Command::Screenshots(options) => screenshots::run(&options),
         Command::Bench(bench) => bench::run(&bench),
         Command::TrainDemo => train_demo::run(),
     };

@@ -1,9 +1,10 @@
-//! `cargo xtask test`: all tests, with the databases they need.
+//! `cargo xtask test`: all tests, with the databases and the browser they need.
 
 use std::process::{ExitCode, Stdio};
 
 use clap::Args;
 
+use crate::browser::Browser;
 use crate::databases::Databases;
 use crate::{interrupt, workspace};
 
@@ -18,7 +19,9 @@ pub(crate) struct Options {
 /// Starts the databases, runs the tests, stops the databases.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     interrupt::catch()?;
-    let databases = Databases::start(&workspace::metadata()?.target_directory)?;
+    let target = workspace::metadata()?.target_directory;
+    let browser = Browser::install(&target)?;
+    let databases = Databases::start(&target)?;
     let environment = [
         ("TEST_POSTGRES_URL", databases.postgres_url.as_str()),
         ("TEST_PGBOUNCER_URL", databases.pgbouncer_url.as_str()),
@@ -52,7 +55,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if everything {
         runner.arg("--no-fail-fast");
     }
-    let status = interrupt::wait(runner.args(&options.runner).envs(environment))?;
+    let status = interrupt::wait(
+        runner
+            .args(&options.runner)
+            .envs(environment)
+            .envs(browser.environment()),
+    )?;
     Ok(workspace::exit_code(status))
 }
 

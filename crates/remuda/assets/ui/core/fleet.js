@@ -1,0 +1,51 @@
+// The nodes as this page knows them: read whole, kept fresh by what the WebSocket tells, and read again every few seconds for the figures.
+
+import { all } from "./api.js";
+import { connection, subscribe } from "./live.js";
+import { observed, repeat } from "./observed.js";
+
+const SMALL = 200;
+
+/** `{nodes, at, error}`; `at` is 0 until the first answer. */
+export const fleet = observed({ nodes: [], at: 0, error: null }, follow);
+
+let turns = null;
+/** Reads the list anew at once, after a change made here. */
+export const reread = () => turns?.now();
+
+function follow() {
+  turns = repeat(() => (fleet.get().nodes.length > SMALL ? 15_000 : 3_000), read);
+  let soon = null;
+  const hurry = () => { clearTimeout(soon); soon = setTimeout(() => turns?.now(), 200); };
+  const ends = [
+    subscribe("node_status", (data) => { if (data?.node_id) apply(data); hurry(); }),
+    subscribe("model_update", hurry),
+    connection.watch(({ state }) => { if (state === "live") hurry(); }),
+  ];
+  return () => {
+    clearTimeout(soon);
+    turns.stop();
+    turns = null;
+    ends.forEach((end) => end());
+  };
+}
+
+async function read() {
+  try {
+    fleet.set({ nodes: await all("/api/v1/nodes", { sort: "name" }), at: Date.now(), error: null });
+  } catch (error) {
+    fleet.set({ ...fleet.get(), error });
+  }
+}
+
+/** Shows a change of state before the list is read again. */
+function apply({ node_id: id, status, details }) {
+  const { nodes, ...rest } = fleet.get();
+  const next = status === "deleted"
+    ? nodes.filter((node) => node.id !== id)
+    : nodes.map((node) => (node.id === id ? { ...node, state: status, reason: details?.reason ?? null } : node));
+  fleet.set({ ...rest, nodes: next });
+}
+
+/** How bad a state is, for sorting: the worst first. */
+export const SEVERITY = { unhealthy: 0, suspect: 1, draining: 2, new: 3, busy: 4, ready: 5 };

@@ -1,0 +1,43 @@
+// Every page with its address.
+
+import account from "./account.js";
+import audit from "./audit.js";
+import database from "./database.js";
+import embeddings from "./embeddings.js";
+import invitations from "./invitations.js";
+import keys from "./keys.js";
+import model from "./model.js";
+import models from "./models.js";
+import node from "./node.js";
+import nodes from "./nodes.js";
+import organisations from "./organisations.js";
+import overview from "./overview.js";
+import people from "./people.js";
+import playground from "./playground.js";
+import queue from "./queue.js";
+import request from "./request.js";
+import requests from "./requests.js";
+import settings from "./settings.js";
+import start from "./start.js";
+
+export const ROUTES = [
+  ["/", start],
+  ["/overview", overview],
+  ["/nodes", nodes],
+  ["/nodes/:name", node],
+  ["/models", models],
+  ["/models/:name", model],
+  ["/queue", queue],
+  ["/requests", requests],
+  ["/requests/:id", request],
+  ["/playground", playground],
+  ["/embeddings", embeddings],
+  ["/keys", keys],
+  ["/people", people],
+  ["/invitations", invitations],
+  ["/organisations", organisations],
+  ["/audit", audit],
+  ["/settings", settings],
+  ["/database", database],
+  ["/account", account],
+];

@@ -1,0 +1,86 @@
+// Nodes: added with what was found, pulled to, drained under streams, killed, and the server itself restarted.
+
+import { BASE, check, live, order, run, signIn, step, until, visit } from "./stage.mjs";
+import { slowNode } from "./slow_node.mjs";
+
+const RED_WITHIN_MS = 10_000;
+
+await run(async (page, guard) => {
+  const slow = await slowNode();
+  try {
+    await signIn(page);
+    await visit(page, "/nodes", "Nodes");
+    await page.getByRole("button", { name: "Add a node" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("Name", { exact: true }).fill("nova");
+    await dialog.getByRole("textbox", { name: "Address" }).fill(slow.url);
+    await dialog.getByRole("button", { name: "Check and add" }).click();
+    await page.getByRole("dialog", { name: "nova was added" }).getByText("ollama 0.33.0 answers").waitFor();
+    await page.keyboard.press("Escape");
+    await page.getByRole("row", { name: /nova/ }).getByText("ready").waitFor();
+    step("a node is added, and what was found there is said");
+
+    await visit(page, "/models", "Models");
+    await page.getByRole("button", { name: "Pull a model" }).first().click();
+    await dialog.getByLabel("Model", { exact: true }).fill("tiny:1b");
+    await dialog.getByLabel("To", { exact: true }).selectOption("nova");
+    await dialog.getByRole("button", { name: "Pull", exact: true }).click();
+    const bar = page.getByRole("progressbar", { name: "Pull of tiny:1b" });
+    const seen = new Set();
+    await until("the bar moved three times", async () => { seen.add(await bar.getAttribute("value", { timeout: 1_000 }).catch(() => null)); return seen.size > 3; });
+    await page.getByRole("status").getByText("tiny:1b is pulled.").waitFor();
+    await page.getByRole("rowheader", { name: "tiny:1b" }).waitFor();
+    step("a pull shows its progress, and then the model");
+
+    const streaming = fetch(`${BASE}/v1/chat/completions`, {
+      method: "POST", headers: { "content-type": "application/json" },
+      body: JSON.stringify({ model: "only-on-one", stream: true, messages: [{ role: "user", content: "[[testbed tokens=80 token_ms=60]] go on" }] }),
+    });
+    await visit(page, "/nodes/one", "one");
+    await page.getByText("1 now").waitFor();
+    await page.getByRole("button", { name: "Drain" }).click();
+    await page.getByRole("dialog").getByText("What runs there now finishes (1 request)").waitFor();
+    await page.getByRole("dialog").getByRole("button", { name: "Drain" }).click();
+    await page.getByText("This node drains").waitFor();
+    const text = await (await streaming).text();
+    check(text.includes("[DONE]") && !text.includes('"error"'), "the stream went on to its end while the node drained");
+    await page.getByRole("button", { name: "Undrain" }).click();
+    await page.getByText("ready", { exact: true }).first().waitFor();
+    step("a node drains under a stream, which goes on to its end");
+
+    await visit(page, "/overview", "Overview");
+    const tile = page.locator('[data-node="two"]');
+    await tile.getByText("ready").waitFor();
+    await order("kill two");
+    const killed = Date.now();
+    await tile.getByText("unhealthy").waitFor({ timeout: RED_WITHIN_MS });
+    step(`a killed node is red after ${Date.now() - killed} ms`);
+    await order("revive two");
+    await tile.getByText("ready").waitFor();
+    step("and well again by itself");
+
+    guard.allow(/ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE_CHUNKED|WebSocket connection to|status of 503/);
+    await order("stop");
+    await page.getByText("The connection to the server is lost.").waitFor();
+    check(await tile.isVisible(), "what was known stays");
+    await order("start");
+    await page.getByText("The connection to the server is lost.").waitFor({ state: "hidden", timeout: 30_000 });
+    await live(page);
+    await tile.getByText("ready").waitFor();
+    await order("kill two");
+    await tile.getByText("unhealthy").waitFor({ timeout: RED_WITHIN_MS });
+    step("the page says that the server is gone, and goes on when it is back, signed in and live");
+    await order("revive two");
+    await tile.getByText("ready").waitFor();
+
+    await visit(page, "/nodes/nova", "nova");
+    await page.getByRole("button", { name: "Remove" }).click();
+    await page.getByRole("dialog").getByText(slow.url).waitFor();
+    await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
+    await page.getByRole("heading", { name: "Nodes" }).waitFor();
+    await until("the row is gone", async () => (await page.getByRole("row", { name: /nova/ }).count()) === 0);
+    step("removing names the node, and removes it");
+  } finally {
+    slow.stop();
+  }
+});
