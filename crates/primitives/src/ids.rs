@@ -68,6 +68,8 @@ macro_rules! ids {
 ids! {
     /// An invitation to join an organisation (its row, not its secret).
     InvitationId
+    /// A piece of durable work.
+    JobId
     /// An API key (its row, not its secret).
     KeyId
     /// A node: any server that Remuda health-checks and can talk to.

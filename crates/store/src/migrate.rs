@@ -42,6 +42,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     11 "0011_audit"
     12 "0012_idempotency"
     13 "0013_settings"
+    40 "0040_jobs"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.
