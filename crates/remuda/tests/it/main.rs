@@ -24,6 +24,8 @@ mod crash;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod jobs;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod openapi;
