@@ -51,7 +51,10 @@ impl Bells {
     /// Lets go of the bell that nobody hears any more.
     fn leave(&self, id: JobId) {
         let mut by_job = self.by_job.lock();
-        if by_job.get(&id).is_some_and(|bell| bell.receiver_count() == 0) {
+        if by_job
+            .get(&id)
+            .is_some_and(|bell| bell.receiver_count() == 0)
+        {
             by_job.remove(&id);
         }
     }

@@ -258,7 +258,9 @@ impl Classify for JobError {
             ),
             Self::Refused { .. } | Self::Filter(_) | Self::Cursor(_) => self.to_string(),
             Self::TooMany { .. } => {
-                format!("{self}: wait until some have ended, or cancel some (`remuda jobs cancel ID`)")
+                format!(
+                    "{self}: wait until some have ended, or cancel some (`remuda jobs cancel ID`)"
+                )
             }
             Self::TooManyFollowers(_) => format!("{self}: ask for the job's state now and then"),
             Self::NotEnded(id) => format!("{self}: cancel it first (`remuda jobs cancel {id}`)"),

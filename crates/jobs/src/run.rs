@@ -111,7 +111,8 @@ impl Run {
         let place = SealedPlace::Payload(self.job.id);
         let sealed = self.payload_sealed.take().unwrap_or_default();
         let payload = open(&inner.sealer, place, &sealed).map_err(|_| {
-            let message = "what was asked for cannot be read any more: it was sealed with a key that is gone";
+            let message =
+                "what was asked for cannot be read any more: it was sealed with a key that is gone";
             failed(ErrorKind::Bug, message.to_owned())
         })?;
         if self.job.chunks > 0 {

@@ -32,11 +32,7 @@ pub(crate) fn seal(
     sealer.seal(&place.name(), value.to_string().as_bytes())
 }
 
-pub(crate) fn open(
-    sealer: &Sealer,
-    place: SealedPlace,
-    sealed: &[u8],
-) -> Result<Value, SealError> {
+pub(crate) fn open(sealer: &Sealer, place: SealedPlace, sealed: &[u8]) -> Result<Value, SealError> {
     let plain = sealer.open(&place.name(), sealed)?;
     serde_json::from_slice(plain.expose()).map_err(|_| SealError::Damaged)
 }

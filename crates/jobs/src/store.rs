@@ -21,8 +21,8 @@ use crate::model::{Job, JobKind, JobState, Owner, caller_text, read_caller};
 
 pub(crate) use leases::{
     Chunk, Ended, Lease, cancel_job, claim_job, count_live, delete_ended, fail_exhausted,
-    fail_waiting, find_due, finish_job, live_figures, put_back, put_chunk, renew,
-    requeue_lapsed, restart_output,
+    fail_waiting, find_due, finish_job, live_figures, put_back, put_chunk, renew, requeue_lapsed,
+    restart_output,
 };
 pub(crate) use lists::{chunks_after, count_jobs, find_job, list_jobs};
 
@@ -72,11 +72,7 @@ pub(crate) async fn insert_job(
 }
 
 /// Deletes an owner's job that has ended. Tells whether there was one.
-pub(crate) async fn delete_job(
-    tx: &mut Tx,
-    owner: Owner,
-    id: JobId,
-) -> Result<bool, StoreError> {
+pub(crate) async fn delete_job(tx: &mut Tx, owner: Owner, id: JobId) -> Result<bool, StoreError> {
     let deleted = tx
         .execute(
             "DELETE FROM jobs WHERE id = $1 AND org_id = $2 AND owner = $3 AND ended_at IS NOT NULL",

@@ -147,10 +147,7 @@ impl Jobs {
             return Ok(None);
         };
         let cancelled = CancellationToken::new();
-        self.inner
-            .running
-            .lock()
-            .insert(job.id, cancelled.clone());
+        self.inner.running.lock().insert(job.id, cancelled.clone());
         self.tell_state(&job);
         let lease = Lease { job: job.id, run };
         let stops = Stops {

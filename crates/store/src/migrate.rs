@@ -43,6 +43,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     12 "0012_idempotency"
     13 "0013_settings"
     40 "0040_jobs"
+    41 "0041_requests_not_ok"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use primitives::{InvitationId, JobId, KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId};
+use primitives::{
+    InvitationId, JobId, KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId,
+};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;

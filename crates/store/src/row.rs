@@ -1,6 +1,8 @@
 //! Rows of a result, read by column name.
 
-use primitives::{InvitationId, JobId, KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId};
+use primitives::{
+    InvitationId, JobId, KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId,
+};
 use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;

@@ -71,7 +71,10 @@ fn last_event(headers: &HeaderMap) -> Result<ChunkNumber, JobError> {
     let Some(value) = headers.get(LAST_EVENT_ID) else {
         return Ok(0);
     };
-    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let number = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     number.filter(|number| *number >= 0).ok_or_else(|| {
         JobError::Filter("Last-Event-ID is not one of this job's: leave it out".to_owned())
     })

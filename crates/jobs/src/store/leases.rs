@@ -64,9 +64,7 @@ pub(crate) async fn count_live(tx: &mut Tx, org: OrgId) -> Result<(u64, u64), St
 }
 
 /// What waits and runs, and since when the oldest one waits.
-pub(crate) async fn live_figures(
-    tx: &mut Tx,
-) -> Result<(u64, u64, Option<Timestamp>), StoreError> {
+pub(crate) async fn live_figures(tx: &mut Tx) -> Result<(u64, u64, Option<Timestamp>), StoreError> {
     let row = tx
         .fetch_optional(
             "SELECT CAST(count(*) FILTER (WHERE state = 'queued') AS BIGINT) AS queued,
@@ -117,10 +115,7 @@ pub(crate) async fn claim_job(
 }
 
 /// Makes jobs due again whose lease ran out.
-pub(crate) async fn requeue_lapsed(
-    tx: &mut Tx,
-    now: Timestamp,
-) -> Result<Vec<Job>, StoreError> {
+pub(crate) async fn requeue_lapsed(tx: &mut Tx, now: Timestamp) -> Result<Vec<Job>, StoreError> {
     tx.fetch_all(
         concat!(
             "UPDATE jobs SET state = 'queued', run_at = $1, lease_until = NULL, leased_by = NULL

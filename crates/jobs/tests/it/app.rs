@@ -36,7 +36,10 @@ impl Executor for Told {
 
     fn run(&self, work: Work) -> BoxStream<'static, Step> {
         self.runs.fetch_add(1, Ordering::SeqCst);
-        let prompt = work.payload["prompt"].as_str().unwrap_or_default().to_owned();
+        let prompt = work.payload["prompt"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let output = |text: &str| Step::Output {
             channel: "content",
             text: text.to_owned(),
@@ -49,7 +52,11 @@ impl Executor for Told {
                 why: refusal,
                 after: Some(Duration::from_millis(10)),
             })],
-            "hang" => return stream::iter([output("half")]).chain(stream::pending()).boxed(),
+            "hang" => {
+                return stream::iter([output("half")])
+                    .chain(stream::pending())
+                    .boxed();
+            }
             text => vec![
                 output(text),
                 Step::Ended(Outcome::Done(json!({"said": text}))),
@@ -62,7 +69,6 @@ impl Executor for Told {
 /// One process.
 pub(crate) struct Process {
     pub(crate) db: Db,
-    pub(crate) identity: Identity,
     pub(crate) told: Arc<Told>,
     router: Router,
     jobs: Jobs,
@@ -103,7 +109,6 @@ impl Process {
         let working = tokio::spawn(jobs.clone().work(told.clone(), stop.clone()));
         let mut process = Self {
             db,
-            identity,
             told,
             router: web::api_surface(router, clock),
             jobs,
@@ -126,7 +131,9 @@ impl Process {
             .body(Body::from(body.to_string()));
         let answered = self.router.clone().oneshot(request.unwrap()).await.unwrap();
         let status = answered.status().as_u16();
-        let body = web::read_capped(answered.into_body(), 1 << 22).await.unwrap();
+        let body = web::read_capped(answered.into_body(), 1 << 22)
+            .await
+            .unwrap();
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 

@@ -26,7 +26,9 @@ async fn what_goes_wrong_is_tried_again_and_then_has_failed(store: TestStore) {
     let mut process = Process::start(&store, twice).await;
     let id = process.submit("again").await;
     let failed = process.submit("failed").await;
-    let waits = process.until(&id, |job| job["next_attempt_at"].is_string()).await;
+    let waits = process
+        .until(&id, |job| job["next_attempt_at"].is_string())
+        .await;
     assert_eq!(waits["attempt"], 1);
     assert_eq!(waits["error"]["message"], "it went wrong");
     let job = process.in_state(&id, "failed").await;
@@ -36,7 +38,10 @@ async fn what_goes_wrong_is_tried_again_and_then_has_failed(store: TestStore) {
     let job = process.in_state(&failed, "failed").await;
     assert_eq!(job["attempt"], 1);
     assert_eq!(process.told.runs.load(Ordering::SeqCst), 3);
-    assert_eq!(process.metric("remuda_jobs_ended_total{state=\"failed\"}"), "2");
+    assert_eq!(
+        process.metric("remuda_jobs_ended_total{state=\"failed\"}"),
+        "2"
+    );
     process.stop().await;
 }
 
@@ -51,11 +56,17 @@ async fn waiting_for_what_is_not_there_costs_no_attempt(store: TestStore) {
     process
         .until(&id, |_| process.told.runs.load(Ordering::SeqCst) >= 2)
         .await;
-    assert_eq!(process.shown(&id).await["attempt"].as_i64().map(|n| n <= 1), Some(true));
+    assert_eq!(
+        process.shown(&id).await["attempt"].as_i64().map(|n| n <= 1),
+        Some(true)
+    );
     let keeping = process.keep();
     let job = process.in_state(&id, "failed").await;
     let message = job["error"]["message"].as_str().unwrap();
-    assert!(message.contains("give_up_after") && message.contains("it went wrong"), "{message}");
+    assert!(
+        message.contains("give_up_after") && message.contains("it went wrong"),
+        "{message}"
+    );
     process.stop().await;
     keeping.await.unwrap();
 }

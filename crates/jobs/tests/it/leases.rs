@@ -61,7 +61,10 @@ async fn a_stopped_process_gives_its_jobs_back(store: TestStore) {
     first.until(&id, |job| job["pieces"] == 1).await;
     first.stop().await;
     let job = first.shown(&id).await;
-    assert_eq!((&job["state"], &job["attempt"]), (&"queued".into(), &0.into()));
+    assert_eq!(
+        (&job["state"], &job["attempt"]),
+        (&"queued".into(), &0.into())
+    );
     let mut second = Process::start(&store, config()).await;
     let job = second.in_state(&id, "running").await;
     assert_eq!(job["attempt"], 1);
@@ -104,7 +107,9 @@ async fn one_organisation_has_half_of_the_places(store: TestStore) {
         assert_eq!(process.shown(id).await["state"], "queued");
     }
     let path = format!("/api/v1/inference/jobs/{}/cancel", jobs[0]);
-    process.call(http::Method::POST, &path, serde_json::json!({})).await;
+    process
+        .call(http::Method::POST, &path, serde_json::json!({}))
+        .await;
     process.in_state(&jobs[2], "running").await;
     process.stop().await;
 }

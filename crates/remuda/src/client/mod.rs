@@ -16,7 +16,7 @@ pub(crate) use api::{Api, query};
 pub(crate) use chat::{AnswerStream, ChatCall, Piece, Turn};
 pub(crate) use credentials::CredentialStore;
 pub(crate) use error::ClientError;
-pub(crate) use events::{Event, Events};
+pub(crate) use events::Event;
 pub(crate) use health::{Health, remedy};
 pub(crate) use presented::{Presented, StoredSignIn, Tokens};
 pub(crate) use socket::Arrived;

@@ -262,7 +262,9 @@ async fn follow(context: &Context, api: &Api, id: &str) -> Result<(), Failure> {
         let mut stream = match api.events(&events, &after).await {
             Ok(stream) => stream,
             // Where it has worked once, the server is expected to come back.
-            Err(error) if after != "0" && interruptions < MOST_INTERRUPTIONS && error.is_passing() => {
+            Err(error)
+                if after != "0" && interruptions < MOST_INTERRUPTIONS && error.is_passing() =>
+            {
                 interruptions += 1;
                 tokio::time::sleep(CONNECT_AGAIN).await;
                 continue;

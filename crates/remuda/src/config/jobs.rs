@@ -53,7 +53,10 @@ impl JobsSection {
         }
         for (key, count) in [
             ("max_queued", self.max_queued),
-            ("max_queued_of_organisation", self.max_queued_of_organisation),
+            (
+                "max_queued_of_organisation",
+                self.max_queued_of_organisation,
+            ),
             ("max_kept", self.max_kept),
         ] {
             if !(1..=1_000_000).contains(&count) {

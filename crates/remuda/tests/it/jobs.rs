@@ -26,7 +26,10 @@ async fn accepted(client: &TestClient, question: &str) -> Value {
     let reply = client.post(CHAT, &wish(question)).await.unwrap();
     assert_eq!(reply.status, 202, "{}", reply.text());
     let job = reply.json().unwrap();
-    assert_eq!(reply.headers["location"], job["links"]["self"].as_str().unwrap());
+    assert_eq!(
+        reply.headers["location"],
+        job["links"]["self"].as_str().unwrap()
+    );
     job
 }
 
@@ -165,38 +168,66 @@ async fn what_was_accepted_is_answered_as_a_live_request_is() {
     assert_eq!(job["kind"], "chat");
     assert_eq!(job["priority"], "batch");
     let done = in_state(&admin, &job, "completed").await;
-    assert_eq!(done["result"]["message"]["content"], answer(QUESTION).as_str());
+    assert_eq!(
+        done["result"]["message"]["content"],
+        answer(QUESTION).as_str()
+    );
     let mut live = wish(QUESTION);
     live["stream"] = json!(false);
-    let live = admin.post("/api/chat", &live).await.unwrap().json().unwrap();
+    let live = admin
+        .post("/api/chat", &live)
+        .await
+        .unwrap()
+        .json()
+        .unwrap();
     assert_eq!(comparable(done["result"].clone()), comparable(live));
 
     let body = json!({"model": "test-model", "prompt": QUESTION, "priority": "interactive"});
-    let reply = admin.post("/api/v1/inference/generate", &body).await.unwrap();
+    let reply = admin
+        .post("/api/v1/inference/generate", &body)
+        .await
+        .unwrap();
     assert_eq!(reply.status, 202, "{}", reply.text());
     let prompted = in_state(&admin, &reply.json().unwrap(), "completed").await;
     assert_eq!(prompted["result"]["response"], answer(QUESTION).as_str());
     assert_eq!(prompted["priority"], "interactive");
 
     // It is a request like any other, and can be explained like one.
-    let record = format!("/api/v1/inference/requests/{}", done["request_id"].as_str().unwrap());
+    let record = format!(
+        "/api/v1/inference/requests/{}",
+        done["request_id"].as_str().unwrap()
+    );
     until("the record is there", async || {
         Ok(admin.get(&record).await?.status == 200)
     })
     .await
     .unwrap();
 
-    let list = admin.get(&format!("{JOBS}?state=completed&limit=1")).await.unwrap();
+    let list = admin
+        .get(&format!("{JOBS}?state=completed&limit=1"))
+        .await
+        .unwrap();
     let page = list.json().unwrap();
     assert_eq!(page["total"], 2);
     assert_eq!(page["items"][0]["id"], prompted["id"]);
     assert!(page["items"][0].get("result").is_none(), "{page}");
     let next = page["next_cursor"].as_str().unwrap();
-    let list = admin.get(&format!("{JOBS}?state=completed&cursor={next}")).await.unwrap();
+    let list = admin
+        .get(&format!("{JOBS}?state=completed&cursor={next}"))
+        .await
+        .unwrap();
     assert_eq!(list.json().unwrap()["items"][0]["id"], done["id"]);
-    let oldest = admin.get(&format!("{JOBS}?sort=created_at&kind=chat&model=test-model")).await.unwrap();
+    let oldest = admin
+        .get(&format!(
+            "{JOBS}?sort=created_at&kind=chat&model=test-model"
+        ))
+        .await
+        .unwrap();
     let oldest = oldest.json().unwrap();
-    assert_eq!((&oldest["items"][0]["id"], &oldest["total"]), (&done["id"], &json!(1)));
+    assert_eq!(
+        (&oldest["items"][0]["id"], &oldest["total"]),
+        (&done["id"], &json!(1))
+    );
     system.stop().await;
 }
 
@@ -214,20 +245,32 @@ async fn nobody_sees_the_job_of_another() {
     let mut clients = Vec::new();
     for (name, role) in [("ann", "user"), ("bob", "admin"), ("eve", "viewer")] {
         let body = json!({"username": name, "password": "a password of jobs", "role": role});
-        assert_eq!(admin.post("/api/v1/users", &body).await.unwrap().status, 201);
+        assert_eq!(
+            admin.post("/api/v1/users", &body).await.unwrap().status,
+            201
+        );
         let body = json!({"username": name, "password": "a password of jobs"});
         let session = system.client().post("/api/v1/login", &body).await.unwrap();
-        let token = session.json().unwrap()["access_token"].as_str().unwrap().to_owned();
+        let token = session.json().unwrap()["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         clients.push(system.client().with_key(&token).unwrap());
     }
-    let [ann, bob, eve] = &clients[..] else { panic!() };
+    let [ann, bob, eve] = &clients[..] else {
+        panic!()
+    };
     let job = accepted(ann, QUESTION).await;
     in_state(ann, &job, "completed").await;
     for stranger in [bob, eve, &admin] {
         let (own, cancel) = (path(&job), format!("{}/cancel", path(&job)));
         let events = stranger.get(&format!("{own}/events")).await.unwrap();
         assert_eq!(events.status, 404, "{}", events.text());
-        for (method, path) in [(Method::GET, &own), (Method::POST, &cancel), (Method::DELETE, &own)] {
+        for (method, path) in [
+            (Method::GET, &own),
+            (Method::POST, &cancel),
+            (Method::DELETE, &own),
+        ] {
             let reply = stranger.send(method, path, "{}".into()).await.unwrap();
             assert_eq!(reply.status, 404, "{}", reply.text());
         }
@@ -235,10 +278,22 @@ async fn nobody_sees_the_job_of_another() {
         assert_eq!(list["total"], 0, "{list}");
     }
     assert_eq!(eve.post(CHAT, &wish(QUESTION)).await.unwrap().status, 403);
-    assert_eq!(system.client().post(CHAT, &wish(QUESTION)).await.unwrap().status, 401);
+    assert_eq!(
+        system
+            .client()
+            .post(CHAT, &wish(QUESTION))
+            .await
+            .unwrap()
+            .status,
+        401
+    );
     // What they ask lies in the database sealed.
     let file = std::fs::read(system.data_dir().join("remuda.db-wal")).unwrap();
-    assert!(!file.windows(QUESTION.len()).any(|part| part == QUESTION.as_bytes()));
+    assert!(
+        !file
+            .windows(QUESTION.len())
+            .any(|part| part == QUESTION.as_bytes())
+    );
     system.stop().await;
 }
 
@@ -252,7 +307,10 @@ async fn a_kill_loses_no_job_and_does_none_twice() -> anyhow::Result<()> {
     let first = Service::start(home.up_over(&[&upstream], config)).await?;
     let job = accepted(&first.admin, QUESTION).await;
     let begun = has_begun(&first.admin, &job).await;
-    assert_eq!((&begun["state"], &begun["attempt"]), (&json!("running"), &json!(1)));
+    assert_eq!(
+        (&begun["state"], &begun["attempt"]),
+        (&json!("running"), &json!(1))
+    );
     let mut stream = follow(&first.admin, &job, None).await;
     let mut before = vec![next_event(&mut stream).await.unwrap()];
     assert_eq!(before[0].name, "output");
@@ -262,10 +320,16 @@ async fn a_kill_loses_no_job_and_does_none_twice() -> anyhow::Result<()> {
 
     let second = Service::start(home.up_over(&[&upstream], config)).await?;
     let done = in_state(&second.admin, &job, "completed").await;
-    assert_eq!(done["result"]["message"]["content"], answer(QUESTION).as_str());
+    assert_eq!(
+        done["result"]["message"]["content"],
+        answer(QUESTION).as_str()
+    );
     assert_eq!(done["attempt"], 2, "{done}");
     let other = in_state(&second.admin, &waiting, "completed").await;
-    assert_eq!(other["result"]["message"]["content"], answer("the second question").as_str());
+    assert_eq!(
+        other["result"]["message"]["content"],
+        answer("the second question").as_str()
+    );
     // Who followed it goes on, and is told that the answer begins anew.
     let seen = before[0].id;
     let after = rest(follow(&second.admin, &job, Some(seen)).await).await;
@@ -322,7 +386,10 @@ async fn who_follows_a_job_misses_nothing_and_hears_nothing_twice() {
     assert_eq!(text(&events), answer(QUESTION));
     let end = events.last().unwrap();
     assert_eq!(end.name, "completed");
-    assert_eq!(end.data["result"]["message"]["content"], answer(QUESTION).as_str());
+    assert_eq!(
+        end.data["result"]["message"]["content"],
+        answer(QUESTION).as_str()
+    );
     // Who followed all along got the same.
     let mut live = Vec::new();
     while let Some(event) = next_event(&mut whole).await {
@@ -331,7 +398,9 @@ async fn who_follows_a_job_misses_nothing_and_hears_nothing_twice() {
     assert_eq!(live, events);
     // There is nothing left to tell.
     let links = job["links"]["events"].as_str().unwrap();
-    let last = admin.with_header("last-event-id", &end.id.to_string()).unwrap();
+    let last = admin
+        .with_header("last-event-id", &end.id.to_string())
+        .unwrap();
     assert_eq!(last.get(links).await.unwrap().status, 204);
     for bad in ["x", "-1"] {
         let bad = admin.with_header("last-event-id", bad).unwrap();
@@ -350,18 +419,26 @@ async fn a_job_is_called_off_at_once_also_while_it_runs() {
     let admin = system.admin().await.unwrap();
     let job = accepted(&admin, QUESTION).await;
     has_begun(&admin, &job).await;
-    let early = admin.send(Method::DELETE, &path(&job), "".into()).await.unwrap();
+    let early = admin
+        .send(Method::DELETE, &path(&job), "".into())
+        .await
+        .unwrap();
     assert_eq!(early.status, 409, "{}", early.text());
     let cancel = job["links"]["cancel"].as_str().unwrap();
     let cancelled = admin.post(cancel, &json!({})).await.unwrap();
     assert_eq!(cancelled.json().unwrap()["state"], "cancelled");
     let hears = async || upstream.cancellations().len() == 1;
-    until("the node hears of it", async || Ok(hears().await)).await.unwrap();
+    until("the node hears of it", async || Ok(hears().await))
+        .await
+        .unwrap();
     let again = admin.post(cancel, &json!({})).await.unwrap();
     assert_eq!(again.status, 409, "{}", again.text());
     let events = rest(follow(&admin, &job, None).await).await;
     assert_eq!(events.last().unwrap().name, "cancelled");
-    let gone = admin.send(Method::DELETE, &path(&job), "".into()).await.unwrap();
+    let gone = admin
+        .send(Method::DELETE, &path(&job), "".into())
+        .await
+        .unwrap();
     assert_eq!(gone.status, 204, "{}", gone.text());
     assert_eq!(admin.get(&path(&job)).await.unwrap().status, 404);
     system.stop().await;
@@ -375,7 +452,12 @@ fn detail(reply: &Reply) -> String {
 async fn what_cannot_be_done_is_refused_with_what_to_do() {
     let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
     let config = "[jobs]\nconcurrency = 0\nmax_queued_of_organisation = 2\n";
-    let system = System::builder().config(config).node(&upstream).start().await.unwrap();
+    let system = System::builder()
+        .config(config)
+        .node(&upstream)
+        .start()
+        .await
+        .unwrap();
     system.until_models(&["test-model"]).await.unwrap();
     let admin = system.admin().await.unwrap();
     let mut large = wish("x");
@@ -389,8 +471,16 @@ async fn what_cannot_be_done_is_refused_with_what_to_do() {
         (odd, 400, "colour"),
         (nameless, 404, "nobody-has-it"),
         (json!({"model": "test-model"}), 400, "messages"),
-        (json!({"model": "test-model", "messages": [{"role": 7}]}), 400, "role"),
-        (json!({"model": "test-model", "messages": [], "priority": "urgent"}), 400, "urgent"),
+        (
+            json!({"model": "test-model", "messages": [{"role": 7}]}),
+            400,
+            "role",
+        ),
+        (
+            json!({"model": "test-model", "messages": [], "priority": "urgent"}),
+            400,
+            "urgent",
+        ),
     ] {
         let reply = admin.post(CHAT, &body).await.unwrap();
         assert_eq!(reply.status, status, "{}", reply.text());
@@ -411,14 +501,25 @@ async fn what_cannot_be_done_is_refused_with_what_to_do() {
     let full = admin.post(CHAT, &wish("three")).await.unwrap();
     assert_eq!(full.status, 429, "{}", full.text());
     assert_eq!(full.headers["retry-after"], "10");
-    assert!(detail(&full).contains("max_queued_of_organisation"), "{}", full.text());
+    assert!(
+        detail(&full).contains("max_queued_of_organisation"),
+        "{}",
+        full.text()
+    );
     let cancel = first["links"]["cancel"].as_str().unwrap();
     assert_eq!(admin.post(cancel, &json!({})).await.unwrap().status, 200);
     accepted(&admin, "three").await;
     // Sent again under the same name it is accepted once.
     let named = admin.with_header("idempotency-key", "the-same").unwrap();
     let cancel = "0198c0de-0000-7000-8000-0000000000ff";
-    assert_eq!(admin.post(&format!("{JOBS}/{cancel}/cancel"), &json!({})).await.unwrap().status, 404);
+    assert_eq!(
+        admin
+            .post(&format!("{JOBS}/{cancel}/cancel"), &json!({}))
+            .await
+            .unwrap()
+            .status,
+        404
+    );
     let full = named.post(CHAT, &wish("four")).await.unwrap();
     assert_eq!(full.status, 429);
     system.stop().await;
@@ -439,7 +540,10 @@ async fn a_node_that_is_away_is_waited_for() {
     .unwrap();
     upstream.restart().unwrap();
     let done = in_state(&admin, &job, "completed").await;
-    assert_eq!(done["result"]["message"]["content"], answer(QUESTION).as_str());
+    assert_eq!(
+        done["result"]["message"]["content"],
+        answer(QUESTION).as_str()
+    );
     assert!(done.get("error").is_none(), "{done}");
     system.stop().await;
 }
@@ -468,7 +572,10 @@ async fn two_processes_on_one_postgres_share_the_work() {
     let mut ids = BTreeSet::new();
     for (job, question) in &jobs {
         let done = in_state(&other, job, "completed").await;
-        assert_eq!(done["result"]["message"]["content"], answer(question).as_str());
+        assert_eq!(
+            done["result"]["message"]["content"],
+            answer(question).as_str()
+        );
         ids.insert(done["request_id"].as_str().unwrap().to_owned());
     }
     assert_eq!(ids.len(), jobs.len());
@@ -493,7 +600,12 @@ async fn the_command_line_sends_work_away_and_fetches_it() -> anyhow::Result<()>
         command.args(words).env("REMUDA_API_KEY", &key);
         command
     };
-    let sent = succeed(&mut remuda(&["run", "--background", "test-model", QUESTION]));
+    let sent = succeed(&mut remuda(&[
+        "run",
+        "--background",
+        "test-model",
+        QUESTION,
+    ]));
     let id = sent.split_whitespace().next().unwrap().to_owned();
     let told = succeed(&mut remuda(&["jobs", "follow", &id]));
     assert_eq!(told.trim_end(), answer(QUESTION));

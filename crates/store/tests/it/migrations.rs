@@ -32,6 +32,7 @@ async fn a_second_run_changes_nothing(store: TestStore) {
             "0012_idempotency",
             "0013_settings",
             "0040_jobs",
+            "0041_requests_not_ok",
         ]
     );
     let second = db.migrate().await.unwrap();
