@@ -11,11 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use identity::Caller;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::mpsc;
 use web::{PathParam, Problem};
 
 use super::body::JobBody;
 use super::{job_id, problem};
-use crate::follow::Happening;
+use crate::follow::{Following, Happening};
 use crate::model::{ChunkNumber, JobError, Owner};
 use crate::surface::Jobs;
 
@@ -25,6 +26,8 @@ const UNBUFFERED: (HeaderName, HeaderValue) = (
     HeaderName::from_static("x-accel-buffering"),
     HeaderValue::from_static("no"),
 );
+/// Events that are ready before the client takes them.
+const READ_AHEAD: usize = 4;
 /// How long a client waits before it connects again.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -58,12 +61,31 @@ pub(super) async fn follow_job(
     let Some(following) = jobs.follow(owner, id, after).await.map_err(problem)? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    let events = unfold(following, |mut following| async move {
-        let event = event(following.next().await?);
-        Some((Ok::<_, Infallible>(event), following))
+    // An answer's body is read where the connection is served, and the database is not for those threads.
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    tokio::spawn(follow(following, sender));
+    let events = unfold(receiver, |mut receiver| async move {
+        let event = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(event), receiver))
     });
     let sse = Sse::new(events).keep_alive(KeepAlive::default());
     Ok(([UNBUFFERED], sse).into_response())
+}
+
+/// Hands on what happens, until the client goes away.
+async fn follow(mut following: Following, sender: mpsc::Sender<Event>) {
+    loop {
+        let happening = tokio::select! {
+            happening = following.next() => happening,
+            () = sender.closed() => return,
+        };
+        let Some(happening) = happening else {
+            return;
+        };
+        if sender.send(event(happening)).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Returns the number of the last event that the client got; 0 when it got none.
