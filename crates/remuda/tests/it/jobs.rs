@@ -1,11 +1,14 @@
 //! Answers that are promised and fetched later: nothing promised is lost, nothing is done twice.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
 use store::testing::TestStore;
-use testbed::{Answer, Flavour, Gate, Reply, ReplyStream, ScriptedUpstream, System, TestClient};
+use testbed::{
+    Answer, Flavour, Gate, LinkBreaker, Reply, ReplyStream, ScriptedUpstream, System, TestClient,
+};
 
 use crate::harness::{Home, json as printed, one_line_refusal, succeed};
 use crate::service::{Service, until};
@@ -585,6 +588,64 @@ async fn two_processes_on_one_postgres_share_the_work() {
     assert_eq!(text(&events), answer(&jobs[0].1));
     one.stop().await;
     two.stop().await;
+}
+
+/// Takes the database away from under a server that carries jobs out, and gives it back.
+async fn outlives_an_outage(database: TestStore) -> anyhow::Result<()> {
+    let url = database.config().url.expose();
+    let link = LinkBreaker::before(url).await?;
+    let upstream = ScriptedUpstream::start(Flavour::Ollama)?;
+    upstream.edit_script(|script| script.token_delay = Duration::from_millis(5));
+    let home = Home::new();
+    let mut up = home.up_over(&[&upstream], "[jobs]\nlease = \"3s\"\nconcurrency = 8\n");
+    up.env("REMUDA_STORE__URL", link.through(url)?);
+    if let Some(direct) = &database.config().direct_url {
+        up.env("REMUDA_STORE__DIRECT_URL", direct.expose());
+    }
+    let service = Service::start(up).await?;
+    let mut promised = Vec::new();
+    for number in 0..20 {
+        let question = format!("question {number}");
+        promised.push((accepted(&service.admin, &question).await, question));
+    }
+    has_begun(&service.admin, &promised[0].0).await;
+    link.cut();
+    service.until_health("database", false).await?;
+    for _ in 0..3 {
+        let refused = service
+            .admin
+            .post(CHAT, &wish("nobody promises this"))
+            .await?;
+        assert_eq!(refused.status, 503, "{}", refused.text());
+    }
+    link.restore();
+    service.until_health("database", true).await?;
+    for number in 20..25 {
+        let question = format!("question {number}");
+        promised.push((accepted(&service.admin, &question).await, question));
+    }
+    for (job, question) in &promised {
+        let done = in_state(&service.admin, job, "completed").await;
+        assert_eq!(
+            done["result"]["message"]["content"],
+            answer(question).as_str()
+        );
+        let events = rest(follow(&service.admin, job, None).await).await;
+        assert_eq!(text(&events), answer(question));
+    }
+    let list = service.admin.get(JOBS).await?.json()?;
+    assert_eq!(list["total"], promised.len(), "{list}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_outlives_an_outage_of_postgres() -> anyhow::Result<()> {
+    outlives_an_outage(TestStore::postgres().await).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_outlives_an_outage_of_pgbouncer() -> anyhow::Result<()> {
+    outlives_an_outage(TestStore::pgbouncer().await).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
