@@ -37,15 +37,17 @@ impl Jobs {
     }
 
     async fn look(&self, thorough: bool) -> Result<(), StoreError> {
-        patiently(self.count()).await?;
-        if thorough {
+        if patiently(self.count()).await? > self.inner.config.give_up_after {
             patiently(self.give_up()).await?;
+        }
+        if thorough {
             while patiently(self.clean()).await? >= u64::from(STEP) {}
         }
         Ok(())
     }
 
-    async fn count(&self) -> Result<(), StoreError> {
+    /// Renews the figures, and returns how long the oldest job that waits has done so.
+    async fn count(&self) -> Result<Duration, StoreError> {
         let inner = &self.inner;
         let mut tx = inner.db.read().await?;
         let now = store::now(&mut tx, &*inner.clock).await?;
@@ -54,9 +56,9 @@ impl Jobs {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         inner.metrics.queued.set(number(queued));
         inner.metrics.running.set(number(running));
-        let waited = oldest.map_or(0, |oldest| now.since(oldest).as_secs());
-        inner.metrics.oldest.set(number(waited));
-        Ok(())
+        let waited = oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+        inner.metrics.oldest.set(number(waited.as_secs()));
+        Ok(waited)
     }
 
     /// Fails what has waited for too long.

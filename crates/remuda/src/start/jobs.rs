@@ -179,7 +179,11 @@ async fn refused(status: StatusCode, headers: HeaderMap, body: axum::body::Body)
             why: refusal(ErrorKind::Unavailable),
             after: None,
         },
-        404 => Outcome::Failed(refusal(ErrorKind::NotFound)),
+        // It was there when the job was accepted: a server that has just started has not met its nodes yet.
+        404 => Outcome::Later {
+            why: refusal(ErrorKind::NotFound),
+            after: None,
+        },
         401 | 403 => Outcome::Failed(refusal(ErrorKind::Forbidden)),
         400..=499 => Outcome::Failed(refusal(ErrorKind::Invalid)),
         504 => Outcome::Again(refusal(ErrorKind::Timeout)),
