@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::store::StoreError;
+use ::store::{Durability, StoreError};
 use primitives::OrgId;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -138,7 +138,8 @@ impl Jobs {
     ) -> Result<Option<Run>, StoreError> {
         let token = Uuid::new_v4();
         let run = RunId(token.to_string());
-        let mut tx = self.inner.db.write().await?;
+        // A claim that a loss of power undoes leaves the job where it was.
+        let mut tx = self.inner.db.write_with(Durability::Relaxed).await?;
         let now = store::now(&mut tx, &*self.inner.clock).await?;
         let until = now.after(self.inner.config.lease);
         let claimed = store::claim_job(&mut tx, &run, now, until, but_of).await?;
