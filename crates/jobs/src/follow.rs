@@ -112,12 +112,12 @@ impl Jobs {
     ) -> Result<Option<Following>, JobError> {
         let (job, _) = self.load(owner, id).await?;
         if after > job.chunks {
-            return match job.state.has_ended() {
-                true => Ok(None),
-                false => Err(JobError::Filter(
-                    "Last-Event-ID is not one of this job's: leave it out".to_owned(),
-                )),
-            };
+            if job.state.has_ended() {
+                return Ok(None);
+            }
+            return Err(JobError::Filter(
+                "Last-Event-ID is not one of this job's: leave it out".to_owned(),
+            ));
         }
         let place = Arc::clone(&self.inner.followers)
             .try_acquire_owned()

@@ -32,7 +32,11 @@ pub(crate) fn seal(
     sealer.seal(&place.name(), value.to_string().as_bytes())
 }
 
-pub(crate) fn open(sealer: &Sealer, place: SealedPlace, sealed: &[u8]) -> Result<Value, SealError> {
-    let plain = sealer.open(&place.name(), sealed)?;
+pub(crate) fn open(
+    sealer: &Sealer,
+    place: SealedPlace,
+    envelope: &[u8],
+) -> Result<Value, SealError> {
+    let plain = sealer.open(&place.name(), envelope)?;
     serde_json::from_slice(plain.expose()).map_err(|_| SealError::Damaged)
 }
