@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 
 const PASSWORD: &str = "correct horse";
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Does what the prompt says: `done`, `again`, `later`, `hang`, anything else is put out and done.
 #[derive(Default)]

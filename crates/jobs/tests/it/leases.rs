@@ -21,7 +21,7 @@ async fn two_processes_claim_each_job_once(store: TestStore) {
         Process::start(&store, config()).await,
     );
     let mut jobs = Vec::new();
-    for number in 0..24 {
+    for number in 0..12 {
         jobs.push((one.submit(&format!("job {number}")).await, number));
     }
     for (id, number) in &jobs {
