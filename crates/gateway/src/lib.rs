@@ -36,7 +36,7 @@ mod upstream;
 pub use coalescing::CoalescingRules;
 pub use config::{CallerLimits, GatewayConfig, ModelRouting};
 pub use control::ControlPlane;
-pub use front::AllowedOrigins;
+pub use front::{AllowedOrigins, Inside, InsideRequest};
 pub use metrics::Metrics;
 pub use record::{Caller, Outcome, RecordOwner, RequestRecord};
 pub use recorder::EndObserver;

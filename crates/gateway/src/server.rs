@@ -21,6 +21,7 @@ use crate::admission;
 use crate::config::GatewayConfig;
 use crate::connect::{self, ConnectionGuard};
 use crate::control::ControlPlane;
+use crate::front::Inside;
 use crate::metrics::Metrics;
 use crate::model_commands::CommandJournal;
 use crate::recorder::{EndObserver, WriterEnd, recorder};
@@ -90,6 +91,7 @@ pub struct Gateway {
     writer_end: WriterEnd,
     workers: Vec<WorkerThread>,
     shared: Arc<Shared>,
+    inside: Inside,
     background: TaskTracker,
     writer: tokio::task::JoinHandle<()>,
 }
@@ -152,6 +154,10 @@ impl Gateway {
             threads.push(thread);
             handovers.push(handover);
         }
+        let pool = Pool::new(dialer, deps.clock.clone());
+        let seed = deps.seed.wrapping_add(workers as u64);
+        let inside = Worker::new(shared.clone(), pool, seed);
+        background.spawn(keep_inside(inside.clone(), stop.clone()));
         background.spawn(restore_limits(shared.clone(), limits_db, stop.clone()));
         background.spawn(accept(listener, shared.clone(), handovers, drain.clone()));
         background.spawn(follow_fleet(shared.clone(), stop.clone()));
@@ -164,6 +170,7 @@ impl Gateway {
             writer_end,
             workers: threads,
             shared,
+            inside: Inside::new(inside),
             background,
             writer,
         })
@@ -172,6 +179,11 @@ impl Gateway {
     /// Returns the address that is listened on.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the way in for requests that the program itself makes for somebody.
+    pub fn inside(&self) -> Inside {
+        self.inside.clone()
     }
 
     /// Replaces the bounds of the queue, from now on; who waits already stays. Until it is called the default ones hold.
@@ -285,6 +297,21 @@ async fn work(
                     Err(error) => tracing::warn!(%error, "a connection could not be served"),
                 }
             },
+            _ = sweep.tick() => worker.pool.sweep(),
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Looks after the worker for requests that come from within, whose work is done on the control plane's runtime.
+async fn keep_inside(worker: Arc<Worker>, stop: CancellationToken) {
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let turns = worker.turns.clone();
+    let dealing = turns.deal();
+    tokio::pin!(dealing);
+    loop {
+        tokio::select! {
+            () = &mut dealing => {}
             _ = sweep.tick() => worker.pool.sweep(),
             () = stop.cancelled() => return,
         }

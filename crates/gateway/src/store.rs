@@ -170,34 +170,98 @@ pub(crate) struct Filter {
     pub(crate) before: Option<String>,
 }
 
+/// Records that are looked through at a time for a model or a node, which have no index of their own: an index on either would cost every
+/// record about as much as its row does.
+const WINDOW: u32 = 100_000;
+/// The most windows of one page. It is shorter, but leads on, when there was too little in them.
+const WINDOWS: u32 = 10;
+
+/// Records as listed, and from where to go on where not all of them were looked at.
+pub(crate) struct Listed {
+    pub(crate) records: Vec<StoredRecord>,
+    pub(crate) looked_until: Option<String>,
+}
+
+/// The columns `$1` to `$6` are: before which id, from which id on, model, node, outcome, since.
+macro_rules! narrowed {
+    ($leader:literal) => {
+        concat!(
+            "SELECT * FROM requests WHERE ",
+            $leader,
+            " AND id < $1 AND id >= $2 AND (CAST($3 AS TEXT) IS NULL OR model = $3)
+              AND (CAST($4 AS TEXT) IS NULL OR node_name = $4 OR node_id = $4)
+              AND (CAST($5 AS TEXT) IS NULL OR outcome = $5) AND (CAST($6 AS BIGINT) IS NULL OR received_at >= $6)
+              ORDER BY id DESC LIMIT $7"
+        )
+    };
+}
+
 /// Lists records, newest first. Ids begin with the time of arrival, so their order is the order of arrival.
 pub(crate) async fn list_records(
     db: &Db,
     filter: &Filter,
     limit: u32,
-) -> Result<Vec<StoredRecord>, StoreError> {
+) -> Result<Listed, StoreError> {
+    const LAST: &str = "\u{10ffff}";
+    let floor = filter.since.map(RequestId::first_at);
+    let floor = floor.map(|id| id.to_string()).unwrap_or_default();
+    let mut before = filter.before.clone().unwrap_or_else(|| LAST.to_owned());
+    let mut records = Vec::new();
+    let ended_badly = filter.outcome.as_deref().is_some_and(|name| name != "ok");
+    let sql = if ended_badly {
+        narrowed!("outcome = $5 AND outcome <> 'ok'")
+    } else {
+        narrowed!("id <> ''")
+    };
+    let in_windows = !ended_badly && (filter.model.is_some() || filter.node.is_some());
     let mut tx = db.read().await?;
-    let rows = tx
-        .fetch_all(
-            "SELECT * FROM requests
-             WHERE (CAST($1 AS TEXT) IS NULL OR model = $1)
-               AND (CAST($2 AS TEXT) IS NULL OR node_name = $2 OR node_id = $2)
-               AND (CAST($3 AS TEXT) IS NULL OR outcome = $3)
-               AND (CAST($4 AS BIGINT) IS NULL OR received_at >= $4)
-               AND (CAST($5 AS TEXT) IS NULL OR id < $5)
-             ORDER BY id DESC LIMIT $6",
-            params![
-                filter.model.clone(),
-                filter.node.clone(),
-                filter.outcome.clone(),
-                filter.since,
-                filter.before.clone(),
-                i64::from(limit)
-            ],
-        )
-        .await?;
+    let mut windows = 0;
+    let looked_until = loop {
+        let edge = if in_windows {
+            tx.fetch_optional(
+                "SELECT id FROM requests WHERE id < $1 AND id >= $2 ORDER BY id DESC LIMIT 1 OFFSET $3",
+                params![&before, &floor, WINDOW],
+            )
+            .await?
+            .map(|row| row.get::<String>("id"))
+            .transpose()?
+        } else {
+            None
+        };
+        let left = i64::from(limit) - records.len() as i64;
+        let rows = tx
+            .fetch_all(
+                sql,
+                params![
+                    &before,
+                    edge.as_deref().unwrap_or(&floor),
+                    filter.model.clone(),
+                    filter.node.clone(),
+                    filter.outcome.clone(),
+                    filter.since,
+                    left
+                ],
+            )
+            .await?;
+        for row in &rows {
+            records.push(record(row, false)?);
+        }
+        windows += 1;
+        match edge {
+            Some(edge) if records.len() < limit as usize => {
+                if windows == WINDOWS {
+                    break Some(edge);
+                }
+                before = edge;
+            }
+            _ => break None,
+        }
+    };
     tx.commit().await?;
-    rows.iter().map(|row| record(row, false)).collect()
+    Ok(Listed {
+        records,
+        looked_until,
+    })
 }
 
 /// Finds one record with its attempts.

@@ -7,6 +7,7 @@
 mod access_token;
 mod argon;
 mod audit;
+mod caller_now;
 mod credential;
 mod extract;
 mod idempotency;

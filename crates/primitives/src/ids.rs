@@ -32,6 +32,12 @@ macro_rules! ids {
                 Self(Uuid::new_v7(stamp))
             }
 
+            /// Returns an id that sorts before every one made at `at` or later, and after every one made a millisecond before.
+            pub fn first_at(at: Timestamp) -> Self {
+                let millis = u64::try_from(at.as_micros() / 1_000).unwrap_or(0);
+                Self(Uuid::from_u128(u128::from(millis) << 80))
+            }
+
             /// Wraps a UUID that is known to be one of these.
             pub const fn from_uuid(uuid: Uuid) -> Self {
                 Self(uuid)
@@ -68,6 +74,8 @@ macro_rules! ids {
 ids! {
     /// An invitation to join an organisation (its row, not its secret).
     InvitationId
+    /// A piece of durable work.
+    JobId
     /// An API key (its row, not its secret).
     KeyId
     /// A node: any server that Remuda health-checks and can talk to.
@@ -92,6 +100,8 @@ mod tests {
         let b = NodeId::generate(Timestamp::from_micros(2_000_000));
         assert!(a < b);
         assert_eq!(a.to_string().parse(), Ok(a));
+        assert!(NodeId::first_at(Timestamp::from_micros(2_000_000)) < b);
+        assert!(NodeId::first_at(Timestamp::from_micros(2_000_000)) > a);
         assert_eq!("x".parse::<NodeId>(), Err(ParseIdError));
     }
 }

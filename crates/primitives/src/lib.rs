@@ -10,6 +10,8 @@ mod secret;
 
 pub use clock::{Clock, ManualClock, MonotonicTime, SystemClock, Timestamp};
 pub use error::{Classify, ErrorKind};
-pub use ids::{InvitationId, KeyId, NodeId, OrgId, ParseIdError, RequestId, SessionId, UserId};
+pub use ids::{
+    InvitationId, JobId, KeyId, NodeId, OrgId, ParseIdError, RequestId, SessionId, UserId,
+};
 pub use page::{COUNTED, Cursor, InvalidCursor, Page, PageRequest};
 pub use secret::Secret;

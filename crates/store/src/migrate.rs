@@ -42,6 +42,8 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     11 "0011_audit"
     12 "0012_idempotency"
     13 "0013_settings"
+    40 "0040_jobs"
+    41 "0041_requests_not_ok"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

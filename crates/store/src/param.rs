@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use primitives::{InvitationId, KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId};
+use primitives::{
+    InvitationId, JobId, KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId,
+};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -142,6 +144,7 @@ bindable! {
     &[u8] => Bytes, |value| Param::Bytes(value.to_vec());
     Timestamp => I64, |value| Param::I64(value.as_micros());
     InvitationId => Text, |id| Param::Text(id_text(id.as_uuid()));
+    JobId => Text, |id| Param::Text(id_text(id.as_uuid()));
     KeyId => Text, |id| Param::Text(id_text(id.as_uuid()));
     NodeId => Text, |id| Param::Text(id_text(id.as_uuid()));
     OrgId => Text, |id| Param::Text(id_text(id.as_uuid()));

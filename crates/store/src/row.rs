@@ -1,6 +1,8 @@
 //! Rows of a result, read by column name.
 
-use primitives::{InvitationId, KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId};
+use primitives::{
+    InvitationId, JobId, KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId,
+};
 use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -114,7 +116,7 @@ macro_rules! ids {
     )*};
 }
 
-ids! { InvitationId KeyId NodeId OrgId RequestId SessionId UserId }
+ids! { InvitationId JobId KeyId NodeId OrgId RequestId SessionId UserId }
 
 fn corrupt(column: &str, reason: &dyn std::fmt::Display) -> StoreError {
     StoreError::Corrupt {

@@ -119,6 +119,14 @@ impl TestClient {
             .await
     }
 
+    /// Gets a path and returns as soon as the response head is there.
+    ///
+    /// # Errors
+    /// Fails when the connection does.
+    pub async fn follow(&self, path: &str) -> anyhow::Result<ReplyStream> {
+        self.open(Method::GET, path, Bytes::new()).await
+    }
+
     async fn open(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<ReplyStream> {
         let stream = TcpStream::connect(self.address)
             .await

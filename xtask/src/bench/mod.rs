@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements of the release build.
 
+mod api;
 mod calibration;
 mod embeddings;
 mod gateway;
@@ -22,6 +23,8 @@ use clap::Subcommand;
 pub(crate) enum Bench {
     /// The gateway against its upstream hit directly and against nginx as a plain proxy; prints Markdown
     Gateway(gateway::Options),
+    /// Reads and writes of the control plane with a million rows behind them; prints Markdown, fails when a budget is missed
+    Api(api::Options),
     /// The same workload live and simulated; prints Markdown, fails when they differ by more than 15 %
     Calibration(calibration::Options),
     /// Embeddings of 32 clients with and without joined calls; prints Markdown, fails when joining gains too little
@@ -34,6 +37,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
     match bench {
         Bench::Gateway(options) => gateway::run(options),
+        Bench::Api(options) => api::run(options),
         Bench::Calibration(options) => calibration::run(options),
         Bench::Embeddings(options) => embeddings::run(options),
         Bench::Realtime(options) => realtime::run(options),

@@ -12,6 +12,8 @@ use super::http;
 use super::process::{GATEWAY_CORE, Running, pinned};
 
 const PASSWORD: &str = "a password for one benchmark";
+/// The administrator and their password.
+pub(super) const ADMINISTRATOR: (&str, &str) = ("admin", PASSWORD);
 /// Time it gets to start, find its node and learn the node's models.
 const START_LIMIT: Duration = Duration::from_mins(1);
 

@@ -4,7 +4,7 @@ use super::Findings;
 use crate::workspace::Metadata;
 
 /// Each crate of ours and those of ours that it may use. A crate that is not named here may not exist.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("primitives", &[]),
     ("dialects", &["primitives"]),
     ("scheduling", &["primitives"]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
         "system",
         &["primitives", "store", "web", "identity", "cluster"],
     ),
+    ("jobs", &["primitives", "store", "web", "identity"]),
     (
         "realtime",
         &[
@@ -57,6 +58,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "cluster",
             "system",
             "realtime",
+            "jobs",
             "gateway",
             "engine",
         ],

@@ -1,6 +1,6 @@
 //! The way of an inference request, from the first step to the last.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ pub(crate) async fn infer(
 }
 
 /// Serves a request that has passed the door.
-async fn serve(
+pub(super) async fn serve(
     worker: &Arc<Worker>,
     peer: SocketAddr,
     operation: Operation,
@@ -126,8 +126,17 @@ async fn serve(
     }
 }
 
+/// What a caller who is known brings.
+pub(super) struct Presented {
+    pub(super) principal: Principal,
+    pub(super) body: RequestBody,
+    pub(super) traceparent: Option<http::HeaderValue>,
+    pub(super) hops: http::HeaderValue,
+    pub(super) class: Class,
+}
+
 /// What is known when a request has passed the door.
-struct Entered {
+pub(super) struct Entered {
     principal: Principal,
     in_flight: InFlight,
     body: RequestBody,
@@ -136,15 +145,15 @@ struct Entered {
     traceparent: Option<http::HeaderValue>,
     hops: http::HeaderValue,
     class: Class,
-    reservation: Option<Reservation>,
+    pub(super) reservation: Option<Reservation>,
     /// A refusal that is worth a record: the caller is known and so is what was asked.
     refused: Result<(), ApiError>,
 }
 
 /// A request that did not pass the door.
-struct Refusal {
-    error: ApiError,
-    limits: LimitHeaders,
+pub(super) struct Refusal {
+    pub(super) error: ApiError,
+    pub(super) limits: LimitHeaders,
 }
 
 impl From<ApiError> for Refusal {
@@ -180,6 +189,31 @@ async fn enter(
     let class = priority(&principal, request.headers())?;
     let traceparent = request.headers().get("traceparent").cloned();
     let body = read_body(request, &shared.body_rules).await?;
+    let presented = Presented {
+        principal,
+        body,
+        traceparent,
+        hops,
+        class,
+    };
+    let_in(worker, peer.ip(), operation, presented)
+}
+
+/// Admits a request whose caller is known and whose body is at hand.
+pub(super) fn let_in(
+    worker: &Arc<Worker>,
+    address: IpAddr,
+    operation: Operation,
+    presented: Presented,
+) -> Result<Entered, Refusal> {
+    let shared = &worker.shared;
+    let Presented {
+        principal,
+        body,
+        traceparent,
+        hops,
+        class,
+    } = presented;
     let Some(in_flight) = shared.admit() else {
         return Err(ApiError::new(
             ErrorKind::Unavailable,
@@ -213,9 +247,9 @@ async fn enter(
     }
     let asked = asked(worker, operation, &head, model, &route);
     let reservation = match &refused {
-        Ok(()) => shared.reserve(&principal, peer.ip(), expected_tokens(&asked))?,
+        Ok(()) => shared.reserve(&principal, address, expected_tokens(&asked))?,
         // Asking for what there is not costs a request, too.
-        Err(_) => shared.reserve(&principal, peer.ip(), 0)?,
+        Err(_) => shared.reserve(&principal, address, 0)?,
     };
     Ok(Entered {
         principal,
@@ -244,11 +278,16 @@ fn priority(principal: &Principal, headers: &HeaderMap) -> Result<Class, ApiErro
                 ApiError::invalid(format!("{PRIORITY} must be one of {allowed}"))
             })?,
     };
-    Ok(match principal.priority_of(wanted) {
+    Ok(class_of(principal, wanted))
+}
+
+/// Returns the class that a caller gets who wants this one.
+pub(super) fn class_of(principal: &Principal, wanted: PriorityClass) -> Class {
+    match principal.priority_of(wanted) {
         PriorityClass::Interactive => Class::Interactive,
         PriorityClass::Default => Class::Default,
         PriorityClass::Batch => Class::Batch,
-    })
+    }
 }
 
 pub(crate) fn asked(

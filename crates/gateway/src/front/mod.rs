@@ -5,6 +5,7 @@ mod cors;
 mod form;
 mod forward;
 mod inference;
+mod inside;
 pub(crate) mod listing;
 mod origin;
 pub(crate) mod reply;
@@ -34,6 +35,7 @@ pub use self::cors::AllowedOrigins;
 #[cfg(test)]
 pub(crate) use self::inference::asked;
 pub(crate) use self::inference::other_model;
+pub use self::inside::{Inside, InsideRequest};
 
 /// One request on its way in.
 pub(crate) struct Visit<'a> {

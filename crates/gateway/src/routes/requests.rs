@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use identity::Admin;
-use primitives::{Classify, ErrorKind, InvalidCursor, RequestId, Timestamp};
+use primitives::{Classify, Cursor, ErrorKind, InvalidCursor, RequestId, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 use utoipa::{IntoParams, ToSchema};
@@ -157,7 +157,9 @@ impl From<StoredRecord> for RequestBody {
     }
 }
 
-/// Lists inference requests, newest first.
+/// Lists inference requests, newest first
+///
+/// Those of a model or a node are looked for among the newest million; the page may then be short, or empty, and still lead on to the next.
 #[utoipa::path(get, path = "/api/v1/inference/requests", operation_id = "list_requests", tag = "inference",
     params(RequestsQuery), security(("bearer" = [])),
     responses((status = 200, body = PageBody<RequestBody>), (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
@@ -172,7 +174,11 @@ pub(crate) async fn list_requests(
     let found = records::list_records(&state.db, &filter, size + 1)
         .await
         .map_err(ShowRequestsError::Store)?;
-    let page = PageBody::from_overfetched(found, size, |r| r.id.to_string());
+    let mut page = PageBody::from_overfetched(found.records, size, |r| r.id.to_string());
+    if page.next_cursor.is_none() {
+        let on = found.looked_until.as_deref().map(Cursor::after);
+        page.next_cursor = on.map(|cursor| cursor.as_str().to_owned());
+    }
     Ok(JsonBody(page.map(RequestBody::from)))
 }
 
@@ -201,11 +207,7 @@ fn filter(query: RequestsQuery) -> Result<Filter, ShowRequestsError> {
         Some(text) => Some(Timestamp::parse_rfc3339(&text).ok_or(ShowRequestsError::Since)?),
         None => None,
     };
-    let before = query
-        .cursor
-        .as_deref()
-        .map(primitives::Cursor::key)
-        .transpose()?;
+    let before = query.cursor.as_deref().map(Cursor::key).transpose()?;
     Ok(Filter {
         model: query.model.map(|m| cluster::model_key(&m).into_owned()),
         node: query.node,

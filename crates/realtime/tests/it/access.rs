@@ -15,6 +15,7 @@ fn step(id: RequestId, status: &str) -> InferenceEvent<'_> {
         model: Some("m"),
         node: None,
         completion_tokens: None,
+        piece: None,
         reason: None,
     }
 }

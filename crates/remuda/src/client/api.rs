@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, HeaderValue, Method};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::form_urlencoded;
@@ -10,6 +10,7 @@ use web::outbound::{Answer, Call, Client, ClientConfig, Reach};
 
 use super::address::ServerAddress;
 use super::error::ClientError;
+use super::events::Events;
 use super::lines::Lines;
 use super::presented::Presented;
 use super::socket::Socket;
@@ -19,6 +20,8 @@ const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 
 /// How long the first byte of a model's answer may take: a cold load of a large model lies in it.
 const MODEL_PATIENCE: Duration = Duration::from_mins(15);
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A server and the caller's credential.
 pub(crate) struct Api {
@@ -108,6 +111,16 @@ impl Api {
             .total_timeout(None);
         let answer = self.accepted(call).await?;
         Ok(Lines::new(answer, self.server.to_string()))
+    }
+
+    /// Reads server-sent events, those after the one of number `after`.
+    pub(crate) async fn events(&self, path: &str, after: &str) -> Result<Events, ClientError> {
+        // What is no header's value was none of the server's ids.
+        let after = HeaderValue::from_str(after).unwrap_or(HeaderValue::from_static("0"));
+        let call = self.call(Method::GET, path).await?.total_timeout(None);
+        let call = call.header(LAST_EVENT_ID, after);
+        let answer = self.accepted(call).await?;
+        Ok(Events::new(answer, self.server.to_string()))
     }
 
     /// Opens a WebSocket.

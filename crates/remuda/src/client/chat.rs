@@ -40,6 +40,28 @@ pub(crate) struct ChatCall {
     pub(crate) think: Option<Value>,
 }
 
+impl ChatCall {
+    /// Returns the call as a request for a stream.
+    pub(crate) fn body(&self) -> Value {
+        let messages: Vec<Value> = self
+            .turns
+            .iter()
+            .map(|turn| json!({"role": turn.role, "content": turn.content}))
+            .collect();
+        let mut body = json!({"model": self.model, "messages": messages, "stream": true});
+        if !self.options.is_empty() {
+            body["options"] = Value::Object(self.options.clone());
+        }
+        if let Some(format) = &self.format {
+            body["format"] = format.clone();
+        }
+        if let Some(think) = &self.think {
+            body["think"] = think.clone();
+        }
+        body
+    }
+}
+
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Piece {
@@ -61,21 +83,7 @@ pub(crate) struct AnswerStream {
 impl AnswerStream {
     /// Asks the model.
     pub(crate) async fn open(api: &Api, call: &ChatCall) -> Result<Self, ClientError> {
-        let messages: Vec<Value> = call
-            .turns
-            .iter()
-            .map(|turn| json!({"role": turn.role, "content": turn.content}))
-            .collect();
-        let mut body = json!({"model": call.model, "messages": messages, "stream": true});
-        if !call.options.is_empty() {
-            body["options"] = Value::Object(call.options.clone());
-        }
-        if let Some(format) = &call.format {
-            body["format"] = format.clone();
-        }
-        if let Some(think) = &call.think {
-            body["think"] = think.clone();
-        }
+        let body = call.body();
         Ok(Self {
             lines: api.stream("/api/chat", &body).await?,
             waiting: None,

@@ -57,6 +57,15 @@ pub(crate) enum ClientError {
 }
 
 impl ClientError {
+    /// Tells whether the same call may work in a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Cut { .. } => true,
+            Self::Refused { status, .. } => status.is_server_error(),
+            _ => false,
+        }
+    }
+
     /// Names what the network said about a call to `server`.
     pub(super) fn from_outbound(server: &str, error: &OutboundError) -> Self {
         let server = server.to_owned();

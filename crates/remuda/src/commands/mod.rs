@@ -12,6 +12,7 @@ mod doctor;
 mod failure;
 mod id_path;
 mod invitation;
+mod jobs;
 mod key;
 mod login;
 mod logout;
@@ -169,6 +170,8 @@ enum Command {
     Requests(requests::Requests),
     /// Explain one request: where it went, why, and how long each part took.
     Why(why::Why),
+    /// List, follow and call off answers that are made in the background.
+    Jobs(jobs::Jobs),
     /// Show events as they happen.
     Watch(watch::Watch),
     /// Replay recorded requests over a described fleet and compare routing policies.
@@ -267,6 +270,7 @@ impl Command {
             Self::Chat(command) => command.run(context).await,
             Self::Requests(command) => command.run(context).await,
             Self::Why(command) => command.run(context).await,
+            Self::Jobs(command) => command.run(context).await,
             Self::Watch(command) => command.run(context).await,
             Self::Simulate(command) => command.run(context).await,
             Self::Status(command) => command.run(context).await,

@@ -27,7 +27,8 @@ Examples:
   remuda run remuda-demo \"What is Remuda?\"
   remuda run llama3.2 --temperature 0 \"Name three horses\"
   git diff | remuda run qwen3 \"Write a commit message for this change\"
-  remuda run llama3.2 --format json --json \"List two colours as JSON\""
+  remuda run llama3.2 --format json --json \"List two colours as JSON\"
+  remuda run llama3.2 --background \"Write a long story\"     prints an id for `remuda jobs follow`"
 )]
 pub(super) struct Run {
     /// The model.
@@ -39,6 +40,9 @@ pub(super) struct Run {
     /// Show token counts and speeds afterwards.
     #[arg(long)]
     stats: bool,
+    /// Have the answer made in the background and print its id: it is made even if this machine or the server goes down meanwhile.
+    #[arg(long, conflicts_with = "stats")]
+    background: bool,
 }
 
 impl Run {
@@ -50,6 +54,9 @@ impl Run {
         }
         call.turns.push(Turn::new("user", prompt));
         let api = context.api()?;
+        if self.background {
+            return super::jobs::submit(context, &api, &call).await;
+        }
         let mut shown = Shown::default();
         tokio::select! {
             result = Box::pin(show_answer(context, &api, &call, &mut shown)) => result?,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::failure::Failure;
-use crate::client::{Api, Arrived, ClientError};
+use crate::client::{Api, Arrived};
 use crate::output::{Tone, remark};
 
 /// The waits before connecting again; the last one is repeated.
@@ -73,7 +73,7 @@ async fn watch(context: &Context, api: &Api, topics: &[String]) -> Result<(), Fa
         let outcome = match follow(context, api, topics, &mut positions).await {
             Ok(outcome) => outcome,
             // Where it has worked once, the server is expected to come back.
-            Err(Failure::Client(error)) if !positions.is_empty() && is_passing(&error) => {
+            Err(Failure::Client(error)) if !positions.is_empty() && error.is_passing() => {
                 Outcome::Passing(error.to_string())
             }
             Err(failure) => return Err(failure),
@@ -202,14 +202,6 @@ fn collect(name: &str, value: &Value, parts: &mut Vec<String>) {
         }
         Value::String(text) => parts.push(format!("{name}={text}")),
         other => parts.push(format!("{name}={other}")),
-    }
-}
-
-fn is_passing(error: &ClientError) -> bool {
-    match error {
-        ClientError::Unreachable { .. } | ClientError::Cut { .. } => true,
-        ClientError::Refused { status, .. } => status.is_server_error(),
-        _ => false,
     }
 }
 

@@ -11,6 +11,7 @@ mod discovery;
 mod engine;
 mod environment;
 mod error;
+mod jobs;
 mod layers;
 mod limits;
 mod log;
@@ -45,6 +46,7 @@ pub(crate) use discovery::LOCAL_OLLAMA;
 pub use engine::EngineSection;
 pub use environment::Environment;
 pub use error::ConfigError;
+pub use jobs::JobsSection;
 pub use limits::LimitsSection;
 pub use log::{LogFormat, LogSection};
 pub use nodes::NodeSection;
@@ -88,6 +90,8 @@ pub struct Config {
     pub limits: LimitsSection,
     /// The WebSocket hub.
     pub realtime: RealtimeSection,
+    /// Work that is accepted to be done later.
+    pub jobs: JobsSection,
     /// Request records.
     pub requests: RequestsSection,
     /// Calls to nodes.
@@ -179,6 +183,7 @@ impl Config {
         queue::check(&self.queue, origins)?;
         self.limits.check(origins)?;
         self.realtime.check(origins)?;
+        self.jobs.check(origins)?;
         self.requests.check(origins)?;
         self.probes.check(origins)?;
         self.discovery.check(origins)?;

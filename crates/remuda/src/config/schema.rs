@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::{
-    AuthSection, CoalescingSection, Config, DiscoverySection, EngineSection, LimitsSection,
-    LogSection, ModelSection, NodeSection, OutboundSection, ProbesSection, RealtimeSection,
-    RedisSection, RequestsSection, RoutingSection, ServerSection, StoreSection,
+    AuthSection, CoalescingSection, Config, DiscoverySection, EngineSection, JobsSection,
+    LimitsSection, LogSection, ModelSection, NodeSection, OutboundSection, ProbesSection,
+    RealtimeSection, RedisSection, RequestsSection, RoutingSection, ServerSection, StoreSection,
 };
 
 /// What a section looks like.
@@ -45,6 +45,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "queue" => Shape::Table(fields::<QueueLimits>()),
         "limits" => Shape::Table(fields::<LimitsSection>()),
         "realtime" => Shape::Table(fields::<RealtimeSection>()),
+        "jobs" => Shape::Table(fields::<JobsSection>()),
         "requests" => Shape::Table(fields::<RequestsSection>()),
         "outbound" => Shape::Table(fields::<OutboundSection>()),
         "log" => Shape::Table(fields::<LogSection>()),

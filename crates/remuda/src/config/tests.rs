@@ -119,6 +119,8 @@ fn a_bad_value_is_named_with_its_key_and_what_would_be_right() {
             "[requests] retention",
             "30d",
         ),
+        ("[jobs]\nlease = \"1s\"", "[jobs] lease", "3s"),
+        ("[jobs]\nmax_queued = 0", "[jobs] max_queued", "1 to"),
         ("[log]\nlevel = \"loud\"", "[log] level", "debug"),
         (
             "[[nodes]]\nname = \"a\"\nurl = \"gpu1\"",

@@ -33,6 +33,7 @@ pub(super) struct Parts {
     pub(super) registry: cluster::Registry,
     pub(super) system: system::System,
     pub(super) hub: realtime::Hub,
+    pub(super) jobs: jobs::Jobs,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -44,6 +45,7 @@ type Description = Arc<OnceLock<String>>;
 struct MetricsState {
     metrics: Arc<Metrics>,
     hub: realtime::Hub,
+    jobs: jobs::Jobs,
     identity: Identity,
     clock: Arc<dyn Clock>,
 }
@@ -67,6 +69,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .with_state(MetricsState {
             metrics: parts.metrics,
             hub: parts.hub.clone(),
+            jobs: parts.jobs.clone(),
             identity: parts.identity.clone(),
             clock: Arc::clone(&parts.clock),
         });
@@ -76,6 +79,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .routes()
         .merge(parts.registry.routes(&parts.identity))
         .merge(parts.system.routes())
+        .merge(parts.jobs.routes())
         .merge(gateway::routes(parts.db, parts.identity.clone()))
         .merge(health::routes(probe))
         .merge(
@@ -116,6 +120,7 @@ async fn show_description(State(text): State<Description>) -> Response {
 
 async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Response {
     let metrics = joined(&state.metrics.render(), &state.hub.render_metrics());
+    let metrics = joined(&metrics, &state.jobs.render_metrics());
     let metrics = with_credentials(&metrics, &state.identity, state.clock.now());
     ([(CONTENT_TYPE, OPEN_METRICS)], metrics).into_response()
 }

@@ -2,6 +2,7 @@
 //!
 //! What can be refused is looked at before anything is written: configuration, address, data directory, lock, database.
 
+mod answer_lines;
 pub(crate) mod banner;
 mod control;
 mod data_dir;
@@ -12,6 +13,7 @@ mod embedded;
 mod error;
 mod gateway_config;
 mod health;
+mod jobs;
 mod listener;
 pub(crate) mod open_files;
 pub(crate) mod opened;
@@ -99,7 +101,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
     let system = System::open(SystemDeps {
         db: db.clone(),
-        sealer,
+        sealer: Arc::clone(&sealer),
         clock: Arc::clone(&clock),
         identity: identity.clone(),
         registry: registry.clone(),
@@ -110,12 +112,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn(system.clone().reconcile(stop.clone()));
     let metrics = Arc::new(Metrics::new());
     let hub = realtime::open(&config, &identity, &registry, &clock, &tasks, &stop);
+    let jobs = jobs::open(&config, &db, sealer, &clock, &identity, &hub);
     let control = control::router(control::Parts {
         db: db.clone(),
         identity: identity.clone(),
         registry: registry.clone(),
         system: system.clone(),
         hub: hub.clone(),
+        jobs: jobs.clone(),
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),
     });
@@ -140,6 +144,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     )
     .map_err(|error| StartError::broken_part("gateway", &error))?;
     let gateway = Arc::new(gateway);
+    let working = stop.child_token();
+    let jobs = jobs::start(jobs, gateway.inside(), &tasks, &working);
     let following = stop.child_token();
     let mut changes = system.settings();
     let now = changes.borrow_and_update().clone();
@@ -164,6 +170,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         gateway,
         metrics,
         hub,
+        jobs: (jobs, working),
         settings: (settings, following),
         registry,
         tasks,

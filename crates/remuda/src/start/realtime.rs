@@ -89,6 +89,7 @@ pub(super) fn observer(hub: Hub) -> EndObserver {
             model: record.model.as_deref(),
             node: record.node.as_ref().map(|(_, name)| &**name),
             completion_tokens: Some(record.completion_tokens),
+            piece: None,
             reason: (status == "failed").then(|| record.outcome.as_str()),
         };
         hub.publish_ended(owner, &event);

@@ -30,6 +30,8 @@ pub struct Running {
     pub(super) gateway: Arc<Gateway>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) hub: Hub,
+    /// Who carries jobs out, and what ends that.
+    pub(super) jobs: (JoinHandle<()>, CancellationToken),
     /// Who applies settings to the gateway, and what ends that.
     pub(super) settings: (JoinHandle<()>, CancellationToken),
     pub(super) registry: Registry,
@@ -50,6 +52,12 @@ impl Running {
     /// As [`shutdown`](Self::shutdown) with a time of the caller's choice for open streams; `hurry` cuts it short.
     /// Request records are written either way.
     pub async fn shutdown_within(self, limit: Duration, hurry: &CancellationToken) {
+        // First, while the data plane still books what becomes of them.
+        let (jobs, working) = self.jobs;
+        working.cancel();
+        if let Err(error) = jobs.await {
+            tracing::error!(%error, "who carries jobs out ended abnormally");
+        }
         let (settings, following) = self.settings;
         following.cancel();
         if let Err(error) = settings.await {

@@ -24,6 +24,10 @@ mod crash;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod index_use;
+#[cfg(test)]
+mod jobs;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod model_changes;

@@ -44,6 +44,8 @@ async fn every_operation_is_described_whole() {
                 for (content_type, _) in &types {
                     let expected = if problem {
                         "application/problem+json"
+                    } else if path.ends_with("/events") {
+                        "text/event-stream"
                     } else {
                         "application/json"
                     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use testbed::{Flavour, ScriptedUpstream, System, TestClient};
+use testbed::{Flavour, Gate, ScriptedUpstream, System, TestClient};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -112,6 +112,29 @@ async fn changes_of_the_fleet_and_figures_arrive() {
         "{metrics}"
     );
     assert_eq!(metrics.matches("# EOF").count(), 1);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_steps_of_a_job_are_told_to_its_owner() {
+    let gate = Gate::closed();
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    upstream.edit_script(|script| script.gate = Some((5, gate.clone())));
+    let builder = System::builder().config(CONFIG).node(&upstream);
+    let system = builder.start().await.unwrap();
+    system.until_models(&["test-model"]).await.unwrap();
+    let (_, key) = admin_key(&system).await;
+    let client = system.client().with_key(&key).unwrap();
+    let wish = json!({"model": "test-model", "messages": [{"role": "user", "content": "x"}]});
+    let job = client.post("/api/v1/inference/chat", &wish).await.unwrap();
+    let id = job.json().unwrap()["id"].as_str().unwrap().to_owned();
+    let topics = json!([format!("inference_{id}")]);
+    let mut listener = Listener::open(system.address(), &key, topics).await;
+    gate.open();
+    let message = listener.until("/status", "completed").await;
+    assert_eq!(message["data"]["inference_id"], id.as_str());
+    assert_eq!(message["data"]["model"], "test-model");
+    assert!(message["data"]["piece"].as_i64().unwrap() > 0, "{message}");
     system.stop().await;
 }
 

@@ -31,6 +31,8 @@ async fn a_second_run_changes_nothing(store: TestStore) {
             "0011_audit",
             "0012_idempotency",
             "0013_settings",
+            "0040_jobs",
+            "0041_requests_not_ok",
         ]
     );
     let second = db.migrate().await.unwrap();

@@ -1,0 +1,42 @@
+//! What jobs hold is sealed, and bound to its place.
+
+use ::store::{SealError, Sealer};
+use primitives::JobId;
+use serde_json::Value;
+
+use crate::model::ChunkNumber;
+
+/// Where a sealed value stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SealedPlace {
+    Payload(JobId),
+    Result(JobId),
+    Output(JobId, ChunkNumber),
+}
+
+impl SealedPlace {
+    fn name(self) -> String {
+        match self {
+            Self::Payload(id) => format!("jobs|payload|{id}"),
+            Self::Result(id) => format!("jobs|result|{id}"),
+            Self::Output(id, number) => format!("job_chunks|output|{id}|{number}"),
+        }
+    }
+}
+
+pub(crate) fn seal(
+    sealer: &Sealer,
+    place: SealedPlace,
+    value: &Value,
+) -> Result<Vec<u8>, SealError> {
+    sealer.seal(&place.name(), value.to_string().as_bytes())
+}
+
+pub(crate) fn open(
+    sealer: &Sealer,
+    place: SealedPlace,
+    envelope: &[u8],
+) -> Result<Value, SealError> {
+    let plain = sealer.open(&place.name(), envelope)?;
+    serde_json::from_slice(plain.expose()).map_err(|_| SealError::Damaged)
+}

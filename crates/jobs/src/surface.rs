@@ -1,0 +1,127 @@
+//! The domain's entrance: what it works with, and what others see of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use ::store::{Db, Sealer};
+use identity::Identity;
+use parking_lot::Mutex;
+use primitives::{Clock, JobId};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::JobsConfig;
+use crate::executor::Executor;
+use crate::follow::{Bells, MAX_FOLLOWERS};
+use crate::metrics::Metrics;
+use crate::model::{Job, JobState};
+
+/// What the domain works with.
+pub struct JobsDeps {
+    /// Where jobs are kept.
+    pub db: Db,
+    /// Seals what they hold.
+    pub sealer: Arc<Sealer>,
+    /// Tells the time, where the database does not.
+    pub clock: Arc<dyn Clock>,
+    /// Who may.
+    pub identity: Identity,
+    /// Bounds and patience.
+    pub config: JobsConfig,
+    /// Who is told of steps.
+    pub observer: Option<Observer>,
+}
+
+/// Something that happened to a job, told to who watches.
+#[derive(Clone, Debug)]
+pub struct JobStep<'a> {
+    /// The job as it is now.
+    pub job: &'a Job,
+    /// What happened: a state, or `progress`.
+    pub status: &'static str,
+}
+
+/// Who is told of steps. Must not wait.
+pub type Observer = Arc<dyn Fn(&JobStep<'_>) + Send + Sync>;
+
+/// Durable work. Clones share everything.
+#[derive(Clone)]
+pub struct Jobs {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) db: Db,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) identity: Identity,
+    pub(crate) config: JobsConfig,
+    pub(crate) observer: Option<Observer>,
+    pub(crate) executor: OnceLock<Arc<dyn Executor>>,
+    pub(crate) metrics: Metrics,
+    /// Those who follow a job here.
+    pub(crate) bells: Bells,
+    pub(crate) followers: Arc<Semaphore>,
+    /// Rings when there may be something to claim.
+    pub(crate) due: Notify,
+    /// Ends runs of this process.
+    pub(crate) running: Mutex<HashMap<JobId, CancellationToken>>,
+    /// Ends everything that follows.
+    pub(crate) closing: CancellationToken,
+}
+
+impl Jobs {
+    /// Makes the domain; [`work`](Self::work) has it carry jobs out.
+    pub fn new(deps: JobsDeps) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                db: deps.db,
+                sealer: deps.sealer,
+                clock: deps.clock,
+                identity: deps.identity,
+                config: deps.config,
+                observer: deps.observer,
+                executor: OnceLock::new(),
+                metrics: Metrics::new(),
+                bells: Bells::default(),
+                followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
+                due: Notify::new(),
+                running: Mutex::default(),
+                closing: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// Returns the metrics in the text format, with its end mark.
+    pub fn render_metrics(&self) -> String {
+        self.inner.metrics.render()
+    }
+
+    /// Tells who watches.
+    pub(crate) fn tell(&self, job: &Job, status: &'static str) {
+        if let Some(observer) = &self.inner.observer {
+            observer(&JobStep { job, status });
+        }
+        self.inner.bells.ring(job.id);
+    }
+
+    /// Tells of the state that a job is in now, and counts it where it has ended.
+    pub(crate) fn tell_state(&self, job: &Job) {
+        if job.state.has_ended() {
+            self.inner.metrics.ended(job.state);
+        }
+        let status = match job.state {
+            JobState::Running => "started",
+            other => other.as_str(),
+        };
+        self.tell(job, status);
+    }
+}
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Jobs")
+            .field("config", &self.inner.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,7 @@
+//! The domain through its real router and its loop, on every engine, with an executor that does as it is told.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod app;
+mod attempts;
+mod leases;
