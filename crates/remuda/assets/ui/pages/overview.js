@@ -66,7 +66,7 @@ function figures() {
     ? [lately.filter(isError).length, lately.length]
     : [errorsOf(long[1]) - errorsOf(long[0]), requestsOf(long[1]) - requestsOf(long[0])];
   const covered = Math.max(recorded, watched);
-  return { rate, first, wait, failed, ended, newest: all.at(-1), lately: covered > 0.95 * SHARE_MS ? "5 min" : span(covered * 1_000) };
+  return { rate, first, wait, failed, ended, newest: all.at(-1), lately: covered >= 60_000 ? `${Math.round(covered / 60_000)} min` : span(covered * 1_000) };
 }
 
 function stats(queue) {
