@@ -24,17 +24,14 @@ impl Browser {
         if find("node").is_none() || find("npm").is_none() {
             apt::install("node", &["nodejs", "npm"])?;
         }
-        let program = match find("chromium") {
-            Some(program) => program,
-            None => {
-                // Without a font it would show nothing.
-                apt::install(
-                    "chromium",
-                    &["chromium", "fonts-inter", "fonts-dejavu-core"],
-                )?;
-                find("chromium").context("chromium is not on the path although it was installed")?
-            }
-        };
+        if find("chromium").is_none() {
+            // Without a font it would show nothing.
+            apt::install(
+                "chromium",
+                &["chromium", "fonts-inter", "fonts-dejavu-core"],
+            )?;
+        }
+        let program = find("chromium").context("chromium is not on the path")?;
         let packages = target.join("ui");
         let list = workspace::root()?.join(LIST);
         install::once(&packages, &list, || {

@@ -14,6 +14,7 @@ const RATE_MS = 30_000;
 const SHARE_MS = 5 * 60_000;
 const STEP_MS = 15_000;
 const MOST_TILES = 48;
+const MOST_FAILURES = 6;
 const FAILED = ["failed", "truncated", "rejected"];
 
 export default {
@@ -65,7 +66,7 @@ function figures() {
     ? [lately.filter(isError).length, lately.length]
     : [errorsOf(long[1]) - errorsOf(long[0]), requestsOf(long[1]) - requestsOf(long[0])];
   const covered = Math.max(recorded, watched);
-  return { rate, first, wait, failed, ended, newest: all.at(-1), lately: covered > 0.95 * SHARE_MS ? "5 min" : span(covered * 1_000) };
+  return { rate, first, wait, failed, ended, newest: all.at(-1), lately: covered >= 60_000 ? `${Math.round(covered / 60_000)} min` : span(covered * 1_000) };
 }
 
 function stats(queue) {
@@ -137,12 +138,19 @@ function tile(node, short) {
     h("div", { class: "chips" }, loaded.slice(0, 3).map((model) => chip(model, "loaded")), loaded.length > 3 && chip(`+${loaded.length - 3}`), loaded.length === 0 && h("span", { class: "muted small" }, node.model_count > 0 ? `${counted(node.model_count, "model")}, none loaded` : "no models")));
 }
 
+/** What failed, the newest first; what failed alike is one line with its number. */
 function failures() {
-  const bad = recent.get().items.filter(isError).slice(0, 7);
+  const alike = new Map();
+  for (const item of recent.get().items.filter(isError)) {
+    const key = JSON.stringify([item.model ?? item.requested_model, item.outcome, item.error]);
+    if (alike.has(key)) alike.get(key).times += 1;
+    else alike.set(key, { item, times: 1 });
+  }
+  const bad = [...alike.values()].slice(0, MOST_FAILURES);
   return card("Last failures", { flush: true, aside: h("a", { href: link("/requests", { outcome: "failed" }) }, "All failed") },
     bad.length === 0 ? h("p", { class: "calm-line" }, "Nothing failed in the last 15 minutes.")
-      : h("ul", { class: "lines" }, bad.map((item) => h("li", { key: item.id }, h("a", { href: link("/requests", item.id) },
-        h("span", { class: "row between" }, h("span", { class: "clip" }, item.model ?? item.requested_model ?? "no model"), badge(item.outcome), when(item.received_at)),
+      : h("ul", { class: "lines" }, bad.map(({ item, times }) => h("li", { key: item.id }, h("a", { href: link("/requests", item.id) },
+        h("span", { class: "row between" }, h("span", { class: "clip" }, item.model ?? item.requested_model ?? "no model"), times > 1 && h("span", { class: "muted", title: `${count(times)} times in 15 min` }, `×${count(times)}`), badge(item.outcome), when(item.received_at)),
         h("span", { class: "muted small clip" }, item.error ?? `status ${item.status}`))))));
 }
 
