@@ -477,7 +477,7 @@ async fn what_cannot_be_done_is_refused_with_what_to_do() {
         (
             json!({"model": "test-model", "messages": [{"role": 7}]}),
             400,
-            "role",
+            "expected a string",
         ),
         (
             json!({"model": "test-model", "messages": [], "priority": "urgent"}),
