@@ -172,9 +172,9 @@ pub(crate) struct Filter {
 
 /// Records that are looked through at a time for a model or a node, which have no index of their own: an index on either would cost every
 /// record about as much as its row does.
-const WINDOW: u32 = 100_000;
+const WINDOW: u32 = 25_000;
 /// The most windows of one page. It is shorter, but leads on, when there was too little in them.
-const WINDOWS: u32 = 10;
+const WINDOWS: u32 = 40;
 
 /// Records as listed, and from where to go on where not all of them were looked at.
 pub(crate) struct Listed {

@@ -20,7 +20,7 @@ use web::outbound::{Client, ClientConfig, Reach};
 use crate::harness::PASSWORD;
 
 /// Rows of requests, and as many of the journal, unless the environment says otherwise.
-const ROWS: u64 = 200_000;
+const ROWS: u64 = 250_000;
 /// Rows of jobs.
 const JOBS: u64 = 100_000;
 /// For filling the tables, on a machine with much else to do.

@@ -306,7 +306,7 @@ async fn a_kill_loses_no_job_and_does_none_twice() -> anyhow::Result<()> {
     let upstream = ScriptedUpstream::start(Flavour::Ollama)?;
     upstream.edit_script(|script| script.gate = Some((5, gate.clone())));
     let home = Home::new();
-    let config = "[jobs]\nlease = \"3s\"\n";
+    let config = "[jobs]\nlease = \"8s\"\n";
     let first = Service::start(home.up_over(&[&upstream], config)).await?;
     let job = accepted(&first.admin, QUESTION).await;
     let begun = has_begun(&first.admin, &job).await;
@@ -477,7 +477,7 @@ async fn what_cannot_be_done_is_refused_with_what_to_do() {
         (
             json!({"model": "test-model", "messages": [{"role": 7}]}),
             400,
-            "role",
+            "expected a string",
         ),
         (
             json!({"model": "test-model", "messages": [], "priority": "urgent"}),
