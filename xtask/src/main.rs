@@ -7,6 +7,7 @@ mod clients;
 mod databases;
 mod install;
 mod interrupt;
+mod provider;
 mod schemathesis;
 mod test;
 mod tidy;

@@ -15,6 +15,7 @@ use store::Db;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::tls::ServerTls;
 
 use crate::admission;
 use crate::config::GatewayConfig;
@@ -22,6 +23,7 @@ use crate::connect::{self, ConnectionGuard};
 use crate::control::ControlPlane;
 use crate::metrics::Metrics;
 use crate::recorder::{EndObserver, WriterEnd, recorder};
+use crate::secure;
 use crate::shared::{Shared, Worker};
 use crate::upstream::{Dialer, Pool};
 
@@ -58,6 +60,8 @@ pub struct GatewayDeps {
     pub observer: Option<EndObserver>,
     /// The data plane's metrics.
     pub metrics: Arc<Metrics>,
+    /// How TLS is spoken to clients; without it they speak HTTP as it is.
+    pub server_tls: Option<Arc<ServerTls>>,
     /// Everything that is not inference.
     pub control: ControlPlane,
     /// This program's version, shown by `/api/version` as the version of the Ollama API it speaks.
@@ -144,12 +148,25 @@ impl Gateway {
         for index in 0..workers {
             let pool = Pool::new(dialer.clone(), deps.clock.clone());
             let worker = Worker::new(shared.clone(), pool, deps.seed.wrapping_add(index as u64));
-            let (thread, handover) = start_worker(index, worker, drain.clone(), stop.clone())?;
+            let (thread, handover) = start_worker(
+                index,
+                worker,
+                deps.server_tls.clone(),
+                drain.clone(),
+                stop.clone(),
+            )?;
             threads.push(thread);
             handovers.push(handover);
         }
         background.spawn(restore_limits(shared.clone(), limits_db, stop.clone()));
-        background.spawn(accept(listener, shared.clone(), handovers, drain.clone()));
+        let refusal = deps.server_tls.is_none().then_some(TOO_MANY);
+        background.spawn(accept(
+            listener,
+            shared.clone(),
+            handovers,
+            refusal,
+            drain.clone(),
+        ));
         background.spawn(follow_fleet(shared.clone(), stop.clone()));
         background.spawn(look_again(shared.clone(), stop.clone()));
         let writer = tokio::spawn(writer.run(writer_end.clone()));
@@ -225,6 +242,7 @@ impl Gateway {
 fn start_worker(
     index: usize,
     worker: Arc<Worker>,
+    tls: Option<Arc<ServerTls>>,
     drain: CancellationToken,
     stop: CancellationToken,
 ) -> Result<(WorkerThread, Handover), StartGatewayError> {
@@ -239,7 +257,7 @@ fn start_worker(
         .map_err(StartGatewayError::Thread)?;
     let thread = std::thread::Builder::new()
         .name(format!("worker-{index}"))
-        .spawn(move || runtime.block_on(work(worker, receiver, drain, stop)))
+        .spawn(move || runtime.block_on(work(worker, receiver, tls, drain, stop)))
         .map_err(StartGatewayError::Thread)?;
     Ok((WorkerThread { thread }, handover))
 }
@@ -248,6 +266,7 @@ fn start_worker(
 async fn work(
     worker: Arc<Worker>,
     mut receiver: mpsc::Receiver<(std::net::TcpStream, SocketAddr, ConnectionGuard)>,
+    tls: Option<Arc<ServerTls>>,
     drain: CancellationToken,
     stop: CancellationToken,
 ) {
@@ -270,7 +289,10 @@ async fn work(
                 match tokio::net::TcpStream::from_std(stream) {
                     Ok(stream) => {
                         let (worker, drain) = (worker.clone(), drain.clone());
-                        tokio::spawn(connect::serve(worker, stream, peer, drain, guard));
+                        match tls.clone() {
+                            None => tokio::spawn(connect::serve(worker, stream, peer, drain, guard)),
+                            Some(tls) => tokio::spawn(secure::serve(worker, stream, peer, drain, guard, tls)),
+                        };
                     }
                     Err(error) => tracing::warn!(%error, "a connection could not be served"),
                 }
@@ -281,11 +303,12 @@ async fn work(
     }
 }
 
-/// Accepts connections and gives each to the worker with the fewest.
+/// Accepts connections and gives each to the worker with the fewest. Those beyond the limit hear `refusal`.
 async fn accept(
     listener: tokio::net::TcpListener,
     shared: Arc<Shared>,
     workers: Vec<Handover>,
+    refusal: Option<&[u8]>,
     drain: CancellationToken,
 ) {
     loop {
@@ -303,7 +326,9 @@ async fn accept(
             }
         };
         let Some(mut guard) = ConnectionGuard::acquire(&shared) else {
-            if let Err(error) = stream.try_write(TOO_MANY) {
+            if let Some(refusal) = refusal
+                && let Err(error) = stream.try_write(refusal)
+            {
                 tracing::debug!(%error, "a refused client did not wait for the answer");
             }
             continue;

@@ -42,6 +42,8 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     11 "0011_audit"
     12 "0012_idempotency"
     13 "0013_settings"
+    30 "0030_oidc"
+    31 "0031_roles"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

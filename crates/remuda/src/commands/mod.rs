@@ -14,6 +14,7 @@ mod id_path;
 mod invitation;
 mod key;
 mod login;
+mod login_by_provider;
 mod logout;
 mod man;
 mod model_choice;
@@ -27,6 +28,7 @@ mod pull;
 mod register;
 mod requests;
 mod rm;
+mod role;
 mod run;
 mod secrets;
 mod session;
@@ -44,6 +46,7 @@ mod whoami;
 mod why;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -76,6 +79,7 @@ use failure::Failure;
 
 Environment:
   REMUDA_HOST              the server that commands talk to (as --server)
+  REMUDA_CA_FILE           certificate authorities that vouch for the server (as --ca-file)
   REMUDA_API_KEY           the key that commands present, in place of `remuda login`
   REMUDA_CONFIG            the configuration file of `remuda up` (as --config)
   REMUDA_ADMIN_PASSWORD    the password of the administrator `admin`, made at the first start
@@ -103,6 +107,15 @@ struct GlobalArgs {
         help_heading = "Global options"
     )]
     server: ServerAddress,
+    /// A PEM file with certificate authorities that vouch for the server, beside the public ones.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "REMUDA_CA_FILE",
+        help_heading = "Global options"
+    )]
+    ca_file: Option<PathBuf>,
     /// Write JSON for programs in place of tables and sentences.
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
@@ -131,6 +144,8 @@ enum Command {
     Session(session::Session),
     /// List, make and change people.
     User(user::User),
+    /// List, make and change roles of your organisation.
+    Role(role::Role),
     /// Let people make their own accounts.
     Invitation(invitation::Invitation),
     /// Show, export and verify who changed what.
@@ -195,6 +210,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let context = Context::new(
         Environment::of_process(),
         cli.global.server,
+        cli.global.ca_file,
         cli.global.json,
     );
     match cli.command.run(&context) {
@@ -248,6 +264,7 @@ impl Command {
             Self::Password(command) => command.run(context).await,
             Self::Totp(command) => command.run(context).await,
             Self::User(command) => command.run(context).await,
+            Self::Role(command) => command.run(context).await,
             Self::Invitation(command) => command.run(context).await,
             Self::Audit(command) => command.run(context).await,
             Self::Key(command) => command.run(context).await,

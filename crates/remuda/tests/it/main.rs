@@ -31,6 +31,8 @@ mod openapi;
 mod outage;
 mod people;
 #[cfg(test)]
+mod providers;
+#[cfg(test)]
 mod realtime;
 #[cfg(test)]
 mod records;
@@ -40,5 +42,7 @@ mod refusals;
 mod shutdown;
 #[cfg(test)]
 mod simulations;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod two_processes;

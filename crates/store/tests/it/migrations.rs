@@ -31,6 +31,8 @@ async fn a_second_run_changes_nothing(store: TestStore) {
             "0011_audit",
             "0012_idempotency",
             "0013_settings",
+            "0030_oidc",
+            "0031_roles",
         ]
     );
     let second = db.migrate().await.unwrap();
@@ -48,7 +50,7 @@ async fn many_processes_may_migrate_at_once(store: TestStore) {
     while let Some(result) = tasks.join_next().await {
         steps += result.unwrap().unwrap();
     }
-    assert_eq!(steps, 13);
+    assert_eq!(steps, 15);
 }
 
 async fn a_newer_database_is_refused_and_says_what_to_do(store: TestStore) {
