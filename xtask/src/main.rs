@@ -8,6 +8,7 @@ mod clients;
 mod databases;
 mod install;
 mod interrupt;
+mod provider;
 mod schemathesis;
 mod screenshots;
 mod test;

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: all tests, with the databases and the browser they need.
+//! `cargo xtask test`: all tests, with the databases, the browser and the sign-in provider they need.
 
 use std::process::{ExitCode, Stdio};
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::browser::Browser;
 use crate::databases::Databases;
-use crate::{interrupt, workspace};
+use crate::{interrupt, provider, workspace};
 
 /// What `cargo xtask test` takes.
 #[derive(Args, Default)]
@@ -21,10 +21,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     interrupt::catch()?;
     let target = workspace::metadata()?.target_directory;
     let browser = Browser::install(&target)?;
+    let provider = provider::script(&workspace::root()?, &target)?;
+    let provider = provider.display().to_string();
     let databases = Databases::start(&target)?;
     let environment = [
         ("TEST_POSTGRES_URL", databases.postgres_url.as_str()),
         ("TEST_PGBOUNCER_URL", databases.pgbouncer_url.as_str()),
+        ("TEST_OIDC_PROVIDER", provider.as_str()),
         // The engine's arithmetic spins while it waits for its other threads, which tests beside it keep off the cores.
         ("CANDLE_NUM_THREADS", "1"),
         ("RAYON_NUM_THREADS", "1"),

@@ -10,7 +10,9 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::front;
@@ -20,6 +22,20 @@ use crate::shared::{Shared, Worker};
 const HEAD_GRACE: Duration = Duration::from_secs(1);
 /// Largest head of a request in bytes; more is answered with 431, and so are more than 100 header lines, hyper's own limit.
 const MAX_HEAD: usize = 64 << 10;
+
+/// What a connection's bytes go over. Each has a connection's code of its own, so that plain ones do not carry the room of others.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Whether nobody on the way can read or change them.
+    const SECURE: bool;
+}
+
+impl Transport for TcpStream {
+    const SECURE: bool = false;
+}
+
+impl Transport for Box<TlsStream<TcpStream>> {
+    const SECURE: bool = true;
+}
 
 /// Counts an open connection until dropped.
 pub(crate) struct ConnectionGuard {
@@ -63,9 +79,9 @@ impl Drop for ConnectionGuard {
 
 /// Serves one connection until the client closes it, it breaks a limit, or `drain` asks for its end after the
 /// request under way.
-pub(crate) async fn serve(
+pub(crate) async fn serve<T: Transport>(
     worker: Arc<Worker>,
-    stream: TcpStream,
+    stream: T,
     peer: SocketAddr,
     drain: CancellationToken,
     guard: ConnectionGuard,
@@ -76,8 +92,11 @@ pub(crate) async fn serve(
         .header_read_timeout(worker.shared.config().header_timeout)
         .max_buf_size(MAX_HEAD);
     let asked = AtomicBool::new(false);
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: http::Request<hyper::body::Incoming>| {
         asked.store(true, Ordering::Relaxed);
+        if T::SECURE {
+            request.extensions_mut().insert(web::SecureTransport);
+        }
         let worker = worker.clone();
         // On the heap, so that an idle connection does not hold the room of a request.
         Box::pin(async move { Ok::<_, Infallible>(front::answer(&worker, peer, request).await) })

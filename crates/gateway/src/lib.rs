@@ -24,6 +24,7 @@ mod recorder;
 mod relay;
 mod routes;
 mod routing;
+mod secure;
 mod server;
 mod shared;
 mod sharing;

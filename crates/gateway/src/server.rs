@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::tls::ServerTls;
 
 use crate::admission;
 use crate::config::GatewayConfig;
@@ -25,6 +26,7 @@ use crate::front::Inside;
 use crate::metrics::Metrics;
 use crate::model_commands::CommandJournal;
 use crate::recorder::{EndObserver, WriterEnd, recorder};
+use crate::secure;
 use crate::shared::{Shared, Worker};
 use crate::upstream::{Dialer, Pool};
 
@@ -61,6 +63,8 @@ pub struct GatewayDeps {
     pub observer: Option<EndObserver>,
     /// The data plane's metrics.
     pub metrics: Arc<Metrics>,
+    /// How TLS is spoken to clients; without it they speak HTTP as it is.
+    pub server_tls: Option<Arc<ServerTls>>,
     /// Everything that is not inference.
     pub control: ControlPlane,
     /// This program's version, shown by `/api/version` as the version of the Ollama API it speaks.
@@ -150,7 +154,13 @@ impl Gateway {
         for index in 0..workers {
             let pool = Pool::new(dialer.clone(), deps.clock.clone());
             let worker = Worker::new(shared.clone(), pool, deps.seed.wrapping_add(index as u64));
-            let (thread, handover) = start_worker(index, worker, drain.clone(), stop.clone())?;
+            let (thread, handover) = start_worker(
+                index,
+                worker,
+                deps.server_tls.clone(),
+                drain.clone(),
+                stop.clone(),
+            )?;
             threads.push(thread);
             handovers.push(handover);
         }
@@ -159,7 +169,14 @@ impl Gateway {
         let inside = Worker::new(shared.clone(), pool, seed);
         background.spawn(keep_inside(inside.clone(), stop.clone()));
         background.spawn(restore_limits(shared.clone(), limits_db, stop.clone()));
-        background.spawn(accept(listener, shared.clone(), handovers, drain.clone()));
+        let refusal = deps.server_tls.is_none().then_some(TOO_MANY);
+        background.spawn(accept(
+            listener,
+            shared.clone(),
+            handovers,
+            refusal,
+            drain.clone(),
+        ));
         background.spawn(follow_fleet(shared.clone(), stop.clone()));
         background.spawn(look_again(shared.clone(), stop.clone()));
         let writer = tokio::spawn(writer.run(writer_end.clone()));
@@ -247,6 +264,7 @@ impl Gateway {
 fn start_worker(
     index: usize,
     worker: Arc<Worker>,
+    tls: Option<Arc<ServerTls>>,
     drain: CancellationToken,
     stop: CancellationToken,
 ) -> Result<(WorkerThread, Handover), StartGatewayError> {
@@ -261,7 +279,7 @@ fn start_worker(
         .map_err(StartGatewayError::Thread)?;
     let thread = std::thread::Builder::new()
         .name(format!("worker-{index}"))
-        .spawn(move || runtime.block_on(work(worker, receiver, drain, stop)))
+        .spawn(move || runtime.block_on(work(worker, receiver, tls, drain, stop)))
         .map_err(StartGatewayError::Thread)?;
     Ok((WorkerThread { thread }, handover))
 }
@@ -270,6 +288,7 @@ fn start_worker(
 async fn work(
     worker: Arc<Worker>,
     mut receiver: mpsc::Receiver<(std::net::TcpStream, SocketAddr, ConnectionGuard)>,
+    tls: Option<Arc<ServerTls>>,
     drain: CancellationToken,
     stop: CancellationToken,
 ) {
@@ -292,7 +311,10 @@ async fn work(
                 match tokio::net::TcpStream::from_std(stream) {
                     Ok(stream) => {
                         let (worker, drain) = (worker.clone(), drain.clone());
-                        tokio::spawn(connect::serve(worker, stream, peer, drain, guard));
+                        match tls.clone() {
+                            None => tokio::spawn(connect::serve(worker, stream, peer, drain, guard)),
+                            Some(tls) => tokio::spawn(secure::serve(worker, stream, peer, drain, guard, tls)),
+                        };
                     }
                     Err(error) => tracing::warn!(%error, "a connection could not be served"),
                 }
@@ -318,11 +340,12 @@ async fn keep_inside(worker: Arc<Worker>, stop: CancellationToken) {
     }
 }
 
-/// Accepts connections and gives each to the worker with the fewest.
+/// Accepts connections and gives each to the worker with the fewest. Those beyond the limit hear `refusal`.
 async fn accept(
     listener: tokio::net::TcpListener,
     shared: Arc<Shared>,
     workers: Vec<Handover>,
+    refusal: Option<&[u8]>,
     drain: CancellationToken,
 ) {
     loop {
@@ -340,7 +363,9 @@ async fn accept(
             }
         };
         let Some(mut guard) = ConnectionGuard::acquire(&shared) else {
-            if let Err(error) = stream.try_write(TOO_MANY) {
+            if let Some(refusal) = refusal
+                && let Err(error) = stream.try_write(refusal)
+            {
                 tracing::debug!(%error, "a refused client did not wait for the answer");
             }
             continue;

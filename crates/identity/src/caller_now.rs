@@ -6,6 +6,7 @@ use crate::identity::Identity;
 use crate::keys::KeyStatus;
 use crate::model::{KeyLimits, Principal, PrincipalKind};
 use crate::organisations::OrgScope;
+use crate::roles::rights_of;
 use crate::store;
 
 impl Identity {
@@ -21,15 +22,20 @@ impl Identity {
             PrincipalKind::User(id) => {
                 let mut tx = self.inner.db.read().await?;
                 let user = store::find_user_by_id(&mut tx, OrgScope::All, id).await?;
+                let Some(user) = user.filter(|user| user.disabled_at.is_none()) else {
+                    tx.commit().await?;
+                    return Ok(None);
+                };
+                let rights = rights_of(&mut tx, &user).await?;
                 tx.commit().await?;
-                let user = user.filter(|user| user.disabled_at.is_none());
-                return Ok(user.map(|user| Principal {
+                return Ok(Some(Principal {
                     kind,
                     user: Some(id),
                     session: None,
                     name: user.username.into(),
                     org: user.org_id,
-                    role: user.role,
+                    role: rights.role,
+                    permissions: rights.permissions,
                     models: None,
                     priority: None,
                     limits: KeyLimits::default(),
@@ -45,11 +51,11 @@ impl Identity {
             tx.commit().await?;
             return Ok(None);
         };
-        let mut role = key.role;
+        let mut rights = key.scope.rights();
         if let Some(owner) = owner
             && let Some(user) = store::find_user_by_id(&mut tx, OrgScope::All, owner).await?
         {
-            role = role.at_most(user.role);
+            rights = rights.at_most(rights_of(&mut tx, &user).await?);
         }
         tx.commit().await?;
         Ok(Some(Principal {
@@ -58,7 +64,8 @@ impl Identity {
             session: None,
             name: key.name.into(),
             org: key.org_id,
-            role,
+            role: rights.role,
+            permissions: rights.permissions,
             models: key.models.map(Into::into),
             priority: key.priority,
             limits: key.limits,

@@ -1,6 +1,8 @@
 //! Extractors that prove who calls: a handler that takes [`Admin`] cannot run for anybody else.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::ops::Deref;
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
@@ -13,6 +15,7 @@ use crate::identity::Identity;
 use crate::model::{AuthError, Principal, Role};
 use crate::organisations::{OrgScope, UnknownOrganisation};
 use crate::origin::Origin;
+use crate::permission::{Permission, Rights};
 
 /// Any caller who is let in; anonymous ones too, where no credential is required.
 #[derive(Clone, Debug)]
@@ -24,9 +27,56 @@ pub struct Caller(Known);
 #[derive(Clone, Debug)]
 pub struct Admin(Known);
 
-/// A caller who administers an organisation: their own, or all of them where they administer the platform.
+/// A caller who administers an organisation, or some of it: their own, or all of them where they administer the platform.
 #[derive(Clone, Debug)]
 pub struct OrgAdmin(Known);
+
+/// A caller who has a permission in their organisation: its administrators, those of the platform, and who has a role or key with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Allowed<N>(OrgAdmin, PhantomData<N>);
+
+/// A permission that a route takes.
+pub(crate) trait Needed: Send + Sync {
+    /// Which one.
+    const PERMISSION: Permission;
+}
+
+macro_rules! needed {
+    ($($(#[$doc:meta])* $name:ident $permission:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) enum $name {}
+
+        impl Needed for $name {
+            const PERMISSION: Permission = Permission::$permission;
+        }
+    )*};
+}
+
+needed! {
+    /// To see API keys.
+    ReadKeys KeysRead
+    /// To make, change and revoke API keys.
+    ManageKeys KeysManage
+    /// To see people.
+    ReadUsers UsersRead
+    /// To make and change people.
+    ManageUsers UsersManage
+    /// To invite people.
+    ManageInvitations InvitationsManage
+    /// To make and change roles.
+    ManageRoles RolesManage
+    /// To see who changed what.
+    ReadAudit AuditRead
+}
+
+impl<N> Deref for Allowed<N> {
+    type Target = OrgAdmin;
+
+    fn deref(&self) -> &OrgAdmin {
+        &self.0
+    }
+}
 
 /// Who calls, and from where.
 #[derive(Clone, Debug)]
@@ -93,7 +143,37 @@ where
     }
 }
 
+impl<S, N> FromRequestParts<S> for Allowed<N>
+where
+    Identity: FromRef<S>,
+    S: Send + Sync,
+    N: Needed,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let known = let_in(parts, &Identity::from_ref(state), |principal| {
+            if principal.permissions.has(N::PERMISSION) {
+                Ok(())
+            } else if principal.id().is_none() {
+                Err(AuthError::Missing)
+            } else {
+                Err(AuthError::NotPermitted(N::PERMISSION))
+            }
+        })?;
+        Ok(Self(OrgAdmin(known), PhantomData))
+    }
+}
+
 impl OrgAdmin {
+    /// Returns what the caller may give to others.
+    pub(crate) fn rights(&self) -> Rights {
+        Rights {
+            role: self.principal().role,
+            permissions: self.principal().permissions,
+        }
+    }
+
     /// Returns whose people and keys the caller may see and change.
     pub fn scope(&self) -> OrgScope {
         if self.principal().is_platform_admin() {

@@ -12,8 +12,10 @@ use tokio::sync::Mutex;
 
 use crate::audit::{Action, Actor, Change, record};
 use crate::lockout::{Lockout, Patience};
-use crate::model::{Principal, Role};
+use crate::model::Principal;
+use crate::oidc::{Oidc, OidcConfig};
 use crate::password::{PasswordError, Passwords};
+use crate::permission::Rights;
 use crate::registration::Registration;
 use crate::setup::{self, SetupState};
 use crate::sign_in::{Account, AccountFrom};
@@ -38,6 +40,8 @@ pub struct AuthConfig {
     pub audit_retention: Duration,
     /// How long keys and sessions are believed while the database cannot confirm them.
     pub max_staleness: Duration,
+    /// Providers that people may sign in by.
+    pub oidc: Option<OidcConfig>,
 }
 
 impl AuthConfig {
@@ -50,6 +54,7 @@ impl AuthConfig {
         registration: Registration::Invite,
         audit_retention: Duration::from_hours(365 * 24),
         max_staleness: Duration::from_hours(24),
+        oidc: None,
     };
 }
 
@@ -128,6 +133,7 @@ pub(crate) struct Inner {
     pub(crate) by_origin: Lockout<AccountFrom>,
     pub(crate) registrations: Lockout<Option<IpAddr>>,
     pub(crate) policies: ArcSwap<Policies>,
+    pub(crate) oidc: Option<Oidc>,
     /// When old records of changes were looked for.
     pub(crate) audit_trimmed: Mutex<Option<MonotonicTime>>,
     snapshot: ArcSwap<Snapshot>,
@@ -176,6 +182,7 @@ impl Identity {
                     registration: config.registration,
                     audit_retention: config.audit_retention,
                 }),
+                oidc: config.oidc.map(Oidc::new),
                 audit_trimmed: Mutex::new(None),
                 snapshot: ArcSwap::from_pointee(empty),
                 renewing: Mutex::new(()),
@@ -190,6 +197,11 @@ impl Identity {
     /// Returns the credentials as they are known now. Cheap; hold the result for one request only.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.inner.snapshot.load_full()
+    }
+
+    /// Lists how many sign-ins by providers ended how; nothing where there are none.
+    pub fn provider_sign_ins(&self) -> Option<[(&'static str, u64); 3]> {
+        self.inner.oidc.as_ref().map(Oidc::ended)
     }
 
     /// Has other policies apply, from now on.
@@ -288,7 +300,7 @@ impl Identity {
 
     /// Publishes the change of a person. When this returns their sessions and keys do no more than `most`, nothing at all when that is
     /// absent, whether the database answers or not.
-    pub(crate) async fn restricted(&self, user: UserId, most: Option<Role>) {
+    pub(crate) async fn restricted(&self, user: UserId, most: Option<Rights>) {
         {
             let _turn = self.inner.renewing.lock().await;
             let restricted = self.inner.snapshot.load().restricted(user, most);

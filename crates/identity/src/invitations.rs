@@ -14,6 +14,7 @@ use crate::extract::OrgAdmin;
 use crate::identity::Identity;
 use crate::model::Role;
 use crate::organisations::UnknownOrganisation;
+use crate::permission::{Beyond, Rights};
 use crate::registration::Registration;
 use crate::store;
 
@@ -76,6 +77,9 @@ pub enum InvitationError {
     /// There is none with this id, as far as the caller may know.
     #[error("there is no invitation {0}")]
     Unknown(InvitationId),
+    /// It would give more than the caller has.
+    #[error(transparent)]
+    Beyond(#[from] Beyond),
     /// The organisation is not one of the caller's.
     #[error(transparent)]
     Organisation(#[from] UnknownOrganisation),
@@ -93,6 +97,7 @@ impl Classify for InvitationError {
             Self::Note | Self::Expiry | Self::Cursor(_) => ErrorKind::Invalid,
             Self::Closed | Self::TooMany => ErrorKind::Conflict,
             Self::Unknown(_) => ErrorKind::NotFound,
+            Self::Beyond(error) => error.kind(),
             Self::Organisation(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }
@@ -106,6 +111,7 @@ impl Classify for InvitationError {
             Self::Note | Self::Expiry => self.to_string(),
             Self::TooMany => format!("{self}: withdraw some, or wait until they end"),
             Self::Unknown(_) => format!("{self}: `GET /api/v1/invitations` shows those that stand"),
+            Self::Beyond(error) => error.public_message(),
             Self::Organisation(error) => error.public_message(),
             Self::Cursor(error) => error.to_string(),
             Self::Store(error) => error.public_message(),
@@ -123,6 +129,7 @@ impl Identity {
         if self.inner.policies.load().registration == Registration::Closed {
             return Err(InvitationError::Closed);
         }
+        admin.rights().cover(Rights::of_role(request.role))?;
         let now = self.inner.clock.now();
         let note = request
             .note

@@ -7,8 +7,9 @@ use web::{ChangedMeanwhile, IfMatch};
 use crate::audit::{Action, Seen as _, record};
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
+use crate::key_scope::KeyScope;
 use crate::keys::{ApiKey, CreateKeyError, KeyRequest, changed, checked};
-use crate::model::{KeyLimits, PriorityClass, Role};
+use crate::model::{KeyLimits, PriorityClass};
 use crate::store;
 
 /// What to change of a key. Absent: stays.
@@ -16,8 +17,8 @@ use crate::store;
 pub struct KeyEdit {
     /// Another name.
     pub name: Option<String>,
-    /// Another role.
-    pub role: Option<Role>,
+    /// What else it may do: nothing that the caller may not.
+    pub scope: Option<KeyScope>,
     /// Other models; all when nothing is within.
     pub models: Option<Option<Vec<String>>>,
     /// Another ceiling; none when nothing is within.
@@ -81,7 +82,7 @@ impl KeyEdit {
         let wanted = checked(
             KeyRequest {
                 name: self.name.unwrap_or_else(|| key.name.clone()),
-                role: self.role.unwrap_or(key.role),
+                scope: self.scope.unwrap_or(key.scope),
                 org_id: None,
                 models: self.models.unwrap_or_else(|| key.models.clone()),
                 priority: self.priority.unwrap_or(key.priority),
@@ -93,7 +94,7 @@ impl KeyEdit {
             now,
         )?;
         key.name = wanted.name;
-        key.role = wanted.role;
+        key.scope = wanted.scope;
         key.models = wanted.models;
         key.priority = wanted.priority;
         key.limits = wanted.limits;
@@ -123,7 +124,11 @@ impl Identity {
         }
         expected.check(&key.version())?;
         let (name, old) = (key.name.clone(), key.seen());
+        // Who may do less does not change what may do more, nor make it do so.
+        let covers = |key: &ApiKey| admin.rights().cover(key.scope.rights());
+        covers(&key).map_err(CreateKeyError::from)?;
         edit.apply(&mut key, now)?;
+        covers(&key).map_err(CreateKeyError::from)?;
         if key.name != name && store::has_live_key_named(&mut tx, owner, &key.name, now).await? {
             return Err(CreateKeyError::NameTaken(key.name).into());
         }

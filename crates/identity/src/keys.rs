@@ -9,8 +9,10 @@ use crate::audit::{Action, Change, Seen as _, record};
 use crate::credential::{CredentialKind, SecretHash, generate, shown_prefix};
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
-use crate::model::{KeyLimits, PriorityClass, Role};
+use crate::key_scope::KeyScope;
+use crate::model::{KeyLimits, PriorityClass};
 use crate::organisations::UnknownOrganisation;
+use crate::permission::Beyond;
 use crate::snapshot::UsageOwner;
 use crate::store;
 
@@ -39,7 +41,7 @@ pub struct ApiKey {
     /// The first characters of its secret, to recognise it by.
     pub prefix: String,
     /// What it may do; less where the person it belongs to may do less.
-    pub role: Role,
+    pub scope: KeyScope,
     /// The models it may use; all when absent.
     pub models: Option<Vec<String>>,
     /// The soonest class its requests may have; any when absent.
@@ -113,8 +115,8 @@ impl ApiKey {
 pub struct KeyRequest {
     /// What it is called: 1 to 100 characters. Its owner has no other key of that name that works.
     pub name: String,
-    /// What it may do.
-    pub role: Role,
+    /// What it may do: nothing that the caller may not.
+    pub scope: KeyScope,
     /// The organisation it belongs to; the caller's when absent.
     pub org_id: Option<OrgId>,
     /// The models it may use, at most 100 patterns that may end in `*`; all when absent.
@@ -146,6 +148,9 @@ pub enum CreateKeyError {
     /// A limit is zero or beyond all measure.
     #[error("a limit of a key lies between 1 and {MOST_TOKENS}")]
     Limits,
+    /// It would do more than the caller may.
+    #[error(transparent)]
+    Beyond(#[from] Beyond),
     /// The organisation is not one of the caller's.
     #[error(transparent)]
     Organisation(#[from] UnknownOrganisation),
@@ -167,6 +172,7 @@ impl Classify for CreateKeyError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Name | Self::Models | Self::Expiry | Self::Limits => ErrorKind::Invalid,
+            Self::Beyond(error) => error.kind(),
             Self::Organisation(error) => error.kind(),
             Self::NameTaken(_) | Self::TooMany | Self::TooManyInAll => ErrorKind::Conflict,
             Self::Store(error) => error.kind(),
@@ -177,6 +183,7 @@ impl Classify for CreateKeyError {
         match self {
             Self::Name | Self::Models => self.to_string(),
             Self::Limits => format!("{self}: leave it out for no limit"),
+            Self::Beyond(error) => error.public_message(),
             Self::Organisation(error) => error.public_message(),
             Self::Expiry => "`expires_at` lies in the past: give a later time, or none".to_owned(),
             Self::NameTaken(_) => format!("{self}: choose another name, or revoke that key first"),
@@ -262,13 +269,14 @@ impl Identity {
         let now = self.inner.clock.now();
         let request = checked(request, now)?;
         let org_id = admin.one_org(request.org_id)?;
+        admin.rights().cover(request.scope.rights())?;
         let secret = generate(CredentialKind::Key);
         let key = ApiKey {
             id: KeyId::generate(now),
             org_id,
             name: request.name,
             prefix: shown_prefix(&secret),
-            role: request.role,
+            scope: request.scope,
             models: request.models,
             priority: request.priority,
             limits: request.limits,

@@ -16,6 +16,7 @@ mod invitations;
 pub mod journal;
 mod key_edit;
 mod key_list;
+mod key_scope;
 mod keys;
 mod known_tokens;
 mod last_used;
@@ -23,15 +24,18 @@ pub mod limits;
 mod listing;
 mod lockout;
 mod model;
+mod oidc;
 mod organisations;
 mod origin;
 mod password;
 mod password_reset;
+mod permission;
 mod profile;
 mod reconcile;
 mod refused_passwords;
 mod registration;
 mod reseal;
+mod roles;
 mod routes;
 mod second_factor;
 mod sessions;
@@ -52,9 +56,14 @@ pub use identity::{AuthConfig, Identity, OpenError, Policies};
 pub use invitations::{Invitation, InvitationError, InvitationRequest};
 pub use key_edit::{EditKeyError, KeyEdit};
 pub use key_list::KeyFilter;
+pub use key_scope::KeyScope;
 pub use keys::{ApiKey, CreateKeyError, KeyRequest, KeyStatus, ListKeysError, RevokeKeyError};
 pub use listing::{Listing, Sort};
 pub use model::{AuthError, KeyLimits, Principal, PrincipalKind, PriorityClass, Role};
+pub use oidc::{
+    Arrival, Departure, IdTokenError, LinkedIdentity, OidcConfig, OidcError, OidcProvider, Pkce,
+    RoleRule, UnlinkError, is_safe_provider,
+};
 pub use organisations::{
     CreateOrganisationError, DEFAULT_ORG, ListOrganisationsError, OrgScope, Organisation,
     UnknownOrganisation,
@@ -62,13 +71,15 @@ pub use organisations::{
 pub use origin::Origin;
 pub use password::PasswordError;
 pub use password_reset::{PasswordReset, PasswordResetError};
+pub use permission::{Beyond, Permission, Permissions};
 pub use profile::ProfileEdit;
 pub use registration::{Registration, RegistrationError, RegistrationRequest};
 pub use reseal::Resealed;
+pub use roles::{CustomRole, RoleEdit, RoleError};
 pub use second_factor::{Enrolment, SecondFactor, SecondFactorError};
 pub use sessions::{RefreshError, Session, SessionError, SignIn};
 pub use setup::{SetupError, SetupState};
 pub use sign_in::{SignInError, SignInRequest};
 pub use snapshot::Snapshot;
 pub use user_list::UserFilter;
-pub use users::{User, UserEdit, UserError, UserRequest};
+pub use users::{User, UserEdit, UserError, UserRequest, WantedRole};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::organisations::DEFAULT_ORG;
+use crate::permission::{Permission, Permissions};
 
 /// What a caller may do in their organisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -151,8 +152,10 @@ pub struct Principal {
     pub name: Arc<str>,
     /// The organisation the caller belongs to: whose share of the fleet is used, and whose things may be seen.
     pub org: OrgId,
-    /// What the caller may do.
+    /// What the caller may do, as far as a role says it: at least as little as they may.
     pub role: Role,
+    /// What the caller may do within their organisation.
+    pub permissions: Permissions,
     /// The models the caller may use; all when absent. A pattern may end in `*`.
     pub models: Option<Arc<[String]>>,
     /// The soonest class the caller's requests may have; any when absent.
@@ -173,6 +176,7 @@ impl Principal {
             name: "anonymous".into(),
             org: DEFAULT_ORG,
             role: Role::User,
+            permissions: Role::User.permissions(),
             models: None,
             priority: None,
             limits: KeyLimits::default(),
@@ -246,6 +250,9 @@ pub enum AuthError {
     /// The credential was valid when the database was last in reach, which is too long ago.
     #[error("the credential cannot be confirmed")]
     Stale,
+    /// The caller is known, but this takes a permission that they do not have.
+    #[error("the caller has not the permission {0}")]
+    NotPermitted(Permission),
     /// The caller is known, but this is for administrators.
     #[error("the caller is not an administrator")]
     NotAdmin,
@@ -259,7 +266,7 @@ impl Classify for AuthError {
         match self {
             Self::Missing | Self::Unknown | Self::Expired => ErrorKind::Unauthenticated,
             Self::Stale => ErrorKind::Unavailable,
-            Self::NotAdmin | Self::NotPlatformAdmin => ErrorKind::Forbidden,
+            Self::NotPermitted(_) | Self::NotAdmin | Self::NotPlatformAdmin => ErrorKind::Forbidden,
         }
     }
 
@@ -269,6 +276,11 @@ impl Classify for AuthError {
             Self::Unknown => "the API key or session is not valid: check it, or make a new key with `remuda key create NAME`",
             Self::Expired => "the API key or session has expired: sign in again with `remuda login`, or make a new key with `remuda key create NAME`",
             Self::Stale => "keys and sessions cannot be confirmed: the database has been out of reach for longer than [auth] max_staleness; bring it back",
+            Self::NotPermitted(permission) => {
+                return format!(
+                    "this needs an administrator, or a role or key with the permission {permission}: sign in with `remuda login`"
+                );
+            }
             Self::NotAdmin => "this needs an administrator: sign in with `remuda login`, or use a key with the admin role",
             Self::NotPlatformAdmin => "this concerns all organisations: ask an administrator of the platform",
         }

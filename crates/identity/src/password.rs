@@ -21,6 +21,9 @@ const WAITING: usize = 64;
 /// A hash of nothing, with the cost of a real one, so that unknown names take as long as known ones.
 const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
+/// What stands in place of the hash of who has no password: the hash of nothing, which no password has.
+pub(crate) const NO_PASSWORD: &str = DECOY;
+
 /// How hashes begin as they are made now.
 const PRESENT: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
 

@@ -13,6 +13,7 @@ use crate::identity::Identity;
 use crate::organisations::OrgScope;
 use crate::origin::Origin;
 use crate::password::PasswordError;
+use crate::roles::rights_of;
 use crate::store;
 use crate::users::UserError;
 
@@ -80,6 +81,10 @@ impl Identity {
         let user = store::find_user_by_id(&mut tx, admin.scope(), id)
             .await?
             .ok_or(UserError::Unknown(id))?;
+        admin
+            .rights()
+            .cover(rights_of(&mut tx, &user).await?)
+            .map_err(UserError::from)?;
         let hash = SecretHash::of(token.expose());
         store::put_reset(&mut tx, id, &hash, now, expires_at).await?;
         let change = Change {

@@ -143,6 +143,7 @@ impl Identity {
             email: None,
             display_name: None,
             role: Role::User,
+            custom_role: None,
             created_at: now,
             disabled_at: None,
         };

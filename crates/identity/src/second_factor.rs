@@ -10,6 +10,7 @@ use crate::credential::SecretHash;
 use crate::extract::{Caller, OrgAdmin};
 use crate::identity::Identity;
 use crate::model::PrincipalKind;
+use crate::roles::rights_of;
 use crate::store::{self, StoredTotp};
 use crate::totp::{TotpSecret, recovery_codes, recovery_hash};
 use crate::users::UserError;
@@ -220,6 +221,8 @@ impl Identity {
         let user = store::find_user_by_id(&mut tx, admin.scope(), id)
             .await?
             .ok_or(UserError::Unknown(id))?;
+        let theirs = rights_of(&mut tx, &user).await?;
+        admin.rights().cover(theirs).map_err(UserError::from)?;
         if !store::remove_totp(&mut tx, id).await? {
             return Err(SecondFactorError::None);
         }

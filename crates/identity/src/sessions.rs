@@ -18,6 +18,8 @@ use crate::extract::{Caller, OrgAdmin};
 use crate::identity::Identity;
 use crate::model::PrincipalKind;
 use crate::origin::Origin;
+use crate::permission::Beyond;
+use crate::roles::rights_of;
 use crate::snapshot::UsageOwner;
 use crate::store::{self, Held, SessionRow};
 
@@ -127,6 +129,9 @@ pub enum SessionError {
     /// There is no such person, as far as the caller may know.
     #[error("there is no user {0}")]
     UnknownUser(UserId),
+    /// It concerns somebody who has more than the caller.
+    #[error(transparent)]
+    Beyond(#[from] Beyond),
     /// The cursor is not ours.
     #[error(transparent)]
     Cursor(#[from] InvalidCursor),
@@ -140,6 +145,7 @@ impl Classify for SessionError {
         match self {
             Self::NoPerson => ErrorKind::Forbidden,
             Self::Unknown(_) | Self::UnknownUser(_) => ErrorKind::NotFound,
+            Self::Beyond(error) => error.kind(),
             Self::Cursor(_) => ErrorKind::Invalid,
             Self::Store(error) => error.kind(),
         }
@@ -147,6 +153,7 @@ impl Classify for SessionError {
 
     fn public_message(&self) -> String {
         match self {
+            Self::Beyond(error) => error.public_message(),
             Self::NoPerson => format!("{self}: sign in with `remuda login`"),
             Self::Unknown(_) => format!("{self}: `remuda session list` shows yours"),
             Self::UnknownUser(_) => format!("{self}: `GET /api/v1/users` shows those you may see"),
@@ -324,8 +331,9 @@ impl Identity {
     pub async fn end_sessions_of(&self, admin: &OrgAdmin, id: UserId) -> Result<(), SessionError> {
         let mut tx = self.inner.db.read().await?;
         let found = store::find_user_by_id(&mut tx, admin.scope(), id).await?;
-        tx.commit().await?;
         let user = found.ok_or(SessionError::UnknownUser(id))?;
+        admin.rights().cover(rights_of(&mut tx, &user).await?)?;
+        tx.commit().await?;
         Ok(self.end_sessions((id, user.org_id), &admin.actor()).await?)
     }
 

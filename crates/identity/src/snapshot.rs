@@ -10,7 +10,8 @@ use primitives::{KeyId, SessionId, Timestamp, UserId};
 
 use crate::access_token;
 use crate::credential::{SecretHash, is_ours};
-use crate::model::{AuthError, Principal, Role};
+use crate::model::{AuthError, Principal};
+use crate::permission::Rights;
 use crate::signing::SigningKeys;
 
 /// All valid credentials at one moment.
@@ -251,12 +252,14 @@ impl Snapshot {
 
     /// Makes this snapshot with no more power than `most` in the sessions and keys of a person, without any of them when that is
     /// absent. Its generation is one that the database never has, so that the next comparison differs.
-    pub(crate) fn restricted(&self, user: UserId, most: Option<Role>) -> Self {
+    pub(crate) fn restricted(&self, user: UserId, most: Option<Rights>) -> Self {
         let mut entries = self.entries.clone();
         entries.retain(|entry| match most {
             _ if entry.principal.user != Some(user) => true,
             Some(most) => {
-                entry.principal.role = entry.principal.role.at_most(most);
+                let principal = &mut entry.principal;
+                principal.role = principal.role.at_most(most.role);
+                principal.permissions = principal.permissions.and(most.permissions);
                 true
             }
             None => false,

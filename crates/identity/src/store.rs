@@ -4,8 +4,10 @@ mod audit;
 mod idempotency;
 mod invitations;
 mod keys;
+mod oidc;
 mod organisations;
 mod password_resets;
+mod roles;
 mod second_factor;
 mod sessions;
 mod signing_keys;
@@ -17,6 +19,7 @@ use ::store::{Json, Row, Statement, StoreError, Tx, params};
 use primitives::{KeyId, OrgId, Timestamp, UserId};
 
 use crate::credential::SecretHash;
+use crate::key_scope::KeyScope;
 use crate::model::{KeyLimits, Principal, PrincipalKind, PriorityClass, Role};
 use crate::organisations::DEFAULT_ORG;
 use crate::snapshot::{Entries, Entry, Snapshot, Usage, UsageOwner};
@@ -36,11 +39,20 @@ pub(crate) use invitations::{
 pub(crate) use keys::{
     count_live_keys, find_key, has_live_key_named, insert_key, list_keys, revoke_key, update_key,
 };
+pub(crate) use oidc::{
+    TicketRow, count_tickets, delete_identity, find_identity_owner, find_organisation_named,
+    find_user_by_email, has_identity_of, insert_identity, insert_ticket, is_username_taken,
+    list_identities, take_ticket, touch_identity,
+};
 pub(crate) use organisations::{
     count_organisations, has_organisation, insert_organisation, known_organisation,
     list_organisations,
 };
 pub(crate) use password_resets::{find_reset, put_reset, take_reset};
+pub(crate) use roles::{
+    count_people_with_role, count_roles, delete_role, find_role, insert_role, list_roles,
+    read_rights, update_role,
+};
 pub(crate) use second_factor::{
     StoredTotp, begin_totp, confirm_totp, count_recovery_codes, find_totp, list_totp_secrets,
     put_recovery_codes, put_totp_secret, remove_totp, take_recovery_code, take_step,
@@ -125,7 +137,7 @@ pub(crate) async fn reset_admin(
     password_hash: String,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE users SET password_hash = $2, role = $3, org_id = $4, disabled_at = NULL WHERE id = $1",
+        "UPDATE users SET password_hash = $2, role = $3, org_id = $4, custom_role = NULL, disabled_at = NULL WHERE id = $1",
         params![id, password_hash, Role::Admin.as_str(), DEFAULT_ORG],
     )
     .await?;
@@ -231,8 +243,10 @@ pub(crate) async fn load_entries(
     let keys = tx
         .fetch_all(
             "SELECT k.id, k.org_id, k.name, k.secret_hash, k.models, k.scopes, k.priority, k.requests_per_minute,
-                 k.tokens_per_minute, k.tokens_per_month, k.share_identical, k.expires_at, k.last_used_at, k.user_id, u.role AS owner_role
+                 k.tokens_per_minute, k.tokens_per_month, k.share_identical, k.expires_at, k.last_used_at, k.user_id, u.role AS owner_role,
+                 u.custom_role, r.permissions AS custom_permissions
              FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
+                 LEFT JOIN roles r ON r.org_id = u.org_id AND r.name = u.custom_role
              WHERE k.revoked_at IS NULL AND u.disabled_at IS NULL",
             (),
         )
@@ -264,9 +278,9 @@ fn readable<T>(
 fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), StoreError> {
     let id: KeyId = row.get("id")?;
     let hash = read_hash(row, "secret_hash")?;
-    let mut role = read_scopes(row)?;
-    if let Some(owner_role) = row.get::<Option<String>>("owner_role")? {
-        role = role.at_most(Role::from_name(&owner_role).unwrap_or(Role::Viewer));
+    let mut rights = read_scopes(row)?.rights();
+    if let Some(owner) = read_rights(row, "owner_role")? {
+        rights = rights.at_most(owner);
     }
     let entry = Entry {
         principal: Principal {
@@ -275,7 +289,8 @@ fn read_key_entry(row: &Row, current: &Snapshot) -> Result<(SecretHash, Entry), 
             session: None,
             name: row.get::<String>("name")?.into(),
             org: row.get("org_id")?,
-            role,
+            role: rights.role,
+            permissions: rights.permissions,
             models: row
                 .get::<Option<Json<Vec<String>>>>("models")?
                 .map(|Json(models)| models.into()),
@@ -349,9 +364,9 @@ fn read_hash(row: &Row, column: &str) -> Result<SecretHash, StoreError> {
     })
 }
 
-fn read_scopes(row: &Row) -> Result<Role, StoreError> {
+fn read_scopes(row: &Row) -> Result<KeyScope, StoreError> {
     let Json(scopes) = row.get::<Json<Vec<String>>>("scopes")?;
-    Ok(Role::from_scopes(&scopes))
+    Ok(KeyScope::stored(&scopes))
 }
 
 /// Reads a person's role. One that this build does not know may do least.

@@ -13,7 +13,9 @@ use crate::identity::Identity;
 use crate::model::{PrincipalKind, Role};
 use crate::organisations::UnknownOrganisation;
 use crate::password::PasswordError;
+use crate::permission::Beyond;
 use crate::profile::{LONGEST_DISPLAY_NAME, LONGEST_EMAIL};
+use crate::roles::rights_of;
 use crate::setup::{LONGEST_USERNAME, normalised_username};
 use crate::store;
 
@@ -35,8 +37,10 @@ pub struct User {
     pub email: Option<String>,
     /// What they are called.
     pub display_name: Option<String>,
-    /// What they may do in their organisation.
+    /// What they may do in their organisation; `viewer` where they have a role of its own.
     pub role: Role,
+    /// The role of the organisation's own that they have.
+    pub custom_role: Option<String>,
     /// When they were made.
     pub created_at: Timestamp,
     /// Since when they may not sign in any more.
@@ -51,16 +55,25 @@ pub struct UserRequest {
     /// The first password.
     pub password: Secret<String>,
     /// What they may do.
-    pub role: Role,
+    pub role: WantedRole,
     /// Their organisation; the caller's when absent.
     pub org_id: Option<OrgId>,
+}
+
+/// A role that somebody shall have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WantedRole {
+    /// One that every organisation has.
+    BuiltIn(Role),
+    /// One of the organisation's own, by name.
+    Custom(String),
 }
 
 /// What to change of a person. Absent: stays.
 #[derive(Clone, Debug, Default)]
 pub struct UserEdit {
     /// Another role.
-    pub role: Option<Role>,
+    pub role: Option<WantedRole>,
     /// Whether they may not sign in. Disabling ends their sessions and stops their keys.
     pub disabled: Option<bool>,
     /// Another password, for who has lost theirs. Ends all their sessions.
@@ -74,7 +87,7 @@ impl User {
     }
 
     /// Tells whether they administer their organisation and may sign in to do so.
-    fn administers(&self) -> bool {
+    pub(crate) fn administers(&self) -> bool {
         self.role == Role::Admin && self.disabled_at.is_none()
     }
 }
@@ -82,7 +95,8 @@ impl User {
 impl UserEdit {
     /// Refuses what administrators may do to others and not to themselves.
     fn check_for_oneself(&self) -> Result<(), UserError> {
-        let steps_down = self.role.is_some_and(|role| role != Role::Admin);
+        let stays = |role: &WantedRole| *role == WantedRole::BuiltIn(Role::Admin);
+        let steps_down = self.role.as_ref().is_some_and(|role| !stays(role));
         if steps_down || self.disabled == Some(true) {
             return Err(UserError::Oneself);
         }
@@ -141,6 +155,12 @@ pub enum UserError {
     /// The organisation would have nobody left to administer it.
     #[error("the user is the last administrator of their organisation who can sign in")]
     LastAdmin,
+    /// The organisation has no such role.
+    #[error("the organisation has no role {0:?}")]
+    NoRole(String),
+    /// It would give, or concerns somebody who has, more than the caller.
+    #[error(transparent)]
+    Beyond(#[from] Beyond),
     /// The person is not as the caller believes.
     #[error(transparent)]
     Changed(#[from] ChangedMeanwhile),
@@ -161,9 +181,12 @@ pub enum UserError {
 impl Classify for UserError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Username | Self::Email | Self::DisplayName | Self::Cursor(_) => {
-                ErrorKind::Invalid
-            }
+            Self::Username
+            | Self::Email
+            | Self::DisplayName
+            | Self::NoRole(_)
+            | Self::Cursor(_) => ErrorKind::Invalid,
+            Self::Beyond(error) => error.kind(),
             Self::UsernameTaken(_)
             | Self::EmailTaken(_)
             | Self::TooMany
@@ -196,6 +219,8 @@ impl Classify for UserError {
             ),
             Self::Oneself => format!("{self}: ask another administrator to do it"),
             Self::OwnPassword => format!("{self}: use `PUT /api/v1/me/password`"),
+            Self::NoRole(_) => format!("{self}: `remuda role list` shows those there are"),
+            Self::Beyond(error) => error.public_message(),
             Self::LastAdmin => format!("{self}: make somebody else an administrator first"),
             Self::Changed(error) => error.public_message(),
             Self::Organisation(error) => error.public_message(),
@@ -204,6 +229,24 @@ impl Classify for UserError {
             Self::Store(error) => error.public_message(),
         }
     }
+}
+
+/// Gives a person a role, which must be one of their organisation's.
+async fn give(tx: &mut Tx, user: &mut User, role: WantedRole) -> Result<(), UserError> {
+    match role {
+        WantedRole::BuiltIn(role) => {
+            user.role = role;
+            user.custom_role = None;
+        }
+        WantedRole::Custom(name) => {
+            if store::find_role(tx, user.org_id, &name).await?.is_none() {
+                return Err(UserError::NoRole(name));
+            }
+            user.role = Role::Viewer;
+            user.custom_role = Some(name);
+        }
+    }
+    Ok(())
 }
 
 /// Adds a person within the caller's transaction, which has counted its change.
@@ -249,18 +292,21 @@ impl Identity {
             .hash(request.password, &username)
             .await?;
         let now = self.inner.clock.now();
-        let user = User {
+        let mut user = User {
             id: UserId::generate(now),
             org_id,
             username,
             email: None,
             display_name: None,
-            role: request.role,
+            role: Role::Viewer,
+            custom_role: None,
             created_at: now,
             disabled_at: None,
         };
         let mut tx = self.inner.db.write().await?;
         store::advance_generation(&mut tx).await?;
+        give(&mut tx, &mut user, request.role).await?;
+        admin.rights().cover(rights_of(&mut tx, &user).await?)?;
         add(&mut tx, &user, hash).await?;
         let change = Change {
             action: Action::UserCreate,
@@ -305,10 +351,16 @@ impl Identity {
             .await?
             .ok_or(UserError::Unknown(id))?;
         expected.check(&user.version())?;
+        admin.rights().cover(rights_of(&mut tx, &user).await?)?;
         let administered = user.administers();
         let old = user.seen();
         let resets_password = hash.is_some();
-        user.role = edit.role.unwrap_or(user.role);
+        let is_given = edit.role.is_some();
+        if let Some(role) = edit.role {
+            give(&mut tx, &mut user, role).await?;
+        }
+        let rights = rights_of(&mut tx, &user).await?;
+        admin.rights().cover(rights)?;
         match edit.disabled {
             Some(true) => {
                 user.disabled_at.get_or_insert(self.inner.clock.now());
@@ -328,7 +380,7 @@ impl Identity {
         if let Some(hash) = hash {
             store::update_password(&mut tx, user.org_id, id, hash).await?;
         }
-        store::update_user(&mut tx, &user, edit.role).await?;
+        store::update_user(&mut tx, &user, is_given.then_some(user.role)).await?;
         let mut new = user.seen();
         if resets_password {
             new["password"] = json!("another one");
@@ -346,7 +398,7 @@ impl Identity {
         if resets_password {
             self.sessions_ended(id, None).await;
         }
-        let most = user.disabled_at.is_none().then_some(user.role);
+        let most = user.disabled_at.is_none().then_some(rights);
         self.restricted(id, most).await;
         Ok(user)
     }

@@ -42,8 +42,10 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     11 "0011_audit"
     12 "0012_idempotency"
     13 "0013_settings"
-    40 "0040_jobs"
-    41 "0041_requests_not_ok"
+    14 "0014_oidc"
+    15 "0015_roles"
+    16 "0016_jobs"
+    17 "0017_requests_not_ok"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

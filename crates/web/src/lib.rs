@@ -14,6 +14,7 @@ mod repeated;
 mod request_id;
 mod security_headers;
 mod surface;
+pub mod tls;
 
 pub use body::{ReadBodyError, read_capped};
 pub use conditional::{ChangedMeanwhile, ETag, IF_MATCH, IfMatch, Tagged, Versioned};

@@ -135,6 +135,7 @@ impl Rig {
                 db: db.clone(),
                 observer: None,
                 metrics: metrics.clone(),
+                server_tls: None,
                 control: ControlPlane::new(router, tokio::runtime::Handle::current()),
                 version: "0.33.0",
                 seed: 7,

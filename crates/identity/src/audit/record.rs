@@ -49,12 +49,24 @@ pub enum Action {
     UserEdit,
     /// Somebody made their own account.
     UserRegister,
+    /// An account was made for who signed in by a provider.
+    UserProvision,
+    /// An identity at a provider was linked to a person.
+    IdentityLink,
+    /// An identity was unlinked.
+    IdentityUnlink,
     /// An invitation was made.
     InvitationCreate,
     /// An invitation was withdrawn.
     InvitationWithdraw,
     /// An organisation was made.
     OrganisationCreate,
+    /// A role was made.
+    RoleCreate,
+    /// A role was changed.
+    RoleEdit,
+    /// A role was removed.
+    RoleDelete,
     /// An API key was made.
     KeyCreate,
     /// An API key was changed.
@@ -118,9 +130,15 @@ impl Action {
             Self::UserCreate => "user.create",
             Self::UserEdit => "user.edit",
             Self::UserRegister => "user.register",
+            Self::UserProvision => "user.provision",
+            Self::IdentityLink => "identity.link",
+            Self::IdentityUnlink => "identity.unlink",
             Self::InvitationCreate => "invitation.create",
             Self::InvitationWithdraw => "invitation.withdraw",
             Self::OrganisationCreate => "organisation.create",
+            Self::RoleCreate => "role.create",
+            Self::RoleEdit => "role.edit",
+            Self::RoleDelete => "role.delete",
             Self::KeyCreate => "key.create",
             Self::KeyEdit => "key.edit",
             Self::KeyRevoke => "key.revoke",

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use crate::invitations::Invitation;
 use crate::keys::ApiKey;
+use crate::oidc::LinkedIdentity;
 use crate::organisations::Organisation;
+use crate::roles::CustomRole;
 use crate::users::User;
 
 /// A thing as a record shows it.
@@ -20,6 +22,7 @@ impl Seen for User {
             "email": self.email,
             "display_name": self.display_name,
             "role": self.role,
+            "custom_role": self.custom_role,
             "disabled": self.disabled_at.is_some(),
         })
     }
@@ -30,7 +33,8 @@ impl Seen for ApiKey {
         json!({
             "name": self.name,
             "prefix": self.prefix,
-            "role": self.role,
+            "role": self.scope.role(),
+            "scopes": self.scope.names(),
             "models": self.models,
             "priority": self.priority,
             "requests_per_minute": self.limits.requests_per_minute,
@@ -52,5 +56,22 @@ impl Seen for Invitation {
 impl Seen for Organisation {
     fn seen(&self) -> Value {
         json!({"name": self.name})
+    }
+}
+
+impl Seen for LinkedIdentity {
+    fn seen(&self) -> Value {
+        json!({
+            "provider": self.provider,
+            "issuer": self.issuer,
+            "subject": self.subject,
+            "email": self.email,
+        })
+    }
+}
+
+impl Seen for CustomRole {
+    fn seen(&self) -> Value {
+        json!({"description": self.description, "permissions": self.permissions.names()})
     }
 }

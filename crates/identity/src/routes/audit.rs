@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use web::{JsonBody, PageBody, Problem, QueryParams, page_limit, page_offset};
 
 use crate::audit::{AuditFilter, AuditRecord, ChainState};
-use crate::extract::{Admin, OrgAdmin};
+use crate::extract::{Admin, Allowed, ReadAudit};
 use crate::identity::Identity;
 
 /// Which records to show.
@@ -172,7 +172,7 @@ impl From<ChainState> for ChainBody {
     )
 )]
 pub(crate) async fn list_audit(
-    admin: OrgAdmin,
+    admin: Allowed<ReadAudit>,
     State(identity): State<Identity>,
     query: QueryParams<AuditQuery>,
 ) -> Result<JsonBody<PageBody<AuditBody>>, Problem> {

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use primitives::{KeyId, OrgId, PageRequest, Timestamp};
+use primitives::{ErrorKind, KeyId, OrgId, PageRequest, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use web::{
@@ -10,13 +10,15 @@ use web::{
     search_text,
 };
 
-use crate::extract::OrgAdmin;
+use crate::extract::{Allowed, ManageKeys, ReadKeys};
 use crate::identity::Identity;
 use crate::key_edit::KeyEdit;
 use crate::key_list::KeyFilter;
+use crate::key_scope::KeyScope;
 use crate::keys::{ApiKey, KeyRequest, KeyStatus};
 use crate::listing::{Listing, Sort};
 use crate::model::{KeyLimits, PriorityClass, Role};
+use crate::permission::{Permission, Permissions};
 
 /// What a new key shall be.
 #[derive(Deserialize, ToSchema)]
@@ -28,6 +30,10 @@ pub(crate) struct CreateKeyBody {
     /// What the key may do; `user` when absent.
     #[serde(default)]
     role: Option<Role>,
+    /// What the key may do, in place of a role: nothing that its maker may not.
+    #[serde(default)]
+    #[schema(max_items = 20)]
+    scopes: Option<Vec<Permission>>,
     /// The models the key may use, as names or as beginnings with `*`; all when absent.
     #[serde(default)]
     #[schema(min_items = 1, max_items = 100, example = json!(["llama3", "qwen*"]))]
@@ -105,6 +111,10 @@ pub(crate) struct EditKeyBody {
     /// Another role.
     #[serde(default)]
     role: Option<Role>,
+    /// Other permissions, in place of a role.
+    #[serde(default)]
+    #[schema(max_items = 20)]
+    scopes: Option<Vec<Permission>>,
     /// Other models; `null` for all.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 100)]
@@ -162,9 +172,9 @@ pub(crate) struct KeyBody {
     org_id: OrgId,
     /// What it may do; less where the person it belongs to may do less.
     role: Role,
-    /// The same as a list of permissions.
+    /// The same as a list: a role's words, or the permissions that were chosen.
     #[schema(example = json!(["inference"]))]
-    scopes: &'static [&'static str],
+    scopes: Vec<&'static str>,
     /// The models it may use; all when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     models: Option<Vec<String>>,
@@ -200,8 +210,8 @@ impl KeyBody {
             name: key.name,
             prefix: key.prefix,
             org_id: key.org_id,
-            role: key.role,
-            scopes: key.role.scopes(),
+            role: key.scope.role(),
+            scopes: key.scope.names(),
             models: key.models,
             priority: key.priority,
             limits: key.limits.into(),
@@ -295,7 +305,7 @@ impl KeysQuery {
     )
 )]
 pub(crate) async fn list_keys(
-    admin: OrgAdmin,
+    admin: Allowed<ReadKeys>,
     State(identity): State<Identity>,
     query: QueryParams<KeysQuery>,
 ) -> Result<JsonBody<PageBody<KeyBody>>, Problem> {
@@ -329,14 +339,14 @@ pub(crate) async fn list_keys(
     )
 )]
 pub(crate) async fn create_key(
-    admin: OrgAdmin,
+    admin: Allowed<ManageKeys>,
     State(identity): State<Identity>,
     body: JsonBody<CreateKeyBody>,
 ) -> Result<(StatusCode, JsonBody<CreatedKeyBody>), Problem> {
     let JsonBody(body) = body;
     let request = KeyRequest {
         name: body.name,
-        role: body.role.unwrap_or(Role::User),
+        scope: scope(body.role, body.scopes)?.unwrap_or(KeyScope::Role(Role::User)),
         org_id: body.org_id,
         models: body.models,
         priority: body.priority,
@@ -369,7 +379,7 @@ pub(crate) async fn create_key(
     )
 )]
 pub(crate) async fn show_key(
-    admin: OrgAdmin,
+    admin: Allowed<ReadKeys>,
     State(identity): State<Identity>,
     id: PathParam<KeyId>,
 ) -> Result<Tagged<JsonBody<KeyBody>>, Problem> {
@@ -403,7 +413,7 @@ pub(crate) async fn show_key(
     )
 )]
 pub(crate) async fn edit_key(
-    admin: OrgAdmin,
+    admin: Allowed<ManageKeys>,
     State(identity): State<Identity>,
     id: PathParam<KeyId>,
     expected: IfMatch,
@@ -412,7 +422,7 @@ pub(crate) async fn edit_key(
     let (PathParam(id), JsonBody(body)) = (id, body);
     let edit = KeyEdit {
         name: body.name,
-        role: body.role,
+        scope: scope(body.role, body.scopes)?,
         models: body.models,
         priority: body.priority,
         limits: body.limits.map(KeyLimits::from),
@@ -422,6 +432,25 @@ pub(crate) async fn edit_key(
     let key = identity.edit_key(&admin, id, edit, &expected).await?;
     let now = identity.inner.clock.now();
     Ok(Tagged(key.version(), JsonBody(KeyBody::new(key, now))))
+}
+
+/// Returns what a key shall do, when that is said: by a role or by permissions, not by both.
+fn scope(
+    role: Option<Role>,
+    permissions: Option<Vec<Permission>>,
+) -> Result<Option<KeyScope>, Problem> {
+    match (role, permissions) {
+        (Some(_), Some(_)) => Err(Problem::new(
+            ErrorKind::Invalid,
+            "`role` and `scopes` exclude each other: give one of them",
+        )),
+        (Some(role), None) => Ok(Some(KeyScope::Role(role))),
+        (None, Some(permissions)) if permissions.is_empty() => {
+            Ok(Some(KeyScope::Role(Role::Viewer)))
+        }
+        (None, Some(permissions)) => Ok(Some(KeyScope::Chosen(Permissions::of(permissions)))),
+        (None, None) => Ok(None),
+    }
 }
 
 /// Revokes an API key
@@ -443,7 +472,7 @@ pub(crate) async fn edit_key(
     )
 )]
 pub(crate) async fn revoke_key(
-    admin: OrgAdmin,
+    admin: Allowed<ManageKeys>,
     State(identity): State<Identity>,
     id: PathParam<KeyId>,
 ) -> Result<StatusCode, Problem> {

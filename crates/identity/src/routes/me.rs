@@ -7,6 +7,7 @@ use web::{JsonBody, Problem};
 
 use crate::extract::Caller;
 use crate::model::Role;
+use crate::permission::Permission;
 
 /// The caller as the gateway knows them.
 #[derive(Serialize, ToSchema)]
@@ -24,6 +25,8 @@ pub(crate) struct MeBody {
     org_id: OrgId,
     /// What the caller may do in it.
     role: Role,
+    /// What the caller may do within it, in small pieces.
+    permissions: Vec<Permission>,
     /// Whether the caller administers the platform: nodes, models and all organisations.
     platform_admin: bool,
     /// The models the caller may use; all when absent.
@@ -51,6 +54,7 @@ pub(crate) async fn show_me(caller: Caller) -> JsonBody<MeBody> {
         name: principal.name.to_string(),
         org_id: principal.org,
         role: principal.role,
+        permissions: principal.permissions.iter().collect(),
         platform_admin: principal.is_platform_admin(),
         models: principal.models.as_deref().map(<[String]>::to_vec),
     })

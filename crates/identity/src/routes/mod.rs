@@ -4,11 +4,13 @@ mod audit;
 mod jwks;
 mod keys;
 mod me;
+mod oidc;
 mod organisations;
 mod password;
 mod password_reset;
 mod profile;
 mod registration;
+mod roles;
 mod scoped_page;
 mod sessions;
 mod setup;
@@ -41,6 +43,12 @@ impl Identity {
                 organisations::list_organisations,
                 organisations::create_organisation
             ))
+            .routes(routes!(roles::list_roles, roles::create_role))
+            .routes(routes!(
+                roles::show_role,
+                roles::edit_role,
+                roles::delete_role
+            ))
             .routes(routes!(users::list_users, users::create_user))
             .routes(routes!(users::show_user, users::edit_user))
             .routes(routes!(audit::list_audit))
@@ -52,6 +60,12 @@ impl Identity {
             .routes(routes!(totp::remove_of_user))
             .routes(routes!(password_reset::start))
             .routes(routes!(password_reset::reset))
+            .routes(routes!(oidc::list_providers))
+            .routes(routes!(oidc::begin_sign_in))
+            .routes(routes!(oidc::end_sign_in))
+            .routes(routes!(oidc::sign_in_with_ticket))
+            .routes(routes!(oidc::list_identities, oidc::link_identity))
+            .routes(routes!(oidc::unlink_identity))
             .routes(routes!(profile::show_profile, profile::edit_profile))
             .routes(routes!(registration::register))
             .routes(routes!(

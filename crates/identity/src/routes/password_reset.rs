@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use web::{JsonBody, PathParam, Problem, SMALL_BODY};
 
-use crate::extract::OrgAdmin;
+use crate::extract::{Allowed, ManageUsers};
 use crate::identity::Identity;
 use crate::origin::Origin;
 
@@ -55,7 +55,7 @@ pub(crate) struct ResetPasswordBody {
     )
 )]
 pub(crate) async fn start(
-    admin: OrgAdmin,
+    admin: Allowed<ManageUsers>,
     State(identity): State<Identity>,
     id: PathParam<UserId>,
 ) -> Result<(StatusCode, JsonBody<PasswordResetBody>), Problem> {

@@ -9,7 +9,7 @@ use web::{JsonBody, PageBody, PathParam, Problem, QueryParams, SMALL_BODY};
 
 use super::scoped_page::ScopedPageQuery;
 use super::users::UserBody;
-use crate::extract::OrgAdmin;
+use crate::extract::{Allowed, ManageInvitations};
 use crate::identity::Identity;
 use crate::invitations::{Invitation, InvitationRequest};
 use crate::model::Role;
@@ -170,7 +170,7 @@ pub(crate) async fn register(
     )
 )]
 pub(crate) async fn list_invitations(
-    admin: OrgAdmin,
+    admin: Allowed<ManageInvitations>,
     State(identity): State<Identity>,
     query: QueryParams<ScopedPageQuery>,
 ) -> Result<JsonBody<PageBody<InvitationBody>>, Problem> {
@@ -201,7 +201,7 @@ pub(crate) async fn list_invitations(
     )
 )]
 pub(crate) async fn create_invitation(
-    admin: OrgAdmin,
+    admin: Allowed<ManageInvitations>,
     State(identity): State<Identity>,
     body: JsonBody<CreateInvitationBody, SMALL_BODY>,
 ) -> Result<(StatusCode, JsonBody<CreatedInvitationBody>), Problem> {
@@ -237,7 +237,7 @@ pub(crate) async fn create_invitation(
     )
 )]
 pub(crate) async fn withdraw_invitation(
-    admin: OrgAdmin,
+    admin: Allowed<ManageInvitations>,
     State(identity): State<Identity>,
     id: PathParam<InvitationId>,
 ) -> Result<StatusCode, Problem> {

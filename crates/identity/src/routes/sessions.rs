@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use web::{JsonBody, PageBody, PageQuery, PathParam, Problem, QueryParams};
 
-use crate::extract::{Caller, OrgAdmin};
+use crate::extract::{Allowed, Caller, ManageUsers, ReadUsers};
 use crate::identity::Identity;
 use crate::sessions::Session;
 
@@ -149,7 +149,7 @@ pub(crate) async fn end_mine(
     )
 )]
 pub(crate) async fn list_of_user(
-    admin: OrgAdmin,
+    admin: Allowed<ReadUsers>,
     State(identity): State<Identity>,
     id: PathParam<UserId>,
     query: QueryParams<PageQuery>,
@@ -183,7 +183,7 @@ pub(crate) async fn list_of_user(
     )
 )]
 pub(crate) async fn end_of_user(
-    admin: OrgAdmin,
+    admin: Allowed<ManageUsers>,
     State(identity): State<Identity>,
     id: PathParam<UserId>,
 ) -> Result<StatusCode, Problem> {

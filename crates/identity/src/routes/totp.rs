@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use web::{JsonBody, PathParam, Problem, SMALL_BODY};
 
-use crate::extract::{Caller, OrgAdmin};
+use crate::extract::{Allowed, Caller, ManageUsers};
 use crate::identity::Identity;
 use crate::second_factor::SecondFactorError;
 use crate::users::UserError;
@@ -266,7 +266,7 @@ pub(crate) async fn disable(
     )
 )]
 pub(crate) async fn remove_of_user(
-    admin: OrgAdmin,
+    admin: Allowed<ManageUsers>,
     State(identity): State<Identity>,
     id: PathParam<UserId>,
 ) -> Result<StatusCode, Problem> {

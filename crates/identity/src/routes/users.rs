@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use primitives::{OrgId, PageRequest, Secret, Timestamp, UserId};
+use primitives::{ErrorKind, OrgId, PageRequest, Secret, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use web::{
@@ -10,12 +10,12 @@ use web::{
     page_offset, search_text,
 };
 
-use crate::extract::OrgAdmin;
+use crate::extract::{Allowed, ManageUsers, ReadUsers};
 use crate::identity::Identity;
 use crate::listing::{Listing, Sort};
 use crate::model::Role;
 use crate::user_list::UserFilter;
-use crate::users::{User, UserEdit, UserRequest};
+use crate::users::{User, UserEdit, UserRequest, WantedRole};
 
 /// Whom to make.
 #[derive(Deserialize, ToSchema)]
@@ -30,6 +30,10 @@ pub(crate) struct CreateUserBody {
     /// What they may do in their organisation; `user` when absent.
     #[serde(default)]
     role: Option<Role>,
+    /// A role of the organisation's own, in place of `role`.
+    #[serde(default)]
+    #[schema(max_length = 50)]
+    custom_role: Option<String>,
     /// Their organisation; the caller's own when absent.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = Uuid)]
@@ -43,6 +47,10 @@ pub(crate) struct EditUserBody {
     /// Another role.
     #[serde(default)]
     role: Option<Role>,
+    /// A role of the organisation's own, in place of `role`.
+    #[serde(default)]
+    #[schema(max_length = 50)]
+    custom_role: Option<String>,
     /// Whether they may not sign in. Disabling ends their sessions and stops their keys.
     #[serde(default)]
     disabled: Option<bool>,
@@ -69,8 +77,11 @@ pub(crate) struct UserBody {
     /// What they are called.
     #[serde(skip_serializing_if = "Option::is_none")]
     display_name: Option<String>,
-    /// What they may do in their organisation.
+    /// What they may do in their organisation; `viewer` where they have a role of its own.
     role: Role,
+    /// The role of the organisation's own that they have: it says what they may do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_role: Option<String>,
     /// When they were made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -89,6 +100,7 @@ impl From<User> for UserBody {
             email: user.email,
             display_name: user.display_name,
             role: user.role,
+            custom_role: user.custom_role,
             created_at: user.created_at,
             disabled_at: user.disabled_at,
         }
@@ -167,7 +179,7 @@ impl UsersQuery {
     )
 )]
 pub(crate) async fn list_users(
-    admin: OrgAdmin,
+    admin: Allowed<ReadUsers>,
     State(identity): State<Identity>,
     query: QueryParams<UsersQuery>,
 ) -> Result<JsonBody<PageBody<UserBody>>, Problem> {
@@ -198,7 +210,7 @@ pub(crate) async fn list_users(
     )
 )]
 pub(crate) async fn create_user(
-    admin: OrgAdmin,
+    admin: Allowed<ManageUsers>,
     State(identity): State<Identity>,
     body: JsonBody<CreateUserBody, SMALL_BODY>,
 ) -> Result<(StatusCode, JsonBody<UserBody>), Problem> {
@@ -206,7 +218,7 @@ pub(crate) async fn create_user(
     let request = UserRequest {
         username: body.username,
         password: body.password,
-        role: body.role.unwrap_or(Role::User),
+        role: wanted(body.role, body.custom_role)?.unwrap_or(WantedRole::BuiltIn(Role::User)),
         org_id: body.org_id,
     };
     let user = identity.create_user(&admin, request).await?;
@@ -230,7 +242,7 @@ pub(crate) async fn create_user(
     )
 )]
 pub(crate) async fn show_user(
-    admin: OrgAdmin,
+    admin: Allowed<ReadUsers>,
     State(identity): State<Identity>,
     id: PathParam<UserId>,
 ) -> Result<Tagged<JsonBody<UserBody>>, Problem> {
@@ -264,7 +276,7 @@ pub(crate) async fn show_user(
     )
 )]
 pub(crate) async fn edit_user(
-    admin: OrgAdmin,
+    admin: Allowed<ManageUsers>,
     State(identity): State<Identity>,
     id: PathParam<UserId>,
     expected: IfMatch,
@@ -272,10 +284,23 @@ pub(crate) async fn edit_user(
 ) -> Result<Tagged<JsonBody<UserBody>>, Problem> {
     let (PathParam(id), JsonBody(body)) = (id, body);
     let edit = UserEdit {
-        role: body.role,
+        role: wanted(body.role, body.custom_role)?,
         disabled: body.disabled,
         password: body.password,
     };
     let user = identity.edit_user(&admin, id, edit, &expected).await?;
     Ok(Tagged(user.version(), JsonBody(user.into())))
+}
+
+/// Returns the role that somebody shall have, when one is named: a built-in one or one of the organisation's own, not both.
+fn wanted(role: Option<Role>, custom: Option<String>) -> Result<Option<WantedRole>, Problem> {
+    match (role, custom) {
+        (Some(_), Some(_)) => Err(Problem::new(
+            ErrorKind::Invalid,
+            "`role` and `custom_role` exclude each other: give one of them",
+        )),
+        (Some(role), None) => Ok(Some(WantedRole::BuiltIn(role))),
+        (None, Some(name)) => Ok(Some(WantedRole::Custom(name))),
+        (None, None) => Ok(None),
+    }
 }

@@ -58,7 +58,7 @@ pub(crate) async fn insert_key(
             secret_hash.as_bytes(),
             user_id,
             key.models.as_ref().map(|models| serde_json::json!(models)),
-            serde_json::json!(key.role.scopes()),
+            serde_json::json!(key.scope.names()),
             key.priority.map(PriorityClass::as_str),
             key.limits.requests_per_minute,
             key.limits.tokens_per_minute,
@@ -159,7 +159,7 @@ pub(crate) async fn update_key(tx: &mut Tx, key: &ApiKey) -> Result<(), StoreErr
             key.id,
             &key.name,
             key.models.as_ref().map(|models| serde_json::json!(models)),
-            serde_json::json!(key.role.scopes()),
+            serde_json::json!(key.scope.names()),
             key.priority.map(PriorityClass::as_str),
             key.limits.requests_per_minute,
             key.limits.tokens_per_minute,
@@ -188,7 +188,7 @@ fn read_key(row: &Row) -> Result<ApiKey, StoreError> {
         org_id: row.get("org_id")?,
         name: row.get("name")?,
         prefix: row.get("prefix")?,
-        role: read_scopes(row)?,
+        scope: read_scopes(row)?,
         models: row
             .get::<Option<Json<Vec<String>>>>("models")?
             .map(|Json(models)| models),

@@ -3,10 +3,11 @@
 use ::store::{Row, StoreError, Tx, params};
 use primitives::{OrgId, PageRequest, SessionId, Timestamp, UserId};
 
-use super::{read_hash, read_role, read_total, readable, usage};
+use super::{read_hash, read_rights, read_total, readable, usage};
 use crate::credential::SecretHash;
 use crate::model::{KeyLimits, Principal, PrincipalKind};
 use crate::origin::Origin;
+use crate::permission::{Permissions, Rights};
 use crate::sessions::Session;
 use crate::snapshot::{Entries, Entry, Snapshot, UsageOwner};
 
@@ -236,8 +237,10 @@ pub(crate) async fn load_sessions(
 ) -> Result<(), StoreError> {
     let rows = tx
         .fetch_all(
-            "SELECT s.id, s.user_id, s.token_hash, s.rotating, s.expires_at, s.last_used_at, u.username, u.role, u.org_id
+            "SELECT s.id, s.user_id, s.token_hash, s.rotating, s.expires_at, s.last_used_at, u.username, u.role, u.org_id,
+                 u.custom_role, r.permissions AS custom_permissions
              FROM sessions s JOIN users u ON u.id = s.user_id
+                 LEFT JOIN roles r ON r.org_id = u.org_id AND r.name = u.custom_role
              WHERE s.expires_at > $1 AND u.disabled_at IS NULL",
             params![now],
         )
@@ -267,6 +270,7 @@ fn read_entry(
         Some(hash) => current.usage_of_secret(hash),
         None => current.usage_of_session(id),
     };
+    let rights = read_rights(row, "role")?.unwrap_or(Rights::of(Permissions::NONE));
     let entry = Entry {
         principal: Principal {
             kind: PrincipalKind::User(user_id),
@@ -274,7 +278,8 @@ fn read_entry(
             session: Some(id),
             name: row.get::<String>("username")?.into(),
             org: row.get("org_id")?,
-            role: read_role(row)?,
+            role: rights.role,
+            permissions: rights.permissions,
             models: None,
             priority: None,
             limits: KeyLimits::default(),

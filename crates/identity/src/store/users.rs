@@ -18,6 +18,7 @@ fn read(row: &Row) -> Result<User, StoreError> {
         email: row.get("email")?,
         display_name: row.get("display_name")?,
         role: read_role(row)?,
+        custom_role: row.get("custom_role")?,
         created_at: row.get("created_at")?,
         disabled_at: row.get("disabled_at")?,
     })
@@ -42,8 +43,9 @@ pub(crate) async fn insert_user(
     password_hash: String,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO users (id, org_id, username, password_hash, role, created_at, disabled_at, email, display_name)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO users (id, org_id, username, password_hash, role, created_at, disabled_at, email, display_name,
+             custom_role)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         params![
             user.id,
             user.org_id,
@@ -53,7 +55,8 @@ pub(crate) async fn insert_user(
             user.created_at,
             user.disabled_at,
             user.email.as_deref(),
-            user.display_name.as_deref()
+            user.display_name.as_deref(),
+            user.custom_role.as_deref()
         ],
     )
     .await?;
@@ -77,7 +80,7 @@ pub(crate) async fn find_user_by_id(
     id: UserId,
 ) -> Result<Option<User>, StoreError> {
     tx.fetch_optional(
-        "SELECT id, org_id, username, email, display_name, role, created_at, disabled_at FROM users
+        "SELECT id, org_id, username, email, display_name, role, custom_role, created_at, disabled_at FROM users
          WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR org_id = $2)",
         params![id, scope.id()],
     )
@@ -97,7 +100,7 @@ pub(crate) async fn list_users(
 ) -> Result<(Vec<User>, u64), StoreError> {
     let sql = sorted!(
         listing.sort,
-        "SELECT id, org_id, username, email, display_name, role, created_at, disabled_at FROM users
+        "SELECT id, org_id, username, email, display_name, role, custom_role, created_at, disabled_at FROM users
          WHERE (CAST($5 AS TEXT) IS NULL OR org_id = $5) AND (CAST($6 AS TEXT) IS NULL OR role = $6)
              AND (CAST($7 AS BOOLEAN) IS NULL OR (disabled_at IS NOT NULL) = $7)
              AND (CAST($8 AS TEXT) IS NULL OR lower(username) LIKE $8 ESCAPE '\\')",
@@ -153,20 +156,22 @@ pub(crate) async fn has_other_admin(
     Ok(row.is_some())
 }
 
-/// Writes whether a person is disabled, and their role where another is given.
+/// Writes whether a person is disabled, and their role where another is given, which ends one of the organisation's own.
 pub(crate) async fn update_user(
     tx: &mut Tx,
     user: &User,
     role: Option<Role>,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE users SET role = COALESCE(CAST($3 AS TEXT), role), disabled_at = $4
+        "UPDATE users SET role = COALESCE(CAST($3 AS TEXT), role), disabled_at = $4,
+             custom_role = CASE WHEN CAST($3 AS TEXT) IS NULL THEN custom_role ELSE CAST($5 AS TEXT) END
          WHERE org_id = $1 AND id = $2",
         params![
             user.org_id,
             user.id,
             role.map(Role::as_str),
-            user.disabled_at
+            user.disabled_at,
+            user.custom_role.as_deref()
         ],
     )
     .await?;

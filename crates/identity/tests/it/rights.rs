@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts as _;
 use http::Request;
-use identity::{OrgAdmin, PrincipalKind, Role, UserEdit, UserError};
+use identity::{OrgAdmin, PrincipalKind, Role, UserEdit, UserError, WantedRole};
 use primitives::UserId;
 use serde_json::json;
 use store::testing::TestStore;
@@ -91,7 +91,7 @@ async fn administrators_who_demote_each_other_at_once_leave_one(store: TestStore
     let (one, one_id) = let_in(&app, &admin).await;
     let (other, other_id) = let_in(&app, &bob).await;
     let demote = || UserEdit {
-        role: Some(Role::User),
+        role: Some(WantedRole::BuiltIn(Role::User)),
         ..UserEdit::default()
     };
     let (first, second) = tokio::join!(

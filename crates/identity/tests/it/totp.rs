@@ -37,7 +37,7 @@ async fn log_in(app: &TestApp, code: Option<&str>) -> Answer {
 }
 
 /// Enrols an authenticator and returns its secret and the recovery codes.
-async fn enrolled(app: &TestApp, session: &str) -> (String, Vec<String>) {
+pub(crate) async fn enrolled(app: &TestApp, session: &str) -> (String, Vec<String>) {
     let body = json!({"password": PASSWORD});
     let begun = app.post("/api/v1/me/totp", Some(session), body).await;
     assert_eq!(begun.status, 201, "{}", begun.body);

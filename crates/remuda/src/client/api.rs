@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::form_urlencoded;
-use web::outbound::{Answer, Call, Client, ClientConfig, Reach};
+use web::outbound::{Answer, Call, Client, ClientConfig, Reach, Trust};
 
 use super::address::ServerAddress;
 use super::error::ClientError;
@@ -26,17 +26,26 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// A server and the caller's credential.
 pub(crate) struct Api {
     client: Client,
+    trust: Trust,
     server: ServerAddress,
     presented: Presented,
 }
 
 impl Api {
-    /// Makes a caller of `server`.
-    pub(crate) fn new(server: ServerAddress, presented: Presented) -> Result<Self, ClientError> {
-        let client = Client::new(ClientConfig::new(Reach::Nodes))
-            .map_err(|error| ClientError::from_outbound(&server.to_string(), &error))?;
+    /// Makes a caller of `server`, which the authorities of `trust` vouch for.
+    pub(crate) fn new(
+        server: ServerAddress,
+        presented: Presented,
+        trust: Trust,
+    ) -> Result<Self, ClientError> {
+        let client = Client::new(ClientConfig {
+            trust: trust.clone(),
+            ..ClientConfig::new(Reach::Nodes)
+        })
+        .map_err(|error| ClientError::from_outbound(&server.to_string(), &error))?;
         Ok(Self {
             client,
+            trust,
             server,
             presented,
         })
@@ -131,7 +140,7 @@ impl Api {
             Presented::SignIn(sign_in) => Some(sign_in.token(&self.client).await?),
         };
         let url = self.server.join(path);
-        Socket::open(url, token.as_ref(), self.server.to_string()).await
+        Socket::open(url, token.as_ref(), &self.trust, self.server.to_string()).await
     }
 
     /// Reads a value as the type that a command shows.

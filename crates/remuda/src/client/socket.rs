@@ -51,9 +51,10 @@ impl Socket {
     pub(super) async fn open(
         url: Url,
         token: Option<&Secret<String>>,
+        trust: &Trust,
         server: String,
     ) -> Result<Self, ClientError> {
-        let opening = open_stream(&url, token, &server);
+        let opening = open_stream(&url, token, trust, &server);
         let stream = timeout(CONNECT_PATIENCE, opening)
             .await
             .map_err(|_| unreachable(&server, "it does not answer"))??;
@@ -100,6 +101,7 @@ impl Socket {
 async fn open_stream(
     url: &Url,
     token: Option<&Secret<String>>,
+    trust: &Trust,
     server: &str,
 ) -> Result<WebSocketStream<Box<dyn Stream>>, ClientError> {
     let failed = |error: &dyn std::fmt::Display| unreachable(server, &error.to_string());
@@ -110,9 +112,7 @@ async fn open_stream(
         .await
         .map_err(|error| failed(&error))?;
     let (scheme, stream): (_, Box<dyn Stream>) = if url.scheme() == "https" {
-        let config = Trust::default()
-            .client_config()
-            .map_err(|error| failed(&error))?;
+        let config = trust.client_config().map_err(|error| failed(&error))?;
         let name = ServerName::try_from(bare.to_owned()).map_err(|error| failed(&error))?;
         let tls = TlsConnector::from(Arc::new(config))
             .connect(name, tcp)

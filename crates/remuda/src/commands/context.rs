@@ -1,6 +1,10 @@
 //! What every command gets: the environment, the server, the output, the clock.
 
-use primitives::{Clock as _, Secret, SystemClock, Timestamp};
+use std::path::PathBuf;
+
+use primitives::{Classify as _, Clock as _, Secret, SystemClock, Timestamp};
+
+use web::outbound::Trust;
 
 use super::failure::Failure;
 use crate::client::{Api, ClientError, CredentialStore, Presented, ServerAddress, StoredSignIn};
@@ -12,11 +16,17 @@ pub(crate) struct Context {
     pub(super) environment: Environment,
     pub(super) server: ServerAddress,
     pub(super) out: Output,
+    ca_file: Option<PathBuf>,
     clock: SystemClock,
 }
 
 impl Context {
-    pub(super) fn new(environment: Environment, server: ServerAddress, json: bool) -> Self {
+    pub(super) fn new(
+        environment: Environment,
+        server: ServerAddress,
+        ca_file: Option<PathBuf>,
+        json: bool,
+    ) -> Self {
         let audience = if json {
             Audience::Program
         } else {
@@ -26,6 +36,7 @@ impl Context {
             out: Output::new(audience, &environment),
             environment,
             server,
+            ca_file,
             clock: SystemClock::new(),
         }
     }
@@ -53,17 +64,31 @@ impl Context {
         })
     }
 
+    /// Returns which authorities may vouch for the server: the public ones, and those of `--ca-file`.
+    pub(super) fn trust(&self) -> Result<Trust, Failure> {
+        match &self.ca_file {
+            None => Ok(Trust::default()),
+            Some(path) => Trust::from_file(path)
+                .map_err(|error| Failure::Usage(format!("--ca-file: {}", error.public_message()))),
+        }
+    }
+
     /// Returns a caller with the person's credential.
     pub(super) fn api(&self) -> Result<Api, Failure> {
         Ok(Api::new(
             self.server.clone(),
             self.presented_to(&self.server)?,
+            self.trust()?,
         )?)
     }
 
     /// Returns a caller without a credential, for signing in.
     pub(super) fn anonymous_api(&self) -> Result<Api, Failure> {
-        Ok(Api::new(self.server.clone(), Presented::Nothing)?)
+        Ok(Api::new(
+            self.server.clone(),
+            Presented::Nothing,
+            self.trust()?,
+        )?)
     }
 
     /// Returns the store of sign-ins.

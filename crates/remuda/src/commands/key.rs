@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::failure::Failure;
+use super::role::PERMISSIONS;
 use crate::client::query;
 use crate::config::Period;
 use crate::output::{Columns, Tone, ago, ahead, remark};
@@ -17,6 +18,7 @@ use crate::output::{Columns, Tone, ago, ahead, remark};
   remuda key create laptop
   remuda key create ci --model llama3.2 --model qwen3:4b --expires 90d
   remuda key create eval --share-identical
+  remuda key create auditor --scope audit:read
   remuda key create batch --priority batch --tokens-per-month 50000000
   remuda key edit ci --requests-per-minute 60 --expires 30d
   remuda key list
@@ -63,6 +65,9 @@ struct Create {
     /// Let the key manage nodes, keys and users too.
     #[arg(long)]
     admin: bool,
+    /// Let the key do just this. Repeatable.
+    #[arg(long = "scope", value_name = "PERMISSION", value_parser = PERMISSIONS, conflicts_with = "admin")]
+    scopes: Vec<String>,
     /// Let one answer serve identical requests of this key and others of its organisation that allow it too.
     #[arg(long)]
     share_identical: bool,
@@ -199,6 +204,9 @@ impl Create {
         }
         if self.admin {
             body["role"] = json!("admin");
+        }
+        if !self.scopes.is_empty() {
+            body["scopes"] = json!(self.scopes);
         }
         if self.share_identical {
             body["share_identical"] = json!(true);

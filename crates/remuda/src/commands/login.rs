@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::failure::Failure;
 use super::password::PasswordSource;
-use super::setup;
-use crate::client::Tokens;
+use super::{login_by_provider, setup};
+use crate::client::{Api, Presented, Tokens};
 use crate::output::minute;
 
 /// Signs in and keeps the session for later commands.
@@ -22,6 +22,7 @@ Examples:
   remuda login
   remuda login --setup-token rmt_...      the first time: makes the administrator too
   remuda --server https://llm.example login --username ana
+  remuda --server https://llm.example login --provider corp
   echo \"$PASSWORD\" | remuda login --password-stdin"
 )]
 pub(super) struct Login {
@@ -31,6 +32,9 @@ pub(super) struct Login {
     /// The token that the first start printed: make the administrator with it first.
     #[arg(long, value_name = "TOKEN")]
     setup_token: Option<String>,
+    /// Sign in by this provider's page in a browser on this machine.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["username", "setup_token", "password_stdin"])]
+    provider: Option<String>,
     /// A code of your authenticator, or a recovery code. Without it, it is asked for where it is needed.
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
@@ -41,6 +45,11 @@ pub(super) struct Login {
 
 impl Login {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        if let Some(provider) = &self.provider {
+            let session = login_by_provider::sign_in(context, provider, self.code).await?;
+            let name = name_of(context, &session).await?;
+            return keep_session(context, &name, session);
+        }
         let source = PasswordSource::from_flag(self.password_stdin);
         match &self.setup_token {
             Some(token) => {
@@ -70,6 +79,16 @@ pub(super) async fn sign_in(
         outcome => outcome?,
     };
     keep_session(context, username, session)
+}
+
+/// Asks whose a session is.
+async fn name_of(context: &Context, session: &Value) -> Result<String, Failure> {
+    let token = session.get("access_token").and_then(Value::as_str);
+    let key = Presented::Key(Secret::new(token.unwrap_or_default().to_owned()));
+    let api = Api::new(context.server.clone(), key, context.trust()?)?;
+    let me = api.get("/api/v1/me").await?;
+    let name = me.get("name").and_then(Value::as_str);
+    Ok(name.unwrap_or("you").to_owned())
 }
 
 /// Keeps the session that the server has begun, and says so.

@@ -23,7 +23,11 @@ impl Logout {
             return said(context, &server, false, None);
         };
         let sign_in = StoredSignIn::new(store.clone(), context.server.clone(), credential);
-        let api = Api::new(context.server.clone(), Presented::SignIn(Box::new(sign_in)))?;
+        let api = Api::new(
+            context.server.clone(),
+            Presented::SignIn(Box::new(sign_in)),
+            context.trust()?,
+        )?;
         let ended = if self.everywhere {
             api.delete("/api/v1/me/sessions", None).await
         } else {

@@ -15,6 +15,7 @@ mod invitation;
 mod jobs;
 mod key;
 mod login;
+mod login_by_provider;
 mod logout;
 mod man;
 mod model_choice;
@@ -28,6 +29,7 @@ mod pull;
 mod register;
 mod requests;
 mod rm;
+mod role;
 mod run;
 mod secrets;
 mod session;
@@ -46,6 +48,7 @@ mod whoami;
 mod why;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -78,6 +81,7 @@ use failure::Failure;
 
 Environment:
   REMUDA_HOST              the server that commands talk to (as --server)
+  REMUDA_CA_FILE           certificate authorities that vouch for the server (as --ca-file)
   REMUDA_API_KEY           the key that commands present, in place of `remuda login`
   REMUDA_CONFIG            the configuration file of `remuda up` (as --config)
   REMUDA_ADMIN_PASSWORD    the password of the administrator `admin`, made at the first start
@@ -105,6 +109,15 @@ struct GlobalArgs {
         help_heading = "Global options"
     )]
     server: ServerAddress,
+    /// A PEM file with certificate authorities that vouch for the server, beside the public ones.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "REMUDA_CA_FILE",
+        help_heading = "Global options"
+    )]
+    ca_file: Option<PathBuf>,
     /// Write JSON for programs in place of tables and sentences.
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
@@ -133,6 +146,8 @@ enum Command {
     Session(session::Session),
     /// List, make and change people.
     User(user::User),
+    /// List, make and change roles of your organisation.
+    Role(role::Role),
     /// Let people make their own accounts.
     Invitation(invitation::Invitation),
     /// Show, export and verify who changed what.
@@ -199,6 +214,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let context = Context::new(
         Environment::of_process(),
         cli.global.server,
+        cli.global.ca_file,
         cli.global.json,
     );
     match cli.command.run(&context) {
@@ -252,6 +268,7 @@ impl Command {
             Self::Password(command) => command.run(context).await,
             Self::Totp(command) => command.run(context).await,
             Self::User(command) => command.run(context).await,
+            Self::Role(command) => command.run(context).await,
             Self::Invitation(command) => command.run(context).await,
             Self::Audit(command) => command.run(context).await,
             Self::Key(command) => command.run(context).await,

@@ -125,7 +125,7 @@ fn announce(context: &Context, running: &Running) -> Result<(), Failure> {
         return Ok(context.out.json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "address": running.addr,
-            "url": banner::base_url(running.addr),
+            "url": running.url,
             "auth_required": running.auth_required,
             "setup_token": token,
             "found": running.found,
@@ -134,6 +134,7 @@ fn announce(context: &Context, running: &Running) -> Result<(), Failure> {
     let program = program_name(&context.environment);
     let invitation = Invitation {
         address: running.addr,
+        url: &running.url,
         auth_required: running.auth_required,
         setup_token: token,
         program: &program,

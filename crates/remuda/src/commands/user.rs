@@ -17,6 +17,7 @@ use crate::output::{Columns, Tone, ago, minute, remark};
   remuda user list
   remuda user create ann --role operator
   remuda user edit ann --role viewer
+  remuda user edit ann --custom-role key-keeper
   remuda user edit ann --disable
   remuda user reset ann               a token for who has lost their password
   remuda user sign-out ann
@@ -95,9 +96,12 @@ struct Filter {
 struct Create {
     /// The name to sign in with.
     username: String,
-    /// What they may do.
-    #[arg(long, value_enum, default_value = "user")]
-    role: RoleName,
+    /// What they may do; `user` unless given.
+    #[arg(long, value_enum, conflicts_with = "custom_role")]
+    role: Option<RoleName>,
+    /// A role of your organisation's own, as `remuda role list` shows it.
+    #[arg(long, value_name = "NAME")]
+    custom_role: Option<String>,
     /// Read the password from standard input in place of asking for it.
     #[arg(long)]
     password_stdin: bool,
@@ -108,8 +112,11 @@ struct Edit {
     /// Their name or id.
     user: String,
     /// What they may do.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with = "custom_role")]
     role: Option<RoleName>,
+    /// A role of your organisation's own.
+    #[arg(long, value_name = "NAME")]
+    custom_role: Option<String>,
     /// Let them sign in no more. Ends their sessions and stops their keys.
     #[arg(long, conflicts_with = "enable")]
     disable: bool,
@@ -125,6 +132,7 @@ struct UserRow {
     display_name: Option<String>,
     email: Option<String>,
     role: String,
+    custom_role: Option<String>,
     created_at: Timestamp,
     disabled_at: Option<Timestamp>,
 }
@@ -147,7 +155,10 @@ impl User {
 impl Create {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let password = PasswordSource::from_flag(self.password_stdin).ask_new()?;
-        let body = json!({"username": self.username, "password": password.expose(), "role": self.role.as_str()});
+        let body = json!({
+            "username": self.username, "password": password.expose(), "role": self.role.map(RoleName::as_str),
+            "custom_role": self.custom_role,
+        });
         let made = context.api()?.post("/api/v1/users", &body).await?;
         if context.out.is_json() {
             return Ok(context.out.json(&made)?);
@@ -156,10 +167,18 @@ impl Create {
         context.out.line(format!(
             "Made {} ({}).",
             name.unwrap_or(&self.username),
-            self.role.as_str()
+            role_of(&made)
         ))?;
         Ok(())
     }
+}
+
+/// Returns what a person may do, in a word.
+fn role_of(user: &Value) -> &str {
+    let text = |name: &str| user.get(name).and_then(Value::as_str);
+    text("custom_role")
+        .or_else(|| text("role"))
+        .unwrap_or("user")
 }
 
 impl Edit {
@@ -167,6 +186,9 @@ impl Edit {
         let mut body = json!({});
         if let Some(role) = self.role {
             body["role"] = json!(role.as_str());
+        }
+        if let Some(name) = &self.custom_role {
+            body["custom_role"] = json!(name);
         }
         if self.disable || self.enable {
             body["disabled"] = json!(self.disable);
@@ -184,7 +206,8 @@ impl Edit {
         };
         context.out.line(format!(
             "{} is {} and {state}.",
-            changed.username, changed.role
+            changed.username,
+            changed.custom_role.unwrap_or(changed.role)
         ))?;
         Ok(())
     }
@@ -241,7 +264,7 @@ async fn list(context: &Context, filter: &Filter) -> Result<(), Failure> {
             .iter()
             .map(|user| {
                 json!({"id": user.id, "username": user.username, "display_name": user.display_name, "email": user.email,
-                    "role": user.role, "created_at": user.created_at, "disabled_at": user.disabled_at})
+                    "role": user.role, "custom_role": user.custom_role, "created_at": user.created_at, "disabled_at": user.disabled_at})
             })
             .collect();
         return Ok(context.out.json(&json!({"items": items}))?);
@@ -262,7 +285,7 @@ async fn list(context: &Context, filter: &Filter) -> Result<(), Failure> {
             tone,
             [
                 user.username,
-                user.role,
+                user.custom_role.unwrap_or(user.role),
                 state.to_owned(),
                 user.display_name.unwrap_or_default(),
                 user.email.unwrap_or_default(),

@@ -7,6 +7,7 @@ use primitives::Secret;
 use serde::Deserialize;
 
 use super::error::ConfigError;
+use super::oidc::OidcSection;
 use super::origin::Origins;
 use super::quantity::Period;
 
@@ -29,6 +30,8 @@ pub struct AuthSection {
     pub audit_retention: Option<Period>,
     /// How long keys and sessions are believed while the database cannot confirm them: at least a minute; a day when absent.
     pub max_staleness: Option<Period>,
+    /// Providers that people may sign in by.
+    pub oidc: Vec<OidcSection>,
 }
 
 impl AuthSection {

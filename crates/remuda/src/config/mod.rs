@@ -16,6 +16,7 @@ mod layers;
 mod limits;
 mod log;
 mod nodes;
+mod oidc;
 mod origin;
 mod outbound;
 mod probes;
@@ -50,6 +51,7 @@ pub use jobs::JobsSection;
 pub use limits::LimitsSection;
 pub use log::{LogFormat, LogSection};
 pub use nodes::NodeSection;
+pub use oidc::{OidcRoleSection, OidcSection};
 pub use origin::{KeyPath, Origins, Place};
 pub use outbound::OutboundSection;
 pub use probes::ProbesSection;
@@ -175,6 +177,7 @@ impl Config {
     pub fn check(&self, origins: &Origins) -> Result<(), ConfigError> {
         self.server.check(origins)?;
         self.auth.check(origins)?;
+        oidc::check(&self.auth.oidc, self.server.public_url.as_ref(), origins)?;
         self.store.check(origins)?;
         self.redis.check(origins)?;
         self.engine.check(origins)?;
@@ -234,6 +237,9 @@ impl Config {
             self.auth.admin_password = environment
                 .get("REMUDA_ADMIN_PASSWORD")
                 .map(|password| Secret::new(password.to_owned()));
+        }
+        for provider in &mut self.auth.oidc {
+            provider.fill_in(environment);
         }
         if self.discovery.ollama_url.is_none() {
             self.discovery.ollama_url = environment

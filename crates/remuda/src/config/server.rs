@@ -1,10 +1,11 @@
 //! `[server]`: where Remuda listens, its limits, its data directory.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
+use url::Url;
 
 use super::error::ConfigError;
 use super::origin::Origins;
@@ -40,6 +41,12 @@ pub struct ServerSection {
     pub max_connections: usize,
     /// The most inference requests at once; 10,000 unless set. Further ones are answered with 503 and Retry-After.
     pub max_in_flight: usize,
+    /// Under which address browsers reach this server, as in `https://llm.example.org`. Needed for sign-in by providers.
+    pub public_url: Option<Url>,
+    /// A PEM file with the certificate that clients are shown and those that lead to its authority. With it only TLS is spoken.
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the certificate's key.
+    pub tls_key: Option<PathBuf>,
     /// Where everything that must last is kept. Unset: `remuda` in the user's data directory.
     pub data_dir: Option<PathBuf>,
 }
@@ -57,6 +64,9 @@ impl Default for ServerSection {
             body_timeout: Period::seconds(30),
             max_connections: 20_000,
             max_in_flight: 10_000,
+            public_url: None,
+            tls_cert: None,
+            tls_key: None,
             data_dir: None,
         }
     }
@@ -103,8 +113,40 @@ impl ServerSection {
                 return Err(at.bad(["server", key], "must be longer than zero"));
             }
         }
-        Ok(())
+        if let Some(url) = &self.public_url
+            && !is_public_url(url)
+        {
+            return Err(at.bad(
+                ["server", "public_url"],
+                format!("{url} is no address of a server: write it as https://llm.example.org"),
+            ));
+        }
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) => Err(at.bad(
+                ["server", "tls_cert"],
+                "needs server.tls_key, the file with the certificate's key",
+            )),
+            (None, Some(_)) => Err(at.bad(
+                ["server", "tls_key"],
+                "needs server.tls_cert, the file with the key's certificate",
+            )),
+            _ => Ok(()),
+        }
     }
+
+    /// Returns the files with the certificate and its key, when TLS is spoken to clients.
+    pub fn tls_files(&self) -> Option<(&Path, &Path)> {
+        self.tls_cert.as_deref().zip(self.tls_key.as_deref())
+    }
+}
+
+fn is_public_url(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
 }
 
 /// Tells whether a pattern of `allowed_origins` can match anything that a browser sends.

@@ -61,6 +61,8 @@ pub struct FoundNode {
 pub(crate) struct Invitation<'a> {
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// The base URL under which this machine reaches it.
+    pub(crate) url: &'a str,
     /// Whether inference needs a key.
     pub(crate) auth_required: bool,
     /// The set-up token, at the first start.
@@ -78,21 +80,12 @@ pub(crate) fn text(found: &Found, invitation: &Invitation<'_>) -> String {
     }
 }
 
-/// Returns the base URL under which this machine reaches an address.
-pub(crate) fn base_url(address: SocketAddr) -> String {
-    let mut near = address;
-    if near.ip().is_unspecified() {
-        near.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    format!("http://{near}")
-}
-
 fn write(
     banner: &mut String,
     found: &Found,
     invitation: &Invitation<'_>,
 ) -> Result<(), std::fmt::Error> {
-    let base = base_url(invitation.address);
+    let base = invitation.url;
     writeln!(
         banner,
         "Remuda {} listens on {}",
@@ -100,7 +93,7 @@ fn write(
         if invitation.address.ip().is_unspecified() {
             format!("{} (all interfaces; here: {base})", invitation.address)
         } else {
-            base.clone()
+            base.to_owned()
         }
     )?;
     writeln!(
@@ -134,7 +127,7 @@ fn write(
     for warning in &found.warnings {
         writeln!(banner, "  warning   {warning}")?;
     }
-    write_invitation(banner, found, invitation, &base)
+    write_invitation(banner, found, invitation)
 }
 
 fn write_models(banner: &mut String, found: &Found) -> Result<(), std::fmt::Error> {
@@ -189,9 +182,8 @@ fn write_invitation(
     banner: &mut String,
     found: &Found,
     invitation: &Invitation<'_>,
-    base: &str,
 ) -> Result<(), std::fmt::Error> {
-    let program = invitation.program;
+    let (program, base) = (invitation.program, invitation.url);
     let server = if base == format!("http://127.0.0.1:{}", crate::config::DEFAULT_PORT) {
         String::new()
     } else {
@@ -253,6 +245,7 @@ mod tests {
             &found(),
             &Invitation {
                 address: ([127, 0, 0, 1], 11440).into(),
+                url: "http://127.0.0.1:11440",
                 auth_required: false,
                 setup_token: Some("rmt_x"),
                 program: "remuda",
@@ -275,6 +268,7 @@ mod tests {
             &found(),
             &Invitation {
                 address: ([0, 0, 0, 0], 8080).into(),
+                url: "http://127.0.0.1:8080",
                 auth_required: true,
                 setup_token: None,
                 program: "target/release/remuda",

@@ -16,15 +16,16 @@ use store::Db;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::ClientAddress;
+use web::tls::ServerTls;
 
 use super::health::{self, HealthProbe};
-use super::pages;
+use super::{pages, tls};
 
 /// The content type that Prometheus asks for.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What such a text ends with.
-const END: &str = "# EOF\n";
+pub(super) const END: &str = "# EOF\n";
 
 /// What the control plane is made of.
 pub(super) struct Parts {
@@ -35,6 +36,7 @@ pub(super) struct Parts {
     pub(super) hub: realtime::Hub,
     pub(super) jobs: jobs::Jobs,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) server_tls: Option<Arc<ServerTls>>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -47,6 +49,7 @@ struct MetricsState {
     hub: realtime::Hub,
     jobs: jobs::Jobs,
     identity: Identity,
+    server_tls: Option<Arc<ServerTls>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -62,6 +65,7 @@ pub(super) fn router(parts: Parts) -> Router {
         parts.db.clone(),
         parts.identity.clone(),
         parts.registry.clone(),
+        parts.server_tls.clone(),
         Arc::clone(&parts.clock),
     );
     let metrics = Router::new()
@@ -71,6 +75,7 @@ pub(super) fn router(parts: Parts) -> Router {
             hub: parts.hub.clone(),
             jobs: parts.jobs.clone(),
             identity: parts.identity.clone(),
+            server_tls: parts.server_tls,
             clock: Arc::clone(&parts.clock),
         });
     let text = Description::default();
@@ -121,7 +126,11 @@ async fn show_description(State(text): State<Description>) -> Response {
 async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Response {
     let metrics = joined(&state.metrics.render(), &state.hub.render_metrics());
     let metrics = joined(&metrics, &state.jobs.render_metrics());
-    let metrics = with_credentials(&metrics, &state.identity, state.clock.now());
+    let now = state.clock.now();
+    let mut metrics = with_credentials(&metrics, &state.identity, now);
+    if let Some(tls) = &state.server_tls {
+        metrics = joined(&metrics, &tls::metrics(tls, now));
+    }
     ([(CONTENT_TYPE, OPEN_METRICS)], metrics).into_response()
 }
 
@@ -134,6 +143,22 @@ fn joined(one: &str, other: &str) -> String {
 fn with_credentials(metrics: &str, identity: &Identity, now: Timestamp) -> String {
     let snapshot = identity.snapshot();
     let body = metrics.strip_suffix(END).unwrap_or(metrics);
+    let mut sign_ins = String::new();
+    for (place, (outcome, count)) in identity
+        .provider_sign_ins()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        if place == 0 {
+            sign_ins.push_str(
+                "# HELP remuda_provider_sign_ins Sign-ins by OpenID Connect providers.\n# TYPE remuda_provider_sign_ins counter\n",
+            );
+        }
+        sign_ins.push_str(&format!(
+            "remuda_provider_sign_ins_total{{outcome=\"{outcome}\"}} {count}\n"
+        ));
+    }
     format!(
         "{body}# HELP remuda_credentials Keys and sessions that are let in.\n\
          # TYPE remuda_credentials gauge\n\
@@ -141,7 +166,7 @@ fn with_credentials(metrics: &str, identity: &Identity, now: Timestamp) -> Strin
          # HELP remuda_credentials_age_seconds How long ago the database confirmed them.\n\
          # TYPE remuda_credentials_age_seconds gauge\n\
          # UNIT remuda_credentials_age_seconds seconds\n\
-         remuda_credentials_age_seconds {:.3}\n{END}",
+         remuda_credentials_age_seconds {:.3}\n{sign_ins}{END}",
         snapshot.len(),
         snapshot.age(now).as_secs_f64(),
     )

@@ -53,6 +53,12 @@ pub enum StartError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// TLS cannot be spoken to clients.
+    #[error("cannot speak TLS: {reason}")]
+    Tls {
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// A part of the program could not start.
     #[error("cannot start the {part}: {reason}")]
     Part {

@@ -7,15 +7,17 @@ use std::time::Duration;
 use axum::extract::State;
 use cluster::{NodeState, Registry};
 use identity::Identity;
-use primitives::Clock;
+use primitives::{Clock, Timestamp};
 use serde::Serialize;
 use store::Db;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::JsonBody;
+use web::tls::ServerTls;
 
 use super::database_health::{DatabaseHealth, DatabaseProbe};
+use super::tls;
 
 /// The snapshot of keys is compared twice a second; beyond this age something holds it up.
 const OLD_SNAPSHOT: Duration = Duration::from_secs(10);
@@ -26,6 +28,7 @@ pub(super) struct HealthProbe {
     database: DatabaseProbe,
     identity: Identity,
     registry: Registry,
+    server_tls: Option<Arc<ServerTls>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -73,12 +76,14 @@ impl HealthProbe {
         db: Db,
         identity: Identity,
         registry: Registry,
+        server_tls: Option<Arc<ServerTls>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             database: DatabaseProbe::new(db, Arc::clone(&clock)),
             identity,
             registry,
+            server_tls,
             clock,
         }
     }
@@ -142,6 +147,26 @@ impl HealthProbe {
     }
 }
 
+fn certificate(tls: &ServerTls, now: Timestamp) -> Component {
+    let remaining = tls.certificate().remaining(now);
+    let (status, more) = if remaining.is_zero() {
+        (Wellness::Down, "; clients refuse it")
+    } else if tls.reloads().is_stuck {
+        (
+            Wellness::Degraded,
+            "; its files have changed and cannot be used",
+        )
+    } else if remaining < tls::SOON {
+        (Wellness::Degraded, "; it should have been renewed")
+    } else {
+        (Wellness::Ok, "")
+    };
+    Component {
+        status,
+        detail: format!("ends in {} days{more}", tls::days(remaining)),
+    }
+}
+
 /// Returns the routes.
 pub(super) fn routes(probe: HealthProbe) -> OpenApiRouter<()> {
     OpenApiRouter::new()
@@ -179,11 +204,14 @@ async fn show_ready(State(probe): State<HealthProbe>) -> JsonBody<HealthBody> {
 }
 
 async fn look(probe: &HealthProbe) -> HealthBody {
-    let components = BTreeMap::from([
+    let mut components = BTreeMap::from([
         ("database", probe.database().await),
         ("identity", probe.identity()),
         ("fleet", probe.fleet()),
     ]);
+    if let Some(tls) = &probe.server_tls {
+        components.insert("certificate", certificate(tls, probe.clock.now()));
+    }
     let worst = components
         .values()
         .map(|component| component.status)

@@ -1,7 +1,9 @@
-//! Taking the address before anything else is touched.
+//! Taking the address before anything else is touched, and what it is called.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use web::tls::Certificate;
 
 use super::error::StartError;
 
@@ -22,4 +24,20 @@ pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
             reason: error.to_string(),
         },
     })
+}
+
+/// Returns the base URL under which this machine reaches an address: by TLS under the first name that the certificate is for.
+pub(crate) fn base_url(address: SocketAddr, certificate: Option<&Certificate>) -> String {
+    let mut near = address;
+    if near.ip().is_unspecified() {
+        near.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let Some(certificate) = certificate else {
+        return format!("http://{near}");
+    };
+    let mut names = certificate.names().iter();
+    match names.find(|name| !name.starts_with('*')) {
+        Some(name) => format!("https://{name}:{}", near.port()),
+        None => format!("https://{near}"),
+    }
 }

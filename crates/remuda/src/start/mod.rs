@@ -14,7 +14,7 @@ mod error;
 mod gateway_config;
 mod health;
 mod jobs;
-mod listener;
+pub(crate) mod listener;
 pub(crate) mod open_files;
 pub(crate) mod opened;
 mod pages;
@@ -23,6 +23,7 @@ mod reload;
 mod rest;
 mod running;
 mod settings;
+pub(crate) mod tls;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use cluster::{ClusterConfig, ClusterDeps, NodeSource, NodeSpec, Registry};
 use engine::{Engine, LoadOutcome, LoadReport};
 use gateway::{ControlPlane, Gateway, GatewayDeps, Metrics};
-use identity::{AuthConfig, Identity, SetupState};
+use identity::{AuthConfig, Identity, OidcConfig, SetupState};
 use primitives::{Clock, SystemClock};
 use store::{Db, Sealer};
 use system::{System, SystemDeps};
@@ -38,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::outbound::{Client, ClientConfig, Reach, Trust};
 
-use crate::config::{Config, NodeSection, Origins};
+use crate::config::{Config, NodeSection, OidcSection, Origins};
 
 pub(crate) use banner::Invitation;
 pub use banner::{Found, FoundModel, FoundNode, RefusedModel};
@@ -64,6 +65,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         .data_dir
         .clone()
         .ok_or(crate::config::ConfigError::NoHome)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let server_tls = tls::open(&config.server, &*clock)?;
     let listener = listener::bind(config.server.listen)?;
     let addr = listener
         .local_addr()
@@ -71,9 +74,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let data_dir = DataDir::acquire(&data_path)?;
     let db = database::open(&config.store, data_dir.path()).await?;
 
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let sealer = Arc::new(database::sealer(&config.store, data_dir.path())?);
-    let (identity, setup) = open_identity(&config, &db, &sealer, &clock).await?;
     let (engine, reports) = start_engine(&config, &data_dir, &clock).await?;
     let trust = match &config.outbound.ca_file {
         Some(path) => {
@@ -86,6 +87,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         ..ClientConfig::new(Reach::Nodes)
     })
     .map_err(|error| StartError::part("outbound client", &error))?;
+    let (identity, setup) = open_identity(&config, &db, &sealer, &clock, &outbound).await?;
     let registry = open_registry(&config, &db, Arc::clone(&sealer), &clock, &outbound).await?;
     registry.attach_embedded(Arc::new(embedded::EmbeddedEngine::new(
         engine.clone(),
@@ -110,6 +112,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     .await
     .map_err(|error| StartError::part("settings", &error))?;
     tasks.spawn(system.clone().reconcile(stop.clone()));
+    if let Some(tls) = &server_tls {
+        tasks.spawn(tls::follow(
+            Arc::clone(tls),
+            Arc::clone(&clock),
+            stop.clone(),
+        ));
+    }
     let metrics = Arc::new(Metrics::new());
     let hub = realtime::open(&config, &identity, &registry, &clock, &tasks, &stop);
     let jobs = jobs::open(&config, &db, sealer, &clock, &identity, &hub);
@@ -121,6 +130,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         hub: hub.clone(),
         jobs: jobs.clone(),
         metrics: Arc::clone(&metrics),
+        server_tls: server_tls.clone(),
         clock: Arc::clone(&clock),
     });
     let found = found(&config, &data_dir, &setup, &engine, &reports, &registry);
@@ -136,6 +146,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             db: db.clone(),
             observer: Some(realtime::observer(hub.clone())),
             metrics: Arc::clone(&metrics),
+            server_tls: server_tls.clone(),
             control: ControlPlane::new(control, tokio::runtime::Handle::current()),
             version: OLLAMA_API_VERSION,
             seed: RandomState::new().build_hasher().finish(),
@@ -160,6 +171,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tracing::info!(address = %addr, "ready");
     Ok(Running {
         addr,
+        url: listener::base_url(
+            addr,
+            server_tls.as_ref().map(|tls| tls.certificate()).as_deref(),
+        ),
         setup_token: match setup {
             SetupState::TokenIssued(token) => Some(token),
             SetupState::Done | SetupState::TokenPending => None,
@@ -185,6 +200,7 @@ async fn open_identity(
     db: &Db,
     sealer: &Arc<Sealer>,
     clock: &Arc<dyn Clock>,
+    outbound: &Client,
 ) -> Result<(Identity, SetupState), StartError> {
     let auth = AuthConfig {
         required: config.auth_required(),
@@ -202,6 +218,14 @@ async fn open_identity(
         max_staleness: match config.auth.max_staleness {
             Some(most) => most.0,
             None => AuthConfig::REQUIRED.max_staleness,
+        },
+        oidc: match &config.server.public_url {
+            Some(public_url) if !config.auth.oidc.is_empty() => Some(OidcConfig {
+                public_url: public_url.clone(),
+                providers: config.auth.oidc.iter().map(OidcSection::provider).collect(),
+                client: outbound.clone(),
+            }),
+            _ => None,
         },
     };
     Identity::open(db.clone(), Arc::clone(sealer), Arc::clone(clock), auth)

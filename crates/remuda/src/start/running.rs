@@ -20,6 +20,8 @@ use super::data_dir::DataDir;
 pub struct Running {
     /// Where it listens, with the port that was really taken.
     pub addr: SocketAddr,
+    /// The base URL under which this machine reaches it.
+    pub url: String,
     /// The token that makes the first administrator; only at the first start.
     pub setup_token: Option<Secret<String>>,
     /// Whether every call needs a key.

@@ -143,6 +143,15 @@ impl Stage {
                     .await;
                 (text(&made, "id"), Vec::new())
             }
+            Some("roles") => {
+                let name = format!("role-{number}");
+                let body = json!({"name": name, "permissions": ["keys:read"], "org_id": self.lab});
+                self.make("/api/v1/roles", &body).await;
+                return Subject {
+                    path: format!("/api/v1/roles/{name}?org_id={}", self.lab),
+                    marks: vec![name, self.lab.clone()],
+                };
+            }
             Some("organisations") => (self.lab.clone(), Vec::new()),
             Some("nodes") => {
                 // Nothing listens there: the node is added with a warning.
@@ -168,6 +177,9 @@ impl Stage {
             "POST /api/v1/keys" => json!({"name": format!("key {number}"), "org_id": self.lab}),
             "POST /api/v1/users" => {
                 json!({"username": format!("person-{number}"), "password": PASSWORD, "org_id": self.lab})
+            }
+            "POST /api/v1/roles" => {
+                json!({"name": format!("role-{number}"), "permissions": ["keys:read"], "org_id": self.lab})
             }
             "POST /api/v1/invitations" => json!({"org_id": self.lab}),
             "POST /api/v1/organisations" => json!({"name": format!("org {number}")}),

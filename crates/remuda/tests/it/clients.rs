@@ -65,6 +65,64 @@ fn keys_are_made_shown_once_and_revoked() {
 }
 
 #[test]
+fn roles_are_made_given_changed_and_removed() {
+    let (home, server) = signed_in();
+    let remuda = |arguments: &[&str]| {
+        let mut command = home.remuda([]);
+        command.args(arguments).args(["--server", server.url()]);
+        command
+    };
+    let made = succeed(&mut remuda(&[
+        "role",
+        "create",
+        "keeper",
+        "keys:manage",
+        "--description",
+        "looks after keys",
+    ]));
+    assert_eq!(made.trim(), "Made keeper: keys:read, keys:manage.");
+    succeed(
+        remuda(&[
+            "user",
+            "create",
+            "ann",
+            "--custom-role",
+            "keeper",
+            "--password-stdin",
+        ])
+        .stdin(home.password_file()),
+    );
+    let people = json(&mut remuda(&["user", "list"]));
+    let ann = |person: &&Value| person["username"] == "ann";
+    let ann = people["items"].as_array().unwrap().iter().find(ann);
+    assert_eq!(ann.unwrap()["custom_role"], "keeper");
+    let line = one_line_refusal(&mut remuda(&["role", "delete", "keeper"]), 1);
+    assert!(line.contains("people have this role (1)"), "{line}");
+    succeed(&mut remuda(&["role", "edit", "keeper", "audit:read"]));
+    let table = succeed(&mut remuda(&["role", "list"]));
+    assert!(
+        table.contains("audit:read") && table.contains("built in"),
+        "{table}"
+    );
+    succeed(&mut remuda(&["user", "edit", "ann", "--role", "viewer"]));
+    succeed(&mut remuda(&["role", "delete", "keeper"]));
+    let key = succeed(&mut remuda(&[
+        "key",
+        "create",
+        "auditor",
+        "--scope",
+        "audit:read",
+    ]));
+    let me = json(remuda(&["whoami"]).env("REMUDA_API_KEY", key.trim()));
+    assert_eq!(me["permissions"], serde_json::json!(["audit:read"]));
+    let line = one_line_refusal(
+        remuda(&["key", "list"]).env("REMUDA_API_KEY", key.trim()),
+        1,
+    );
+    assert!(line.contains("keys:read"), "{line}");
+}
+
+#[test]
 fn nodes_are_added_drained_and_removed() {
     let (home, server) = signed_in();
     let url = server.url();

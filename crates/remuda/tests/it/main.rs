@@ -37,6 +37,8 @@ mod openapi;
 mod outage;
 mod people;
 #[cfg(test)]
+mod providers;
+#[cfg(test)]
 mod realtime;
 #[cfg(test)]
 mod records;
@@ -48,5 +50,7 @@ mod reloading;
 mod shutdown;
 #[cfg(test)]
 mod simulations;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod two_processes;

@@ -31,8 +31,10 @@ async fn a_second_run_changes_nothing(store: TestStore) {
             "0011_audit",
             "0012_idempotency",
             "0013_settings",
-            "0040_jobs",
-            "0041_requests_not_ok",
+            "0014_oidc",
+            "0015_roles",
+            "0016_jobs",
+            "0017_requests_not_ok",
         ]
     );
     let second = db.migrate().await.unwrap();
@@ -50,7 +52,7 @@ async fn many_processes_may_migrate_at_once(store: TestStore) {
     while let Some(result) = tasks.join_next().await {
         steps += result.unwrap().unwrap();
     }
-    assert_eq!(steps, 13);
+    assert_eq!(steps, 15);
 }
 
 async fn a_newer_database_is_refused_and_says_what_to_do(store: TestStore) {

@@ -3,6 +3,7 @@
 mod fleet;
 mod machine;
 mod server;
+mod tls;
 
 use clap::Args;
 use serde::Serialize;
@@ -16,7 +17,7 @@ use crate::output::Tone;
 /// Where the words of a finding begin.
 const INDENT: usize = 25;
 
-/// Checks configuration, address, data directory, database, models, nodes and your sign-in, and says what to do.
+/// Checks configuration, certificate, address, data directory, database, models, nodes and your sign-in, and says what to do.
 ///
 /// Exits with 1 when something is broken. Nothing is changed.
 #[derive(Debug, Args)]
@@ -98,7 +99,9 @@ impl Doctor {
                     ));
                 }
                 let config = loaded.config;
-                let server = server::check(context, &config, &mut findings).await?;
+                let certificate = tls::check(&config, context.now(), &mut findings);
+                let server =
+                    server::check(context, &config, certificate.as_ref(), &mut findings).await?;
                 machine::check(&config, &server, &mut findings).await;
                 fleet::check(&config, &server, &mut findings).await?;
             }

@@ -4,13 +4,14 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
+use web::tls::Certificate;
 
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::Finding;
 use crate::client::{Api, ClientError, CredentialStore, Health, remedy};
 use crate::config::Config;
-use crate::start::banner;
+use crate::start::listener::base_url;
 
 /// What is known about the server.
 pub(super) enum Server {
@@ -24,14 +25,19 @@ pub(super) enum Server {
 pub(super) async fn check(
     context: &Context,
     config: &Config,
+    certificate: Option<&Certificate>,
     findings: &mut Vec<Finding>,
 ) -> Result<Server, Failure> {
-    let server = match banner::base_url(config.server.listen).parse() {
+    let server = match base_url(config.server.listen, certificate).parse() {
         // Without an explicit --server the doctor looks where the configuration listens.
         Ok(server) if context.server.is_default() => server,
         _ => context.server.clone(),
     };
-    let api = Api::new(server.clone(), context.presented_to(&server)?)?;
+    let api = Api::new(
+        server.clone(),
+        context.presented_to(&server)?,
+        context.trust()?,
+    )?;
     let health = match api.get_any("/health").await {
         Ok((_, health)) => api.decode::<Health>(health),
         Err(error) => Err(error),
@@ -50,7 +56,15 @@ pub(super) async fn check(
             ));
             Ok(Server::Down)
         }
-        Err(_) => {
+        Err(error) => {
+            if certificate.is_some() && TcpListener::bind(config.server.listen).is_err() {
+                findings.push(Finding::broken(
+                    "server",
+                    error.to_string(),
+                    "name the authority of the certificate with --ca-file, and the server with --server as the certificate does",
+                ));
+                return Ok(Server::Down);
+            }
             free_address(config, findings);
             Ok(Server::Down)
         }
