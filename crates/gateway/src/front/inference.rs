@@ -43,7 +43,8 @@ pub(crate) async fn infer(
     let trailers = accepts_trailers(&request);
     let entered = match enter(worker, peer, operation, request).await {
         Ok(entered) => entered,
-        Err(Refusal { error, limits }) => {
+        Err(refusal) => {
+            let Refusal { error, limits } = *refusal;
             count(worker, operation, outcome_of(&error));
             tracing::info!(target: "remuda::request", %id, client = %peer.ip(), operation = operation.as_str(), status = error.kind.status(), outcome = outcome_of(&error).as_str(), error = error.message.as_str(), "request");
             let mut response = Reply::new(id).error(operation.dialect(), &error);
@@ -156,21 +157,21 @@ pub(super) struct Refusal {
     pub(super) limits: LimitHeaders,
 }
 
-impl From<ApiError> for Refusal {
+impl From<ApiError> for Box<Refusal> {
     fn from(error: ApiError) -> Self {
-        Self {
+        Self::new(Refusal {
             error,
             limits: LimitHeaders::default(),
-        }
+        })
     }
 }
 
-impl From<Box<Limited>> for Refusal {
+impl From<Box<Limited>> for Box<Refusal> {
     fn from(limited: Box<Limited>) -> Self {
-        Self {
+        Self::new(Refusal {
             error: limited.error,
             limits: limited.headers,
-        }
+        })
     }
 }
 
@@ -181,7 +182,7 @@ async fn enter(
     peer: SocketAddr,
     operation: Operation,
     request: Request<Incoming>,
-) -> Result<Entered, Refusal> {
+) -> Result<Entered, Box<Refusal>> {
     let shared = &worker.shared;
     let principal = authenticate(worker, request.headers())?;
     may_infer(&principal)?;
@@ -205,7 +206,7 @@ pub(super) fn let_in(
     address: IpAddr,
     operation: Operation,
     presented: Presented,
-) -> Result<Entered, Refusal> {
+) -> Result<Entered, Box<Refusal>> {
     let shared = &worker.shared;
     let Presented {
         principal,

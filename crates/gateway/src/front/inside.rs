@@ -11,7 +11,7 @@ use identity::limits::Reservation;
 use identity::{Principal, PriorityClass};
 use primitives::ErrorKind;
 
-use super::inference::{Presented, Refusal, class_of, let_in, serve};
+use super::inference::{Entered, Presented, Refusal, class_of, let_in, serve};
 use super::reply::Reply;
 use super::{count, may_infer};
 use crate::body_memory::{BodyShare, RequestBody};
@@ -83,7 +83,8 @@ impl Inside {
         let peer = SocketAddr::new(request.address, 0);
         let entered = match self.enter(request) {
             Ok(entered) => entered,
-            Err(Refusal { error, limits }) => {
+            Err(refusal) => {
+                let Refusal { error, limits } = *refusal;
                 count(worker, operation, outcome_of(&error));
                 let mut response = Reply::new(id).error(operation.dialect(), &error);
                 limits::tell(&mut response, &limits);
@@ -99,7 +100,7 @@ impl Inside {
         response.map(axum::body::Body::new)
     }
 
-    fn enter(&self, request: InsideRequest) -> Result<super::inference::Entered, Refusal> {
+    fn enter(&self, request: InsideRequest) -> Result<Entered, Box<Refusal>> {
         let shared = &self.worker.shared;
         may_infer(&request.principal)?;
         let mut share = BodyShare::new(&shared.body_rules.memory);

@@ -79,7 +79,7 @@ pub(crate) struct Process {
 
 pub(crate) fn config() -> JobsConfig {
     JobsConfig {
-        lease: Duration::from_millis(600),
+        lease: Duration::from_secs(3),
         ..JobsConfig::default()
     }
 }
