@@ -51,8 +51,8 @@ impl Journey {
     /// Writes the cookie that only `callback` gets back.
     pub(super) fn cookie(&self, callback: &Url, sealer: &Sealer) -> Result<String, SealError> {
         let plain = serde_json::to_vec(self).unwrap_or_default();
-        let sealed = URL_SAFE_NO_PAD.encode(sealer.seal(PLACE, &plain)?);
-        Ok(set(&self.state, &sealed, callback, JOURNEY))
+        let value = URL_SAFE_NO_PAD.encode(sealer.seal(PLACE, &plain)?);
+        Ok(set(&self.state, &value, callback, JOURNEY))
     }
 
     /// Finds the journey of a state among a browser's cookies.
@@ -68,8 +68,8 @@ impl Journey {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|text| text.split(';'))
             .find_map(|cookie| cookie.trim().strip_prefix(&name)?.strip_prefix('='))?;
-        let sealed = URL_SAFE_NO_PAD.decode(value).ok()?;
-        let plain = sealer.open(PLACE, &sealed).ok()?;
+        let bytes = URL_SAFE_NO_PAD.decode(value).ok()?;
+        let plain = sealer.open(PLACE, &bytes).ok()?;
         let journey: Self = serde_json::from_slice(plain.expose()).ok()?;
         let is_it = journey.state == state && journey.expires_at > now.as_micros();
         is_it.then_some(journey)

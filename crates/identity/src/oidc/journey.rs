@@ -237,7 +237,7 @@ fn with_outcome(public_url: &Url, return_to: &str, name: &str, value: &str) -> S
 /// Shortens what a provider said to what a log line takes.
 fn told(text: &str) -> String {
     text.chars()
-        .filter(|c| c.is_ascii_graphic())
+        .filter(char::is_ascii_graphic)
         .take(60)
         .collect()
 }

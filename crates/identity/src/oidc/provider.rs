@@ -71,7 +71,8 @@ impl RoleRule {
         });
         let is_it = |value: &Value| match value {
             Value::String(text) => *text == self.value,
-            Value::Bool(_) | Value::Number(_) => value.to_string() == self.value,
+            Value::Bool(value) => self.value == if *value { "true" } else { "false" },
+            Value::Number(number) => number.to_string() == self.value,
             _ => false,
         };
         match found {

@@ -155,9 +155,9 @@ fn with_credentials(metrics: &str, identity: &Identity, now: Timestamp) -> Strin
                 "# HELP remuda_provider_sign_ins Sign-ins by OpenID Connect providers.\n# TYPE remuda_provider_sign_ins counter\n",
             );
         }
-        sign_ins.push_str(&format!(
-            "remuda_provider_sign_ins_total{{outcome=\"{outcome}\"}} {count}\n"
-        ));
+        let count = count.to_string();
+        let series = "remuda_provider_sign_ins_total{outcome=\"";
+        sign_ins.extend([series, outcome, "\"} ", &count, "\n"]);
     }
     format!(
         "{body}# HELP remuda_credentials Keys and sessions that are let in.\n\

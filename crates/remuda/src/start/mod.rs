@@ -76,17 +76,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
     let sealer = Arc::new(database::sealer(&config.store, data_dir.path())?);
     let (engine, reports) = start_engine(&config, &data_dir, &clock).await?;
-    let trust = match &config.outbound.ca_file {
-        Some(path) => {
-            Trust::from_file(path).map_err(|error| StartError::part("outbound.ca_file", &error))?
-        }
-        None => Trust::default(),
-    };
-    let outbound = Client::new(ClientConfig {
-        trust: trust.clone(),
-        ..ClientConfig::new(Reach::Nodes)
-    })
-    .map_err(|error| StartError::part("outbound client", &error))?;
+    let (trust, outbound) = open_outbound(&config)?;
     let (identity, setup) = open_identity(&config, &db, &sealer, &clock, &outbound).await?;
     let registry = open_registry(&config, &db, Arc::clone(&sealer), &clock, &outbound).await?;
     registry.attach_embedded(Arc::new(embedded::EmbeddedEngine::new(
@@ -101,16 +91,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     registry.start_probes(stop.clone());
     discovery::adopt_local_ollama(&config.discovery, addr, &registry, &tasks, &stop).await;
 
-    let system = System::open(SystemDeps {
-        db: db.clone(),
-        sealer: Arc::clone(&sealer),
-        clock: Arc::clone(&clock),
-        identity: identity.clone(),
-        registry: registry.clone(),
-        defaults: settings::defaults(&config),
-    })
-    .await
-    .map_err(|error| StartError::part("settings", &error))?;
+    let system = open_system(&config, &db, &sealer, &clock, &identity, &registry).await?;
     tasks.spawn(system.clone().reconcile(stop.clone()));
     if let Some(tls) = &server_tls {
         tasks.spawn(tls::follow(
@@ -193,6 +174,42 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         db,
         _data_dir: data_dir,
     })
+}
+
+/// Makes the client that calls nodes and providers, and says whom it trusts.
+fn open_outbound(config: &Config) -> Result<(Trust, Client), StartError> {
+    let trust = match &config.outbound.ca_file {
+        Some(path) => {
+            Trust::from_file(path).map_err(|error| StartError::part("outbound.ca_file", &error))?
+        }
+        None => Trust::default(),
+    };
+    let client = Client::new(ClientConfig {
+        trust: trust.clone(),
+        ..ClientConfig::new(Reach::Nodes)
+    })
+    .map_err(|error| StartError::part("outbound client", &error))?;
+    Ok((trust, client))
+}
+
+async fn open_system(
+    config: &Config,
+    db: &Db,
+    sealer: &Arc<Sealer>,
+    clock: &Arc<dyn Clock>,
+    identity: &Identity,
+    registry: &Registry,
+) -> Result<System, StartError> {
+    System::open(SystemDeps {
+        db: db.clone(),
+        sealer: Arc::clone(sealer),
+        clock: Arc::clone(clock),
+        identity: identity.clone(),
+        registry: registry.clone(),
+        defaults: settings::defaults(config),
+    })
+    .await
+    .map_err(|error| StartError::part("settings", &error))
 }
 
 async fn open_identity(

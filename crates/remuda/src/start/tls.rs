@@ -101,9 +101,10 @@ pub(super) fn metrics(tls: &ServerTls, now: Timestamp) -> String {
     );
     let reloads = tls.reloads();
     let mut counter = |name: &str, help: &str, counts: &mut dyn Iterator<Item = (&str, u64)>| {
-        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n"));
+        text.extend(["# HELP ", name, " ", help, "\n# TYPE ", name, " counter\n"]);
         for (outcome, count) in counts {
-            text.push_str(&format!("{name}_total{{outcome=\"{outcome}\"}} {count}\n"));
+            let count = count.to_string();
+            text.extend([name, "_total{outcome=\"", outcome, "\"} ", &count, "\n"]);
         }
     };
     counter(

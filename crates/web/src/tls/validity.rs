@@ -61,17 +61,14 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 }
 
 fn time(der: &[u8]) -> Option<(Timestamp, &[u8])> {
-    let (text, rest, century) = match der.first()? {
-        &UTC_TIME => {
-            let (text, rest) = element(der, UTC_TIME)?;
-            // Two digits of the year: 50 and above are of the last century.
-            let century = if text.first()? >= &b'5' { "19" } else { "20" };
-            (text, rest, century)
-        }
-        _ => {
-            let (text, rest) = element(der, GENERALIZED_TIME)?;
-            (text, rest, "")
-        }
+    let (text, rest, century) = if der.first()? == &UTC_TIME {
+        let (text, rest) = element(der, UTC_TIME)?;
+        // Two digits of the year: 50 and above are of the last century.
+        let century = if text.first()? >= &b'5' { "19" } else { "20" };
+        (text, rest, century)
+    } else {
+        let (text, rest) = element(der, GENERALIZED_TIME)?;
+        (text, rest, "")
     };
     let text = format!("{century}{}", std::str::from_utf8(text).ok()?);
     let digits = text.strip_suffix('Z')?;

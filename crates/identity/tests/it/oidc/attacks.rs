@@ -83,14 +83,14 @@ async fn a_code_is_good_once(store: TestStore) {
     // A code of one journey in another: the provider compares the verifier, and where it does not, the nonce differs.
     stage.provider.script(|script| script.is_careless = true);
     let (other, other_cookie) = stage.depart("corp", &pkce).await;
-    let state = other
+    let asked = other
         .query_pairs()
         .find(|(name, _)| name == "state")
         .unwrap()
         .1
         .into_owned();
     let code = query.split('&').next().unwrap();
-    let mixed = format!("{code}&state={state}");
+    let mixed = format!("{code}&state={asked}");
     let outcome = stage.arrive("corp", &mixed, &other_cookie).await.outcome();
     assert_eq!(outcome, Err("refused_by_provider".to_owned()));
 }
