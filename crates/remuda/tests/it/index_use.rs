@@ -239,8 +239,11 @@ async fn run(tx: &mut Tx, sql: String) {
     tx.execute(sql, ()).await.unwrap();
 }
 
+/// A list by its path: each way to narrow it, and the index that it goes by where there must be one.
+type List = (&'static str, Vec<(&'static str, Option<&'static str>)>);
+
 /// The lists, how each can be narrowed and sorted, and the index that it then goes by where its table is large.
-fn lists() -> Vec<(&'static str, Vec<(&'static str, Option<&'static str>)>)> {
+fn lists() -> Vec<List> {
     let some = Some;
     vec![
         (

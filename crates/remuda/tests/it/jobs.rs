@@ -157,7 +157,7 @@ fn comparable(mut answer: Value) -> Value {
     answer
 }
 
-async fn chats(upstream: &ScriptedUpstream) -> usize {
+fn chats(upstream: &ScriptedUpstream) -> usize {
     upstream.requests_to("/api/chat").len()
 }
 
@@ -565,7 +565,7 @@ async fn two_processes_on_one_postgres_share_the_work() {
     for system in [&one, &two] {
         system.until_models(&["test-model"]).await.unwrap();
     }
-    let before = chats(&upstream).await;
+    let before = chats(&upstream);
     let (admin, other) = (one.admin().await.unwrap(), two.admin().await.unwrap());
     let mut jobs = Vec::new();
     for number in 0..30 {
@@ -582,7 +582,7 @@ async fn two_processes_on_one_postgres_share_the_work() {
         ids.insert(done["request_id"].as_str().unwrap().to_owned());
     }
     assert_eq!(ids.len(), jobs.len());
-    assert_eq!(chats(&upstream).await - before, jobs.len());
+    assert_eq!(chats(&upstream) - before, jobs.len());
     // What one process carries out is followed and called off at the other.
     let events = rest(follow(&other, &jobs[0].0, None).await).await;
     assert_eq!(text(&events), answer(&jobs[0].1));
