@@ -52,7 +52,7 @@ async fn many_processes_may_migrate_at_once(store: TestStore) {
     while let Some(result) = tasks.join_next().await {
         steps += result.unwrap().unwrap();
     }
-    assert_eq!(steps, 15);
+    assert_eq!(steps, 17);
 }
 
 async fn a_newer_database_is_refused_and_says_what_to_do(store: TestStore) {
