@@ -37,6 +37,8 @@ pub(crate) struct Options {
 const CONNECTIONS: usize = 64;
 /// Who sign in again and again while others read.
 const SIGN_INS: usize = 16;
+/// People whose names they use in turn.
+const PEOPLE: usize = 300;
 const PASSWORD: &str = "a password for a storm";
 /// Nothing is carried out, and nothing refused: accepting jobs is what is measured.
 const SECTIONS: &str =
@@ -203,11 +205,16 @@ impl Bench {
 
     /// Many sign in while others read.
     fn storm(&self, table: &mut String) -> anyhow::Result<()> {
-        let person = json!({"username": "storm", "password": PASSWORD, "role": "user"});
-        self.send("POST", "/api/v1/users", &person)?.json()?;
-        let sign_in = json!({"username": "storm", "password": PASSWORD});
-        let line = json!({"method": "POST", "path": "/api/v1/login", "body": sign_in});
-        let signing_in = self.requests("storm", &vec![line; SIGN_INS])?;
+        // Many people: who signs in often under one name is told to wait.
+        let mut lines = Vec::with_capacity(PEOPLE);
+        for number in 0..PEOPLE {
+            let name = format!("storm-{number}");
+            let person = json!({"username": name, "password": PASSWORD, "role": "user"});
+            self.send("POST", "/api/v1/users", &person)?.json()?;
+            let sign_in = json!({"username": name, "password": PASSWORD});
+            lines.push(json!({"method": "POST", "path": "/api/v1/login", "body": sign_in}));
+        }
+        let signing_in = self.requests("storm", &lines)?;
         let mut storm = Running::start(
             self.command(&signing_in, SIGN_INS, self.seconds + 2.0)
                 .stdout(Stdio::piped()),

@@ -206,10 +206,11 @@ fn write_invitation(
         }
         None => writeln!(banner, "  curl {base}/v1/models{key}")?,
     }
+    writeln!(banner, "  {base}/ui/   the dashboard, in a browser")?;
     if let Some(token) = invitation.setup_token {
         writeln!(
             banner,
-            "\nFirst start: make the administrator with this set-up token (it works once):"
+            "\nFirst start: make the administrator with this set-up token (it works once), here or in the dashboard:"
         )?;
         writeln!(banner, "  {program} login{server} --setup-token {token}")?;
     }
@@ -256,6 +257,7 @@ mod tests {
             "{banner}"
         );
         assert!(banner.contains("\"model\":\"remuda-demo\""), "{banner}");
+        assert!(banner.contains("http://127.0.0.1:11440/ui/"), "{banner}");
         assert!(
             banner.contains("remuda login --setup-token rmt_x"),
             "{banner}"
