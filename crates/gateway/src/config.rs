@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use identity::KeyLimits;
 use ipnet::IpNet;
-use scheduling::PolicyName;
+use scheduling::{PolicyName, Variant};
 
 use crate::coalescing::CoalescingRules;
 
@@ -80,6 +80,8 @@ pub struct ModelRouting {
     pub fallbacks: Vec<String>,
     /// Tags that a node must carry to serve this model.
     pub require_tags: Vec<String>,
+    /// The models that callers of this name are divided over, by weight; empty: they get this model.
+    pub split: Vec<Variant>,
 }
 
 impl Default for GatewayConfig {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use cluster::{FleetSnapshot, ModelView, NodeKind, NodeView, ServerFlavour, model_key};
 use dialects::{Dialect, ServerKind};
 use primitives::NodeId;
-use scheduling::{PolicyName, Residency, RoutingPolicy, policy};
+use scheduling::{PolicyName, Residency, RoutingPolicy, Split, Variant, policy};
 
 use crate::admission::ModelKey;
 use crate::config::GatewayConfig;
 use crate::live::{LiveFleet, ReplicaLive};
 use crate::metrics::Metrics;
+use crate::splitting::SplitCaller;
 use crate::upstream::Target;
 
 /// How a node is spoken to.
@@ -74,6 +75,18 @@ pub(crate) struct RouteTable {
     models: HashMap<String, Arc<Route>>,
     aliases: HashMap<String, String>,
     fallbacks: HashMap<String, Vec<String>>,
+    splits: HashMap<String, Split>,
+}
+
+fn split(name: &str, variants: &[Variant]) -> Split {
+    let normal = |variant: &Variant| Variant {
+        model: model_key(&variant.model).into_owned(),
+        weight: variant.weight,
+    };
+    Split {
+        name: model_key(name).into_owned(),
+        variants: variants.iter().map(normal).collect(),
+    }
 }
 
 impl RouteTable {
@@ -134,6 +147,12 @@ impl RouteTable {
                 .iter()
                 .map(|(name, m)| (key(name), m.fallbacks.iter().map(key).collect()))
                 .collect(),
+            splits: config
+                .models
+                .iter()
+                .filter(|(_, m)| !m.split.is_empty())
+                .map(|(name, m)| (key(name), split(name, &m.split)))
+                .collect(),
         }
     }
 
@@ -142,13 +161,22 @@ impl RouteTable {
         self.models.get(name)
     }
 
-    /// Finds the model that a client means: by name, by alias, or a fallback when no node can serve it now.
-    pub(crate) fn find(&self, name: &str) -> Option<Arc<Route>> {
+    /// Finds the model that a client means: by name, by alias, the caller's variant of a split, or a fallback when no node can serve it
+    /// now.
+    pub(crate) fn find(&self, name: &str, caller: SplitCaller) -> Option<Arc<Route>> {
         let key = model_key(name);
         let key = self
             .aliases
             .get(key.as_ref())
             .map_or(key.as_ref(), String::as_str);
+        let variant = self
+            .splits
+            .get(key)
+            .and_then(|split| split.variant(caller.key().as_bytes()))
+            .and_then(|variant| self.models.get(&variant.model));
+        if variant.is_some_and(|route| route.is_servable()) {
+            return variant.cloned();
+        }
         let asked = self.models.get(key);
         if asked.is_some_and(|route| route.is_servable()) {
             return asked.cloned();
@@ -160,7 +188,7 @@ impl RouteTable {
             .flatten()
             .filter_map(|name| self.models.get(name))
             .find(|route| route.is_servable());
-        fallback.or(asked).cloned()
+        fallback.or(variant).or(asked).cloned()
     }
 
     /// Returns the model that an alias stands for, or the name itself, normalised.
@@ -172,11 +200,16 @@ impl RouteTable {
             .unwrap_or_else(|| key.into_owned())
     }
 
-    /// Lists the aliases whose model the fleet has.
+    /// Lists the names that are no model's own: aliases whose model the fleet has, and splits of which it has a variant.
     pub(crate) fn aliases(&self) -> impl Iterator<Item = (&str, &Arc<Route>)> {
-        self.aliases
-            .iter()
-            .filter_map(|(alias, model)| Some((alias.as_str(), self.models.get(model)?)))
+        let aliases = self.aliases.iter();
+        let aliases = aliases.filter_map(|(alias, model)| Some((alias, self.models.get(model)?)));
+        let splits = self.splits.iter().filter_map(|(name, split)| {
+            let mut variants = split.variants.iter();
+            Some((name, variants.find_map(|v| self.models.get(&v.model))?))
+        });
+        let all = aliases.chain(splits);
+        all.map(|(name, route)| (name.as_str(), route))
     }
 
     /// Lists all models.

@@ -28,6 +28,7 @@ mod secure;
 mod server;
 mod shared;
 mod sharing;
+mod splitting;
 mod store;
 #[cfg(test)]
 mod testing;

@@ -1,5 +1,6 @@
 //! A worker without a front door, for tests with more requests than a process has open files.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::model_commands::CommandJournal;
 use crate::recorder::recorder;
 use crate::server;
 use crate::shared::{Shared, Worker};
+use crate::splitting::SplitCaller;
 use crate::upstream::{Dialer, Pool};
 
 /// A worker over a fleet.
@@ -128,10 +130,10 @@ impl Bench {
         let shared = &self.worker.shared;
         let head = read_head(operation, body.as_bytes())
             .map_err(|error| anyhow::anyhow!(error.message))?;
-        let route = shared
-            .routes
-            .load()
-            .find(model)
+        let caller = SplitCaller::new(&self.anonymous()?, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let table = shared.routes.load();
+        let route = table
+            .find(model, caller)
             .ok_or_else(|| anyhow::anyhow!("nobody has {model}"))?;
         let asked = asked(&self.worker, operation, &head, model, &route);
         let now = shared.clock.now();

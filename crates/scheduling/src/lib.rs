@@ -56,4 +56,4 @@ pub use retry_budget::RetryBudget;
 pub use row::{Row, View};
 pub use rows::Rows;
 pub use speed::{Speed, SpeedSample};
-pub use split::{Split, Variant, first_servable};
+pub use split::{Split, Variant};

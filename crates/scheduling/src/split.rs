@@ -1,4 +1,4 @@
-//! Weighted splits and fallbacks over models: A/B tests, canaries, and what to try when a model cannot be had.
+//! Weighted splits over models: A/B tests and canaries.
 
 use serde::{Deserialize, Serialize};
 
@@ -45,22 +45,6 @@ impl Split {
     }
 }
 
-/// Returns the first of a model and its fallbacks that `can_serve`; the model itself when none can, so that the error is about
-/// what was asked for.
-pub fn first_servable<'a>(
-    asked: &'a str,
-    fallbacks: impl IntoIterator<Item = &'a str>,
-    mut can_serve: impl FnMut(&str) -> bool,
-) -> &'a str {
-    if can_serve(asked) {
-        return asked;
-    }
-    fallbacks
-        .into_iter()
-        .find(|model| can_serve(model))
-        .unwrap_or(asked)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,13 +79,5 @@ mod tests {
             .count();
         assert_eq!(lost, 0, "a wider canary keeps those it had");
         assert_eq!(split(&[("off", 0)]).variant(b"x"), None);
-    }
-
-    #[test]
-    fn the_first_fallback_that_can_serve_is_taken() {
-        let fallbacks = ["b", "c"];
-        assert_eq!(first_servable("a", fallbacks, |m| m != "a"), "b");
-        assert_eq!(first_servable("a", fallbacks, |m| m == "c"), "c");
-        assert_eq!(first_servable("a", fallbacks, |_| false), "a");
     }
 }

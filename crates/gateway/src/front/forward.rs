@@ -12,6 +12,7 @@ use super::reply::Reply;
 use super::{Visit, form, read_body};
 use crate::body::ReplyBody;
 use crate::fleet_view::{NodeSpeech, Replica};
+use crate::splitting::SplitCaller;
 use crate::upstream::{Response as NodeResponse, UpstreamRequest, attempt};
 
 /// Words in a path that mark routes which manage, change or expose a server (Ollama, vLLM, `SGLang`, llama.cpp,
@@ -131,7 +132,9 @@ pub(super) async fn answer(
     })?;
     let not_found = || ApiError::model_not_found(dialects::Operation::OpenAiChat, &model);
     let table = shared.routes.load();
-    let route = table.find(&model).ok_or_else(not_found)?;
+    let route = table
+        .find(&model, SplitCaller::new(principal, visit.peer.ip()))
+        .ok_or_else(not_found)?;
     if !principal.may_use(&route.name) && !principal.may_use(&model) {
         return Err(not_found());
     }

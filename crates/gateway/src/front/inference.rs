@@ -25,6 +25,7 @@ use crate::relay::{Relay, outcome_of};
 use crate::routing::EXPECTED_COMPLETION;
 use crate::shared::{InFlight, Worker};
 use crate::sharing;
+use crate::splitting::SplitCaller;
 
 /// The header in which a client says how important a request is.
 const PRIORITY: HeaderName = HeaderName::from_static("x-remuda-priority");
@@ -236,7 +237,7 @@ pub(super) fn let_in(
     }
     let table = shared.routes.load();
     let mut refused = Ok(());
-    let route = if let Some(route) = table.find(model) {
+    let route = if let Some(route) = table.find(model, SplitCaller::new(&principal, address)) {
         route
     } else {
         refused = Err(ApiError::model_not_found(operation, model));

@@ -18,6 +18,7 @@ use crate::body_memory::{BodyShare, RequestBody};
 use crate::limits;
 use crate::relay::outcome_of;
 use crate::shared::Worker;
+use crate::splitting::SplitCaller;
 
 /// A request on somebody's behalf.
 #[derive(Clone, Debug)]
@@ -63,7 +64,8 @@ impl Inside {
         let model = head.model.as_deref().filter(|name| !name.trim().is_empty());
         let model = model.ok_or_else(|| ApiError::model_missing(operation))?;
         let table = self.worker.shared.routes.load();
-        let route = table.find(model);
+        let caller = SplitCaller::new(&request.principal, request.address);
+        let route = table.find(model, caller);
         route
             .filter(|route| {
                 request.principal.may_use(&route.name) || request.principal.may_use(model)

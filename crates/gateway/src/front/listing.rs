@@ -1,6 +1,7 @@
 //! The models of the whole fleet, in the dialect of whoever asks: `/api/tags`, `/api/ps`, `/v1/models`, `/api/version`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use super::Visit;
 use super::reply::Reply;
 use crate::body::ReplyBody;
 use crate::fleet_view::{Replica, Route, RouteTable};
+use crate::splitting::SplitCaller;
 
 /// What can be listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +65,7 @@ pub(super) async fn answer(
         Listing::Tags => ollama_tags(&entries(&table, principal)),
         Listing::Loaded => ollama_ps(&loaded(&table, principal)),
         Listing::Models => openai_models(&entries(&table, principal)),
-        Listing::Model(name) => one(&table, principal, &name)?,
+        Listing::Model(name) => one(&table, principal, visit.peer.ip(), &name)?,
     };
     Ok(Reply::new(visit.id).whole("application/json; charset=utf-8", body))
 }
@@ -90,9 +92,14 @@ fn entries(table: &RouteTable, principal: &Principal) -> Vec<ModelEntry> {
     all.into_values().collect()
 }
 
-fn one(table: &RouteTable, principal: &Principal, name: &str) -> Result<Bytes, ApiError> {
+fn one(
+    table: &RouteTable,
+    principal: &Principal,
+    address: IpAddr,
+    name: &str,
+) -> Result<Bytes, ApiError> {
     table
-        .find(name)
+        .find(name, SplitCaller::new(principal, address))
         .filter(|route| principal.may_use(&route.name) || principal.may_use(name))
         .and_then(|route| route_entry(&route))
         .map(|entry| {

@@ -10,6 +10,7 @@ use super::call;
 use crate::body::ReplyBody;
 use crate::fleet_view::{Replica, RouteTable};
 use crate::front::{Visit, listing::model_entry, reply::Reply};
+use crate::splitting::SplitCaller;
 
 /// Describes a model.
 pub(super) async fn show(
@@ -20,7 +21,9 @@ pub(super) async fn show(
     body: Bytes,
 ) -> Result<Response<ReplyBody>, ApiError> {
     let not_found = || ApiError::model_not_found(Operation::OllamaChat, model);
-    let route = table.find(model).ok_or_else(not_found)?;
+    let route = table
+        .find(model, SplitCaller::new(principal, visit.peer.ip()))
+        .ok_or_else(not_found)?;
     if !principal.may_use(&route.name) && !principal.may_use(model) {
         return Err(not_found());
     }

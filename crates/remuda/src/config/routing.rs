@@ -82,6 +82,8 @@ pub struct ModelSection {
     pub aliases: Vec<String>,
     /// Tags that a node must carry to serve this model.
     pub require_tags: Vec<String>,
+    /// Models that callers of this name are divided over, with their weights: `{ "stable" = 95, "next" = 5 }`.
+    pub split: BTreeMap<String, u32>,
 }
 
 /// Checks names, and that no alias has two meanings or leads back to itself.
@@ -118,11 +120,39 @@ pub(super) fn check(
                 ));
             }
         }
+        check_split(name, &model.split, aliases, at)?;
         if model.fallbacks.iter().any(|other| same_name(other, name)) {
             return Err(at.bad(
                 ["models", name, "fallbacks"],
                 "a model cannot stand in for itself",
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Most variants of one split.
+const MAX_VARIANTS: usize = 32;
+
+fn check_split(
+    name: &str,
+    split: &BTreeMap<String, u32>,
+    aliases: &BTreeMap<String, String>,
+    at: &Origins,
+) -> Result<(), ConfigError> {
+    let bad = |reason: String| Err(at.bad(["models", name, "split"], reason));
+    if split.len() > MAX_VARIANTS {
+        return bad(format!("must have at most {MAX_VARIANTS} models"));
+    }
+    if !split.is_empty() && split.values().all(|weight| *weight == 0) {
+        return bad("must give one model a weight above 0".to_owned());
+    }
+    for variant in split.keys() {
+        if variant.trim().is_empty() {
+            return bad("write it as { \"model\" = 90, \"other\" = 10 }".to_owned());
+        }
+        if aliases.keys().any(|alias| same_name(alias, variant)) {
+            return bad(format!("{variant:?} is itself an alias: name the model"));
         }
     }
     Ok(())

@@ -1,8 +1,9 @@
 //! From the sections of the configuration to what the data plane wants.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use gateway::{CoalescingRules, GatewayConfig, ModelRouting};
+use scheduling::Variant;
 
 use crate::config::Config;
 
@@ -25,6 +26,7 @@ pub(super) fn gateway_config(config: &Config) -> GatewayConfig {
                 policy: section.policy,
                 fallbacks: section.fallbacks.clone(),
                 require_tags: section.require_tags.clone(),
+                split: variants(&section.split),
             },
         );
     }
@@ -58,4 +60,12 @@ pub(super) fn gateway_config(config: &Config) -> GatewayConfig {
         limits: config.limits.callers(),
         trusted_proxies: config.limits.proxies(),
     }
+}
+
+fn variants(split: &BTreeMap<String, u32>) -> Vec<Variant> {
+    let variants = split.iter().map(|(model, weight)| Variant {
+        model: model.clone(),
+        weight: *weight,
+    });
+    variants.collect()
 }

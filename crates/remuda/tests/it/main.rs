@@ -51,6 +51,8 @@ mod shutdown;
 #[cfg(test)]
 mod simulations;
 #[cfg(test)]
+mod splits;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod two_processes;
