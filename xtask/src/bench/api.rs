@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 use super::process::{LOAD_CORE, Running, cpu_time, pinned};
 use super::programs::{Build, programs};
 use super::remuda::{ADMINISTRATOR, Remuda};
+use super::upstream::scripted_upstream;
 use super::{http, machine};
 use crate::interrupt;
 
@@ -90,16 +90,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Build::unless(options.no_build),
     )?;
     let directory = tempfile::tempdir()?;
-    let mut command = pinned(LOAD_CORE, &programs.join("scripted_upstream"));
-    command.args(["vllm", "--chat", "bench-model"]);
-    let mut upstream = Running::start(&mut command)?;
-    let upstream_address: SocketAddr = upstream
-        .line()?
-        .rsplit(' ')
-        .next()
-        .unwrap_or_default()
-        .parse()
-        .context("the upstream's address")?;
+    let (_upstream, upstream_address) =
+        scripted_upstream(&programs, &["vllm", "--chat", "bench-model"])?;
     let store = options.database.as_ref();
     let store = store.map(|url| format!("[store]\nurl = \"{url}\"\n"));
     let sections = format!("{SECTIONS}{}", store.unwrap_or_default());

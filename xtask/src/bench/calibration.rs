@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -14,6 +13,7 @@ use super::machine;
 use super::process::{LOAD_CORE, Running, pinned};
 use super::programs::{Build, programs};
 use super::remuda::Remuda;
+use super::upstream::scripted_upstream;
 use crate::interrupt;
 
 /// What `cargo xtask bench calibration` takes.
@@ -139,18 +139,18 @@ fn live(programs: &Path, directory: &Path, trace: &Path) -> anyhow::Result<Laten
     let mut upstreams = Vec::new();
     let mut addresses = Vec::new();
     for _ in 0..NODES {
-        let mut command = pinned(LOAD_CORE, &programs.join("scripted_upstream"));
-        command.args(["llama-server", "--chat", "bench-model"]);
-        command.args(["--prefill-tokens-per-s", &PREFILL_TOKENS_PER_S.to_string()]);
-        command.args(["--token-us", &TOKEN_US.to_string()]);
-        let mut upstream = Running::start(&mut command)?;
-        let line = upstream.line()?;
-        let address: SocketAddr = line
-            .rsplit(' ')
-            .next()
-            .unwrap_or_default()
-            .parse()
-            .context("an upstream's address")?;
+        let (upstream, address) = scripted_upstream(
+            programs,
+            &[
+                "llama-server",
+                "--chat",
+                "bench-model",
+                "--prefill-tokens-per-s",
+                &PREFILL_TOKENS_PER_S.to_string(),
+                "--token-us",
+                &TOKEN_US.to_string(),
+            ],
+        )?;
         addresses.push(address);
         upstreams.push(upstream);
     }

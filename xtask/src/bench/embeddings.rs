@@ -1,17 +1,16 @@
 //! `cargo xtask bench embeddings`: what joining the embedding requests of many clients into few calls gains.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 
 use super::machine;
-use super::process::{LOAD_CORE, Running, pinned};
+
 use super::programs::{Build, programs};
 use super::remuda::Remuda;
 use super::scenario::{Load, Scenario, Target, Window};
+use super::upstream::scripted_upstream;
 use crate::interrupt;
 
 /// What `cargo xtask bench embeddings` takes.
@@ -44,18 +43,18 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Build::unless(options.no_build),
     )?;
     let directory = tempfile::tempdir()?;
-    let mut command = pinned(LOAD_CORE, &programs.join("scripted_upstream"));
-    command.args(["vllm", "--embedding", "bench-model"]);
-    command.args(["--embedding-call-us", &CALL_US.to_string()]);
-    command.args(["--embedding-input-us", &INPUT_US.to_string()]);
-    let mut upstream = Running::start(&mut command)?;
-    let line = upstream.line()?;
-    let upstream_address: SocketAddr = line
-        .rsplit(' ')
-        .next()
-        .unwrap_or_default()
-        .parse()
-        .context("the upstream's address")?;
+    let (_upstream, upstream_address) = scripted_upstream(
+        &programs,
+        &[
+            "vllm",
+            "--embedding",
+            "bench-model",
+            "--embedding-call-us",
+            &CALL_US.to_string(),
+            "--embedding-input-us",
+            &INPUT_US.to_string(),
+        ],
+    )?;
     let mut targets = Vec::new();
     let mut running = Vec::new();
     for (name, enabled) in [("single calls", false), ("joined calls", true)] {

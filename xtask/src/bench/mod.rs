@@ -13,6 +13,7 @@ mod realtime;
 mod remuda;
 mod report;
 mod scenario;
+mod upstream;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,6 @@
 //! `cargo xtask bench realtime`: what a WebSocket connection holds, and how long a message takes to reach all of them.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use super::machine;
 use super::process::{LOAD_CORE, Running, cpu_time, pinned, private_kib};
 use super::programs::{Build, programs};
 use super::remuda::Remuda;
+use super::upstream::scripted_upstream;
 use crate::interrupt;
 
 /// What `cargo xtask bench realtime` takes.
@@ -50,16 +50,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Build::unless(options.no_build),
     )?;
     let directory = tempfile::tempdir()?;
-    let mut command = pinned(LOAD_CORE, &programs.join("scripted_upstream"));
-    command.args(["vllm", "--chat", "bench-model"]);
-    let mut upstream = Running::start(&mut command)?;
-    let upstream_address: SocketAddr = upstream
-        .line()?
-        .rsplit(' ')
-        .next()
-        .unwrap_or_default()
-        .parse()
-        .context("the upstream's address")?;
+    let (_upstream, upstream_address) =
+        scripted_upstream(&programs, &["vllm", "--chat", "bench-model"])?;
     let sections = "[realtime]\nmax_connections = 100000\nmax_per_caller = 100000\n";
     let remuda = Remuda::start_with(
         &programs.join("remuda"),
