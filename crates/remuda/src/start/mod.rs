@@ -35,6 +35,7 @@ use identity::{AuthConfig, Identity, OidcConfig, SetupState};
 use primitives::{Clock, SystemClock};
 use store::{Db, Sealer};
 use system::{System, SystemDeps};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::outbound::{Client, ClientConfig, Reach, Trust};
@@ -93,10 +94,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
     let system = open_system(&config, &db, &sealer, &clock, &identity, &registry).await?;
     tasks.spawn(system.clone().reconcile(stop.clone()));
+    let certificate_asked = Arc::<Notify>::default();
     if let Some(tls) = &server_tls {
         tasks.spawn(tls::follow(
             Arc::clone(tls),
             Arc::clone(&clock),
+            Arc::clone(&certificate_asked),
             stop.clone(),
         ));
     }
@@ -165,6 +168,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         drain: std::time::Duration::from_secs(config.server.drain_seconds),
         gateway,
         metrics,
+        certificate_asked,
         hub,
         jobs: (jobs, working),
         settings: (settings, following),

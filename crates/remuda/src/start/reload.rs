@@ -25,9 +25,10 @@ impl Standing {
 
 impl Running {
     /// Takes over what another reading of the configuration changes and what needs no restart: nodes, models, aliases, routing,
-    /// limits, and how embeddings share calls. The log says what changed, and what waits for a restart. After a mistake in the
+    /// limits, and how embeddings share calls; the certificate is read anew, too. The log says what changed, and what waits for a restart. After a mistake in the
     /// configuration all stays as it was, and the log says what the mistake is.
     pub async fn reload(&self, read: Result<Loaded, ConfigError>, standing: &mut Standing) {
+        self.certificate_asked.notify_one();
         let applied = match read {
             Ok(loaded) => self.take_over(loaded, standing).await,
             Err(error) => {

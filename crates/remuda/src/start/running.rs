@@ -9,6 +9,7 @@ use gateway::{Gateway, Metrics};
 use primitives::Secret;
 use realtime::Hub;
 use store::Db;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +32,8 @@ pub struct Running {
     pub(super) drain: Duration,
     pub(super) gateway: Arc<Gateway>,
     pub(super) metrics: Arc<Metrics>,
+    /// Has the certificate read anew.
+    pub(super) certificate_asked: Arc<Notify>,
     pub(super) hub: Hub,
     /// Who carries jobs out, and what ends that.
     pub(super) jobs: (JoinHandle<()>, CancellationToken),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use primitives::{Classify as _, Clock, Timestamp};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use web::tls::ServerTls;
@@ -34,23 +34,25 @@ pub(super) fn open(
     Ok(Some(Arc::new(tls)))
 }
 
-/// Reads the files anew when they change, and when the process gets SIGHUP.
-pub(super) async fn follow(tls: Arc<ServerTls>, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    let mut hang_up = signal(SignalKind::hangup())
-        .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be listened to: certificates are still followed"))
-        .ok();
+/// Reads the files anew when they change, and whenever `asked`.
+pub(super) async fn follow(
+    tls: Arc<ServerTls>,
+    clock: Arc<dyn Clock>,
+    asked: Arc<Notify>,
+    stop: CancellationToken,
+) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut spoken: Option<Timestamp> = None;
     loop {
-        let asked = tokio::select! {
+        let at_once = tokio::select! {
             _ = look.tick() => false,
-            () = hung_up(hang_up.as_mut()) => true,
+            () = asked.notified() => true,
             () = stop.cancelled() => return,
         };
         let (files, now) = (Arc::clone(&tls), clock.now());
         let read = tokio::task::spawn_blocking(move || {
-            (asked || files.has_changed()).then(|| files.reload(now))
+            (at_once || files.has_changed()).then(|| files.reload(now))
         })
         .await;
         match read {
@@ -74,15 +76,6 @@ pub(super) async fn follow(tls: Arc<ServerTls>, clock: Arc<dyn Clock>, stop: Can
             spoken = Some(now);
             tracing::warn!(ends = %certificate.ends(), "the certificate ends soon, or has ended: renew it");
         }
-    }
-}
-
-async fn hung_up(signal: Option<&mut tokio::signal::unix::Signal>) {
-    match signal {
-        Some(signal) => {
-            signal.recv().await;
-        }
-        None => std::future::pending().await,
     }
 }
 
