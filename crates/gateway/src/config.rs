@@ -80,6 +80,8 @@ pub struct ModelRouting {
     pub fallbacks: Vec<String>,
     /// Tags that a node must carry to serve this model.
     pub require_tags: Vec<String>,
+    /// What its tokens cost in the queue, compared with those of other models; 1 when absent.
+    pub cost: Option<f32>,
     /// The models that callers of this name are divided over, by weight; empty: they get this model.
     pub split: Vec<Variant>,
 }

@@ -65,6 +65,8 @@ pub(crate) struct Route {
     pub(crate) key: ModelKey,
     pub(crate) policy: Arc<dyn RoutingPolicy>,
     pub(crate) require_tags: Vec<String>,
+    /// What its tokens cost in the queue, compared with those of other models.
+    pub(crate) cost: f32,
     pub(crate) replicas: Vec<Arc<Replica>>,
 }
 
@@ -127,6 +129,7 @@ impl RouteTable {
                     key: ModelKey::of(name),
                     policy: live.policy(name, own.and_then(|m| m.policy).unwrap_or(config.policy)),
                     require_tags: own.map(|m| m.require_tags.clone()).unwrap_or_default(),
+                    cost: own.and_then(|m| m.cost).unwrap_or(1.0),
                     replicas,
                 };
                 (name.clone(), Arc::new(route))
@@ -245,6 +248,7 @@ impl Route {
             key: ModelKey::of(&model_key(name)),
             policy: policy(PolicyName::default()).into(),
             require_tags: Vec::new(),
+            cost: 1.0,
             replicas: Vec::new(),
         }
     }

@@ -231,7 +231,11 @@ fn waiting(exchange: &Exchange, lane: Lane) -> Waiting {
         lane,
         class: exchange.class,
         tenant: exchange.tenant,
-        cost: token_cost(u64::from(asked.prompt_tokens), u64::from(output), 1.0),
+        cost: token_cost(
+            u64::from(asked.prompt_tokens),
+            u64::from(output),
+            exchange.route.cost,
+        ),
     }
 }
 

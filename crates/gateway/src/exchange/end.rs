@@ -45,7 +45,11 @@ impl Exchange {
             _ => 0,
         });
         if let Some(turn) = self.turn.take() {
-            turn.end(token_cost(prompt_tokens, usage.completion_tokens, 1.0));
+            turn.end(token_cost(
+                prompt_tokens,
+                usage.completion_tokens,
+                self.route.cost,
+            ));
         }
         if let Some(reservation) = self.reservation.take() {
             // An answer that was made for somebody else costs its reader nothing.

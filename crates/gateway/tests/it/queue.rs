@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use remuda_gateway::ModelRouting;
 use scheduling::queue::QueueLimits;
 use serde_json::{Value, json};
 use testbed::{Flavour, Gate, Reply, ReplyStream, ScriptedModel, ScriptedUpstream, TestClient};
@@ -112,6 +113,43 @@ async fn a_flood_of_one_key_does_not_hold_up_another() -> anyhow::Result<()> {
     let order = prompts(&rig.nodes[0]);
     let last = order.iter().rposition(|p| p == "modest");
     assert!(last.is_some_and(|last| last < 10), "{order:?}");
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_uses_a_dear_model_gets_fewer_turns() -> anyhow::Result<()> {
+    let node = ScriptedUpstream::builder(Flavour::Vllm)
+        .model(ScriptedModel::chat("cheap-model"))
+        .model(ScriptedModel::chat("dear-model"))
+        .start()?;
+    let rig = Rig::narrow(vec![node], Some(1), |config| {
+        let dear = ModelRouting {
+            cost: Some(10.0),
+            ..ModelRouting::default()
+        };
+        let name = cluster::model_key("dear-model").into_owned();
+        config.models.insert(name, dear);
+    })
+    .await?;
+    let frugal = rig.with_new_key(json!({"name": "frugal"})).await?;
+    let lavish = rig.with_new_key(json!({"name": "lavish"})).await?;
+    let gate = close_gate(&rig);
+    let held = hold(&rig.client, "cheap-model").await?;
+    let mut calls = Vec::new();
+    for _ in 0..12 {
+        calls.push(send(&lavish, ask_of("dear-model", false, "dear")));
+        calls.push(send(&frugal, ask_of("cheap-model", false, "cheap")));
+    }
+    until_waiting(&rig, "default", 24.0).await?;
+    gate.open();
+    held.whole().await?;
+    for call in calls {
+        assert_eq!(call.await??.status, 200);
+    }
+    let order = prompts(&rig.nodes[0]);
+    let cheap = order.iter().take(12).filter(|p| *p == "cheap").count();
+    assert!(cheap >= 9, "{order:?}");
     rig.shutdown().await;
     Ok(())
 }

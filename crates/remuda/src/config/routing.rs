@@ -82,6 +82,8 @@ pub struct ModelSection {
     pub aliases: Vec<String>,
     /// Tags that a node must carry to serve this model.
     pub require_tags: Vec<String>,
+    /// What its tokens cost in the queue, compared with those of other models: 0.01 to 1000; 1 unless set.
+    pub cost: Option<f32>,
     /// Models that callers of this name are divided over, with their weights: `{ "stable" = 95, "next" = 5 }`.
     pub split: BTreeMap<String, u32>,
 }
@@ -119,6 +121,12 @@ pub(super) fn check(
                     format!("{alias:?} is an alias already"),
                 ));
             }
+        }
+        if model
+            .cost
+            .is_some_and(|cost| !(0.01..=1_000.0).contains(&cost))
+        {
+            return Err(at.bad(["models", name, "cost"], "must be 0.01 to 1000"));
         }
         check_split(name, &model.split, aliases, at)?;
         if model.fallbacks.iter().any(|other| same_name(other, name)) {

@@ -26,6 +26,7 @@ pub(super) fn gateway_config(config: &Config) -> GatewayConfig {
                 policy: section.policy,
                 fallbacks: section.fallbacks.clone(),
                 require_tags: section.require_tags.clone(),
+                cost: section.cost,
                 split: variants(&section.split),
             },
         );

@@ -64,6 +64,8 @@ fn a_split_that_nobody_could_follow_is_refused_at_the_start() {
         ("{ \"a\" = -1 }", "[models.x]"),
         ("{ \" \" = 1 }", "write it as"),
         ("{ \"other\" = 1 }", "itself an alias"),
+        ("{}\ncost = 0", "must be 0.01 to 1000"),
+        ("{}\ncost = nan", "must be 0.01 to 1000"),
     ] {
         let config = format!("[models.x]\nsplit = {split}\n[aliases]\nother = \"a\"\n");
         let line = one_line_refusal(&mut home.up_over(&[], &config), 2);
