@@ -30,7 +30,8 @@ pub use model::{
 pub use name::model_key;
 pub use node_url::{NodeUrl, NodeUrlError};
 pub use registry::{
-    AddedNode, CallFailure, ClusterConfig, ClusterDeps, ConfigSync, EditedNode, Registry,
+    AddedNode, CallFailure, CheckedNode, ClusterConfig, ClusterDeps, ConfigSync, EditedNode,
+    Registry,
 };
 pub use snapshot::{FleetSnapshot, ReplicaRef};
-pub use spec::{EMBEDDED_NAME, InvalidNode, NodeEdit, NodeSpec};
+pub use spec::{EMBEDDED_NAME, InvalidNode, NodeAddress, NodeEdit, NodeSpec};

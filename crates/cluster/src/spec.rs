@@ -81,6 +81,32 @@ impl NodeSpec {
     }
 }
 
+/// Where a server may be that could become a node.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodeAddress {
+    /// The address. The scheme may be left out; API paths such as `/v1` are removed.
+    #[schema(example = "http://10.0.0.7:11434")]
+    pub url: String,
+    /// Which API it speaks: `ollama` or `openai`; detected when absent.
+    #[serde(default)]
+    pub kind: Option<NodeKind>,
+    /// What to present to it as `Authorization: Bearer`. Not kept.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, write_only)]
+    pub api_key: Option<Secret<String>>,
+}
+
+impl NodeAddress {
+    /// Checks every rule; the name is of no importance.
+    pub(crate) fn check(self) -> Result<NodeSettings, InvalidNode> {
+        let mut spec = NodeSpec::new("checked", self.url);
+        spec.kind = self.kind;
+        spec.api_key = self.api_key;
+        spec.check()
+    }
+}
+
 /// Changes to a node: fields that are absent stay as they are, `null` takes a value away.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

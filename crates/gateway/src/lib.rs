@@ -19,6 +19,7 @@ mod limits;
 mod live;
 mod metrics;
 mod model_commands;
+mod pulse;
 mod record;
 mod recorder;
 mod relay;
@@ -33,6 +34,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod unary;
+mod under_way;
 mod upstream;
 
 pub use coalescing::CoalescingRules;
@@ -42,5 +44,5 @@ pub use front::{AllowedOrigins, Inside, InsideRequest};
 pub use metrics::Metrics;
 pub use record::{Caller, Outcome, RecordOwner, RequestRecord};
 pub use recorder::EndObserver;
-pub use routes::routes;
+pub use routes::{Figures, routes};
 pub use server::{Gateway, GatewayDeps, StartGatewayError};

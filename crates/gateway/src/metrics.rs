@@ -412,7 +412,7 @@ impl PairSeries {
 }
 
 /// Reads the resident set size from `/proc/self/statm` (pages of 4 KiB); 0 where there is no such file.
-fn resident_bytes() -> i64 {
+pub(crate) fn resident_bytes() -> i64 {
     std::fs::read_to_string("/proc/self/statm")
         .ok()
         .and_then(|text| text.split_whitespace().nth(1)?.parse::<i64>().ok())

@@ -115,9 +115,11 @@ fn choose_now(exchange: &mut Exchange) -> Result<Now, ApiError> {
             .iter()
             .enumerate()
             .map(|(index, replica)| {
-                let excluded = (exchange.tried.contains(&replica.node.view.id)
-                    || refused.contains(&index))
-                .then_some(Exclusion::AlreadyTried);
+                let excluded = if refused.contains(&index) {
+                    Some(Exclusion::AlreadyTried)
+                } else {
+                    admission::excluded(&exchange.tried, exchange.asked.only, replica.node.view.id)
+                };
                 mood.of(candidate(
                     &shared,
                     replica,

@@ -25,7 +25,9 @@ use crate::control::ControlPlane;
 use crate::front::Inside;
 use crate::metrics::Metrics;
 use crate::model_commands::CommandJournal;
+use crate::pulse::Pulse;
 use crate::recorder::{EndObserver, WriterEnd, recorder};
+use crate::routes::Figures;
 use crate::secure;
 use crate::shared::{Shared, Worker};
 use crate::upstream::{Dialer, Pool};
@@ -121,13 +123,14 @@ impl Gateway {
             tokio::net::TcpListener::from_std(listener).map_err(StartGatewayError::Listener)?;
         let limits_db = deps.db.clone();
         let journal = CommandJournal::new(deps.db.clone(), deps.clock.clone(), Handle::current());
+        let pulse = Arc::new(Pulse::new(deps.clock.now()));
         let (recorder, writer) = recorder(
             deps.config.record_buffer,
             deps.db,
             deps.clock.clone(),
             deps.metrics.clone(),
             deps.config.record_retention,
-            deps.observer,
+            observer(pulse.clone(), deps.clock.clone(), deps.observer),
         );
         let tls = deps.trust.client_config().map_err(StartGatewayError::Tls)?;
         let dialer = Arc::new(Dialer::new(tls, deps.config.connect_timeout));
@@ -141,6 +144,7 @@ impl Gateway {
             deps.outbound,
             deps.metrics,
             recorder,
+            pulse,
             journal,
             deps.control,
             deps.version,
@@ -167,6 +171,7 @@ impl Gateway {
         let pool = Pool::new(dialer, deps.clock.clone());
         let seed = deps.seed.wrapping_add(workers as u64);
         let inside = Worker::new(shared.clone(), pool, seed);
+        shared.set_inside(&inside);
         background.spawn(keep_inside(inside.clone(), stop.clone()));
         background.spawn(restore_limits(shared.clone(), limits_db, stop.clone()));
         let refusal = deps.server_tls.is_none().then_some(TOO_MANY);
@@ -201,6 +206,11 @@ impl Gateway {
     /// Returns the way in for requests that the program itself makes for somebody.
     pub fn inside(&self) -> Inside {
         self.inside.clone()
+    }
+
+    /// Returns the figures of what happens here.
+    pub fn figures(&self) -> Figures {
+        Figures::new(self.shared.clone())
     }
 
     /// Replaces the bounds of the queue, from now on; who waits already stays. Until it is called the default ones hold.
@@ -323,6 +333,20 @@ async fn work(
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// Has the pulse hear of ended requests before the one who was given.
+fn observer(
+    pulse: Arc<Pulse>,
+    clock: Arc<dyn Clock>,
+    given: Option<EndObserver>,
+) -> Option<EndObserver> {
+    Some(Arc::new(move |record| {
+        pulse.note(record, clock.now());
+        if let Some(given) = &given {
+            given(record);
+        }
+    }))
 }
 
 /// Looks after the worker for requests that come from within, whose work is done on the control plane's runtime.

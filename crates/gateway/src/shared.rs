@@ -1,8 +1,8 @@
 //! What all workers share, and what each worker has for itself.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::{ArcSwap, Guard};
 use cluster::Registry;
@@ -18,14 +18,16 @@ use crate::coalescing::Groups;
 use crate::config::GatewayConfig;
 use crate::control::ControlPlane;
 use crate::fleet_view::RouteTable;
-use crate::front::{AllowedOrigins, BodyRules};
+use crate::front::{AllowedOrigins, BodyRules, Inside};
 use crate::limits::{Limited, Limits, TrustedProxies};
 use crate::live::LiveFleet;
 use crate::metrics::Metrics;
 use crate::model_commands::CommandJournal;
+use crate::pulse::Pulse;
 use crate::recorder::Recorder;
 use crate::relay::Turns;
 use crate::sharing::Runs;
+use crate::under_way::{UnderWay, UnderWayList};
 use crate::upstream::Pool;
 
 /// One for the whole data plane.
@@ -40,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) outbound: web::outbound::Client,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) recorder: Recorder,
+    /// What has happened lately.
+    pub(crate) pulse: Arc<Pulse>,
     /// Where commands about models are recorded.
     pub(crate) journal: CommandJournal,
     pub(crate) live: LiveFleet,
@@ -63,16 +67,32 @@ pub(crate) struct Shared {
     pub(crate) proxies: TrustedProxies,
     /// Executions that identical requests may share.
     pub(crate) runs: Runs,
+    /// The requests under way.
+    pub(crate) under_way: UnderWayList,
+    /// Serves requests that the program itself makes, once the data plane runs.
+    inside: OnceLock<Weak<Worker>>,
     in_flight: AtomicUsize,
 }
 
 /// Counts one inference request in flight until dropped.
 pub(crate) struct InFlight {
     shared: Arc<Shared>,
+    listed: Option<RequestId>,
+}
+
+impl InFlight {
+    /// Lists the request among those under way.
+    pub(crate) fn list(&mut self, request: &Arc<UnderWay>) {
+        self.listed = Some(request.facts.id);
+        self.shared.under_way.enter(request.clone());
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if let Some(id) = self.listed {
+            self.shared.under_way.leave(id);
+        }
         self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.shared.metrics.in_flight.dec();
     }
@@ -93,6 +113,7 @@ impl Shared {
         outbound: web::outbound::Client,
         metrics: Arc<Metrics>,
         recorder: Recorder,
+        pulse: Arc<Pulse>,
         journal: CommandJournal,
         control: ControlPlane,
         version: &'static str,
@@ -111,6 +132,8 @@ impl Shared {
         Arc::new(Self {
             embeddings: Arc::new(Groups::new(metrics.embeddings.waiting())),
             runs: Runs::default(),
+            under_way: UnderWayList::default(),
+            inside: OnceLock::new(),
             limits: Limits::default(),
             proxies: TrustedProxies::new(config.trusted_proxies.clone()),
             config: ArcSwap::from_pointee(config),
@@ -122,6 +145,7 @@ impl Shared {
             outbound,
             metrics,
             recorder,
+            pulse,
             journal,
             live,
             routes: ArcSwap::from_pointee(routes),
@@ -139,6 +163,17 @@ impl Shared {
     /// Returns the configuration that holds now. Not to be kept over an `await`: it may be replaced.
     pub(crate) fn config(&self) -> Guard<Arc<GatewayConfig>> {
         self.config.load()
+    }
+
+    /// Tells which worker serves requests from within.
+    pub(crate) fn set_inside(&self, worker: &Arc<Worker>) {
+        // Set once, where the data plane is started.
+        drop(self.inside.set(Arc::downgrade(worker)));
+    }
+
+    /// Returns the way in for requests that the program itself makes; `None` while the data plane starts or ends.
+    pub(crate) fn inside(&self) -> Option<Inside> {
+        self.inside.get()?.upgrade().map(Inside::new)
     }
 
     /// Replaces the configuration. Requests under way go on with what they have read of the old one.
@@ -193,6 +228,7 @@ impl Shared {
         self.metrics.in_flight.inc();
         Some(InFlight {
             shared: self.clone(),
+            listed: None,
         })
     }
 }

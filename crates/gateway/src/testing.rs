@@ -22,6 +22,7 @@ use crate::exchange::{Arrival, Exchange};
 use crate::front::asked;
 use crate::metrics::Metrics;
 use crate::model_commands::CommandJournal;
+use crate::pulse::Pulse;
 use crate::recorder::recorder;
 use crate::server;
 use crate::shared::{Shared, Worker};
@@ -91,6 +92,7 @@ impl Bench {
         let (recorder, _) = recorder(1, db, clock.clone(), metrics.clone(), None, None);
         let dialer = Dialer::new(Trust::default().client_config()?, config.connect_timeout);
         let pool = Pool::new(Arc::new(dialer), clock.clone());
+        let started = clock.now();
         let shared = Shared::new(
             config,
             clock,
@@ -100,6 +102,7 @@ impl Bench {
             outbound,
             metrics.clone(),
             recorder,
+            Arc::new(Pulse::new(started)),
             journal,
             ControlPlane::new(axum::Router::new(), runtime),
             "0.33.0",

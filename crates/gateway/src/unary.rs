@@ -10,7 +10,6 @@ use primitives::ErrorKind;
 use crate::admission;
 use crate::exchange::Exchange;
 use crate::record::Outcome;
-use crate::relay::outcome_of;
 use crate::upstream::attempt::{self, Failure, Opened, Retry, Source};
 use crate::upstream::engine_call;
 use crate::upstream::prepare::{Answer, Wanted};
@@ -32,12 +31,7 @@ pub(crate) async fn answer(exchange: &mut Exchange) -> Result<Bytes, ApiError> {
             Ok(body)
         }
         Err(error) => {
-            exchange.end(
-                outcome_of(&error),
-                error.kind.status(),
-                Usage::default(),
-                Some(&error),
-            );
+            exchange.refuse(&error);
             Err(error)
         }
     }

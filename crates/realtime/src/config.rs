@@ -44,7 +44,7 @@ impl Default for HubConfig {
             history_messages: 1_000,
             history_bytes: 1 << 20,
             history_total_bytes: 64 << 20,
-            metrics_interval: Duration::from_secs(5),
+            metrics_interval: Duration::from_secs(2),
             heartbeat_interval: Duration::from_secs(30),
         }
     }

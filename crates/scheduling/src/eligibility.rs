@@ -12,8 +12,8 @@ use crate::liveness::Health;
 pub enum Exclusion {
     /// An earlier attempt of this call failed there.
     AlreadyTried,
-    /// The caller may not use this node.
-    NotAllowed,
+    /// The call is for another node.
+    OtherNode,
     /// The node cannot do what the call asks.
     Unsupported,
     /// The node takes no new work.
@@ -51,7 +51,7 @@ impl fmt::Display for Exclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::AlreadyTried => f.write_str("already tried for this call"),
-            Self::NotAllowed => f.write_str("the caller may not use this node"),
+            Self::OtherNode => f.write_str("the call is for another node"),
             Self::Unsupported => f.write_str("cannot do what this call asks"),
             Self::Draining => f.write_str("draining: takes no new requests"),
             Self::Unhealthy => f.write_str("not healthy"),

@@ -244,7 +244,7 @@ impl Registry {
     }
 
     /// Asks what answers at an address: what was learned, or why nothing was yet.
-    async fn meet(
+    pub(super) async fn meet(
         &self,
         settings: &NodeSettings,
     ) -> Result<(Option<Learned>, Option<String>), NodeError> {

@@ -1,6 +1,7 @@
 //! The registry: what the rest of Remuda knows this domain by.
 
 mod adopt;
+mod check;
 mod edit;
 mod entry;
 mod fleet;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 use web::InstanceId;
 use web::outbound::Client;
 
+pub use self::check::CheckedNode;
 pub use self::edit::{AddedNode, EditedNode};
 pub use self::sync::ConfigSync;
 

@@ -2,6 +2,7 @@
 
 mod add_node;
 mod body;
+mod check_node;
 mod drain_node;
 mod edit_node;
 mod list_models;
@@ -41,6 +42,7 @@ impl Registry {
     pub fn routes(&self, identity: &Identity) -> OpenApiRouter<()> {
         OpenApiRouter::new()
             .routes(routes!(list_nodes::list_nodes, add_node::add_node))
+            .routes(routes!(check_node::check_node))
             .routes(routes!(
                 show_node::show_node,
                 edit_node::edit_node,

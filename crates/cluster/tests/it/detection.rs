@@ -323,3 +323,48 @@ async fn models_are_owned_by_whom_their_node_names() {
     let node = bench.add("other", &other.url()).await;
     assert_eq!(node.owner_of(&node.models[0]), "somebody");
 }
+
+#[tokio::test]
+async fn an_address_is_looked_at_without_becoming_a_node() {
+    let (_store, bench) = Bench::sqlite().await;
+    let check = async |body| {
+        bench
+            .call(Method::POST, "/api/v1/nodes/check", Some(body))
+            .await
+    };
+    let server = Server::vllm("m").await;
+    let (status, found) = check(json!({"url": format!("{}/v1", server.url())})).await;
+    assert_eq!(status, StatusCode::OK, "{found}");
+    assert_eq!(
+        (&found["kind"], &found["server"]),
+        (&json!("openai"), &json!("vllm"))
+    );
+    assert_eq!(found["models"][0]["name"], "m", "{found}");
+    assert_eq!(found.get("known_as"), None);
+    assert!(
+        bench.registry.snapshot().nodes.is_empty(),
+        "nothing is added"
+    );
+    bench.add("gpu1", &server.url()).await;
+    let (_, found) = check(json!({"url": server.url()})).await;
+    assert_eq!(found["known_as"], "gpu1", "{found}");
+    // Where nothing answers yet, that may pass; what is no model server never becomes one.
+    let address = server.address();
+    server.stop().await;
+    let (status, found) = check(json!({"url": format!("http://{address}")})).await;
+    assert_eq!(
+        (status, &found["kind"]),
+        (StatusCode::OK, &json!("unknown"))
+    );
+    assert!(found["warning"].is_string(), "{found}");
+    let web = Server::start().await;
+    web.set_other(Reply::Text("<html>It works!</html>"));
+    let (status, problem) = check(json!({"url": web.url()})).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+    for refused in ["http://169.254.169.254", "ftp://x", "http://"] {
+        let (status, problem) = check(json!({"url": refused})).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{refused}: {problem}");
+    }
+    let (status, _) = check(json!({"url": "http://x", "name": "x"})).await;
+    assert!(status.is_client_error());
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use primitives::MonotonicTime;
 use scheduling::queue::{Lane, Ticket};
 use scheduling::{
-    Call, Dispatch, Exclusion, Placement, Portion, Row, Step, View, exclusion, may_reserve, offer,
+    Call, Dispatch, Placement, Portion, Row, Step, View, exclusion, may_reserve, offer,
     step_anywhere, step_of,
 };
 use tokio::sync::oneshot;
@@ -192,8 +192,7 @@ impl<'a> Desk<'a> {
                 .replicas
                 .iter()
                 .map(|replica| {
-                    let tried = facts.tried.contains(&replica.node.view.id);
-                    let excluded = tried.then_some(Exclusion::AlreadyTried);
+                    let excluded = facts.excludes(replica.node.view.id);
                     let mut seen = mood.of(routing::candidate(
                         self.shared,
                         replica,

@@ -46,8 +46,8 @@ pub(crate) use self::entry::{ride, start_now, wait};
 pub(crate) use self::giving_way::{gave_way, has_to_give_way};
 pub(crate) use self::guards::{Load, Place, Turn};
 pub(crate) use self::spot::ModelKey;
-pub(crate) use self::standing::{Queued, SharedStanding, Standing};
-pub(crate) use self::waiting::Facts;
+pub(crate) use self::standing::{Queued, Standing};
+pub(crate) use self::waiting::{Facts, excluded};
 
 /// A node that reads prompts one after the other may have unread ones for this time in front of it.
 const PROMPT_BUDGET_S: f32 = 0.25;

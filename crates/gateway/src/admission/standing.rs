@@ -6,7 +6,8 @@ use std::time::Duration;
 use primitives::MonotonicTime;
 use scheduling::queue::Ticket;
 
-/// Where a request stands, readable while the exchange is lent to the opening of a node.
+/// Where a request stands. The request and its answer share it, so that it can be read while the exchange is lent to the
+/// opening of a node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
     /// The node asked last.
@@ -22,6 +23,8 @@ pub(crate) struct Standing {
 pub(crate) struct Queued {
     /// Its position when it first entered.
     pub(crate) position: u32,
+    /// How long it was to wait by the pace of that moment; `None` while nothing moved.
+    pub(crate) expected: Option<Duration>,
     /// Since when it waits now, and its ticket.
     pub(crate) waits: Option<(MonotonicTime, Ticket)>,
     /// How long it waited before.
@@ -35,6 +38,3 @@ impl Queued {
         self.before + since.unwrap_or_default()
     }
 }
-
-/// A standing that the request and its answer share.
-pub(crate) type SharedStanding = Arc<parking_lot::Mutex<Standing>>;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dialects::ResidencyChange;
 use primitives::NodeId;
+use scheduling::Exclusion;
 use scheduling::queue::{Class, Tenant, Ticket};
 use tokio::sync::oneshot;
 
@@ -31,6 +32,24 @@ pub(crate) struct Facts {
     pub(crate) class: Class,
     pub(crate) tenant: Tenant,
     pub(crate) caller: Arc<str>,
+    /// The only node that may serve it.
+    pub(crate) only: Option<NodeId>,
+}
+
+impl Facts {
+    /// Tells whether what was asked keeps the call from a node.
+    pub(super) fn excludes(&self, node: NodeId) -> Option<Exclusion> {
+        excluded(&self.tried, self.only, node)
+    }
+}
+
+/// Tells whether a call is kept from a node by where it was already, or by where it must go.
+pub(crate) fn excluded(tried: &[NodeId], only: Option<NodeId>, node: NodeId) -> Option<Exclusion> {
+    if only.is_some_and(|only| only != node) {
+        Some(Exclusion::OtherNode)
+    } else {
+        tried.contains(&node).then_some(Exclusion::AlreadyTried)
+    }
 }
 
 /// A call that waits.

@@ -8,11 +8,22 @@ use scheduling::queue::token_cost;
 
 use super::{Closing, Exchange, RECORDED_ERROR, Role};
 use crate::record::{Outcome, RequestRecord};
+use crate::relay::outcome_of;
 
 /// Longest model name kept in a record, in characters.
 const RECORDED_NAME: usize = 200;
 
 impl Exchange {
+    /// Ends the request with an error that came before anything was sent.
+    pub(crate) fn refuse(&mut self, error: &ApiError) {
+        self.end(
+            outcome_of(error),
+            error.kind.status(),
+            Usage::default(),
+            Some(error),
+        );
+    }
+
     /// Ends the request: books metrics, hands the record over.
     pub(crate) fn end(
         &mut self,

@@ -8,7 +8,6 @@ use dialects::{ApiError, Usage};
 use primitives::MonotonicTime;
 
 use super::{Exchange, FIRST_ROUNDS, Role};
-use crate::admission::SharedStanding;
 use crate::body_memory::{BodyShare, RequestBody};
 use crate::fleet_view::Replica;
 use crate::record::{AttemptRecord, JoinedRecord, Outcome};
@@ -52,7 +51,7 @@ impl Exchange {
             asked: self.asked.clone(),
             route: self.route.clone(),
             replica: None,
-            standing: SharedStanding::default(),
+            standing: self.standing.errand(),
             turn: None,
             waits_again: false,
             class: self.class,

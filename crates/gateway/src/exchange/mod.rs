@@ -19,12 +19,13 @@ use primitives::{ErrorKind, MonotonicTime, NodeId, RequestId, Timestamp};
 use scheduling::queue::{Class, Place, Tenant, Ticket};
 use scheduling::{CallOutcome, CapacityOutcome, SpeedSample};
 
-use crate::admission::{Facts, Load, Queued, SharedStanding, Turn};
+use crate::admission::{Facts, Load, Queued, Turn};
 use crate::body_memory::RequestBody;
 use crate::fleet_view::{Replica, Route};
 use crate::record::{AttemptRecord, Caller, JoinedRecord, RecordOwner};
 use crate::routing::{Chosen, EXPECTED_COMPLETION};
 use crate::shared::{InFlight, Shared, Worker};
+use crate::under_way::{self, UnderWay};
 use crate::upstream::attempt::Opened;
 
 pub(crate) use self::end::clip;
@@ -69,6 +70,8 @@ pub(crate) struct Asked {
     pub(crate) embeds: bool,
     /// Hashes of the prompt's leading blocks.
     pub(crate) prefix: Vec<u64>,
+    /// The only node that may serve it.
+    pub(crate) only: Option<NodeId>,
 }
 
 /// A request under way.
@@ -81,7 +84,7 @@ pub(crate) struct Exchange {
     pub(crate) route: Arc<Route>,
     /// The node and model that serve it now.
     pub(crate) replica: Option<Arc<Replica>>,
-    pub(crate) standing: SharedStanding,
+    pub(crate) standing: Arc<UnderWay>,
     /// Its turn in the queue, once it has entered it.
     pub(crate) turn: Option<Turn>,
     /// Whether it gave its place up and has to wait for the next one, even if there is room.
@@ -162,7 +165,7 @@ impl Exchange {
     pub(crate) fn new(
         worker: Arc<Worker>,
         arrival: Arrival,
-        in_flight: InFlight,
+        mut in_flight: InFlight,
         body: RequestBody,
         asked: Asked,
         route: Arc<Route>,
@@ -174,6 +177,17 @@ impl Exchange {
             PrincipalKind::Key(id) => Caller::Key(id),
             PrincipalKind::User(id) => Caller::User(id),
         };
+        let standing = UnderWay::new(under_way::Facts {
+            id: arrival.id,
+            operation: arrival.operation,
+            model: route.name.clone(),
+            caller: arrival.principal.name.clone(),
+            organisation: arrival.principal.org,
+            class: arrival.class,
+            stream: asked.stream,
+            received_at: arrival.received_at,
+        });
+        in_flight.list(&standing);
         Self {
             worker,
             id: arrival.id,
@@ -182,7 +196,7 @@ impl Exchange {
             asked,
             route,
             replica: None,
-            standing: SharedStanding::default(),
+            standing,
             turn: None,
             waits_again: false,
             class: arrival.class,
@@ -254,6 +268,7 @@ impl Exchange {
             class: self.class,
             tenant: self.tenant,
             caller: self.caller_name.clone(),
+            only: self.asked.only,
         }
     }
 
@@ -266,6 +281,7 @@ impl Exchange {
         let mut standing = self.standing.lock();
         let queued = standing.queued.get_or_insert(Queued {
             position: place.position,
+            expected: place.expected_wait,
             waits: None,
             before: Duration::ZERO,
         });
@@ -321,6 +337,7 @@ impl Exchange {
     pub(crate) fn note_first_token(&mut self) {
         if self.first_token.is_none() {
             self.first_token = Some(self.shared().clock.monotonic());
+            self.standing.begin();
         }
     }
 

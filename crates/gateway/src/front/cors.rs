@@ -14,7 +14,8 @@ const METHODS: HeaderValue =
     HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS");
 /// What a page may read of an answer beside its content type.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "x-request-id, x-remuda-node, x-remuda-model, x-remuda-continued, retry-after",
+    "x-request-id, x-remuda-node, x-remuda-model, x-remuda-continued, retry-after, x-remuda-queue-wait-ms, \
+     x-remuda-queue-position, x-remuda-queue-expected-ms",
 );
 /// Seconds that a browser may remember the permission.
 const REMEMBERED: HeaderValue = HeaderValue::from_static("43200");

@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialects::{ApiError, Dialect, Head, Operation, Task, Usage, read_head};
+use dialects::{ApiError, Dialect, Head, Operation, Task, read_head};
 use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
 use identity::limits::{LimitHeaders, Reservation};
 use identity::{Principal, PriorityClass};
-use primitives::{ErrorKind, MonotonicTime, RequestId, Timestamp};
+use primitives::{ErrorKind, MonotonicTime, NodeId, RequestId, Timestamp};
 use scheduling::block_hashes;
 use scheduling::queue::Class;
 
@@ -100,12 +100,7 @@ pub(super) async fn serve(
         entered.route,
     ));
     if let Err(error) = entered.refused {
-        exchange.end(
-            outcome_of(&error),
-            error.kind.status(),
-            Usage::default(),
-            Some(&error),
-        );
+        exchange.refuse(&error);
         return Reply::new(id).error(operation.dialect(), &error);
     }
     worker.shared.live.retries.lock().deposit(arrived);
@@ -135,6 +130,8 @@ pub(super) struct Presented {
     pub(super) traceparent: Option<http::HeaderValue>,
     pub(super) hops: http::HeaderValue,
     pub(super) class: Class,
+    /// The only node that may serve it.
+    pub(super) only: Option<NodeId>,
 }
 
 /// What is known when a request has passed the door.
@@ -197,6 +194,7 @@ async fn enter(
         traceparent,
         hops,
         class,
+        only: None,
     };
     let_in(worker, peer.ip(), operation, presented)
 }
@@ -215,6 +213,7 @@ pub(super) fn let_in(
         traceparent,
         hops,
         class,
+        only,
     } = presented;
     let Some(in_flight) = shared.admit() else {
         return Err(ApiError::new(
@@ -237,7 +236,12 @@ pub(super) fn let_in(
     }
     let table = shared.routes.load();
     let mut refused = Ok(());
-    let route = if let Some(route) = table.find(model, SplitCaller::new(&principal, address)) {
+    let found = match only {
+        // Neither another model nor another node would do.
+        Some(_) => table.model(&cluster::model_key(model)).cloned(),
+        None => table.find(model, SplitCaller::new(&principal, address)),
+    };
+    let route = if let Some(route) = found {
         route
     } else {
         refused = Err(ApiError::model_not_found(operation, model));
@@ -247,7 +251,10 @@ pub(super) fn let_in(
         // Whether the model exists is not for this key to know.
         refused = Err(ApiError::model_not_found(operation, model));
     }
-    let asked = asked(worker, operation, &head, model, &route);
+    let asked = Asked {
+        only,
+        ..asked(worker, operation, &head, model, &route)
+    };
     let reservation = match &refused {
         Ok(()) => shared.reserve(&principal, address, expected_tokens(&asked))?,
         // Asking for what there is not costs a request, too.
@@ -324,6 +331,7 @@ pub(crate) fn asked(
         prompt_tokens: estimate_tokens(head),
         embeds: operation.task() == Task::Embedding,
         prefix,
+        only: None,
     }
 }
 
@@ -348,8 +356,16 @@ fn estimate_tokens(head: &Head<'_>) -> u32 {
 }
 
 async fn whole(mut exchange: Box<Exchange>) -> Response<ReplyBody> {
-    let answered = coalescing::answer(&mut exchange).await;
-    let standing = exchange.standing.lock().clone();
+    let under_way = exchange.standing.clone();
+    let answered = tokio::select! {
+        biased;
+        answered = coalescing::answer(&mut exchange) => answered,
+        error = under_way.stopped() => {
+            exchange.refuse(&error);
+            Err(error)
+        }
+    };
+    let standing = under_way.standing();
     let reply = Reply::new(exchange.id)
         .standing(&standing, exchange.shared().clock.monotonic())
         .joined(

@@ -9,7 +9,7 @@ use dialects::{ApiError, Operation, decode_request, read_head};
 use http::Response;
 use identity::limits::Reservation;
 use identity::{Principal, PriorityClass};
-use primitives::ErrorKind;
+use primitives::{ErrorKind, NodeId};
 
 use super::inference::{Entered, Presented, Refusal, class_of, let_in, serve};
 use super::reply::Reply;
@@ -33,6 +33,8 @@ pub struct InsideRequest {
     pub class: PriorityClass,
     /// The request's body.
     pub body: Bytes,
+    /// The only node that may serve it; without one, routing chooses.
+    pub node: Option<NodeId>,
 }
 
 /// The way into the data plane from within. Clones share everything; requests run on the caller's runtime.
@@ -116,6 +118,7 @@ impl Inside {
             body: RequestBody::new(request.body, share),
             traceparent: None,
             hops: shared.instance_header.clone(),
+            only: request.node,
         };
         let_in(&self.worker, request.address, request.operation, presented)
     }

@@ -233,11 +233,9 @@ fn leaving_hops(worker: &Worker, headers: &http::HeaderMap) -> Result<http::Head
 
 /// Counts a request that ended before it had a model to be booked on.
 pub(crate) fn count(worker: &Worker, operation: Operation, outcome: Outcome) {
-    worker
-        .shared
-        .metrics
-        .operation(operation.as_str(), outcome)
-        .inc();
+    let shared = &worker.shared;
+    shared.pulse.note_refused(outcome, shared.clock.now());
+    shared.metrics.operation(operation.as_str(), outcome).inc();
 }
 
 fn is_control_plane(path: &str) -> bool {

@@ -7,7 +7,7 @@ use dialects::{ApiError, Dialect, error_response};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use primitives::{ErrorKind, MonotonicTime, RequestId};
 
-use crate::admission::Standing;
+use crate::admission::{Queued, Standing};
 use crate::body::ReplyBody;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -15,6 +15,7 @@ const NODE: HeaderName = HeaderName::from_static("x-remuda-node");
 const MODEL: HeaderName = HeaderName::from_static("x-remuda-model");
 const QUEUE_WAIT: HeaderName = HeaderName::from_static("x-remuda-queue-wait-ms");
 const QUEUE_POSITION: HeaderName = HeaderName::from_static("x-remuda-queue-position");
+const QUEUE_EXPECTED: HeaderName = HeaderName::from_static("x-remuda-queue-expected-ms");
 const JOINED: HeaderName = HeaderName::from_static("x-remuda-joined");
 const PARTS: HeaderName = HeaderName::from_static("x-remuda-parts");
 const SHARED: HeaderName = HeaderName::from_static("x-remuda-shared");
@@ -26,11 +27,12 @@ pub(crate) struct Reply {
     id: RequestId,
     node: Option<HeaderValue>,
     model: Option<HeaderValue>,
-    /// Milliseconds in the queue, and the position at entry.
-    queued: Option<(u64, u32)>,
-    /// Requests that one call served; parts that one request was divided into.
+    /// The time in the queue, with what it has come to in milliseconds.
+    queued: Option<(Queued, u64)>,
     num_ctx: Option<u32>,
+    /// Requests that one call served.
     joined: u32,
+    /// Parts that one request was divided into.
     parts: u32,
     shared: bool,
 }
@@ -60,7 +62,7 @@ impl Reply {
     pub(crate) fn standing(mut self, standing: &Standing, now: MonotonicTime) -> Self {
         self.queued = standing
             .queued
-            .map(|queued| (queued.time(now).as_millis() as u64, queued.position));
+            .map(|queued| (queued, queued.time(now).as_millis() as u64));
         self.num_ctx = standing.num_ctx;
         self.node(standing.node.as_deref())
     }
@@ -149,9 +151,13 @@ impl Reply {
         if let Some(node) = self.node {
             headers.insert(NODE, node);
         }
-        if let Some((wait, position)) = self.queued {
+        if let Some((queued, wait)) = self.queued {
             headers.insert(QUEUE_WAIT, HeaderValue::from(wait));
-            headers.insert(QUEUE_POSITION, HeaderValue::from(position));
+            headers.insert(QUEUE_POSITION, HeaderValue::from(queued.position));
+            if let Some(expected) = queued.expected {
+                let expected = expected.as_millis() as u64;
+                headers.insert(QUEUE_EXPECTED, HeaderValue::from(expected));
+            }
         }
         for (name, count) in [(JOINED, self.joined), (PARTS, self.parts)] {
             if count > 1 {

@@ -1,4 +1,4 @@
-//! Commands that change what nodes have stand in the journal of changes before they are carried out.
+//! Commands that change what nodes have or do stand in the journal of changes before they are carried out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use store::{Db, StoreError};
 use tokio::runtime::Handle;
 
 use crate::fleet_view::RouteNode;
+use crate::under_way::Facts;
 
 /// The longest wait for the database.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,6 +54,26 @@ impl CommandJournal {
             old: None,
             new: Some(new),
         };
+        self.record_change(by, change).await
+    }
+
+    /// Records that `by` cancels a request.
+    ///
+    /// # Errors
+    ///
+    /// 503 when the database cannot take it in time: then the request is not to be cancelled.
+    pub(crate) async fn record_cancel(&self, by: Actor, request: &Facts) -> Result<(), ApiError> {
+        let change = Change {
+            action: Action::RequestCancel,
+            org: Some(request.organisation),
+            subject: ("request", Some(request.id.to_string())),
+            old: None,
+            new: Some(json!({"caller": &*request.caller, "model": &*request.model})),
+        };
+        self.record_change(by, change).await
+    }
+
+    async fn record_change(&self, by: Actor, change: Change) -> Result<(), ApiError> {
         let (db, now) = (self.db.clone(), self.clock.now());
         let writing = self.runtime.spawn(async move {
             let writing = tokio::time::timeout(PATIENCE, write(&db, now, &by, change));
@@ -66,7 +87,7 @@ impl CommandJournal {
             Ok(Err(late)) => late,
             Err(error) => error.to_string(),
         };
-        tracing::warn!(error = refused, "a model command could not be recorded");
+        tracing::warn!(error = refused, "a command could not be recorded");
         Err(ApiError::new(
             ErrorKind::Unavailable,
             "the database cannot record the change now, so it was not made: try again, see /health",

@@ -19,11 +19,12 @@ use self::pace::{Due, Pace};
 use self::stream::{Progress, Stream};
 use self::turns::MyTurn;
 pub(crate) use self::turns::Turns;
-use crate::admission::{self, SharedStanding, Standing};
+use crate::admission::{self, Standing};
 use crate::body::BrokenBody;
 use crate::exchange::Exchange;
 use crate::record::Outcome;
 use crate::shared::Shared;
+use crate::under_way::UnderWay;
 use crate::upstream::attempt::{self, Failure, Opened, Retry};
 use crate::upstream::prepare::Wanted;
 use bytes::{Bytes, BytesMut};
@@ -62,7 +63,7 @@ pub(crate) struct Relay {
     /// Comes when the call has to give its place up; only while nothing was sent.
     stopped: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     trailers: bool,
-    standing: SharedStanding,
+    standing: Arc<UnderWay>,
     shared: Arc<Shared>,
 }
 
@@ -235,6 +236,14 @@ impl Relay {
     /// Nothing moves: is a keep-alive due, or is the node too slow?
     fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let streaming = matches!(self.phase, Phase::Streaming(_));
+        // While a node is being opened, the opening itself listens.
+        if streaming && let Poll::Ready(error) = self.standing.poll_stopped(cx) {
+            if let Some(exchange) = self.exchange.as_mut() {
+                exchange.note_failure(&error.message);
+            }
+            self.give_up(error);
+            return Poll::Ready(true);
+        }
         match self.pace.poll(cx, streaming, self.sent) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Due::KeepAlive) => {
@@ -458,7 +467,7 @@ impl Relay {
             encoder.error(&error, &mut out);
         }
         self.append(out);
-        let outcome = if self.sent {
+        let outcome = if self.sent && error.kind != ErrorKind::Cancelled {
             Outcome::Truncated
         } else {
             outcome_of(&error)
@@ -553,7 +562,12 @@ fn write_ourselves(
 fn opening(mut exchange: Box<Exchange>, wanted: Wanted) -> Opening {
     Box::pin(async move {
         let limit: Duration = exchange.shared().config().first_token_timeout;
-        let opened = attempt::open(&mut exchange, &wanted, limit).await;
+        let standing = exchange.standing.clone();
+        let opened = tokio::select! {
+            biased;
+            opened = attempt::open(&mut exchange, &wanted, limit) => opened,
+            error = standing.stopped() => Err(error),
+        };
         (exchange, opened)
     })
 }

@@ -1,8 +1,12 @@
-//! What the control plane shows of the data plane: the queue and request records.
+//! What the control plane shows of the data plane: the queue, the requests under way and the records of those that have ended.
 
+mod figures;
 mod queue;
 mod requests;
+mod residency;
+mod under_way;
 
+pub use self::figures::Figures;
 pub(crate) use self::queue::QueueWindow;
 
 use axum::extract::FromRef;
@@ -24,11 +28,16 @@ impl FromRef<RecordsState> for Identity {
     }
 }
 
-/// Returns the routes that list and explain requests, and show the queue.
+/// Returns the routes that list, explain and stop requests, and show the queue.
 pub fn routes(db: Db, identity: Identity) -> OpenApiRouter<()> {
     OpenApiRouter::new()
+        .routes(routes!(figures::show_figures))
         .routes(routes!(queue::show_queue))
         .routes(routes!(requests::list_requests))
         .routes(routes!(requests::show_request))
+        .routes(routes!(residency::load_model))
+        .routes(routes!(residency::unload_model))
+        .routes(routes!(under_way::list_active_requests))
+        .routes(routes!(under_way::cancel_request))
         .with_state(RecordsState { db, identity })
 }

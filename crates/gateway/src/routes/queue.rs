@@ -77,7 +77,7 @@ pub(crate) async fn show_queue(
     })
 }
 
-fn shown(waiter: &Waiter, now_us: i64) -> WaitingBody {
+pub(super) fn shown(waiter: &Waiter, now_us: i64) -> WaitingBody {
     let age = i64::try_from(waiter.age.as_micros()).unwrap_or(i64::MAX);
     let organisation = uuid::Uuid::from_u128(waiter.tenant.organisation);
     WaitingBody {

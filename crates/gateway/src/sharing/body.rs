@@ -8,12 +8,12 @@ use dialects::{ApiError, Usage};
 use http_body::Frame;
 use primitives::ErrorKind;
 
-use super::refuse;
 use super::run::{End, Next, Seat};
 use crate::admission::Standing;
 use crate::body::BrokenBody;
 use crate::exchange::Exchange;
 use crate::record::Outcome;
+use crate::relay::outcome_of;
 
 /// The body of an answer that several clients share. Dropping it early books the request as cancelled and touches nobody else.
 pub(crate) struct SharedBody {
@@ -50,7 +50,7 @@ impl SharedBody {
         match end.and_then(|end| Some((end.failed.clone()?, end))) {
             Some((error, end)) => {
                 self.exchange.follow(&end.report, self.seat.joined_another);
-                refuse(&mut self.exchange, &error);
+                self.exchange.refuse(&error);
                 self.ended = true;
                 Err(error)
             }
@@ -73,11 +73,18 @@ impl SharedBody {
                 }
                 Next::Missed => {
                     let error = missed();
-                    refuse(&mut self.exchange, &error);
+                    self.exchange.refuse(&error);
                     return Err(error);
                 }
             }
         }
+    }
+
+    /// Ends the request before anything was sent, because somebody has stopped it.
+    pub(super) fn stopped(&mut self, error: ApiError) -> ApiError {
+        self.ended = true;
+        self.exchange.refuse(&error);
+        error
     }
 
     /// Gives the connection the next piece.
@@ -87,6 +94,13 @@ impl SharedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         if self.ended {
             return Poll::Ready(None);
+        }
+        if let Poll::Ready(error) = self.exchange.standing.poll_stopped(cx) {
+            self.ended = true;
+            let outcome = outcome_of(&error);
+            self.exchange
+                .end(outcome, 200, Usage::default(), Some(&error));
+            return Poll::Ready(Some(Err(BrokenBody)));
         }
         match ready!(self.seat.poll_next(cx)) {
             Next::Piece(piece) => {

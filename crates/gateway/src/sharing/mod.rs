@@ -10,7 +10,7 @@ mod run;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use dialects::{ApiError, identity_key};
+use dialects::identity_key;
 use http::Response;
 use identity::Principal;
 use parking_lot::Mutex;
@@ -19,8 +19,6 @@ use self::run::{Run, Seat};
 use crate::body::ReplyBody;
 use crate::exchange::Exchange;
 use crate::front::reply::Reply;
-use crate::record::Outcome;
-use crate::relay::outcome_of;
 
 pub(crate) use self::body::SharedBody;
 
@@ -56,7 +54,8 @@ pub(crate) fn circle(principal: &Principal) -> Option<u128> {
 /// Tells whether a request may share its execution, and with which.
 pub(crate) fn shareable(circle: Option<u128>, exchange: &Exchange) -> Option<Shareable> {
     let organisation = circle?;
-    if exchange.body.len() > LARGEST_BODY {
+    // Who is bound for one node asks for it, not for an answer that another one gives.
+    if exchange.body.len() > LARGEST_BODY || exchange.asked.only.is_some() {
         return None;
     }
     // What cannot be read is for the node to judge.
@@ -81,12 +80,21 @@ pub(crate) async fn answer(
     let shared = exchange.shared().clone();
     let other = crate::front::other_model(&exchange);
     let streams = exchange.asked.stream;
+    let under_way = exchange.standing.clone();
+    under_way.is_carried_by(seat.execution());
     let mut body = SharedBody::new(exchange, seat, trailers);
     let mut whole = None;
-    let ready = if streams {
-        body.ready().await
-    } else {
-        body.whole().await.map(|bytes| whole = Some(bytes))
+    let reading = async {
+        if streams {
+            body.ready().await
+        } else {
+            body.whole().await.map(|bytes| whole = Some(bytes))
+        }
+    };
+    let ready = tokio::select! {
+        biased;
+        ready = reading => ready,
+        error = under_way.stopped() => Err(body.stopped(error)),
     };
     let reply = Reply::new(id)
         .standing(&body.standing(), shared.clock.monotonic())
@@ -127,15 +135,4 @@ impl Runs {
             open.remove(key);
         }
     }
-}
-
-/// Ends a request that heard an error before anything was sent.
-fn refuse(exchange: &mut Exchange, error: &ApiError) {
-    let outcome: Outcome = outcome_of(error);
-    exchange.end(
-        outcome,
-        error.kind.status(),
-        dialects::Usage::default(),
-        Some(error),
-    );
 }

@@ -12,12 +12,13 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
 use super::RunKey;
-use crate::admission::{SharedStanding, Standing};
+use crate::admission::Standing;
 use crate::exchange::{Exchange, Report};
 use crate::record::JoinedRecord;
 use crate::relay::Relay;
 use crate::shared::Shared;
 use crate::unary;
+use crate::under_way::UnderWay;
 
 /// Most clients of one execution; further ones have their own.
 const SEATS: usize = 256;
@@ -30,7 +31,7 @@ const LAG: usize = 4 << 20;
 pub(super) struct Run {
     key: RunKey,
     shared: Arc<Shared>,
-    standing: SharedStanding,
+    standing: Arc<UnderWay>,
     state: Mutex<State>,
     /// Ends it early.
     stop: OnceLock<AbortHandle>,
@@ -220,7 +221,12 @@ pub(super) struct Seat {
 impl Seat {
     /// Returns where the execution stands.
     pub(super) fn standing(&self) -> Standing {
-        self.run.standing.lock().clone()
+        self.run.standing.standing()
+    }
+
+    /// Returns the execution, as others see it.
+    pub(super) fn execution(&self) -> Arc<UnderWay> {
+        self.run.standing.clone()
     }
 
     /// Waits until there is something to send, or the end.

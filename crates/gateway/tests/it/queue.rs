@@ -357,6 +357,8 @@ async fn who_waits_hears_where_it_stands() -> anyhow::Result<()> {
     let comment = String::from_utf8_lossy(&comment).into_owned();
     assert!(comment.starts_with(": queued, position 1"), "{comment}");
     assert_eq!(stream.headers["x-remuda-queue-position"], "1");
+    let expected = stream.headers["x-remuda-queue-expected-ms"].to_str()?;
+    assert!(expected.parse::<u64>()? > 0, "{expected}");
     let whole = send(&batch_only, ask(false, "whole"));
     until_waiting(&rig, "batch", 1.0).await?;
     let shown = rig

@@ -327,3 +327,72 @@ async fn unloading_a_model_counts_as_no_load_and_drives_nobody_out() -> anyhow::
     rig.shutdown().await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_loads_and_unloads_a_model_at_a_node() -> anyhow::Result<()> {
+    let nodes = ["a", "b"].map(|name| {
+        ScriptedUpstream::builder(Flavour::Ollama)
+            .name(name)
+            .model(ScriptedModel::chat("cold:latest"))
+            .start()
+    });
+    let mut nodes = nodes.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    nodes.push(ScriptedUpstream::builder(Flavour::Vllm).name("c").start()?);
+    let rig = Rig::over(nodes, |_| {}).await?;
+    let admin = rig.admin().await?;
+    let tell = async |verb: &str, body: Value| {
+        let answer = admin.post(&format!("/api/v1/models/{verb}"), &body).await?;
+        anyhow::Ok((answer.status.as_u16(), answer.json()?))
+    };
+    let refused = rig
+        .client
+        .post("/api/v1/models/load", &json!({"model": "cold"}))
+        .await?;
+    assert!(matches!(refused.status.as_u16(), 401 | 403));
+    for model in ["cold", "cold:latest"] {
+        let body = json!({"model": model, "node": "b", "keep_alive": -1});
+        let (status, told) = tell("load", body).await?;
+        assert_eq!((status, &told["nodes"]), (200, &json!(["b"])), "{told}");
+    }
+    assert_eq!(rig.nodes[0].counters().loads, 0);
+    assert_eq!(
+        rig.nodes[1].counters().loads,
+        1,
+        "the second time it was there"
+    );
+    let asked = rig.nodes[1]
+        .requests_to("/api/generate")
+        .pop()
+        .map(|r| r.json());
+    assert_eq!(
+        asked.map(|body| body["keep_alive"].clone()),
+        Some(json!(-1))
+    );
+    testbed::wait_until("the fleet knows", PATIENCE, || {
+        let snapshot = rig.registry.snapshot();
+        let node = snapshot.find_node_named("b");
+        node.is_some_and(|node| node.models.iter().any(|model| model.loaded.is_some()))
+    })
+    .await?;
+    let (status, told) = tell("unload", json!({"model": "cold"})).await?;
+    assert_eq!((status, &told["nodes"]), (200, &json!(["b"])), "{told}");
+    for (verb, body, expected) in [
+        ("load", json!({"model": "nowhere"}), 404),
+        ("load", json!({"model": "cold", "node": "c"}), 404),
+        ("load", json!({"model": "cold", "node": "z"}), 404),
+        ("load", json!({"model": "cold", "keep_alive": 0}), 400),
+        ("load", json!({"model": "cold", "keep_alive": "soon"}), 400),
+        ("load", json!({"model": "cold", "keep_alive": "0m"}), 400),
+        ("load", json!({"model": "test-model", "node": "c"}), 200),
+        ("unload", json!({"model": "test-model", "node": "c"}), 400),
+    ] {
+        let (status, told) = tell(verb, body.clone()).await?;
+        assert_eq!(status, expected, "{verb} {body}: {told}");
+    }
+    rig.nodes[0].kill();
+    rig.nodes[1].kill();
+    let (status, told) = tell("load", json!({"model": "cold", "node": "a"})).await?;
+    assert!(matches!(status, 502 | 503), "{status}: {told}");
+    rig.shutdown().await;
+    Ok(())
+}

@@ -99,6 +99,12 @@ pub enum Action {
     ModelDelete,
     /// A part of a model was uploaded to a node.
     ModelUpload,
+    /// Nodes were told to load a model into memory.
+    ModelLoad,
+    /// Nodes were told to unload a model from memory.
+    ModelUnload,
+    /// A request under way was cancelled.
+    RequestCancel,
     /// A setting of the system was changed.
     SettingEdit,
     /// Settings of the system were set back.
@@ -155,6 +161,9 @@ impl Action {
             Self::ModelCopy => "model.copy",
             Self::ModelDelete => "model.delete",
             Self::ModelUpload => "model.upload",
+            Self::ModelLoad => "model.load",
+            Self::ModelUnload => "model.unload",
+            Self::RequestCancel => "request.cancel",
             Self::SettingEdit => "setting.edit",
             Self::SettingRollback => "setting.rollback",
             Self::DatabaseClean => "database.clean",

@@ -79,6 +79,17 @@ impl Api {
             .await
     }
 
+    /// Posts a JSON value and reads one that takes as long as loading a model does.
+    pub(crate) async fn post_patiently(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, ClientError> {
+        let call = self.call(Method::POST, path).await?.json(body);
+        let call = call.head_timeout(MODEL_PATIENCE).total_timeout(None);
+        self.value(call).await
+    }
+
     /// Posts nothing and reads a JSON value.
     pub(crate) async fn poke(&self, path: &str) -> Result<Value, ClientError> {
         self.value(self.call(Method::POST, path).await?).await

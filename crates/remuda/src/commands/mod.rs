@@ -28,6 +28,7 @@ mod ps;
 mod pull;
 mod register;
 mod requests;
+mod residency;
 mod rm;
 mod role;
 mod run;
@@ -171,6 +172,10 @@ enum Command {
     Show(show::Show),
     /// List the models that are in memory now.
     Ps(ps::Ps),
+    /// Load a model into memory.
+    Load(residency::Load),
+    /// Take a model out of memory.
+    Stop(residency::Stop),
     /// Fetch a model onto nodes.
     Pull(pull::Pull),
     /// Remove a model from nodes.
@@ -280,6 +285,8 @@ impl Command {
             Self::Models(command) => command.run(context).await,
             Self::Show(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,
+            Self::Load(command) => command.run(context).await,
+            Self::Stop(command) => command.run(context).await,
             Self::Pull(command) => command.run(context).await,
             Self::Rm(command) => command.run(context).await,
             Self::Cp(command) => command.run(context).await,

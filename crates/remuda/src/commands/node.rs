@@ -17,6 +17,7 @@ use crate::output::{Columns, Output, Tone, ago, remark};
   remuda node add gpu1 http://gpu1:11434
   remuda node add vllm http://10.0.0.7:8000 --kind openai --tag fast --weight 2
   echo \"$KEY\" | remuda node add cloud https://llm.example --api-key-stdin
+  remuda node check http://gpu1:11434    what answers there? adds nothing
   remuda node list
   remuda node drain gpu1        finish what runs there, send nothing new
   remuda node undrain gpu1
@@ -30,6 +31,8 @@ pub(super) struct Node {
 enum Action {
     /// Put a server behind the endpoint. What it is gets detected.
     Add(Box<Add>),
+    /// Look at an address without adding it: what answers there, with which models.
+    Check(Check),
     /// List nodes with their state.
     #[command(visible_alias = "ls")]
     List,
@@ -84,6 +87,18 @@ struct Add {
     max_in_flight: Option<u32>,
 }
 
+#[derive(Debug, Args)]
+struct Check {
+    /// The address, as `http://gpu1:11434`.
+    url: String,
+    /// Which API it speaks. Without it: detected.
+    #[arg(long)]
+    kind: Option<Kind>,
+    /// Read the key that the server wants from standard input.
+    #[arg(long)]
+    api_key_stdin: bool,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Kind {
     /// Ollama.
@@ -92,10 +107,20 @@ enum Kind {
     Openai,
 }
 
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ollama => "ollama",
+            Self::Openai => "openai",
+        }
+    }
+}
+
 impl Node {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self.action {
             Action::Add(add) => add.run(context).await,
+            Action::Check(check) => check.run(context).await,
             Action::List => list(context).await,
             Action::Show(named) => show(context, &named.node).await,
             Action::Drain(named) => {
@@ -124,13 +149,7 @@ impl Add {
             self.api_key.map(Secret::new)
         };
         for (key, value) in [
-            (
-                "kind",
-                self.kind.map(|kind| match kind {
-                    Kind::Ollama => json!("ollama"),
-                    Kind::Openai => json!("openai"),
-                }),
-            ),
+            ("kind", self.kind.map(|kind| json!(kind.as_str()))),
             ("api_key", api_key.map(|key| json!(key.expose()))),
             ("tags", (!self.tags.is_empty()).then(|| json!(self.tags))),
             ("region", self.region.map(|region| json!(region))),
@@ -151,6 +170,64 @@ impl Add {
         tell(context.out, context.now(), &row)?;
         if let Some(warning) = &row.warning {
             remark(&format!("warning: {warning}"));
+        }
+        Ok(())
+    }
+}
+
+/// What was found at an address.
+#[derive(Deserialize)]
+struct Found {
+    url: String,
+    kind: String,
+    server: String,
+    version: Option<String>,
+    slots: Option<u32>,
+    models: Vec<ModelRow>,
+    known_as: Option<String>,
+    warning: Option<String>,
+}
+
+impl Check {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let mut body = json!({"url": self.url});
+        if let Some(kind) = self.kind {
+            body["kind"] = json!(kind.as_str());
+        }
+        if self.api_key_stdin {
+            body["api_key"] = json!(PasswordSource::StandardInput.ask()?.expose());
+        }
+        let api = context.api()?;
+        let found = api.post("/api/v1/nodes/check", &body).await?;
+        if context.out.is_json() {
+            return Ok(context.out.json(&found)?);
+        }
+        let found: Found = api.decode(found)?;
+        let out = context.out;
+        if let Some(warning) = &found.warning {
+            out.line(format!("{}: {warning}", found.url))?;
+        } else {
+            let version = found.version.as_deref().unwrap_or_default();
+            out.line(format!(
+                "{} answers at {}.",
+                format!("{} {version}", found.server).trim(),
+                found.url
+            ))?;
+            out.line(format!("  speaks  {}", found.kind))?;
+            if let Some(slots) = found.slots {
+                out.line(format!("  slots   {slots}"))?;
+            }
+            let names = found.models.iter().map(|model| {
+                let loaded = if model.loaded { " (in memory)" } else { "" };
+                format!("{}{loaded}", model.name)
+            });
+            out.line(format!(
+                "  models  {}",
+                names.collect::<Vec<_>>().join(", ")
+            ))?;
+        }
+        if let Some(name) = &found.known_as {
+            remark(&format!("this address is the node {name} already"));
         }
         Ok(())
     }

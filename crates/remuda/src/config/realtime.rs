@@ -16,7 +16,7 @@ pub struct RealtimeSection {
     pub max_per_caller: usize,
     /// How long a connection may take to say who it is; 10 s unless set.
     pub auth_timeout: Period,
-    /// Silence after which a connection is asked for a sign of life; 25 s unless set.
+    /// Silence after which a connection is asked for a sign of life; 22 s unless set.
     pub ping_interval: Period,
     /// How long that may take; 10 s unless set.
     pub pong_timeout: Period,
@@ -28,7 +28,7 @@ pub struct RealtimeSection {
     pub history_messages: usize,
     /// Bytes of a topic that are kept, likewise; 1 MiB unless set.
     pub history_bytes: ByteSize,
-    /// The time between two messages of `system_metrics`; 5 s unless set.
+    /// The time between two messages of `system_metrics`; 2 s unless set.
     pub metrics_interval: Period,
 }
 
@@ -44,7 +44,7 @@ impl Default for RealtimeSection {
             message_limit: ByteSize(4 << 10),
             history_messages: 1_000,
             history_bytes: ByteSize::mebibytes(1),
-            metrics_interval: Period::seconds(5),
+            metrics_interval: Period::seconds(2),
         }
     }
 }

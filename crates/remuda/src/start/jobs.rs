@@ -122,6 +122,7 @@ fn request(work: &Work) -> InsideRequest {
         operation: operation(work.kind),
         class: work.class,
         body: Bytes::from(work.payload.to_string()),
+        node: None,
     }
 }
 

@@ -121,7 +121,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let gateway = Gateway::start(
         GatewayDeps {
             config: gateway_config::gateway_config(&config),
-            clock,
+            clock: Arc::clone(&clock),
             identity: identity.clone(),
             registry: registry.clone(),
             engine: Some(engine),
@@ -139,6 +139,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     )
     .map_err(|error| StartError::broken_part("gateway", &error))?;
     let gateway = Arc::new(gateway);
+    let sampler = realtime::Sampler {
+        hub: hub.clone(),
+        identity: identity.clone(),
+        registry: registry.clone(),
+        figures: gateway.figures(),
+        clock,
+    };
+    realtime::tell_figures(sampler, &tasks, &stop);
     let working = stop.child_token();
     let jobs = jobs::start(jobs, gateway.inside(), &tasks, &working);
     let following = stop.child_token();

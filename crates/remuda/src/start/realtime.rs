@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use cluster::Registry;
-use gateway::{AllowedOrigins, Caller, EndObserver, Outcome};
+use gateway::{AllowedOrigins, Caller, EndObserver, Figures, Outcome};
 use identity::Identity;
 use primitives::Clock;
 use realtime::{CallerId, Hub, HubConfig, HubDeps, InferenceEvent, Owner};
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 
-/// Makes the hub and has it follow the fleet and the system's figures until `stop`.
+/// Makes the hub and has it follow the fleet until `stop`.
 pub(super) fn open(
     config: &Config,
     identity: &Identity,
@@ -33,17 +33,13 @@ pub(super) fn open(
     let hub = Hub::new(deps, hub_config(config));
     tasks.spawn(hub.clone().keep(stop.clone()));
     tasks.spawn(hub.clone().follow_fleet(registry.clone(), stop.clone()));
-    let sampler = Sampler {
-        hub: hub.clone(),
-        identity: identity.clone(),
-        registry: registry.clone(),
-        clock: Arc::clone(clock),
-    };
-    tasks.spawn(
-        hub.clone()
-            .follow_system(Arc::new(move || sampler.sample()), stop.clone()),
-    );
     hub
+}
+
+/// Has the hub tell of the system's figures until `stop`.
+pub(super) fn tell_figures(sampler: Sampler, tasks: &TaskTracker, stop: &CancellationToken) {
+    let hub = sampler.hub.clone();
+    tasks.spawn(hub.follow_system(Arc::new(move || sampler.sample()), stop.clone()));
 }
 
 fn hub_config(config: &Config) -> HubConfig {
@@ -97,11 +93,12 @@ pub(super) fn observer(hub: Hub) -> EndObserver {
 }
 
 /// Reads the system's figures.
-struct Sampler {
-    hub: Hub,
-    identity: Identity,
-    registry: Registry,
-    clock: Arc<dyn Clock>,
+pub(super) struct Sampler {
+    pub(super) hub: Hub,
+    pub(super) identity: Identity,
+    pub(super) registry: Registry,
+    pub(super) figures: Figures,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Sampler {
@@ -114,6 +111,7 @@ impl Sampler {
             "nodes": {"total": fleet.nodes.len(), "routable": routable},
             "models": fleet.by_model.len(),
             "inference": {"in_flight": in_flight},
+            "figures": self.figures.read(),
             "websocket_clients": self.hub.connections(),
             "credentials": {
                 "count": credentials.len(),

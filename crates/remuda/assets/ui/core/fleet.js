@@ -1,10 +1,14 @@
-// The nodes as this page knows them: read whole, kept fresh by what the WebSocket tells, and read again every few seconds for the figures.
+// The nodes as this page knows them: read whole, kept fresh by what the WebSocket tells, and read again now and then.
 
 import { all } from "./api.js";
 import { connection, subscribe } from "./live.js";
 import { observed, repeat } from "./observed.js";
 
-const SMALL = 200;
+/** How often the list is read again: changes and figures come by themselves while the connection is live. */
+const LIVE_MS = 20_000;
+const ALONE_MS = 3_000;
+const LARGE = 200;
+const LARGE_MS = 15_000;
 
 /** `{nodes, at, error}`; `at` is 0 until the first answer. */
 export const fleet = observed({ nodes: [], at: 0, error: null }, follow);
@@ -14,12 +18,13 @@ let turns = null;
 export const reread = () => turns?.now();
 
 function follow() {
-  turns = repeat(() => (fleet.get().nodes.length > SMALL ? 15_000 : 3_000), read);
+  turns = repeat(() => (connection.get().state === "live" ? LIVE_MS : fleet.get().nodes.length > LARGE ? LARGE_MS : ALONE_MS), read);
   let soon = null;
   const hurry = () => { clearTimeout(soon); soon = setTimeout(() => turns?.now(), 200); };
   const ends = [
     subscribe("node_status", (data) => { if (data?.node_id) apply(data); hurry(); }),
     subscribe("model_update", hurry),
+    subscribe("system_metrics", (data) => { if (data?.figures) count(data.figures.nodes); }),
     connection.watch(({ state }) => { if (state === "live") hurry(); }),
   ];
   return () => {
@@ -45,6 +50,13 @@ function apply({ node_id: id, status, details }) {
     ? nodes.filter((node) => node.id !== id)
     : nodes.map((node) => (node.id === id ? { ...node, state: status, reason: details?.reason ?? null } : node));
   fleet.set({ ...rest, nodes: next });
+}
+
+/** Shows how much is under way at each node. */
+function count(busy) {
+  const { nodes, ...rest } = fleet.get();
+  const known = new Map(busy.map((node) => [node.name, node.in_flight]));
+  fleet.set({ ...rest, nodes: nodes.map((node) => ({ ...node, in_flight: known.get(node.name) ?? 0 })) });
 }
 
 /** How bad a state is, for sorting: the worst first. */

@@ -1,6 +1,6 @@
 // One model: where it is, how it is used, removing it.
 
-import { all, get, open } from "../core/api.js";
+import { all, get, open, post } from "../core/api.js";
 import { h } from "../core/dom.js";
 import { bytes, count, counted, figure, span } from "../core/format.js";
 import { percentile } from "../core/recent.js";
@@ -32,12 +32,12 @@ export default {
           model && h("button", { class: "button danger-quiet", type: "button", onclick: () => drop(model, hurry) }, "Remove")].filter(Boolean),
       }),
       view.error && failure(view.error, hurry),
-      missing ? empty("No node has this model", "It may have been removed since. Pull it onto a node to have it again.", h("button", { class: "button primary", type: "button", onclick: () => startPull(name) }, "Pull it")) : model ? shown(model, requests, whole) : !view.error && loading(),
+      missing ? empty("No node has this model", "It may have been removed since. Pull it onto a node to have it again.", h("button", { class: "button primary", type: "button", onclick: () => startPull(name) }, "Pull it")) : model ? shown(model, requests, whole, hurry) : !view.error && loading(),
     ];
   },
 };
 
-function shown(model, requests, whole) {
+function shown(model, requests, whole, hurry) {
   const values = (of) => requests.map(of).filter((value) => value !== null);
   const speeds = values(speed);
   return [
@@ -50,9 +50,31 @@ function shown(model, requests, whole) {
         ["First token", `${span(percentile(values((one) => one.first_token_us), 0.5))} p50, ${span(percentile(values((one) => one.first_token_us), 0.99))} p99`], ["Speed", speeds.length > 0 ? `${figure(percentile(speeds, 0.5))} tokens/s p50` : null],
         ["Callers", count(new Set(requests.map((one) => one.caller)).size)]))),
     card("Where it is", { flush: true, aside: counted(model.replicas.length, "node") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
-      h("thead", {}, h("tr", {}, ["Node", "State", "Model", "Context", "Size", "Digest"].map((head, at) => h("th", { scope: "col", class: at > 3 ? "not-on-phone" : null }, head)))),
-      h("tbody", {}, model.replicas.slice(0, 500).map((one) => h("tr", { key: one.node_id }, h("td", {}, h("a", { href: link("/nodes", one.node) }, one.node)), h("td", {}, badge(one.state)), h("td", {}, one.loaded ? chip("in memory", "loaded") : h("span", { class: "muted" }, "on disk")), h("td", {}, count(one.context)), h("td", { class: "not-on-phone" }, bytes(one.size_bytes)), h("td", { class: "not-on-phone" }, one.digest ? h("code", { title: one.digest }, one.digest.replace("sha256:", "").slice(0, 12)) : "–"))))))),
+      h("thead", {}, h("tr", {}, ["Node", "State", "Model", "Context", "Size", "Digest", ""].map((head, at) => h("th", { scope: "col", class: at === 4 || at === 5 ? "not-on-phone" : null }, head || h("span", { class: "offscreen" }, "Actions"))))),
+      h("tbody", {}, model.replicas.slice(0, 500).map((one) => h("tr", { key: one.node_id }, h("td", {}, h("a", { href: link("/nodes", one.node) }, one.node)), h("td", {}, badge(one.state)), h("td", {}, one.loaded ? chip("in memory", "loaded") : h("span", { class: "muted" }, "on disk")), h("td", {}, count(one.context)), h("td", { class: "not-on-phone" }, bytes(one.size_bytes)), h("td", { class: "not-on-phone" }, one.digest ? h("code", { title: one.digest }, one.digest.replace("sha256:", "").slice(0, 12)) : "–"), h("td", { class: "right" }, one.loaded
+        ? h("button", { class: "button small danger-quiet", type: "button", "aria-label": `Unload from ${one.node}`, onclick: () => unload(model, one, hurry) }, "Unload")
+        : h("button", { class: "button small", type: "button", "aria-label": `Load at ${one.node}`, onclick: () => load(model, one, hurry) }, "Load")))))))),
   ];
+}
+
+function load(model, { node }, hurry) {
+  dialog.ask(`Load ${model.name} at ${node}?`, [
+    { name: "keep_alive", label: "It stays", type: "select", value: "", options: [["", "as long as the node keeps unused models"], ["30m", "30 minutes after its last use"], ["4h", "4 hours after its last use"], ["-1", "until it is unloaded"]] },
+  ], "Load", async ({ keep_alive: time }) => {
+    await post("/api/v1/models/load", { model: model.name, node, ...(time === "-1" ? { keep_alive: -1 } : time ? { keep_alive: time } : {}) });
+    hurry();
+    return `${model.name} is in the memory of ${node}.`;
+  }, { body: h("p", {}, `${node} reads ${model.size_bytes ? bytes(model.size_bytes) : "the model"} into its memory; models that nobody uses may have to go for it. It takes its turn among the requests there.`) });
+}
+
+function unload(model, { node }, hurry) {
+  dialog.confirm(`Unload ${model.name} from ${node}?`, [
+    h("p", {}, `${node} frees its memory. Answers under way are finished first; the next request for the model loads it again.`),
+  ], "Unload", async () => {
+    await post("/api/v1/models/unload", { model: model.name, node });
+    hurry();
+    return `${model.name} is unloaded.`;
+  });
 }
 
 function drop(model, hurry) {

@@ -1,8 +1,8 @@
 // One node: what it is, how it is, its models, what happened there; draining, changing and removing it.
 
 import { changed, get, post, put, remove } from "../core/api.js";
-import { h } from "../core/dom.js";
-import { pair, rates, readings } from "../core/figures.js";
+import { h, keep } from "../core/dom.js";
+import { figures, ofNode } from "../core/figures.js";
 import { fleet, reread } from "../core/fleet.js";
 import { bytes, count, counted, figure, span, when } from "../core/format.js";
 import { percentile, steps } from "../core/recent.js";
@@ -10,8 +10,10 @@ import { go, link } from "../core/router.js";
 import { plot } from "../widgets/chart.js";
 import { copyable } from "../widgets/copy.js";
 import * as dialog from "../widgets/dialog.js";
+import { Grid } from "../widgets/grid.js";
 import { toast } from "../widgets/toast.js";
 import { badge, card, chip, empty, facts, failure, heading, loading, notice } from "../widgets/state.js";
+import { columns as activeColumns } from "./active.js";
 import { load } from "./nodes.js";
 import { requestLink } from "./request.js";
 import { speed } from "./requests.js";
@@ -23,16 +25,17 @@ export default {
   needs: "platform",
   open(view) {
     const path = `/api/v1/nodes/${encodeURIComponent(view.params.name)}`;
-    let [node, requests, whole, points] = [null, [], true, []];
+    let [node, active, requests, whole, points] = [null, null, [], true, []];
     const hurry = view.every(3_000, async (signal) => {
-      node = await get(path, {}, { signal });
+      [node, active] = await Promise.all([get(path, {}, { signal }), get("/api/v1/inference/active", { node: view.params.name, limit: 200 }, { signal })]);
       points = [...points.slice(-400), [Date.now(), node.in_flight]];
     });
     view.every(8_000, async (signal) => {
       const page = await get("/api/v1/inference/requests", { node: view.params.name, since: new Date(Date.now() - HOUR_MS).toISOString(), limit: 500 }, { signal });
       [requests, whole] = [page.items, !page.next_cursor];
     });
-    view.watch(readings);
+    const running = new Grid(view, { name: "under way", key: (row) => row.id, columns: activeColumns(hurry).filter(({ id }) => id !== "node") });
+    view.watch(figures);
     // A change of state arrives here before the node is read again.
     view.watch(fleet, ({ nodes }) => {
       const seen = nodes.find((one) => one.name === view.params.name);
@@ -47,6 +50,7 @@ export default {
         (node.reason ?? node.last_error) && !node.draining && notice(node.state === "ready" ? "warn" : "bad", h("strong", {}, `${node.state}: `), node.reason ?? node.last_error),
         h("div", { class: "columns even" }, about(node), lately(node, requests, whole)),
         plots(node, requests, points),
+        active?.items.length > 0 && card("Requests now", { flush: true, aside: counted(active.total, "request") }, keep(running.set(active.items))),
         models(node),
         recentList(node, requests),
       ];
@@ -109,12 +113,9 @@ function lately(node, requests, whole) {
 function plots(node, requests, points) {
   const to = Date.now();
   const from = to - HOUR_MS;
-  const all = readings.get();
-  const of = (name) => (reading) => reading.nodes[node.name]?.[name] ?? 0;
-  const short = pair(all, 30_000);
-  const now = short ? Math.max(0, of("tokens")(short[1]) - of("tokens")(short[0])) / short[2] : null;
+  const now = ofNode(node.name)?.tokens_per_second ?? null;
   const step = 60_000;
-  const watched = rates(all, of("tokens"));
+  const watched = figures.get().nodes.map(({ at, of }) => [at, of.get(node.name)?.tokens_per_second ?? 0]);
   const watchedFrom = Math.min(points[0]?.[0] ?? to, to - 60_000);
   return h("div", { class: "thirds" },
     card("Requests a minute, last hour", {}, plot({ label: "Requests a minute", from, to, gap: 4 * step, series: [

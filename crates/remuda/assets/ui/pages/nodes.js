@@ -1,7 +1,7 @@
 // All nodes: found, sorted and narrowed at once, also when there are thousands.
 
-import { create } from "../core/api.js";
-import { h, keep } from "../core/dom.js";
+import { create, post } from "../core/api.js";
+import { h, keep, show } from "../core/dom.js";
 import { fleet, reread, SEVERITY } from "../core/fleet.js";
 import { count, counted, when } from "../core/format.js";
 import { go, link } from "../core/router.js";
@@ -74,7 +74,9 @@ export function load(node) {
 
 /** Asks for a node, has the server look at it, and says what was found there. */
 function addNode() {
-  dialog.ask("Add a node", [
+  const seen = h("div", { "aria-live": "polite" });
+  const check = h("button", { class: "button", type: "button", onclick: () => look(adding.form.read(), seen, check) }, "Check the address");
+  const adding = dialog.ask("Add a node", [
     { name: "name", label: "Name", required: true, placeholder: "gpu1", pattern: "[A-Za-z0-9._\\-]{1,64}", help: "Letters, digits, dot, underscore and hyphen." },
     { name: "url", label: "Address", required: true, placeholder: "http://10.0.0.7:11434", help: "The server is asked at once what it is. Paths such as /v1 are not needed." },
     { name: "api_key", label: "API key", type: "password", help: "If the server demands one. Kept encrypted, never shown." },
@@ -86,14 +88,34 @@ function addNode() {
     reread();
     found(node);
     return null;
-  });
+  }, { body: [h("p", { class: "muted" }, "Any server with Ollama's or OpenAI's API."), h("div", { class: "row" }, check), seen] });
 }
+
+/** Has the server look at an address, and says what answers there. Nothing is added. */
+async function look({ url, api_key: key }, seen, button) {
+  if (!url) { show(seen, notice("warn", "Fill in the address first.")); return; }
+  button.setAttribute("aria-busy", "true");
+  try {
+    const answer = await post("/api/v1/nodes/check", given({ url, api_key: key }));
+    const models = answer.models ?? [];
+    show(seen,
+      answer.warning ? notice("warn", answer.warning) : notice("good", `${answer.server}${answer.version ? ` ${answer.version}` : ""} answers at ${answer.url}: ${counted(models.length, "model")}${answer.slots ? `, ${counted(answer.slots, "request")} at the same time` : ""}.`),
+      answer.known_as && notice("warn", `This address is the node ${answer.known_as} already.`),
+      modelChips(models));
+  } catch (error) {
+    show(seen, failure(error));
+  } finally {
+    button.removeAttribute("aria-busy");
+  }
+}
+
+const modelChips = (models) => models.length > 0 && h("div", { class: "chips" }, models.slice(0, 24).map((model) => chip(model.name, model.loaded && "loaded")), models.length > 24 && chip(`+${models.length - 24}`));
 
 function found(node) {
   const models = node.models ?? [];
   const shown = dialog.open(`${node.name} was added`, h("div", { class: "dialog-body" },
     node.warning ? notice("warn", node.warning) : notice("good", `${node.server}${node.version ? ` ${node.version}` : ""} answers at ${node.url}.`),
     facts(["State", badge(node.state, node.reason)], ["Server", node.server], ["Version", node.version], ["Speaks", node.kind], ["Models", count(models.length)], ["At the same time", node.slots && counted(node.slots, "request")]),
-    models.length > 0 && h("div", { class: "chips" }, models.slice(0, 24).map((model) => chip(model.name, model.loaded && "loaded")), models.length > 24 && chip(`+${models.length - 24}`)),
+    modelChips(models),
     h("div", { class: "dialog-foot" }, h("button", { class: "button", type: "button", onclick: () => shown.close() }, "Close"), h("button", { class: "button primary", type: "button", onclick: () => { shown.close(); go(link("/nodes", node.name)); } }, "Open the node"))));
 }

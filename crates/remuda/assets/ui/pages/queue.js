@@ -1,4 +1,4 @@
-// Who waits for a node, and for how long probably.
+// Who waits for a node, and for how long probably; and what is under way.
 
 import { get } from "../core/api.js";
 import { h, keep } from "../core/dom.js";
@@ -6,14 +6,21 @@ import { count, counted, span, when } from "../core/format.js";
 import { link } from "../core/router.js";
 import { choice, search } from "../widgets/form.js";
 import { Grid } from "../widgets/grid.js";
-import { chip, empty, failure, heading, loading } from "../widgets/state.js";
+import { card, chip, empty, failure, heading, loading } from "../widgets/state.js";
+import { columns as activeColumns } from "./active.js";
 
 export default {
   title: "Queue",
   needs: "platform",
   open(view) {
-    let queue = null;
-    view.every(1_000, async (signal) => { queue = await get("/api/v1/inference/queue", { limit: 500 }, { signal }); });
+    let [queue, active] = [null, null];
+    const hurry = view.every(1_000, async (signal) => {
+      [queue, active] = await Promise.all([get("/api/v1/inference/queue", { limit: 500 }, { signal }), get("/api/v1/inference/active", { limit: 500 }, { signal })]);
+    });
+    const running = new Grid(view, {
+      name: "under way", key: (row) => row.id, columns: activeColumns(hurry),
+      sort: view.query.get("active") ?? "", onSort: (sort) => view.narrow({ active: sort }),
+    });
     const since = (row) => (Date.now() - new Date(row.since).getTime()) * 1_000;
     const grid = new Grid(view, {
       name: "queue",
@@ -39,6 +46,8 @@ export default {
         view.error && failure(view.error),
         h("div", { class: "toolbar" }, search("Model or caller", view.query.get("q"), (text) => view.narrow({ q: text })),
           choice("Class", kind, [["", "All classes"], "interactive", "default", "batch"], (value) => view.narrow({ class: value })), h("span", { class: "spring" }), grid.exports()),
+        underWay(active, running, q, kind, view),
+        h("h2", {}, "Waiting"),
         !queue ? loading() : queue.waiting === 0
           ? empty("Nobody waits", "Every request has found a free place. Those that come while all nodes are full are shown here, with their place in the line and about how long it takes.", h("a", { class: "button", href: link("/requests") }, "Recent requests"))
           : [keep(grid.set(rows, view.query.get("sort") ?? "")), queue.waiting > queue.items.length && h("p", { class: "muted" }, `The first ${count(queue.items.length)} of ${count(queue.waiting)}.`)],
@@ -46,3 +55,11 @@ export default {
     };
   },
 };
+
+/** The requests that have not ended, those who wait included. */
+function underWay(active, grid, q, kind, view) {
+  if (!active) return null;
+  const rows = active.items.filter((row) => (!kind || row.class === kind) && (!q || `${row.model} ${row.caller} ${row.node ?? ""}`.toLowerCase().includes(q)));
+  return card("Under way", { flush: true, aside: active.total > active.items.length ? `the earliest ${count(active.items.length)} of ${count(active.total)}` : counted(active.total, "request") },
+    rows.length === 0 ? h("p", { class: "calm-line" }, active.total === 0 ? "Nothing is under way." : "None fits.") : keep(grid.set(rows, view.query.get("active") ?? "")));
+}

@@ -1,4 +1,4 @@
-// One request: where its time went, every try, and why each node was chosen.
+// One request: where its time went, every try, and why each node was chosen; while it is under way, where it is.
 
 import { get } from "../core/api.js";
 import { h } from "../core/dom.js";
@@ -7,6 +7,7 @@ import { link } from "../core/router.js";
 import { copyable } from "../widgets/copy.js";
 import { parts } from "../widgets/chart.js";
 import { badge, card, facts, failure, heading, loading, notice } from "../widgets/state.js";
+import { cancel } from "./active.js";
 import { speed } from "./requests.js";
 
 const TRIES = 12;
@@ -15,26 +16,34 @@ export default {
   title: "Request",
   needs: "platform",
   open(view) {
-    let request = null;
+    let [request, active] = [null, null];
     // The record of a request appears a moment after its end: who comes from the playground is early.
     const load = (left) => view.once(async (signal) => {
       try {
         request = await get(`/api/v1/inference/requests/${encodeURIComponent(view.params.id)}`, {}, { signal });
       } catch (error) {
-        if (error.status !== 404 || left === 0) throw error;
-        setTimeout(() => { if (!view.stopped) load(left - 1); }, 250);
+        if (error.status !== 404) throw error;
+        const { items } = await get("/api/v1/inference/active", { limit: 500 }, { signal });
+        active = items.find((item) => item.id === view.params.id) ?? null;
+        if (!active && left === 0) throw error;
+        setTimeout(() => { if (!view.stopped) load(active ? TRIES : left - 1); }, active ? 1_000 : 250);
       }
     });
     load(TRIES);
     view.draw = () => [
       heading(request ? request.model ?? request.requested_model ?? "Request" : "Request", {
         back: { href: link("/requests"), label: "Requests" },
-        sub: request && [badge(request.outcome), ` ${moment(request.received_at)}`],
+        sub: request ? [badge(request.outcome), ` ${moment(request.received_at)}`] : active && `under way since ${moment(active.received_at)}`,
+        actions: !request && active && [h("button", { class: "button danger-quiet", type: "button", onclick: () => cancel(active, view.refresh) }, "Cancel")],
       }),
-      view.error ? failure(view.error, () => load(0)) : request ? shown(request) : loading(),
+      view.error ? failure(view.error, () => load(0)) : request ? shown(request) : active ? running(active) : loading(),
     ];
   },
 };
+
+const running = (active) => card("Under way", { aside: h("b", {}, span(active.age_ms * 1_000)) }, facts(
+  ["State", { queued: "waits for a node", waiting: "waits for the first token", answering: "answers" }[active.state]], ["Model", h("a", { href: link("/models", active.model) }, active.model)],
+  ["Node", active.node && h("a", { href: link("/nodes", active.node) }, active.node)], ["Caller", active.caller], ["Class", active.class], ["Waited", span(active.queue_ms * 1_000)], ["Operation", active.operation], ["Id", copyable(active.id)]));
 
 function shown(request) {
   return [

@@ -1,5 +1,6 @@
 //! `remuda requests`: what was asked lately, and how it went.
 
+mod active;
 mod export;
 
 use std::io::{self, IsTerminal as _};
@@ -26,6 +27,8 @@ const SHORT: usize = 12;
   remuda requests
   remuda requests --outcome failed --since 1h
   remuda requests --model llama3.2 --node gpu1 --limit 100
+  remuda requests active
+  remuda requests cancel 0198c0de-0000-7000-8000-000000000000
   remuda requests --json | jq '.items[] | select(.retries > 0)'
   remuda requests export --since 7d > week.jsonl")]
 pub(super) struct Requests {
@@ -40,6 +43,10 @@ pub(super) struct Requests {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// List the requests under way.
+    Active(active::Active),
+    /// End a request under way.
+    Cancel(active::Cancel),
     /// Write all matching records to standard output, one JSON object a line.
     Export(export::Export),
 }
@@ -139,8 +146,11 @@ struct Row {
 
 impl Requests {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        if let Some(Action::Export(export)) = self.action {
-            return export.run(context).await;
+        match self.action {
+            Some(Action::Active(active)) => return active.run(context).await,
+            Some(Action::Cancel(cancel)) => return cancel.run(context).await,
+            Some(Action::Export(export)) => return export.run(context).await,
+            None => {}
         }
         let path = self
             .filter
