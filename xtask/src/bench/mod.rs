@@ -2,6 +2,7 @@
 
 mod api;
 mod calibration;
+mod dashboards;
 mod embeddings;
 mod gateway;
 mod http;
@@ -28,6 +29,8 @@ pub(crate) enum Bench {
     Api(api::Options),
     /// The same workload live and simulated; prints Markdown, fails when they differ by more than 15 %
     Calibration(calibration::Options),
+    /// What open dashboards cost; prints Markdown, fails above a twentieth of a core for 200
+    Dashboards(dashboards::Options),
     /// Embeddings of 32 clients with and without joined calls; prints Markdown, fails when joining gains too little
     Embeddings(embeddings::Options),
     /// Memory of WebSocket connections and the time of a message to all of them; prints Markdown, fails when one gets nothing
@@ -40,6 +43,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
         Bench::Gateway(options) => gateway::run(options),
         Bench::Api(options) => api::run(options),
         Bench::Calibration(options) => calibration::run(options),
+        Bench::Dashboards(options) => dashboards::run(options),
         Bench::Embeddings(options) => embeddings::run(options),
         Bench::Realtime(options) => realtime::run(options),
     }

@@ -37,6 +37,10 @@ impl Distribution {
         for (step, count) in &self.steps {
             seen += u64::from(*count);
             if seen >= rank {
+                // Who did not wait at all did not wait for a microsecond either.
+                if *step == 0 {
+                    return Some(0);
+                }
                 return Some(((f64::from(*step) + 0.5) / STEPS).exp2() as u64);
             }
         }
@@ -66,8 +70,10 @@ mod tests {
             let found = all.quantile(share).unwrap() as f64;
             assert!((found / exact - 1.0).abs() < 0.045, "{share}: {found}");
         }
-        all.add(0);
         all.add(u64::MAX);
         assert!(all.quantile(1.0).unwrap() > u64::MAX / 2);
+        let mut none = Distribution::default();
+        none.add(0);
+        assert_eq!(none.quantile(0.5), Some(0));
     }
 }

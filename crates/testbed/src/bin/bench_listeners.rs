@@ -2,7 +2,9 @@
 //!
 //! Prints `listening` when every connection is subscribed to `node_status`, waits until its input is closed, then drains and undrains
 //! a node in turn and prints one line of JSON: for each round the microseconds from the request until the first and until the last
-//! connection had the message. A connection that ends, or a message that one of them does not get, ends the program with an error.
+//! connection had the message. With `--dashboards` each connection does what an open page of the dashboard does: it listens to all
+//! that the overview listens to, and reads the lists that this makes it read. A connection that ends, or a message that one of them
+//! does not get, ends the program with an error.
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -43,6 +45,19 @@ struct Arguments {
     /// Messages
     #[arg(long)]
     rounds: usize,
+    /// Behave as open dashboards
+    #[arg(long)]
+    dashboards: bool,
+}
+
+impl Arguments {
+    const fn topics(&self) -> &'static [&'static str] {
+        if self.dashboards {
+            &["node_status", "model_update", "system_metrics"]
+        } else {
+            &["node_status"]
+        }
+    }
 }
 
 /// How many connections have come so far.
@@ -58,7 +73,7 @@ async fn main() -> anyhow::Result<()> {
     let (told, mut heard) = mpsc::channel::<(String, Instant)>(1 << 16);
     let subscribed = Arc::new(Arrivals::default());
     let places = Arc::new(Semaphore::new(CONNECTING));
-    for _ in 0..arguments.connections {
+    for number in 0..arguments.connections {
         let place = Arc::clone(&places).acquire_owned().await?;
         let (arguments, told) = (Arc::clone(&arguments), told.clone());
         let subscribed = Arc::clone(&subscribed);
@@ -70,9 +85,15 @@ async fn main() -> anyhow::Result<()> {
             subscribed.reached.fetch_add(1, Ordering::Relaxed);
             subscribed.all.notify_one();
             drop(place);
+            let dashboard = arguments
+                .dashboards
+                .then(|| Dashboard::open(&arguments, number));
             loop {
                 match listener.message().await {
                     Ok(message) => {
+                        if let Some(dashboard) = &dashboard {
+                            dashboard.hear(&message);
+                        }
                         let status = if message.contains("\"status\":\"draining\"") {
                             "drain"
                         } else if message.contains("\"status\":\"ready\"") {
@@ -140,6 +161,55 @@ fn fail(error: &anyhow::Error) -> ! {
     std::process::abort()
 }
 
+/// What an open overview reads by itself: `core/fleet.js`, `core/figures.js` and `pages/overview.js` of the dashboard.
+struct Dashboard {
+    hurry: mpsc::Sender<()>,
+}
+
+impl Dashboard {
+    const NODES: Duration = Duration::from_secs(20);
+    const HEALTH: Duration = Duration::from_secs(30);
+
+    fn open(arguments: &Arguments, number: usize) -> Self {
+        let (hurry, mut hurried) = mpsc::channel(1);
+        let client = match TestClient::new(arguments.target).with_key(&arguments.key) {
+            Ok(client) => client,
+            Err(error) => fail(&error),
+        };
+        // Pages are opened at different times.
+        let phase = Duration::from_millis((number as u64 * 197) % 20_000);
+        tokio::spawn(async move {
+            let begin = tokio::time::Instant::now() + phase;
+            let mut nodes = tokio::time::interval_at(begin, Self::NODES);
+            let mut health = tokio::time::interval_at(begin, Self::HEALTH);
+            loop {
+                let path = tokio::select! {
+                    _ = nodes.tick() => "/api/v1/nodes?sort=name&limit=500",
+                    _ = health.tick() => "/health",
+                    Some(()) = hurried.recv() => {
+                        tokio::time::sleep(Duration::from_millis(200) + phase / 10).await;
+                        "/api/v1/nodes?sort=name&limit=500"
+                    }
+                };
+                match client.get(path).await {
+                    Ok(answer) if answer.status == 200 => {}
+                    Ok(answer) => fail(&anyhow::anyhow!("{path}: {}", answer.status)),
+                    Err(error) => fail(&error),
+                }
+            }
+        });
+        Self { hurry }
+    }
+
+    /// Reads the nodes again soon when something has changed.
+    fn hear(&self, message: &str) {
+        let tells = |topic: &str| message.contains(&format!("\"topic\":\"{topic}\""));
+        if (tells("node_status") || tells("model_update")) && self.hurry.try_send(()).is_err() {
+            // One reading is due already, and will see this change, too.
+        }
+    }
+}
+
 /// One connection, read without a library so that the load costs little.
 struct Listener {
     stream: TcpStream,
@@ -164,10 +234,10 @@ impl Listener {
         anyhow::ensure!(answer.starts_with("HTTP/1.1 101"), "{answer}");
         let welcome = listener.message().await?;
         anyhow::ensure!(welcome.contains("\"welcome\""), "{welcome}");
-        let wish = br#"{"type":"subscribe","data":{"topics":["node_status"]}}"#;
+        let wish = json!({"type": "subscribe", "data": {"topics": arguments.topics()}}).to_string();
         // A text in one frame, masked with zeros.
         let mut frame = vec![0x81, 0x80 | u8::try_from(wish.len())?, 0, 0, 0, 0];
-        frame.extend_from_slice(wish);
+        frame.extend_from_slice(wish.as_bytes());
         listener.stream.write_all(&frame).await?;
         let confirmed = listener.message().await?;
         anyhow::ensure!(confirmed.contains("subscription_confirmed"), "{confirmed}");

@@ -7,6 +7,8 @@ import { observed, repeat } from "./observed.js";
 /** How often the list is read again: changes and figures come by themselves while the connection is live. */
 const LIVE_MS = 20_000;
 const ALONE_MS = 3_000;
+/** All open pages hear of a change at once: they read the list one after the other. */
+const SPREAD_MS = 2_000;
 const LARGE = 200;
 const LARGE_MS = 15_000;
 
@@ -20,7 +22,7 @@ export const reread = () => turns?.now();
 function follow() {
   turns = repeat(() => (connection.get().state === "live" ? LIVE_MS : fleet.get().nodes.length > LARGE ? LARGE_MS : ALONE_MS), read);
   let soon = null;
-  const hurry = () => { clearTimeout(soon); soon = setTimeout(() => turns?.now(), 200); };
+  const hurry = () => { clearTimeout(soon); soon = setTimeout(() => turns?.now(), 200 + Math.random() * SPREAD_MS); };
   const ends = [
     subscribe("node_status", (data) => { if (data?.node_id) apply(data); hurry(); }),
     subscribe("model_update", hurry),

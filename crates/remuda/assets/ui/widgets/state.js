@@ -43,7 +43,7 @@ export const notice = (kind, ...content) => h("div", { class: ["notice", kind], 
 export const loading = (words = "Loading…") => h("p", { class: "loading", role: "status" }, words);
 
 /** A name with its value, for details. */
-export const facts = (...pairs) => h("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, ...value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value.length === 1 && (value[0] === null || value[0] === undefined || value[0] === "") ? NOTHING : value))));
+export const facts = (...pairs) => h("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, ...value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value.length === 1 && (value[0] === null || value[0] === undefined || value[0] === false || value[0] === "") ? NOTHING : value))));
 
 /** The head of a page. */
 export const heading = (title, { sub, back, actions } = {}) => h("header", { class: "page-head" },
