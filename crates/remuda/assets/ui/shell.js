@@ -18,6 +18,7 @@ const GROUPS = [
   ["Try", [
     ["/playground", "Playground", "inference"],
     ["/embeddings", "Embeddings", "inference"],
+    ["/jobs", "Jobs", "inference"],
   ]],
   ["Access", [
     ["/keys", "Keys", "people"],

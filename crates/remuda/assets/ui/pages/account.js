@@ -3,6 +3,7 @@
 import { changed, get, open, patch, post, put, remove } from "../core/api.js";
 import { h } from "../core/dom.js";
 import { count, program, when } from "../core/format.js";
+import { arrived, leave, providers } from "../core/provider.js";
 import * as dialog from "../widgets/dialog.js";
 import { copyable } from "../widgets/copy.js";
 import { qr } from "../widgets/qr.js";
@@ -12,10 +13,23 @@ export default {
   title: "Account",
   needs: "anyone",
   open(view) {
-    let [profile, factor, sessions] = [null, null, []];
+    let [profile, factor, sessions, known, linked, problem] = [null, null, [], [], [], null];
     const hurry = view.every(20_000, async (signal) => {
       const mine = (path) => get(`/api/v1/me/${path}`, {}, { signal });
-      [profile, factor, sessions] = await Promise.all([mine("profile"), mine("totp"), mine("sessions").then((page) => page.items)]);
+      [profile, factor, sessions, known, linked] = await Promise.all([mine("profile"), mine("totp"), mine("sessions").then((page) => page.items), providers(signal), mine("identities").then((page) => page.items)]);
+    });
+    const outcome = arrived();
+    if (outcome?.error) problem = { message: outcome.error };
+    else if (outcome) view.once(async () => { await post("/api/v1/me/identities", outcome); hurry(); });
+    const join = async (name) => {
+      try { await leave(name, "/ui/account"); } catch (error) { problem = error; view.refresh(); }
+    };
+    const part = ({ provider, subject, email }, label) => dialog.confirm(`Unlink ${label}?`, h("p", {}, `You (${email ?? subject} there) sign in by ${label} no more.`), "Unlink", async () => { await remove(`/api/v1/me/identities/${encodeURIComponent(provider)}`); hurry(); return `${label} is unlinked.`; });
+    const byProvider = () => known.map(({ name, label }) => {
+      const mine = linked.find((one) => one.provider === name);
+      return [label, h("div", { class: "row" }, mine
+        ? [chip("linked", "loaded"), mine.email ?? mine.subject, h("button", { class: "button small danger-quiet", type: "button", onclick: () => part(mine, label) }, "Unlink")]
+        : [h("span", { class: "muted" }, "not linked"), h("button", { class: "button small", type: "button", onclick: () => join(name) }, "Link")])];
     });
     const edit = () => dialog.ask("Your record", [{ name: "display_name", label: "Name to be shown", value: profile.display_name }, { name: "email", label: "Address", type: "email", value: profile.email }], "Save", async (values) => {
       await patch("/api/v1/me/profile", { display_name: values.display_name ?? "", email: values.email ?? "" }, changed(profile.etag));
@@ -31,12 +45,14 @@ export default {
     view.draw = () => [
       heading("Account", { sub: view.me.name }),
       view.error && failure(view.error, hurry),
+      problem && failure(problem),
       !profile ? !view.error && loading() : [
         h("div", { class: "columns even" },
           card("You", { aside: h("button", { class: "button small", type: "button", onclick: edit }, "Change") }, facts(["Name to sign in with", profile.username], ["Shown as", profile.display_name], ["Address", profile.email], ["Role", profile.role, view.me.platform_admin && " of the platform"], ["Since", when(profile.created_at)])),
           card("Signing in", {}, facts(
             ["Password", h("button", { class: "button small", type: "button", onclick: password }, "Change")],
-            ["Second factor", h("div", { class: "row" }, factor.enabled ? [chip("on", "loaded"), `${count(factor.recovery_codes_left)} recovery codes left`, h("button", { class: "button small", type: "button", onclick: () => renew(hurry) }, "New codes"), h("button", { class: "button small danger-quiet", type: "button", onclick: () => disable(hurry) }, "Turn off")] : [h("span", { class: "muted" }, "off: the password alone lets you in"), h("button", { class: "button small", type: "button", onclick: () => enrol(hurry) }, "Turn on")])]))),
+            ["Second factor", h("div", { class: "row" }, factor.enabled ? [chip("on", "loaded"), `${count(factor.recovery_codes_left)} recovery codes left`, h("button", { class: "button small", type: "button", onclick: () => renew(hurry) }, "New codes"), h("button", { class: "button small danger-quiet", type: "button", onclick: () => disable(hurry) }, "Turn off")] : [h("span", { class: "muted" }, "off: the password alone lets you in"), h("button", { class: "button small", type: "button", onclick: () => enrol(hurry) }, "Turn on")])],
+            ...byProvider()))),
         card("Sessions", { flush: true, aside: h("button", { class: "button small danger-quiet", type: "button", onclick: everywhere }, "Sign out everywhere") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
           h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Since"), h("th", { scope: "col" }, "Last used"), h("th", { scope: "col" }, "From"), h("th", { scope: "col", class: "not-on-phone" }, "With"), h("th", { scope: "col" }, h("span", { class: "offscreen" }, "Actions")))),
           h("tbody", {}, sessions.map((one) => h("tr", { key: one.id }, h("td", {}, when(one.created_at)), h("td", {}, when(one.last_used_at, "ago")), h("td", {}, one.ip ?? "–"), h("td", { class: "wide not-on-phone" }, h("span", { class: "clip", title: one.user_agent }, program(one.user_agent))), h("td", { class: "right" }, one.current ? chip("this one", "loaded") : h("button", { class: "button small", type: "button", onclick: () => signOut(one) }, "End")))))))),

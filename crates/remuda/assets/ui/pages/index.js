@@ -5,6 +5,8 @@ import audit from "./audit.js";
 import database from "./database.js";
 import embeddings from "./embeddings.js";
 import invitations from "./invitations.js";
+import job from "./job.js";
+import jobs from "./jobs.js";
 import keys from "./keys.js";
 import model from "./model.js";
 import models from "./models.js";
@@ -32,6 +34,8 @@ export const ROUTES = [
   ["/requests/:id", request],
   ["/playground", playground],
   ["/embeddings", embeddings],
+  ["/jobs", jobs],
+  ["/jobs/:id", job],
   ["/keys", keys],
   ["/people", people],
   ["/invitations", invitations],

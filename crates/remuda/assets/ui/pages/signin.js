@@ -2,6 +2,7 @@
 
 import { ApiError, post } from "../core/api.js";
 import { h, keep, show } from "../core/dom.js";
+import { arrived, leave, providers } from "../core/provider.js";
 import * as session from "../core/session.js";
 import { fields, given } from "../widgets/form.js";
 import { failure, notice } from "../widgets/state.js";
@@ -56,12 +57,14 @@ const WAYS = {
   },
 };
 
+const CODE = () => fields([{ name: "code", label: "Code of your authenticator", required: true, autocomplete: "one-time-code", help: "Six digits, or a recovery code." }]);
+
 /** Shows the way in. That somebody is signed in is told by the session. */
 export function signIn(app) {
   document.title = "Sign in · Remuda";
-  let [way, problem, said, form, code] = ["signin", null, null, null, null];
+  let [way, problem, said, form, code, others, ticket] = ["signin", null, null, null, null, [], null];
   const choose = (next, words = null) => {
-    [way, problem, said, code] = [next, null, words, null];
+    [way, problem, said, code, ticket] = [next, null, words, null, null];
     form = fields(WAYS[next].fields);
     draw();
     form.element.querySelector("input").focus();
@@ -71,15 +74,15 @@ export function signIn(app) {
     const button = event.currentTarget.querySelector("button[type=submit]");
     button.disabled = true;
     try {
-      const values = form.read();
+      const values = ticket ?? form.read();
       if (code) values.code = code.read().code;
-      const answer = await WAYS[way].send(values);
+      const answer = await (ticket ? exchange(values) : WAYS[way].send(values));
       if (!answer) { choose("signin", "The password is set: sign in with it."); return; }
       session.keep(answer, values.username);
       return;
     } catch (error) {
       if (error instanceof ApiError && error.reason === "code_required") {
-        code = fields([{ name: "code", label: "Code of your authenticator", required: true, autocomplete: "one-time-code", help: "Six digits, or a recovery code." }]);
+        code = CODE();
         problem = null;
       } else problem = error;
     }
@@ -89,13 +92,35 @@ export function signIn(app) {
   };
   const draw = () => {
     const { title, about, submit: words } = WAYS[way];
-    const others = Object.entries(WAYS).filter(([name]) => name !== way);
+    const ways = Object.entries(WAYS).filter(([name]) => name !== way);
     show(app, h("main", { class: "alone" }, h("div", { class: "card entry" },
       h("div", { class: "brand" }, h("span", { class: "mark", "aria-hidden": "true" }, "R"), "Remuda"),
       h("h1", { tabindex: "-1" }, title), about && h("p", { class: "muted" }, about), said && notice("good", said),
-      h("form", { key: way, onsubmit: submit }, keep(form.element), code && keep(code.element), problem && failure(problem),
+      h("form", { key: way, onsubmit: submit }, !ticket && keep(form.element), code && keep(code.element), problem && failure(problem),
         h("button", { class: "button primary full", type: "submit" }, words)),
-      h("div", { class: "row center small" }, others.map(([name, other]) => h("button", { key: name, class: "link", type: "button", onclick: () => choose(name) }, { setup: "First start", signin: "Sign in", register: "Register", reset: "Lost password" }[name] ?? other.title))))));
+      way === "signin" && !ticket && others.map(({ name, label }) => h("button", { key: `by-${name}`, class: "button full", type: "button", onclick: () => go(name) }, `Sign in with ${label}`)),
+      h("div", { class: "row center small" }, ways.map(([name, other]) => h("button", { key: name, class: "link", type: "button", onclick: () => choose(name) }, { setup: "First start", signin: "Sign in", register: "Register", reset: "Lost password" }[name] ?? other.title))))));
+  };
+  const go = async (name) => {
+    try { await leave(name, "/ui/"); } catch (error) { problem = error; draw(); }
+  };
+  const exchange = (values) => post("/api/v1/auth/oidc/token", values, { anonymous: true });
+  /** Goes on where a provider has sent the browser back. */
+  const comeBack = async () => {
+    const outcome = arrived();
+    if (!outcome) return;
+    if (outcome.error) { problem = { message: outcome.error }; draw(); return; }
+    try {
+      session.keep(await exchange(outcome));
+    } catch (error) {
+      if (error instanceof ApiError && error.reason === "code_required") [ticket, code] = [outcome, CODE()];
+      else problem = error;
+      draw();
+      code?.element.querySelector("input").focus();
+    }
   };
   choose("signin");
+  comeBack();
+  // Where providers cannot be listed, the password is asked for all the same.
+  providers().then((found) => { others = found; draw(); }, () => {});
 }

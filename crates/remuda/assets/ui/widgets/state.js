@@ -7,6 +7,7 @@ const TONES = {
   ready: "good", busy: "good", new: "calm", draining: "warn", suspect: "warn", unhealthy: "bad",
   ok: "good", degraded: "warn", down: "bad",
   client_error: "warn", rejected: "warn", failed: "bad", cancelled: "calm", truncated: "bad",
+  queued: "calm", running: "good", completed: "good",
   active: "good", revoked: "calm", expired: "calm", owner_disabled: "warn",
 };
 const WORDS = { client_error: "client error", owner_disabled: "owner disabled" };

@@ -14,6 +14,8 @@ await run(async (page, guard) => {
     const dialog = page.getByRole("dialog");
     await dialog.getByLabel("Name", { exact: true }).fill("nova");
     await dialog.getByRole("textbox", { name: "Address" }).fill(slow.url);
+    await dialog.getByRole("button", { name: "Check the address" }).click();
+    await dialog.getByText("ollama 0.33.0 answers").waitFor();
     await dialog.getByRole("button", { name: "Check and add" }).click();
     await page.getByRole("dialog", { name: "nova was added" }).getByText("ollama 0.33.0 answers").waitFor();
     await page.keyboard.press("Escape");

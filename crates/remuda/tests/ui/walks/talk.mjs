@@ -66,4 +66,41 @@ await run(async (page) => {
   await page.getByRole("heading", { name: "Similarity" }).waitFor();
   check((await page.locator(".heat tbody tr").count()) === 3 && (await page.locator(".heat-10").first().innerText()) === "1.00", "each text is like itself");
   step("embeddings are compared");
+
+  await visit(page, "/jobs", "Jobs");
+  await page.getByRole("button", { name: "New job" }).first().click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Model", { exact: true }).selectOption("shared:latest");
+  await dialog.getByLabel("Question").fill("Take your time. [[testbed tokens=30 token_ms=20]]");
+  await dialog.getByRole("button", { name: "Begin" }).click();
+  await until("the answer comes piece by piece", async () => ((await page.locator(".said").first().textContent({ timeout: 1_000 }).catch(() => "")) ?? "").length > 20);
+  await page.getByText("completed").first().waitFor();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await dialog.getByRole("button", { name: "Delete" }).click();
+  await page.getByText("No jobs yet").waitFor();
+  step("a job is begun, followed and deleted");
+
+  const long = fetch(`${BASE}/v1/chat/completions`, {
+    method: "POST", headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model: "shared:latest", stream: true, messages: [{ role: "user", content: "[[testbed tokens=2000 token_ms=50]] on and on" }] }),
+  });
+  await visit(page, "/queue", "Queue");
+  const row = page.getByRole("row", { name: /answering/ });
+  await row.waitFor();
+  await row.getByRole("button", { name: /^Cancel/ }).click();
+  await dialog.getByText("gets an error in place of the rest").waitFor();
+  await dialog.getByRole("button", { name: "Cancel the request" }).click();
+  const text = await (await long).text();
+  check(text.includes("an administrator has cancelled this request"), `its client is told: ${text.slice(-300)}`);
+  await page.getByText("Nothing is under way.").waitFor();
+  step("a request under way is seen and cancelled");
+
+  await visit(page, "/models/only-on-one", "only-on-one");
+  await page.getByRole("button", { name: "Unload from one" }).click();
+  await dialog.getByRole("button", { name: "Unload" }).click();
+  await page.getByRole("button", { name: "Load at one" }).click();
+  await dialog.getByLabel("It stays").selectOption("-1");
+  await dialog.getByRole("button", { name: "Load" }).click();
+  await page.getByRole("button", { name: "Unload from one" }).waitFor();
+  step("a model is unloaded and loaded again at its node");
 });
