@@ -14,6 +14,9 @@ use testbed::ScriptedUpstream;
 /// The administrator's password in every walk.
 const PASSWORD: &str = "correct horse battery";
 
+/// What a sign-in provider and the server share.
+pub(crate) const PROVIDER_SECRET: &str = "the provider's and ours";
+
 /// Everything around the browser.
 pub(crate) struct Stage {
     home: TempDir,
@@ -61,6 +64,8 @@ impl Stage {
             .arg(self.home.path().join("remuda.toml"))
             .env_clear()
             .env("HOME", self.home.path())
+            .env("REMUDA_SERVER__PUBLIC_URL", &self.url)
+            .env("PROVIDER_SECRET", PROVIDER_SECRET)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());

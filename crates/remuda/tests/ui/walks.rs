@@ -1,11 +1,12 @@
 //! The walks and what each needs around it.
 
 use std::fmt::Write as _;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use testbed::{Flavour, Script, ScriptedModel, ScriptedUpstream};
 
-use crate::stage::Stage;
+use crate::stage::{PROVIDER_SECRET, Stage};
 
 /// What a model of a hostile server is called.
 const HOSTILE: &str = "<img/src=x/onerror=window.owned=1>:latest";
@@ -90,6 +91,20 @@ fn nodes_come_drain_die_and_come_back() -> anyhow::Result<()> {
 #[test]
 fn models_are_talked_to_and_requests_explained() -> anyhow::Result<()> {
     Stage::new(three()?, PROBES, true)?.walk("talk.mjs", &[])
+}
+
+#[test]
+fn a_provider_lets_in_who_is_linked() -> anyhow::Result<()> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let config = format!(
+        "{PROBES}\n[[auth.oidc]]\nname = \"corp\"\nlabel = \"Example Corp\"\nissuer = \"http://127.0.0.1:{port}\"\nclient_id = \"remuda\"\nclient_secret_env = \"PROVIDER_SECRET\""
+    );
+    let settings = [
+        ("PROVIDER_PORT", port.to_string()),
+        ("PROVIDER_SECRET", PROVIDER_SECRET.to_owned()),
+    ];
+    let settings = settings.each_ref().map(|(name, value)| (*name, &**value));
+    Stage::new(three()?, &config, true)?.walk("by_provider.mjs", &settings)
 }
 
 #[test]

@@ -28,14 +28,10 @@ export function arrived() {
   return { ticket: outcome.get("ticket"), verifier };
 }
 
+/** What happened at the provider. What happens here afterwards the server says in its own words. */
 const WORDS = {
-  no_account: "Nobody here belongs to this account of the provider. Sign in with your password and link it on the page Account, or ask an administrator.",
-  no_role: "The provider gives you no role here. Ask an administrator.",
-  disabled: "Your account here is disabled. Ask an administrator.",
   refused_by_provider: "The provider did not let you in, or you said no there.",
   provider_failed: "The provider does not answer as it should. Try again in a moment.",
-  identity_taken: "This account of the provider belongs to somebody else here.",
-  already_linked: "You are linked to another account of this provider already.",
   too_many: "Too many people are signing in right now. Try again in a moment.",
 };
 
