@@ -4,6 +4,7 @@ mod figures;
 mod queue;
 mod requests;
 mod residency;
+mod simulation;
 mod under_way;
 
 pub use self::figures::Figures;
@@ -37,6 +38,7 @@ pub fn routes(db: Db, identity: Identity) -> OpenApiRouter<()> {
         .routes(routes!(requests::show_request))
         .routes(routes!(residency::load_model))
         .routes(routes!(residency::unload_model))
+        .routes(routes!(simulation::simulate_policies))
         .routes(routes!(under_way::list_active_requests))
         .routes(routes!(under_way::cancel_request))
         .with_state(RecordsState { db, identity })

@@ -20,3 +20,4 @@ mod rings;
 mod roles;
 mod sharing;
 mod shutdown;
+mod simulations;

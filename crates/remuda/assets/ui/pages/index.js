@@ -20,6 +20,7 @@ import queue from "./queue.js";
 import request from "./request.js";
 import requests from "./requests.js";
 import settings from "./settings.js";
+import simulator from "./simulator.js";
 import start from "./start.js";
 
 export const ROUTES = [
@@ -32,6 +33,7 @@ export const ROUTES = [
   ["/queue", queue],
   ["/requests", requests],
   ["/requests/:id", request],
+  ["/simulator", simulator],
   ["/playground", playground],
   ["/embeddings", embeddings],
   ["/jobs", jobs],

@@ -11,7 +11,7 @@ const WEIGHT = 300 * 1_024;
 /** The pages of one walk: all of them together would take longer than one test may. */
 const GROUPS = {
   fleet: ["/overview", "/nodes", "/nodes/gpu-north-1", "/models", "/models/llama3.1%3A70b", "/queue"],
-  work: ["/requests", "/requests/LATEST", "/playground", "/embeddings", "/jobs", "/account", "/nowhere"],
+  work: ["/requests", "/requests/LATEST", "/simulator", "/playground", "/embeddings", "/jobs", "/account", "/nowhere"],
   access: ["/keys", "/people", "/invitations", "/organisations", "/audit", "/settings", "/database"],
 };
 const PAGES = GROUPS[process.env.PAGES];
@@ -58,6 +58,7 @@ await run(async (page, guard) => {
     await page.locator("#main .loading").waitFor({ state: "detached" });
     if (path === "/playground") await chat(page);
     if (path === "/embeddings") { await page.getByRole("button", { name: "Compare" }).click(); await page.getByRole("heading", { name: "Similarity" }).waitFor(); }
+    if (path === "/simulator") { await page.getByRole("button", { name: "Run" }).first().click(); await page.getByRole("heading", { name: "How the policies compare" }).waitFor(); }
     if (path === "/overview") await page.getByText(/tok\/s/).first().waitFor();
     if (FOLDER) await page.waitForTimeout(path === "/overview" ? 20_000 : 700);
     await look(page, name, "light");

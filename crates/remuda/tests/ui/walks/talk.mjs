@@ -67,6 +67,14 @@ await run(async (page) => {
   check((await page.locator(".heat tbody tr").count()) === 3 && (await page.locator(".heat-10").first().innerText()) === "1.00", "each text is like itself");
   step("embeddings are compared");
 
+  await visit(page, "/simulator?policies=remuda,round_robin", "Simulator");
+  await page.getByRole("button", { name: "Run" }).first().click();
+  const compared = page.locator("section", { has: page.getByRole("heading", { name: "How the policies compare" }) });
+  await compared.getByRole("rowheader", { name: "round_robin" }).waitFor();
+  check((await compared.locator("tbody tr").count()) === 2, "one line for each policy");
+  await page.getByRole("img", { name: /^Time to the first token: remuda/ }).waitFor();
+  step("policies are compared over the requests that were recorded");
+
   await visit(page, "/jobs", "Jobs");
   await page.getByRole("button", { name: "New job" }).first().click();
   const dialog = page.getByRole("dialog");
