@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use cluster::NodeSpec;
+use remuda_gateway::ModelRouting;
 use serde_json::{Value, json};
 use testbed::{Fault, Flavour, Gate, ScriptedModel, ScriptedUpstream, TestClient};
 
@@ -393,6 +395,70 @@ async fn an_administrator_loads_and_unloads_a_model_at_a_node() -> anyhow::Resul
     rig.nodes[1].kill();
     let (status, told) = tell("load", json!({"model": "cold", "node": "a"})).await?;
     assert!(matches!(status, 502 | 503), "{status}: {told}");
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_a_node_may_never_serve_does_not_end_its_turn() -> anyhow::Result<()> {
+    let tagged = ScriptedUpstream::builder(Flavour::Ollama)
+        .name("tagged")
+        .model(ScriptedModel::chat("second:latest").loaded())
+        .start()?;
+    let rig = Rig::narrow(vec![tagged, cramped("plain")?], Some(1), |config| {
+        let routing = ModelRouting {
+            require_tags: vec!["gpu".to_owned()],
+            ..ModelRouting::default()
+        };
+        config.models.insert("second".to_owned(), routing);
+    })
+    .await?;
+    let specs = rig.nodes.iter().map(|node| {
+        let mut spec = NodeSpec::new(node.name(), node.url());
+        spec.max_in_flight = Some(1);
+        if node.name() == "tagged" {
+            spec.tags = vec!["gpu".to_owned()];
+        }
+        spec
+    });
+    rig.registry.sync_config(specs.collect()).await?;
+    testbed::wait_until("the tag is known", PATIENCE, || {
+        let snapshot = rig.registry.snapshot();
+        let node = snapshot.find_node_named("tagged");
+        node.is_some_and(|node| !node.tags.is_empty() && node.is_routable())
+    })
+    .await?;
+    let gate = Gate::closed();
+    rig.nodes[0].edit_script(|script| script.gate = Some((0, gate.clone())));
+    let send = || {
+        let client = rig.client.clone();
+        tokio::spawn(async move { client.post(CHAT, &ask("second")).await })
+    };
+    let running = send();
+    rig.nodes[0].wait_for(|c| c.in_flight == 1).await?;
+    let waiting = send();
+    testbed::wait_until("the other one waits", PATIENCE, || {
+        rig.metric("remuda_queue_waiting{class=\"default\"}") == Some(1.0)
+    })
+    .await?;
+    // More calls than a turn has while somebody waits for the node.
+    for _ in 0..40 {
+        let reply = rig.client.post(CHAT, &ask("first")).await?;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert!(!reply.headers.contains_key("x-remuda-queue-wait-ms"));
+    }
+    gate.open();
+    for call in [running, waiting] {
+        let reply = call.await??;
+        assert_eq!(
+            (
+                reply.status.as_u16(),
+                reply.headers["x-remuda-node"].to_str()?
+            ),
+            (200, "tagged")
+        );
+    }
+    assert_eq!(rig.nodes[1].counters().loads, 0);
     rig.shutdown().await;
     Ok(())
 }
