@@ -117,16 +117,16 @@ RETURNS TABLE (id BIGINT, serial_number TEXT, ports TEXT, slot1 BIGINT, slot2 BI
 SET enable_seqscan TO off SET enable_hashjoin TO off SET enable_mergejoin TO off AS $$
 #variable_conflict use_column
 DECLARE
-    wanted BIGINT[];
+    serials TEXT[] COLLATE "C" := ARRAY (SELECT DISTINCT jsonb_array_elements_text(named || removed));
+    partners BIGINT[];
 BEGIN
-    SELECT array_agg(DISTINCT f.id) INTO wanted FROM (
-        SELECT w.id FROM jsonb_array_elements_text(named) AS n (serial) JOIN widgets w ON w.serial_number = n.serial COLLATE "C"
-        UNION ALL
-        SELECT p.id FROM jsonb_array_elements_text(removed) AS r (serial) JOIN widgets w ON w.serial_number = r.serial COLLATE "C"
-        CROSS JOIN LATERAL (VALUES (w.id), (w.slot1), (w.slot2), (w.slot3)) AS p (id)
-    ) AS f WHERE f.id IS NOT NULL;
+    IF jsonb_array_length(removed) > 0 THEN
+        SELECT array_agg(p.id) INTO partners
+            FROM jsonb_array_elements_text(removed) AS r (serial) JOIN widgets w ON w.serial_number = r.serial COLLATE "C"
+            CROSS JOIN LATERAL (VALUES (w.slot1), (w.slot2), (w.slot3)) AS p (id) WHERE p.id IS NOT NULL;
+    END IF;
     RETURN QUERY SELECT w.id, w.serial_number, w.ports, w.slot1, w.slot2, w.slot3
-        FROM widgets w WHERE w.id = ANY (wanted) ORDER BY w.id FOR UPDATE;
+        FROM widgets w WHERE w.serial_number = ANY (serials) OR w.id = ANY (partners) ORDER BY w.id FOR UPDATE;
 END
 $$;
 
