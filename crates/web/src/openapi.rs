@@ -77,6 +77,10 @@ pub fn assemble(version: &str, parts: impl IntoIterator<Item = OpenApi>) -> Open
             .collect(),
     );
     for (path, item) in &mut document.paths.paths {
+        // These keep to an interface of elsewhere, errors included, and describe all that they answer.
+        if path.starts_with("/rpc/") {
+            continue;
+        }
         let managed = path.starts_with("/api/v1/");
         for operation in operations(item) {
             complete(operation, managed);

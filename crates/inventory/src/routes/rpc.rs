@@ -73,6 +73,8 @@ pub(super) struct PairBody {
         (status = 403, description = "The caller may not change the inventory.", body = RpcError),
         (status = 404, description = "The names of the arguments are not those of the function.", body = RpcError),
         (status = 409, description = "Another widget has the serial number.", body = RpcError),
+        (status = 413, description = "The body is larger than 64 KiB.", body = RpcError),
+        (status = 415, description = "The body is not sent as `application/json`.", body = RpcError),
         (status = 503, description = "Too many calls wait, or the database is not available.", body = RpcError),
     ))]
 pub(super) async fn add_widget(
@@ -93,6 +95,8 @@ pub(super) async fn add_widget(
         (status = 401, description = "A key is required.", body = RpcError),
         (status = 403, description = "The caller may not change the inventory.", body = RpcError),
         (status = 404, description = "The names of the arguments are not those of the function.", body = RpcError),
+        (status = 413, description = "The body is larger than 64 KiB.", body = RpcError),
+        (status = 415, description = "The body is not sent as `application/json`.", body = RpcError),
         (status = 503, description = "Too many calls wait, or the database is not available.", body = RpcError),
     ))]
 pub(super) async fn remove_widget(
@@ -114,6 +118,8 @@ pub(super) async fn remove_widget(
         (status = 403, description = "The caller may not change the inventory.", body = RpcError),
         (status = 404, description = "The names of the arguments are not those of the function.", body = RpcError),
         (status = 409, description = "They are joined on that port already.", body = RpcError),
+        (status = 413, description = "The body is larger than 64 KiB.", body = RpcError),
+        (status = 415, description = "The body is not sent as `application/json`.", body = RpcError),
         (status = 503, description = "Too many calls wait, or the database is not available.", body = RpcError),
     ))]
 pub(super) async fn associate_widgets(
@@ -132,6 +138,8 @@ pub(super) async fn associate_widgets(
         (status = 401, description = "A key is required.", body = RpcError),
         (status = 403, description = "The caller may not change the inventory.", body = RpcError),
         (status = 404, description = "The names of the arguments are not those of the function.", body = RpcError),
+        (status = 413, description = "The body is larger than 64 KiB.", body = RpcError),
+        (status = 415, description = "The body is not sent as `application/json`.", body = RpcError),
         (status = 503, description = "Too many calls wait, or the database is not available.", body = RpcError),
     ))]
 pub(super) async fn remove_association(

@@ -33,8 +33,7 @@ impl Dice {
     }
 
     pub(crate) fn operation(&mut self, serials: usize) -> Operation {
-        let serial =
-            |dice: &mut Self| -> Arc<str> { format!("w{}", dice.below(serials)).into() };
+        let serial = |dice: &mut Self| -> Arc<str> { format!("w{}", dice.below(serials)).into() };
         match self.below(10) {
             0..=3 => {
                 let ports: Vec<Port> = (0..self.below(4)).map(|_| self.port()).collect();

@@ -70,7 +70,7 @@ async fn lists_are_filtered_and_go_on_where_they_stopped(store: TestStore) {
         ("free=P", vec!["alone", "w0", "w3"]),
         ("port=R", vec!["w0", "w1", "w2", "w3"]),
         ("associated=false", vec!["alone"]),
-        ("associated=true&free=Q", vec!["w3"]),
+        ("associated=true&free=P", vec!["w0", "w3"]),
         ("name=a%20part&prefix=al", vec!["alone"]),
         ("name=other", vec![]),
         ("prefix=%25", vec![]),
