@@ -19,6 +19,20 @@ const START_LIMIT: Duration = Duration::from_mins(1);
 /// The account that runs the servers when this process is root, which they refuse to be.
 const ACCOUNT: &str = "postgres";
 
+/// Settings for servers whose data nobody will miss.
+const FORGETFUL: &[&str] = &["fsync=off", "full_page_writes=off"];
+/// Settings for servers that are measured: a commit waits for the disk.
+const DURABLE: &[&str] = &[
+    "fsync=on",
+    "synchronous_commit=on",
+    "full_page_writes=on",
+    "wal_compression=lz4",
+    "shared_buffers=4GB",
+    "max_wal_size=12GB",
+    "checkpoint_timeout=15min",
+    "wal_buffers=64MB",
+];
+
 /// Running servers. Stopped, and their directory removed, when dropped.
 pub(crate) struct Databases {
     /// Administrator's URL of PostgreSQL.
@@ -32,13 +46,22 @@ pub(crate) struct Databases {
 }
 
 impl Databases {
-    /// Installs what is missing and starts both servers.
+    /// Installs what is missing and starts both servers, for tests: nothing of it needs to last.
     pub(crate) fn start(target: &Path) -> anyhow::Result<Self> {
+        Self::start_with(target, FORGETFUL)
+    }
+
+    /// The same for benchmarks: what is committed lasts.
+    pub(crate) fn start_durable(target: &Path) -> anyhow::Result<Self> {
+        Self::start_with(target, DURABLE)
+    }
+
+    fn start_with(target: &Path, settings: &[&str]) -> anyhow::Result<Self> {
         let bin = postgres_bin()?;
         let pgbouncer = pgbouncer_path()?;
         let mut attempts = 1;
         loop {
-            match Self::start_once(target, &bin, &pgbouncer) {
+            match Self::start_once(target, &bin, &pgbouncer, settings) {
                 // A free port is free only until somebody else takes it.
                 Err(error) if attempts < 3 && error.to_string().contains("already in use") => {
                     attempts += 1;
@@ -48,7 +71,12 @@ impl Databases {
         }
     }
 
-    fn start_once(target: &Path, bin: &Path, pgbouncer: &Path) -> anyhow::Result<Self> {
+    fn start_once(
+        target: &Path,
+        bin: &Path,
+        pgbouncer: &Path,
+        settings: &[&str],
+    ) -> anyhow::Result<Self> {
         let owner = owner()?;
         let (directory, lock) = run_directory(target, owner)?;
         let (port, pool_port) = (free_port()?, free_port()?);
@@ -59,7 +87,7 @@ impl Databases {
             directory,
             _lock: lock,
         };
-        databases.start_postgres(bin, owner, port)?;
+        databases.start_postgres(bin, owner, port, settings)?;
         databases.start_pgbouncer(bin, pgbouncer, owner, port, pool_port)?;
         Ok(databases)
     }
@@ -69,6 +97,7 @@ impl Databases {
         bin: &Path,
         owner: Option<Owner>,
         port: u16,
+        settings: &[&str],
     ) -> anyhow::Result<()> {
         let data = self.directory.join("data");
         let made = program(&bin.join("initdb"), owner)
@@ -90,11 +119,12 @@ impl Databases {
             "listen_addresses=127.0.0.1",
             // A socket's path has at most 107 bytes, a workspace's may have more.
             "unix_socket_directories=",
-            "fsync=off",
-            "full_page_writes=off",
             "max_connections=300",
-        ] {
-            server.args(["-c", setting]);
+        ]
+        .iter()
+        .chain(settings)
+        {
+            server.args(["-c", *setting]);
         }
         self.children.push(spawn_logged(&mut server, &log)?);
         self.wait_until_ready(bin, &self.postgres_url.clone(), &log)

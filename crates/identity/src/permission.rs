@@ -37,11 +37,17 @@ pub enum Permission {
     /// To see who changed what.
     #[serde(rename = "audit:read")]
     AuditRead,
+    /// To see the hardware inventory, which is the first organisation's.
+    #[serde(rename = "inventory:read")]
+    InventoryRead,
+    /// To change the hardware inventory.
+    #[serde(rename = "inventory:write")]
+    InventoryWrite,
 }
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::InferenceRun,
         Self::KeysRead,
         Self::KeysManage,
@@ -50,6 +56,8 @@ impl Permission {
         Self::InvitationsManage,
         Self::RolesManage,
         Self::AuditRead,
+        Self::InventoryRead,
+        Self::InventoryWrite,
     ];
 
     /// Names the permission as it is stored and shown.
@@ -63,6 +71,8 @@ impl Permission {
             Self::InvitationsManage => "invitations:manage",
             Self::RolesManage => "roles:manage",
             Self::AuditRead => "audit:read",
+            Self::InventoryRead => "inventory:read",
+            Self::InventoryWrite => "inventory:write",
         }
     }
 
@@ -80,6 +90,7 @@ impl Permission {
         match self {
             Self::KeysManage => Some(Self::KeysRead),
             Self::UsersManage | Self::RolesManage => Some(Self::UsersRead),
+            Self::InventoryWrite => Some(Self::InventoryRead),
             _ => None,
         }
     }

@@ -38,6 +38,11 @@ impl AfterBody {
     pub fn new(ask: impl Fn() -> Option<Problem> + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
     }
+
+    /// Asks now, for bodies that [`JsonBody`] does not read.
+    pub fn ask(&self) -> Option<Problem> {
+        (self.0)()
+    }
 }
 
 impl fmt::Debug for AfterBody {

@@ -22,7 +22,7 @@ const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 
 /// The groups of operations, in the order in which they are shown.
-const TAGS: [(&str, &str); 6] = [
+const TAGS: [(&str, &str); 7] = [
     (
         "identity",
         "People, organisations, sessions, keys and the journal of changes.",
@@ -30,6 +30,10 @@ const TAGS: [(&str, &str); 6] = [
     ("nodes", "The servers of the fleet."),
     ("models", "The models of the fleet."),
     ("inference", "Requests: who waits, what was done and why."),
+    (
+        "inventory",
+        "Parts with serial numbers, and how their ports are joined.",
+    ),
     ("system", "Settings, the database and its care."),
     (
         "operations",
@@ -73,6 +77,10 @@ pub fn assemble(version: &str, parts: impl IntoIterator<Item = OpenApi>) -> Open
             .collect(),
     );
     for (path, item) in &mut document.paths.paths {
+        // These keep to an interface of elsewhere, errors included, and describe all that they answer.
+        if path.starts_with("/rpc/") {
+            continue;
+        }
         let managed = path.starts_with("/api/v1/");
         for operation in operations(item) {
             complete(operation, managed);

@@ -6,6 +6,7 @@ mod dashboards;
 mod embeddings;
 mod gateway;
 mod http;
+mod inventory;
 mod machine;
 mod nginx;
 mod process;
@@ -33,6 +34,8 @@ pub(crate) enum Bench {
     Dashboards(dashboards::Options),
     /// Embeddings of 32 clients with and without joined calls; prints Markdown, fails when joining gains too little
     Embeddings(embeddings::Options),
+    /// The inventory over millions of widgets against pgbench, PostgREST and itself; prints Markdown
+    Inventory(inventory::Options),
     /// Memory of WebSocket connections and the time of a message to all of them; prints Markdown, fails when one gets nothing
     Realtime(realtime::Options),
 }
@@ -45,6 +48,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
         Bench::Calibration(options) => calibration::run(options),
         Bench::Dashboards(options) => dashboards::run(options),
         Bench::Embeddings(options) => embeddings::run(options),
+        Bench::Inventory(options) => inventory::run(options),
         Bench::Realtime(options) => realtime::run(options),
     }
 }

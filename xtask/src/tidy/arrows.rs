@@ -4,7 +4,7 @@ use super::Findings;
 use crate::workspace::Metadata;
 
 /// Each crate of ours and those of ours that it may use. A crate that is not named here may not exist.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("primitives", &[]),
     ("dialects", &["primitives"]),
     ("scheduling", &["primitives"]),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
         &["primitives", "store", "web", "identity", "cluster"],
     ),
     ("jobs", &["primitives", "store", "web", "identity"]),
+    ("inventory", &["primitives", "store", "web", "identity"]),
     (
         "realtime",
         &[
@@ -59,6 +60,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "system",
             "realtime",
             "jobs",
+            "inventory",
             "gateway",
             "engine",
         ],

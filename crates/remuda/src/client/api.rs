@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -90,6 +92,37 @@ impl Api {
         self.value(call).await
     }
 
+    /// Posts a text and reads a JSON value.
+    pub(crate) async fn post_text(&self, path: &str, text: Bytes) -> Result<Value, ClientError> {
+        let call = self.call(Method::POST, path).await?;
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        self.value(call.header(CONTENT_TYPE, plain).bytes(text))
+            .await
+    }
+
+    /// Gets what stands at `path` piece by piece, and hands each piece over.
+    pub(crate) async fn download(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<std::io::Result<()>, ClientError> {
+        let call = self.call(Method::GET, path).await?.total_timeout(None);
+        let mut answer = self.accepted(call).await?;
+        loop {
+            match answer.chunk().await {
+                Ok(Some(piece)) => {
+                    if let Err(error) = take(&piece) {
+                        return Ok(Err(error));
+                    }
+                }
+                Ok(None) => return Ok(Ok(())),
+                Err(error) => {
+                    return Err(ClientError::from_outbound(&self.server.to_string(), &error));
+                }
+            }
+        }
+    }
+
     /// Posts nothing and reads a JSON value.
     pub(crate) async fn poke(&self, path: &str) -> Result<Value, ClientError> {
         self.value(self.call(Method::POST, path).await?).await
@@ -160,6 +193,16 @@ impl Api {
             server: self.server.to_string(),
             reason: error.to_string(),
         })
+    }
+
+    /// Returns the value of the `authorization` header that calls carry.
+    pub(crate) async fn authorization(&self) -> Result<Option<String>, ClientError> {
+        let token = match &self.presented {
+            Presented::Nothing => return Ok(None),
+            Presented::Key(key) => key.clone(),
+            Presented::SignIn(sign_in) => sign_in.token(&self.client).await?,
+        };
+        Ok(Some(format!("Bearer {}", token.expose())))
     }
 
     async fn call(&self, method: Method, path: &str) -> Result<Call, ClientError> {

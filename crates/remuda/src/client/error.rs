@@ -137,14 +137,15 @@ impl ClientError {
     }
 }
 
-/// Finds the text of an error in the shapes of the control plane (problem+json), Ollama and OpenAI.
+/// Finds the text of an error in the shapes of the control plane (problem+json), Ollama, OpenAI and the inventory's functions.
 pub(super) fn message_of(body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let text = value
         .get("detail")
         .or_else(|| value.pointer("/error/message"))
         .or_else(|| value.get("error"))
-        .or_else(|| value.get("title"))?
+        .or_else(|| value.get("title"))
+        .or_else(|| value.get("message"))?
         .as_str()?;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     (!line.is_empty()).then_some(line)

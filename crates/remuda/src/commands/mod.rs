@@ -11,6 +11,7 @@ mod db;
 mod doctor;
 mod failure;
 mod id_path;
+mod inventory;
 mod invitation;
 mod jobs;
 mod key;
@@ -192,6 +193,8 @@ enum Command {
     Why(why::Why),
     /// List, follow and call off answers that are made in the background.
     Jobs(jobs::Jobs),
+    /// Keep the inventory of parts: make, join, find, import, measure.
+    Inventory(inventory::Inventory),
     /// Show events as they happen.
     Watch(watch::Watch),
     /// Replay recorded requests over a described fleet and compare routing policies.
@@ -295,6 +298,7 @@ impl Command {
             Self::Requests(command) => command.run(context).await,
             Self::Why(command) => command.run(context).await,
             Self::Jobs(command) => command.run(context).await,
+            Self::Inventory(command) => command.run(context).await,
             Self::Watch(command) => command.run(context).await,
             Self::Simulate(command) => command.run(context).await,
             Self::Status(command) => command.run(context).await,

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use crate::output::Columns;
 
 /// Every permission, for help texts.
-pub(super) const PERMISSIONS: [&str; 8] = [
+pub(super) const PERMISSIONS: [&str; 10] = [
     "inference:run",
     "keys:read",
     "keys:manage",
@@ -18,6 +18,8 @@ pub(super) const PERMISSIONS: [&str; 8] = [
     "invitations:manage",
     "roles:manage",
     "audit:read",
+    "inventory:read",
+    "inventory:write",
 ];
 
 /// Lists, makes, changes and removes roles.

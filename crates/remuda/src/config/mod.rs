@@ -11,6 +11,7 @@ mod discovery;
 mod engine;
 mod environment;
 mod error;
+mod inventory;
 mod jobs;
 mod layers;
 mod limits;
@@ -47,6 +48,7 @@ pub(crate) use discovery::LOCAL_OLLAMA;
 pub use engine::EngineSection;
 pub use environment::Environment;
 pub use error::ConfigError;
+pub use inventory::InventorySection;
 pub use jobs::JobsSection;
 pub use limits::LimitsSection;
 pub use log::{LogFormat, LogSection};
@@ -94,6 +96,8 @@ pub struct Config {
     pub realtime: RealtimeSection,
     /// Work that is accepted to be done later.
     pub jobs: JobsSection,
+    /// The hardware inventory.
+    pub inventory: InventorySection,
     /// Request records.
     pub requests: RequestsSection,
     /// Calls to nodes.
@@ -187,6 +191,7 @@ impl Config {
         self.limits.check(origins)?;
         self.realtime.check(origins)?;
         self.jobs.check(origins)?;
+        self.inventory.check(origins)?;
         self.requests.check(origins)?;
         self.probes.check(origins)?;
         self.discovery.check(origins)?;

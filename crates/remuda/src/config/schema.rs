@@ -7,9 +7,10 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::{
-    AuthSection, CoalescingSection, Config, DiscoverySection, EngineSection, JobsSection,
-    LimitsSection, LogSection, ModelSection, NodeSection, OutboundSection, ProbesSection,
-    RealtimeSection, RedisSection, RequestsSection, RoutingSection, ServerSection, StoreSection,
+    AuthSection, CoalescingSection, Config, DiscoverySection, EngineSection, InventorySection,
+    JobsSection, LimitsSection, LogSection, ModelSection, NodeSection, OutboundSection,
+    ProbesSection, RealtimeSection, RedisSection, RequestsSection, RoutingSection, ServerSection,
+    StoreSection,
 };
 
 /// What a section looks like.
@@ -46,6 +47,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "limits" => Shape::Table(fields::<LimitsSection>()),
         "realtime" => Shape::Table(fields::<RealtimeSection>()),
         "jobs" => Shape::Table(fields::<JobsSection>()),
+        "inventory" => Shape::Table(fields::<InventorySection>()),
         "requests" => Shape::Table(fields::<RequestsSection>()),
         "outbound" => Shape::Table(fields::<OutboundSection>()),
         "log" => Shape::Table(fields::<LogSection>()),

@@ -35,6 +35,7 @@ pub(super) struct Parts {
     pub(super) system: system::System,
     pub(super) hub: realtime::Hub,
     pub(super) jobs: jobs::Jobs,
+    pub(super) inventory: inventory::Inventory,
     pub(super) metrics: Arc<Metrics>,
     pub(super) server_tls: Option<Arc<ServerTls>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -48,6 +49,7 @@ struct MetricsState {
     metrics: Arc<Metrics>,
     hub: realtime::Hub,
     jobs: jobs::Jobs,
+    inventory: inventory::Inventory,
     identity: Identity,
     server_tls: Option<Arc<ServerTls>>,
     clock: Arc<dyn Clock>,
@@ -74,6 +76,7 @@ pub(super) fn router(parts: Parts) -> Router {
             metrics: parts.metrics,
             hub: parts.hub.clone(),
             jobs: parts.jobs.clone(),
+            inventory: parts.inventory.clone(),
             identity: parts.identity.clone(),
             server_tls: parts.server_tls,
             clock: Arc::clone(&parts.clock),
@@ -85,6 +88,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .merge(parts.registry.routes(&parts.identity))
         .merge(parts.system.routes())
         .merge(parts.jobs.routes())
+        .merge(parts.inventory.routes())
         .merge(gateway::routes(parts.db, parts.identity.clone()))
         .merge(health::routes(probe))
         .merge(
@@ -126,6 +130,7 @@ async fn show_description(State(text): State<Description>) -> Response {
 async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Response {
     let metrics = joined(&state.metrics.render(), &state.hub.render_metrics());
     let metrics = joined(&metrics, &state.jobs.render_metrics());
+    let metrics = joined(&metrics, &state.inventory.render_metrics());
     let now = state.clock.now();
     let mut metrics = with_credentials(&metrics, &state.identity, now);
     if let Some(tls) = &state.server_tls {

@@ -13,6 +13,7 @@ mod embedded;
 mod error;
 mod gateway_config;
 mod health;
+mod inventory;
 mod jobs;
 pub(crate) mod listener;
 pub(crate) mod open_files;
@@ -106,6 +107,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::new());
     let hub = realtime::open(&config, &identity, &registry, &clock, &tasks, &stop);
     let jobs = jobs::open(&config, &db, sealer, &clock, &identity, &hub);
+    let inventory = inventory::open(&config.inventory, &db, &clock, &identity, &tasks, &stop);
     let control = control::router(control::Parts {
         db: db.clone(),
         identity: identity.clone(),
@@ -113,6 +115,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         system: system.clone(),
         hub: hub.clone(),
         jobs: jobs.clone(),
+        inventory,
         metrics: Arc::clone(&metrics),
         server_tls: server_tls.clone(),
         clock: Arc::clone(&clock),

@@ -26,6 +26,8 @@ mod disk;
 #[cfg(test)]
 mod index_use;
 #[cfg(test)]
+mod inventory;
+#[cfg(test)]
 mod jobs;
 #[cfg(test)]
 mod lifecycle;

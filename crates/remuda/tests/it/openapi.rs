@@ -42,7 +42,10 @@ async fn every_operation_is_described_whole() {
                     .collect();
                 let problem = status.starts_with('4') || status.starts_with('5');
                 for (content_type, _) in &types {
-                    let expected = if problem {
+                    let expected = if path.starts_with("/rpc/") {
+                        // In the words of the interface that these come from.
+                        "application/json"
+                    } else if problem {
                         "application/problem+json"
                     } else if path.ends_with("/events") {
                         "text/event-stream"

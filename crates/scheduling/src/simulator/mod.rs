@@ -25,7 +25,9 @@ mod world;
 
 pub use fleet::{FailureSpec, FleetError, FleetSpec, ModelSpec, NodeSpec};
 pub use options::{Options, Slo};
-pub use plot::{PlotError, PlotFormat, UnknownPlotFormat, plot};
+pub use plot::{
+    Chart, Panel, PlotError, PlotFormat, Series, UnknownPlotFormat, plot, plot_over_time,
+};
 pub use report::{Latency, PrefixReport, Report, Table};
 pub use synthetic::Synthetic;
 pub use trace::{BLOCK_TOKENS, TraceError, TraceErrorKind, TraceFormat, TraceReader, TraceRequest};

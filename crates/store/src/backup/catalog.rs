@@ -67,7 +67,8 @@ pub(super) async fn tables(tx: &mut Tx) -> Result<Vec<Table>, StoreError> {
 
 fn column_type(kind: &str) -> Result<ColumnType, StoreError> {
     Ok(match kind {
-        "bigint" => ColumnType::I64,
+        // SQLite keeps a table in the order of a key of this type.
+        "bigint" | "integer" => ColumnType::I64,
         "double precision" => ColumnType::F64,
         "text" => ColumnType::Text,
         "boolean" => ColumnType::Bool,

@@ -7,6 +7,7 @@ mod archive;
 mod catalog;
 mod dump;
 mod restore;
+mod triggers;
 mod value;
 
 use std::io;

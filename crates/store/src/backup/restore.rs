@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::archive::Reader;
 use super::catalog::{Table, quoted, tables};
+use super::triggers::Triggers;
 use super::{BackupError, Manifest, Summary, value};
 use crate::migrate::{applied_version, newest_version};
 use crate::{Db, Param, Params, Sealer, Tx};
@@ -16,7 +17,14 @@ const BATCH: usize = 100;
 /// The most values of one statement.
 const MOST_VALUES: usize = 30_000;
 /// Tables in which a new database has nothing: rows there are somebody's.
-const TELLING: [&str; 5] = ["users", "api_keys", "nodes", "requests", "audit_log"];
+const TELLING: [&str; 6] = [
+    "users",
+    "api_keys",
+    "nodes",
+    "requests",
+    "audit_log",
+    "widgets",
+];
 
 /// A line that is no row.
 #[derive(Deserialize)]
@@ -73,6 +81,8 @@ pub async fn restore<R: Read>(db: &Db, sealer: &Sealer, file: R) -> Result<Summa
         let delete = format!("DELETE FROM {}", quoted(&table.name));
         tx.run_worded(delete, ()).await?;
     }
+    // What they hold together was whole when the backup was made, and its rows come one by one.
+    let triggers = Triggers::rest(&mut tx).await?;
     let mut count = Count::default();
     let mut filling: Option<Filling> = None;
     while let Some(text) = reader.next()? {
@@ -96,6 +106,7 @@ pub async fn restore<R: Read>(db: &Db, sealer: &Sealer, file: R) -> Result<Summa
         }
     }
     let summary = count.summary(manifest)?;
+    triggers.wake(&mut tx).await?;
     tx.commit().await?;
     db.migrate().await?;
     Ok(summary)

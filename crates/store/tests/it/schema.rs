@@ -19,11 +19,12 @@ async fn both_engines_have_the_same_schema() {
     );
 }
 
-/// JSON is a checked text on SQLite.
+/// JSON is a checked text on SQLite, and a key of type `INTEGER` is the place of the row.
 const SQLITE_COLUMNS: &str = "
     SELECT m.name AS t, c.name AS c,
            CASE WHEN m.sql LIKE '%json_valid(' || c.name || ')%' THEN 'jsonb'
                 WHEN lower(c.type) = 'blob' THEN 'bytea'
+                WHEN lower(c.type) = 'integer' THEN 'bigint'
                 ELSE lower(c.type) END AS kind,
            CASE WHEN c.\"notnull\" THEN 'required' ELSE 'optional' END AS presence,
            CASE WHEN c.pk > 0 THEN 'key' ELSE '' END AS role

@@ -1,11 +1,14 @@
 //! A picture of several reports: which share of requests had its first token after which time. As SVG or as PNG.
 
+mod chart;
 mod png;
 mod svg;
 
 use std::path::Path;
 
 use super::report::Report;
+
+pub use chart::{Chart, Panel, Series};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 420.0;
@@ -91,10 +94,22 @@ impl PlotFormat {
 ///
 /// [`PlotError`] when the pixels cannot be encoded.
 pub fn plot(reports: &[Report], format: PlotFormat) -> Result<Vec<u8>, PlotError> {
-    let shapes = shapes(reports);
+    drawn(&shapes(reports), format)
+}
+
+/// Draws values over time: panels above each other, each with an axis of its own that begins at 0.
+///
+/// # Errors
+///
+/// [`PlotError`] when the pixels cannot be encoded.
+pub fn plot_over_time(chart: &Chart, format: PlotFormat) -> Result<Vec<u8>, PlotError> {
+    drawn(&chart.shapes(), format)
+}
+
+fn drawn(shapes: &[Shape], format: PlotFormat) -> Result<Vec<u8>, PlotError> {
     match format {
-        PlotFormat::Svg => Ok(svg::draw(&shapes).into_bytes()),
-        PlotFormat::Png => Ok(png::draw(&shapes)?),
+        PlotFormat::Svg => Ok(svg::draw(shapes).into_bytes()),
+        PlotFormat::Png => Ok(png::draw(shapes)?),
     }
 }
 

@@ -1,0 +1,36 @@
+//! Bounds and patience of the inventory.
+
+use std::time::Duration;
+
+/// Bounds and patience.
+#[derive(Clone, Copy, Debug)]
+pub struct InventoryConfig {
+    /// Whether callers without a credential may read and change the inventory.
+    pub open: bool,
+    /// The most calls that are carried out in one transaction, at least one.
+    pub max_batch: usize,
+    /// The most transactions at once, at least one. SQLite has one writer whatever stands here.
+    pub writers: usize,
+    /// Calls that must wait before another transaction begins beside one that is under way.
+    pub batch_beside: usize,
+    /// The most calls that wait.
+    pub max_waiting: usize,
+    /// How long the first in line has waited when further calls are refused.
+    pub max_wait: Duration,
+}
+
+/// As many waiting calls are let in however long the first of them has waited: a pause of the disk is no overload.
+pub(crate) const ALWAYS_LET_IN: usize = 64;
+
+impl Default for InventoryConfig {
+    fn default() -> Self {
+        Self {
+            open: false,
+            max_batch: 256,
+            writers: 2,
+            batch_beside: 64,
+            max_waiting: 4_096,
+            max_wait: Duration::from_millis(60),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Taking many widgets or associations in: part by part, each widgets' part in one transaction, each line with its own answer.
+//!
+//! A line that says what is stored already changes nothing and is no mistake, so that a part can be sent again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::import_lines::{Format, Line, What, read};
+use crate::list::ReadError;
+use crate::model::{NewWidget, Operation, Pair};
+use crate::refusal::{CallError, Refusal};
+use crate::store;
+use crate::surface::Inventory;
+
+/// The most lines of one part.
+pub(crate) const MOST_LINES: usize = 50_000;
+/// The most refused lines that an answer lists.
+const LISTED: usize = 1_000;
+/// Associations that are made at the same time; they share transactions.
+const TOGETHER: usize = 256;
+
+/// A line that was refused.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RefusedLine {
+    /// Its number.
+    line: u64,
+    /// Why.
+    error: String,
+}
+
+/// What became of a part.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(crate) struct ImportBody {
+    /// Lines whose widget or association was made.
+    pub(crate) made: u64,
+    /// Lines whose widget or association was there already, just so.
+    pub(crate) present: u64,
+    /// Lines that were refused.
+    pub(crate) refused: u64,
+    /// The first 1,000 of those.
+    pub(crate) refusals: Vec<RefusedLine>,
+}
+
+impl ImportBody {
+    fn refuse(&mut self, line: u64, error: String) {
+        self.refused += 1;
+        if self.refusals.len() < LISTED {
+            self.refusals.push(RefusedLine { line, error });
+        }
+    }
+}
+
+impl Inventory {
+    /// Takes a part in, whose first line has the number `first_line`.
+    pub(crate) async fn import(
+        &self,
+        text: &str,
+        format: Format,
+        what: What,
+        first_line: u64,
+    ) -> Result<ImportBody, ReadError> {
+        let mut body = ImportBody::default();
+        let mut widgets: HashMap<Arc<str>, (u64, NewWidget)> = HashMap::new();
+        let mut pairs = Vec::new();
+        for (number, line) in (first_line..).zip(text.lines()) {
+            match read(line, format, what) {
+                Ok(None) => {}
+                Ok(Some(Line::Association(pair))) => pairs.push((number, pair)),
+                Ok(Some(Line::Widget(widget))) => {
+                    let serial = Arc::clone(&widget.serial_number);
+                    match widgets.get(&serial) {
+                        Some((_, first)) if *first == widget => body.present += 1,
+                        Some(_) => body.refuse(number, Refusal::Taken(serial).to_string()),
+                        None => {
+                            widgets.insert(serial, (number, widget));
+                        }
+                    }
+                }
+                Err(error) => body.refuse(number, error),
+            }
+            if widgets.len() + pairs.len() > MOST_LINES {
+                return Err(ReadError::Invalid(format!(
+                    "a part has at most {MOST_LINES} lines: send the rest in another one"
+                )));
+            }
+        }
+        self.import_widgets(widgets, &mut body).await?;
+        self.import_pairs(pairs, &mut body).await?;
+        self.inner.metrics.imported.inc_by(body.made);
+        Ok(body)
+    }
+
+    async fn import_widgets(
+        &self,
+        widgets: HashMap<Arc<str>, (u64, NewWidget)>,
+        body: &mut ImportBody,
+    ) -> Result<(), ReadError> {
+        if widgets.is_empty() {
+            return Ok(());
+        }
+        let inner = &self.inner;
+        let first_number = inner.numbers.take(&inner.db, widgets.len()).await?;
+        let numbers = first_number..first_number + widgets.len() as i64;
+        let mut sorted: Vec<&NewWidget> = widgets.values().map(|(_, widget)| widget).collect();
+        sorted.sort_unstable_by(|a, b| a.serial_number.cmp(&b.serial_number));
+        let mut tx = inner.db.write().await?;
+        let made = store::insert_widgets(&mut tx, first_number, &sorted).await?;
+        let mut there = Vec::new();
+        if made < widgets.len() as u64 {
+            let serials: Vec<Arc<str>> = widgets.keys().cloned().collect();
+            there = store::stored_of(&mut tx, &serials).await?;
+        }
+        tx.commit().await?;
+        body.made += made;
+        for found in there {
+            let serial = &found.widget.serial_number;
+            let Some((line, wanted)) = widgets.get(serial) else {
+                continue;
+            };
+            if numbers.contains(&found.widget.id) {
+                continue;
+            }
+            if *wanted.name == *found.name && wanted.ports == found.widget.ports {
+                body.present += 1;
+            } else {
+                body.refuse(*line, Refusal::Taken(Arc::clone(serial)).to_string());
+            }
+        }
+        Ok(())
+    }
+
+    async fn import_pairs(
+        &self,
+        pairs: Vec<(u64, Pair)>,
+        body: &mut ImportBody,
+    ) -> Result<(), ReadError> {
+        let calls = pairs.into_iter().map(|(line, pair)| async move {
+            let outcome = self.call(Operation::Associate(pair.clone())).await;
+            (line, pair, outcome)
+        });
+        let mut outcomes = stream::iter(calls).buffered(TOGETHER);
+        let mut doubtful = Vec::new();
+        while let Some((line, pair, outcome)) = outcomes.next().await {
+            match outcome {
+                Ok(()) => body.made += 1,
+                Err(CallError::Refused(Refusal::Associated { .. })) => body.present += 1,
+                // Its slots may be taken by just this association.
+                Err(CallError::Refused(refusal @ Refusal::NoFreeSlot { .. })) => {
+                    doubtful.push((line, pair, refusal));
+                }
+                Err(error) => body.refuse(line, primitives::Classify::public_message(&error)),
+            }
+        }
+        drop(outcomes);
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        let serials: Vec<Arc<str>> = doubtful
+            .iter()
+            .flat_map(|(_, pair, _)| [pair.first.clone(), pair.second.clone()])
+            .collect();
+        let mut tx = self.inner.db.read().await?;
+        let rows = store::stored_of(&mut tx, &serials).await?;
+        tx.commit().await?;
+        let by_serial: HashMap<&str, _> = rows
+            .iter()
+            .map(|named| (&*named.widget.serial_number, &named.widget))
+            .collect();
+        for (line, pair, refusal) in doubtful {
+            let both = by_serial
+                .get(&*pair.first)
+                .zip(by_serial.get(&*pair.second));
+            let joined = both.is_some_and(|(a, b)| a.slot_with(pair.port, Some(b.id)).is_some());
+            if joined {
+                body.present += 1;
+            } else {
+                body.refuse(line, refusal.to_string());
+            }
+        }
+        Ok(())
+    }
+}

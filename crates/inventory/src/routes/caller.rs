@@ -1,0 +1,60 @@
+//! Extractors that prove a caller's right: a handler that takes one cannot run without it.
+
+use std::borrow::Cow;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use identity::{AuthError, Permission, presented_credential};
+use web::{AfterBody, Problem};
+
+use crate::access::may;
+use crate::surface::Inventory;
+
+/// A caller who may read the inventory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader;
+
+/// A caller who may change it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writer;
+
+impl FromRequestParts<Inventory> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Inventory) -> Result<Self, Problem> {
+        let_in(parts, state, Permission::InventoryRead)?;
+        Ok(Self)
+    }
+}
+
+impl FromRequestParts<Inventory> for Writer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Inventory) -> Result<Self, Problem> {
+        let_in(parts, state, Permission::InventoryWrite)?;
+        Ok(Self)
+    }
+}
+
+/// Lets a caller in: now, and again when the body has arrived, until when they may have lost their rights.
+fn let_in(
+    parts: &mut Parts,
+    inventory: &Inventory,
+    permission: Permission,
+) -> Result<(), AuthError> {
+    let presented = presented_credential(&parts.headers).map(Cow::into_owned);
+    let inventory = inventory.clone();
+    let ask = move || {
+        let inner = &inventory.inner;
+        let principal = inner
+            .identity
+            .snapshot()
+            .authenticate(presented.as_deref(), inner.clock.now());
+        may(&inventory, principal, presented.is_some(), permission)
+    };
+    ask()?;
+    parts
+        .extensions
+        .insert(AfterBody::new(move || ask().err().map(Problem::from)));
+    Ok(())
+}

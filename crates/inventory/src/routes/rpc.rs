@@ -1,0 +1,232 @@
+//! `POST /rpc/add_widget`, `/rpc/remove_widget`, `/rpc/associate_widgets`, `/rpc/remove_association`: one call each, PostgREST's words.
+
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use identity::{AuthError, Permission, presented_credential};
+use serde::Deserialize;
+use tokio::time::timeout;
+use utoipa::ToSchema;
+use web::{ReadBodyError, read_capped};
+
+use super::rpc_arguments;
+use super::rpc_error::RpcError;
+use crate::access::may;
+use crate::model::{OperationKind, Port};
+use crate::surface::Inventory;
+
+/// The most bytes of a call.
+const BODY: usize = 64 * 1024;
+/// The longest time that the whole of it may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A widget to be made.
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "describes what is read by hand, for its errors")]
+pub(super) struct AddWidgetBody {
+    /// Its serial number, which no other widget has.
+    #[schema(min_length = 1, max_length = 200, example = "NIC-0001")]
+    widget_sn: String,
+    /// Its name; `name` is another spelling of this field.
+    #[schema(max_length = 1000, example = "25 GbE network card")]
+    widget_name: String,
+    /// The port of each of its slots, at most three; `null` for none.
+    #[schema(max_items = 3)]
+    slots: Option<Vec<Port>>,
+}
+
+/// A widget to be removed.
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "describes what is read by hand, for its errors")]
+pub(super) struct RemoveWidgetBody {
+    /// Its serial number.
+    #[schema(example = "NIC-0001")]
+    widget_sn: String,
+}
+
+/// Two widgets and the port that joins them.
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "describes what is read by hand, for its errors")]
+pub(super) struct PairBody {
+    /// The serial number of one.
+    #[schema(example = "NIC-0001")]
+    widget1_sn: String,
+    /// The serial number of the other.
+    #[schema(example = "CHASSIS-07")]
+    widget2_sn: String,
+    /// The type of port.
+    port: Port,
+}
+
+/// Makes a widget
+///
+/// Its ports are fixed from then on.
+#[utoipa::path(post, path = "/rpc/add_widget", operation_id = "add_widget", tag = "inventory", security(("bearer" = [])),
+    request_body = AddWidgetBody,
+    responses(
+        (status = 204, description = "It is made, and lasts."),
+        (status = 400, description = "The arguments break a rule.", body = RpcError),
+        (status = 401, description = "A key is required.", body = RpcError),
+        (status = 403, description = "The caller may not change the inventory.", body = RpcError),
+        (status = 404, description = "The names of the arguments are not those of the function.", body = RpcError),
+        (status = 409, description = "Another widget has the serial number.", body = RpcError),
+        (status = 413, description = "The body is larger than 64 KiB.", body = RpcError),
+        (status = 415, description = "The body is not sent as `application/json`.", body = RpcError),
+        (status = 503, description = "Too many calls wait, or the database is not available.", body = RpcError),
+    ))]
+pub(super) async fn add_widget(
+    State(inventory): State<Inventory>,
+    request: Request,
+) -> Result<Response, RpcError> {
+    call(&inventory, OperationKind::Add, request).await
+}
+
+/// Removes a widget, and frees those that it is joined with
+///
+/// One that is not there is no mistake.
+#[utoipa::path(post, path = "/rpc/remove_widget", operation_id = "remove_widget", tag = "inventory", security(("bearer" = [])),
+    request_body = RemoveWidgetBody,
+    responses(
+        (status = 204, description = "There is no widget of that serial number any more."),
+        (status = 400, description = "The arguments break a rule.", body = RpcError),
+        (status = 401, description = "A key is required.", body = RpcError),
+        (status = 403, description = "The caller may not change the inventory.", body = RpcError),
+        (status = 404, description = "The names of the arguments are not those of the function.", body = RpcError),
+        (status = 413, description = "The body is larger than 64 KiB.", body = RpcError),
+        (status = 415, description = "The body is not sent as `application/json`.", body = RpcError),
+        (status = 503, description = "Too many calls wait, or the database is not available.", body = RpcError),
+    ))]
+pub(super) async fn remove_widget(
+    State(inventory): State<Inventory>,
+    request: Request,
+) -> Result<Response, RpcError> {
+    call(&inventory, OperationKind::Remove, request).await
+}
+
+/// Joins a free slot of each of two widgets
+///
+/// Two widgets can be joined several times, on each port once.
+#[utoipa::path(post, path = "/rpc/associate_widgets", operation_id = "associate_widgets", tag = "inventory", security(("bearer" = [])),
+    request_body = PairBody,
+    responses(
+        (status = 204, description = "They are joined, and stay so."),
+        (status = 400, description = "One of them does not exist or has no free slot of the port, or both are the same.", body = RpcError),
+        (status = 401, description = "A key is required.", body = RpcError),
+        (status = 403, description = "The caller may not change the inventory.", body = RpcError),
+        (status = 404, description = "The names of the arguments are not those of the function.", body = RpcError),
+        (status = 409, description = "They are joined on that port already.", body = RpcError),
+        (status = 413, description = "The body is larger than 64 KiB.", body = RpcError),
+        (status = 415, description = "The body is not sent as `application/json`.", body = RpcError),
+        (status = 503, description = "Too many calls wait, or the database is not available.", body = RpcError),
+    ))]
+pub(super) async fn associate_widgets(
+    State(inventory): State<Inventory>,
+    request: Request,
+) -> Result<Response, RpcError> {
+    call(&inventory, OperationKind::Associate, request).await
+}
+
+/// Parts two widgets that are joined on a port
+#[utoipa::path(post, path = "/rpc/remove_association", operation_id = "remove_association", tag = "inventory", security(("bearer" = [])),
+    request_body = PairBody,
+    responses(
+        (status = 204, description = "They are parted."),
+        (status = 400, description = "One of them does not exist, they are not joined on the port, or both are the same.", body = RpcError),
+        (status = 401, description = "A key is required.", body = RpcError),
+        (status = 403, description = "The caller may not change the inventory.", body = RpcError),
+        (status = 404, description = "The names of the arguments are not those of the function.", body = RpcError),
+        (status = 413, description = "The body is larger than 64 KiB.", body = RpcError),
+        (status = 415, description = "The body is not sent as `application/json`.", body = RpcError),
+        (status = 503, description = "Too many calls wait, or the database is not available.", body = RpcError),
+    ))]
+pub(super) async fn remove_association(
+    State(inventory): State<Inventory>,
+    request: Request,
+) -> Result<Response, RpcError> {
+    call(&inventory, OperationKind::Disassociate, request).await
+}
+
+/// Answers other methods on a function.
+pub(super) async fn other_method(State(inventory): State<Inventory>, request: Request) -> RpcError {
+    let path = request.uri().path();
+    let named = |kind: &OperationKind| path.strip_prefix("/rpc/") == Some(kind.function());
+    let found = OperationKind::ALL.into_iter().find(named);
+    let kind = found.unwrap_or(OperationKind::Add);
+    match authorise(&inventory, request.headers()) {
+        Err(error) => RpcError::denied(kind, error),
+        Ok(()) => RpcError::method(kind, request.method()),
+    }
+}
+
+/// Answers the names of functions that there are not.
+pub(super) async fn unknown_function(Path(name): Path<String>) -> RpcError {
+    RpcError::no_function(&name, None, &[])
+}
+
+fn authorise(inventory: &Inventory, headers: &HeaderMap) -> Result<(), AuthError> {
+    let inner = &inventory.inner;
+    let presented = presented_credential(headers);
+    let principal = inner
+        .identity
+        .snapshot()
+        .authenticate(presented.as_deref(), inner.clock.now());
+    may(
+        inventory,
+        principal,
+        presented.is_some(),
+        Permission::InventoryWrite,
+    )
+}
+
+async fn call(
+    inventory: &Inventory,
+    kind: OperationKind,
+    request: Request,
+) -> Result<Response, RpcError> {
+    let (parts, body) = request.into_parts();
+    let denied = |error| RpcError::denied(kind, error);
+    authorise(inventory, &parts.headers).map_err(denied)?;
+    if !is_json(&parts.headers) {
+        // Also what keeps pages of other web sites out: a browser asks first before it sends this type.
+        return Err(RpcError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "PGRST102",
+            "Content-Type not acceptable",
+        )
+        .hint("Send the header Content-Type: application/json"));
+    }
+    let body = timeout(PATIENCE, read_capped(body, BODY))
+        .await
+        .map_err(|_| {
+            RpcError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "PGRST102",
+                "The body did not arrive in time",
+            )
+        })?
+        .map_err(|error| match error {
+            ReadBodyError::TooLarge { .. } => RpcError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "PGRST102",
+                "The body is larger than 64 KiB",
+            ),
+            _ => RpcError::unreadable(),
+        })?;
+    let operation = rpc_arguments::read(kind, &body)?;
+    // The body may have been long in coming.
+    authorise(inventory, &parts.headers).map_err(denied)?;
+    inventory.call(operation).await?;
+    let range = HeaderValue::from_static("0-0/*");
+    Ok((StatusCode::NO_CONTENT, [(CONTENT_RANGE, range)]).into_response())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}

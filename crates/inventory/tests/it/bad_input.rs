@@ -1,0 +1,149 @@
+//! Calls that are no calls: each is answered as it should be, and none changes anything.
+
+use axum::body::Body;
+use http::{Method, Request};
+use inventory::InventoryConfig;
+use store::testing::TestStore;
+
+use crate::app::Process;
+use crate::rpc::assert_error;
+
+store::on_every_engine! {
+    bad_arguments_are_refused_and_change_nothing,
+    other_methods_types_and_names_are_refused,
+    odd_texts_are_kept_as_they_are,
+}
+
+async fn bad_arguments_are_refused_and_change_nothing(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    process.add("E", "PR").await;
+    process.add("F", "P").await;
+    let before = process.table().await;
+    let long = "x".repeat(10_000);
+    let serial_long = format!(r#"{{"widget_sn": "{long}", "name": "n", "slots": []}}"#);
+    let name_long = format!(r#"{{"widget_sn": "n", "name": "{long}", "slots": []}}"#);
+    let null = |column: &str, table: &str| {
+        format!(
+            "null value in column \"{column}\" of relation \"{table}\" violates not-null constraint"
+        )
+    };
+    let port = |name: &str| format!("invalid input value for enum widgets.port_type: \"{name}\"");
+    let missing =
+        |list: &str| format!("Could not find the function widgets.{list} in the schema cache");
+    let cases: [(&str, &str, u16, &str, String); 31] = [
+        ("add_widget", "", 400, "PGRST102", "Empty or invalid json".into()),
+        ("add_widget", "{", 400, "PGRST102", "Empty or invalid json".into()),
+        ("add_widget", "[]", 400, "PGRST102", "Empty or invalid json".into()),
+        ("add_widget", "7", 400, "PGRST102", "Empty or invalid json".into()),
+        ("add_widget", "{}", 404, "PGRST202", missing("add_widget without parameters")),
+        ("add_widget", r#"{"widget_sn": "H", "name": "n"}"#, 404, "PGRST202", missing("add_widget(name, widget_sn)")),
+        ("add_widget", r#"{"widget_sn": "H", "nome": "n", "slots": []}"#, 404, "PGRST202", missing("add_widget(nome, slots, widget_sn)")),
+        ("add_widget", r#"{"widget_sn": "H", "name": "n", "slots": [], "more": 1}"#, 404, "PGRST202", missing("add_widget(more, name, slots, widget_sn)")),
+        ("add_widget", r#"{"widget_sn": "H", "name": "n", "widget_name": "n", "slots": []}"#, 404, "PGRST202", missing("add_widget(name, slots, widget_name, widget_sn)")),
+        ("add_widget", r#"{"widget_sn": "H", "widget_sn": "I", "name": "n", "slots": []}"#, 400, "PGRST102", "Empty or invalid json".into()),
+        ("add_widget", r#"{"widget_sn": 5, "name": "n", "slots": []}"#, 400, "22P02", "expected JSON string".into()),
+        ("add_widget", r#"{"widget_sn": {"a": 1}, "name": "n", "slots": []}"#, 400, "22P02", "expected JSON string".into()),
+        ("add_widget", r#"{"widget_sn": "H", "name": true, "slots": []}"#, 400, "22P02", "expected JSON string".into()),
+        ("add_widget", r#"{"widget_sn": "H", "name": "n", "slots": "P"}"#, 400, "22P02", "expected JSON array".into()),
+        ("add_widget", r#"{"widget_sn": "H", "name": "n", "slots": [1]}"#, 400, "22P02", "expected JSON string".into()),
+        ("add_widget", r#"{"widget_sn": null, "name": "n", "slots": []}"#, 400, "23502", null("serial_number", "widgets")),
+        ("add_widget", r#"{"widget_sn": "H", "name": null, "slots": []}"#, 400, "23502", null("name", "widgets")),
+        ("add_widget", r#"{"widget_sn": "H", "name": "n", "slots": ["P", null]}"#, 400, "23502", null("slot", "slots")),
+        ("add_widget", r#"{"widget_sn": "H", "name": "n", "slots": ["Z"]}"#, 400, "22P02", port("Z")),
+        ("add_widget", r#"{"widget_sn": "H", "name": "n", "slots": ["p"]}"#, 400, "22P02", port("p")),
+        ("add_widget", r#"{"widget_sn": "H", "name": "n", "slots": ["P", "P", "P", "p"]}"#, 400, "22P02", port("p")),
+        ("add_widget", r#"{"widget_sn": "", "name": "n", "slots": []}"#, 400, "23514", "new row for relation \"widgets\" violates check constraint \"widgets_serial_number_length\"".into()),
+        ("add_widget", &serial_long, 400, "22001", "value too long for type character varying(200)".into()),
+        ("add_widget", &name_long, 400, "22001", "value too long for type character varying(1000)".into()),
+        ("add_widget", r#"{"widget_sn": "H\u0000", "name": "n", "slots": []}"#, 400, "22P05", "unsupported Unicode escape sequence".into()),
+        ("associate_widgets", r#"{"widget1_sn": "E", "widget2_sn": "F", "port": "X"}"#, 400, "22P02", port("X")),
+        ("associate_widgets", r#"{"widget1_sn": "E", "widget2_sn": "E", "port": "x"}"#, 400, "22P02", port("x")),
+        ("associate_widgets", r#"{"widget1_sn": null, "widget2_sn": "F", "port": "P"}"#, 400, "P0001", "Widget with serial number <NULL> does not exist".into()),
+        ("associate_widgets", r#"{"widget1_sn": "E", "widget2_sn": "F", "port": null}"#, 400, "P0001", "Widget with serial number E does not not have available slots on port <NULL>".into()),
+        ("remove_association", r#"{"widget1_sn": "E", "port": "P"}"#, 404, "PGRST202", missing("remove_association(port, widget1_sn)")),
+        ("remove_widget", r#"{"widget_sn": "E'; DROP TABLE widgets; --", "x": 1}"#, 404, "PGRST202", missing("remove_widget(widget_sn, x)")),
+    ];
+    for (function, body, status, code, message) in &cases {
+        let answer = process.send(&format!("/rpc/{function}"), body).await;
+        assert_error(&answer, *status, code, message);
+    }
+    // What removes nothing is no mistake.
+    for body in [
+        r#"{"widget_sn": null}"#,
+        r#"{"widget_sn": ""}"#,
+        r#"{"widget_sn": "E'; DROP TABLE widgets; --"}"#,
+        r#"{"widget_sn": "%"}"#,
+    ] {
+        assert_eq!(process.send("/rpc/remove_widget", body).await.status, 204);
+    }
+    assert_eq!(process.table().await, before);
+    process.stop().await;
+}
+
+async fn other_methods_types_and_names_are_refused(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    for (method, code, message) in [
+        (
+            Method::GET,
+            "25006",
+            "cannot execute INSERT in a read-only transaction",
+        ),
+        (
+            Method::DELETE,
+            "PGRST101",
+            "Cannot use the DELETE method on RPC",
+        ),
+        (Method::PUT, "PGRST101", "Cannot use the PUT method on RPC"),
+    ] {
+        let request = Request::builder().method(method).uri("/rpc/add_widget");
+        let answer = process.request(request, Body::empty()).await;
+        assert_error(&answer, 405, code, message);
+        assert_eq!(answer.headers["allow"], "POST");
+    }
+    let form = Request::builder()
+        .method(Method::POST)
+        .uri("/rpc/add_widget")
+        .header("content-type", "text/plain");
+    let body = r#"{"widget_sn": "H", "name": "n", "slots": []}"#;
+    let answer = process.request(form, Body::from(body)).await;
+    assert_error(&answer, 415, "PGRST102", "Content-Type not acceptable");
+    let answer = process.send("/rpc/drop_everything", "{}").await;
+    assert_error(
+        &answer,
+        404,
+        "PGRST202",
+        "Could not find the function widgets.drop_everything without parameters in the schema cache",
+    );
+    let huge = format!(r#"{{"widget_sn": "{}"}}"#, "x".repeat(1 << 20));
+    let answer = process.send("/rpc/add_widget", &huge).await;
+    assert_error(&answer, 413, "PGRST102", "The body is larger than 64 KiB");
+    assert!(process.table().await.is_empty());
+    process.stop().await;
+}
+
+async fn odd_texts_are_kept_as_they_are(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    let odd = [
+        "Łódź-№7 🔌",
+        "a\"b\\c\n",
+        "'; DROP TABLE widgets; --",
+        " spaces ",
+        "[1,2]",
+        "{\"a\":1}",
+        "%_",
+        "\u{feff}x",
+        "é",
+        "e\u{301}",
+    ];
+    for serial in odd {
+        let made = process.add(serial, "P").await;
+        assert_eq!(made.status, 204, "{serial:?}: {}", made.body);
+        assert_eq!(process.add(serial, "P").await.status, 409, "{serial:?}");
+    }
+    assert_eq!(process.table().await.len(), odd.len());
+    for serial in odd {
+        assert_eq!(process.remove(serial).await.status, 204);
+    }
+    assert!(process.table().await.is_empty());
+    process.stop().await;
+}

@@ -1,0 +1,10 @@
+//! The inventory over real databases, through its routes and its own calls.
+
+mod app;
+mod bad_input;
+mod crowd;
+mod histories;
+mod model;
+mod reading;
+mod rpc;
+mod rules;

@@ -1,0 +1,276 @@
+//! Looking at the inventory, and moving it in and out.
+
+use axum::body::Body;
+use http::{Method, Request};
+use inventory::InventoryConfig;
+use serde_json::{Value, json};
+use store::testing::TestStore;
+
+use crate::app::{Answer, Process};
+
+store::on_every_engine! {
+    lists_are_filtered_and_go_on_where_they_stopped,
+    what_hangs_together_is_found_within_bounds,
+    counts_tell_slots_and_associations,
+    imports_answer_each_line_and_can_be_sent_again,
+    exports_say_what_imports_take,
+    the_check_finds_what_the_database_would_not_let_in,
+    readers_read_and_strangers_do_not,
+}
+
+async fn get(process: &Process, path: &str) -> Answer {
+    let request = Request::builder().method(Method::GET).uri(path);
+    process.request(request, Body::empty()).await
+}
+
+async fn found(process: &Process, path: &str) -> Value {
+    let answer = get(process, path).await;
+    assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+    answer.body
+}
+
+fn serials(page: &Value) -> Vec<&str> {
+    let items = page["items"].as_array().unwrap().iter();
+    items
+        .map(|item| item["serial_number"].as_str().unwrap())
+        .collect()
+}
+
+/// A chain w0 - w1 - … by ports P and Q in turn, and one that is joined with nobody.
+async fn chain(process: &Process, length: usize) {
+    for number in 0..length {
+        process.add(&format!("w{number}"), "PQR").await;
+    }
+    process.add("alone", "PP").await;
+    for number in 1..length {
+        let port = if number % 2 == 0 { "P" } else { "Q" };
+        let (one, other) = (format!("w{}", number - 1), format!("w{number}"));
+        let joined = process.pair("associate_widgets", &one, &other, port).await;
+        assert_eq!(joined.status, 204, "{}", joined.body);
+    }
+}
+
+async fn lists_are_filtered_and_go_on_where_they_stopped(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    chain(&process, 4).await;
+    let all = found(&process, "/api/v1/inventory/widgets").await;
+    assert_eq!(serials(&all), ["alone", "w0", "w1", "w2", "w3"]);
+    assert_eq!(
+        all["items"][1]["slots"][1],
+        json!({"port": "Q", "partner": "w1"})
+    );
+    let page = found(&process, "/api/v1/inventory/widgets?prefix=w&limit=2").await;
+    assert_eq!(serials(&page), ["w0", "w1"]);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let path = format!("/api/v1/inventory/widgets?prefix=w&limit=2&cursor={cursor}");
+    let page = found(&process, &path).await;
+    assert_eq!(serials(&page), ["w2", "w3"]);
+    assert_eq!(page.get("next_cursor"), None);
+    for (query, expected) in [
+        ("free=P", vec!["alone", "w0", "w3"]),
+        ("port=R", vec!["w0", "w1", "w2", "w3"]),
+        ("associated=false", vec!["alone"]),
+        ("associated=true&free=P", vec!["w0", "w3"]),
+        ("name=a%20part&prefix=al", vec!["alone"]),
+        ("name=other", vec![]),
+        ("prefix=%25", vec![]),
+    ] {
+        let page = found(&process, &format!("/api/v1/inventory/widgets?{query}")).await;
+        assert_eq!(serials(&page), expected, "{query}");
+    }
+    let one = found(&process, "/api/v1/inventory/widgets/w1").await;
+    assert_eq!(one["name"], "a part");
+    let neighbours = found(&process, "/api/v1/inventory/widgets/w1/neighbours").await;
+    assert_eq!(serials(&neighbours), ["w0", "w2"]);
+    for (path, status) in [
+        ("widgets/none", 404),
+        ("widgets/none/neighbours", 404),
+        ("widgets?limit=0", 400),
+        ("widgets?limit=501", 400),
+        ("widgets?port=X", 400),
+        ("widgets?colour=red", 400),
+        ("widgets?cursor=nonsense", 400),
+        ("widgets?prefix=%00", 400),
+        ("widgets/w1/component?limit=0", 400),
+        ("path?from=w1", 400),
+        ("path?from=w1&to=none", 404),
+    ] {
+        let answer = get(&process, &format!("/api/v1/inventory/{path}")).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+    }
+    process.stop().await;
+}
+
+async fn what_hangs_together_is_found_within_bounds(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    chain(&process, 12).await;
+    let whole = found(&process, "/api/v1/inventory/widgets/w5/component").await;
+    assert_eq!(whole["widgets"].as_array().unwrap().len(), 12);
+    assert_eq!(whole["complete"], true);
+    let part = found(&process, "/api/v1/inventory/widgets/w5/component?limit=5").await;
+    assert_eq!(part["widgets"].as_array().unwrap().len(), 5);
+    assert_eq!(part["complete"], false);
+    let way = found(&process, "/api/v1/inventory/path?from=w9&to=w6").await;
+    assert_eq!(
+        way,
+        json!({"found": true, "complete": true, "steps": [
+            {"from": "w9", "to": "w8", "port": "Q"},
+            {"from": "w8", "to": "w7", "port": "P"},
+            {"from": "w7", "to": "w6", "port": "Q"},
+        ]})
+    );
+    // A ring has a shorter way round.
+    process.pair("associate_widgets", "w0", "w11", "R").await;
+    let way = found(&process, "/api/v1/inventory/path?from=w1&to=w10").await;
+    assert_eq!(way["steps"].as_array().unwrap().len(), 3);
+    let none = found(&process, "/api/v1/inventory/path?from=w1&to=alone").await;
+    assert_eq!(none, json!({"found": false, "complete": true, "steps": []}));
+    let here = found(&process, "/api/v1/inventory/path?from=w1&to=w1").await;
+    assert_eq!(here, json!({"found": true, "complete": true, "steps": []}));
+    process.stop().await;
+}
+
+async fn counts_tell_slots_and_associations(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    chain(&process, 4).await;
+    let counts = found(&process, "/api/v1/inventory/statistics").await;
+    assert_eq!(counts["widgets"], 5);
+    let p = json!({"slots": 6, "free": 4, "associations": 1});
+    assert_eq!(counts["ports"]["P"], p);
+    let q = json!({"slots": 4, "free": 0, "associations": 2});
+    assert_eq!(counts["ports"]["Q"], q);
+    assert_eq!(counts["widgets_by_associations"], json!([1, 2, 2, 0]));
+    assert_eq!(counts["widgets_by_ports"], json!({"PP": 1, "PQR": 4}));
+    process.stop().await;
+}
+
+async fn import(process: &Process, query: &str, text: &str) -> Answer {
+    process
+        .send(&format!("/api/v1/inventory/import?{query}"), text)
+        .await
+}
+
+async fn imports_answer_each_line_and_can_be_sent_again(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    process.add("taken", "P").await;
+    let lines = "serial_number,name,ports\na,one,PPR\n\"b,1\",\"say \"\"x\"\"\",\ntaken,a part,P\ntaken2,n,X\na,other,P\n,n,P\nc,n\n";
+    let answer = import(&process, "format=csv&first_line=101", lines).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let body = &answer.body;
+    assert_eq!(
+        (&body["made"], &body["present"], &body["refused"]),
+        (&json!(2), &json!(1), &json!(4))
+    );
+    let refused: Vec<_> = body["refusals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["line"].as_u64().unwrap())
+        .collect();
+    assert_eq!(refused, [105, 106, 107, 108]);
+    let again = import(&process, "format=csv", lines).await;
+    assert_eq!(
+        (&again.body["made"], &again.body["present"]),
+        (&json!(0), &json!(3))
+    );
+    let other = import(&process, "format=csv", "a,another name,PPR\n").await;
+    assert_eq!(other.body["refused"], 1, "{}", other.body);
+    // Lines of both kinds.
+    let lines = "{\"serial_number\": \"d\", \"name\": \"n\", \"ports\": \"PP\"}\n{\"first\": \"a\", \"second\": \"d\", \"port\": \"P\"}\n{\"first\": \"d\", \"second\": \"taken\", \"port\": \"P\"}\n";
+    let answer = import(&process, "format=jsonl", lines).await;
+    assert_eq!(answer.body["made"], 3, "{}", answer.body);
+    let again = import(&process, "format=jsonl", lines).await;
+    assert_eq!(again.body["present"], 3, "{}", again.body);
+    assert_eq!(process.table().await["d"], ["P-a", "P-taken"]);
+    let many: String = (0..1_203)
+        .map(|number| format!("m{number},n,PQ\n"))
+        .collect();
+    assert_eq!(
+        import(&process, "format=csv", &many).await.body["made"],
+        1_203
+    );
+    for (query, text, status) in [
+        ("format=xml", "a", 400),
+        ("format=csv", &*"x,n,P\n".repeat(50_002), 200),
+    ] {
+        let answer = import(&process, query, text).await;
+        assert_eq!(answer.status, status, "{query}: {}", answer.body);
+    }
+    process.stop().await;
+}
+
+async fn exports_say_what_imports_take(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    chain(&process, 3).await;
+    process.add("odd, \"one\"", "").await;
+    let text = |answer: Answer| answer.body.as_str().unwrap().to_owned();
+    let widgets = text(get(&process, "/api/v1/inventory/export?format=csv").await);
+    let joined = text(
+        get(
+            &process,
+            "/api/v1/inventory/export?format=csv&what=associations",
+        )
+        .await,
+    );
+    assert_eq!(
+        widgets,
+        "serial_number,name,ports\nw0,a part,PQR\nw1,a part,PQR\nw2,a part,PQR\nalone,a part,PP\n\"odd, \"\"one\"\"\",a part,\n"
+    );
+    assert_eq!(joined, "first,second,port\nw0,w1,Q\nw1,w2,P\n");
+    let before = process.table().await;
+    for serial in before.keys() {
+        process.remove(serial).await;
+    }
+    let lines = import(&process, "format=csv", &widgets).await;
+    assert_eq!(lines.body["made"], 5, "{}", lines.body);
+    let lines = import(&process, "format=csv&what=associations", &joined).await;
+    assert_eq!(lines.body["made"], 2, "{}", lines.body);
+    assert_eq!(process.table().await, before);
+    process.stop().await;
+}
+
+async fn the_check_finds_what_the_database_would_not_let_in(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    chain(&process, 4).await;
+    let sound = found(&process, "/api/v1/inventory/check").await;
+    assert_eq!(sound, json!({"checked": 5, "faults": []}));
+    let mut tx = process.db.write().await.unwrap();
+    let out = store::Statement::per_engine(
+        "DROP TRIGGER widgets_slot1",
+        "ALTER TABLE widgets DISABLE TRIGGER USER",
+    );
+    tx.execute(out, ()).await.unwrap();
+    tx.execute(
+        "UPDATE widgets SET slot1 = NULL WHERE serial_number = 'w1'",
+        (),
+    )
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    let broken = found(&process, "/api/v1/inventory/check").await;
+    assert_eq!(broken["faults"][0]["serial_number"], "w2", "{broken}");
+    assert_eq!(broken["faults"].as_array().unwrap().len(), 1, "{broken}");
+    process.stop().await;
+}
+
+async fn readers_read_and_strangers_do_not(store: TestStore) {
+    let mut process = Process::start(&store, InventoryConfig::default()).await;
+    let body = json!({"name": "r", "scopes": ["inventory:read"]}).to_string();
+    let reader = process.send("/api/v1/keys", &body).await.body["secret"].clone();
+    process.act_as(reader.as_str());
+    found(&process, "/api/v1/inventory/widgets").await;
+    assert_eq!(import(&process, "format=csv", "a,n,P\n").await.status, 403);
+    process.act_as(None);
+    for path in [
+        "widgets",
+        "statistics",
+        "check",
+        "export",
+        "path?from=a&to=b",
+    ] {
+        let answer = get(&process, &format!("/api/v1/inventory/{path}")).await;
+        assert_eq!(answer.status, 401, "{path}");
+    }
+    assert_eq!(import(&process, "format=csv", "a,n,P\n").await.status, 401);
+    process.stop().await;
+}

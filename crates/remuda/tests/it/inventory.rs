@@ -1,0 +1,263 @@
+//! The inventory of the real binary: what was answered survives a kill, and the command line reaches all of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use testbed::TestClient;
+
+use crate::harness::{Home, PASSWORD, Server, json as run_json, succeed};
+use crate::service::sign_in;
+
+const CONFIG: &str = "[inventory]\nopen = true\n";
+
+fn server(home: &Home, config: &str) -> Server {
+    let file = home.write(
+        "remuda.toml",
+        &format!("{config}\n[engine]\ndemo = false\n"),
+    );
+    let mut up = home.up();
+    up.arg("--config").arg(file);
+    up.env("REMUDA_ADMIN_PASSWORD", PASSWORD);
+    Server::start(up)
+}
+
+/// What one client knows: for each widget of its own whether it is there, and whether two of them are joined. The last call may be
+/// unanswered, and then either may be.
+#[derive(Default)]
+struct Known {
+    there: BTreeMap<String, bool>,
+    joined: BTreeMap<(String, String), bool>,
+    unsure: Vec<String>,
+}
+
+/// Makes, joins, parts and removes widgets of its own until the server is gone.
+async fn keep_busy(client: TestClient, number: usize, stop: Arc<AtomicBool>) -> Known {
+    let mut known = Known::default();
+    for round in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let serial = |name: &str| format!("c{number}-{round}-{name}");
+        let (a, b) = (serial("a"), serial("b"));
+        let add = |serial: &str| json!({"widget_sn": serial, "widget_name": "n", "slots": ["P"]});
+        let pair = json!({"widget1_sn": a, "widget2_sn": b, "port": "P"});
+        let steps = [
+            ("add_widget", add(&a)),
+            ("add_widget", add(&b)),
+            ("associate_widgets", pair.clone()),
+            ("remove_association", pair.clone()),
+            ("associate_widgets", pair),
+            ("remove_widget", json!({"widget_sn": a})),
+        ];
+        // Some stop halfway, so that there is something of every kind.
+        for (step, (function, body)) in steps.into_iter().take(3 + round % 4).enumerate() {
+            let answer = client.post(&format!("/rpc/{function}"), &body).await;
+            let Ok(answer) = answer else {
+                known.unsure = vec![a, b];
+                return known;
+            };
+            assert_eq!(answer.status, 204, "{function} {body}: {}", answer.text());
+            let key = (a.clone(), b.clone());
+            match step {
+                0 => drop(known.there.insert(a.clone(), true)),
+                1 => drop(known.there.insert(b.clone(), true)),
+                2 | 4 => drop(known.joined.insert(key, true)),
+                3 => drop(known.joined.insert(key, false)),
+                _ => {
+                    known.joined.insert(key, false);
+                    known.there.insert(a.clone(), false);
+                }
+            }
+        }
+    }
+    known
+}
+
+async fn partner(client: &TestClient, serial: &str) -> Option<Value> {
+    let path = format!("/api/v1/inventory/widgets/{serial}");
+    let answer = client.get(&path).await.unwrap();
+    if answer.status == 404 {
+        return None;
+    }
+    Some(answer.json().unwrap()["slots"][0]["partner"].clone())
+}
+
+async fn survives_kill_9(config: &str) {
+    let home = Home::new();
+    let mut clients = Vec::new();
+    let first = server(&home, config);
+    let stop = Arc::new(AtomicBool::new(false));
+    for number in 0..8 {
+        let client = TestClient::new(first.address());
+        clients.push(tokio::spawn(keep_busy(client, number, Arc::clone(&stop))));
+    }
+    let client = TestClient::new(first.address());
+    // Enough has happened when some hundred widgets are there.
+    loop {
+        let page = client
+            .get("/api/v1/inventory/widgets?limit=500")
+            .await
+            .unwrap();
+        if page.json().unwrap()["items"].as_array().unwrap().len() >= 300 {
+            break;
+        }
+    }
+    assert_eq!(first.stop("KILL"), None);
+    stop.store(true, Ordering::Relaxed);
+    let mut known = Vec::new();
+    for client in clients {
+        known.push(client.await.unwrap());
+    }
+    let second = server(&home, config);
+    let client = TestClient::new(second.address());
+    let mut looked_at = 0;
+    for known in &known {
+        for (serial, there) in &known.there {
+            if !known.unsure.contains(serial) {
+                assert_eq!(partner(&client, serial).await.is_some(), *there, "{serial}");
+                looked_at += 1;
+            }
+        }
+        for ((a, b), joined) in &known.joined {
+            if known.unsure.contains(a) {
+                continue;
+            }
+            let expected = if *joined { json!(a) } else { Value::Null };
+            assert_eq!(partner(&client, b).await, Some(expected), "{a} {b}");
+        }
+    }
+    assert!(looked_at > 200, "{looked_at} widgets were looked at");
+    let checked = run_json(&mut home.remuda(["--server", second.url(), "inventory", "check"]));
+    assert_eq!(checked["faults"], json!([]));
+    assert!(checked["checked"].as_u64().unwrap() > 200, "{checked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_survives_kill_9_on_sqlite() {
+    survives_kill_9(CONFIG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_survives_kill_9_on_postgres() {
+    let store = store::testing::TestStore::postgres().await;
+    let url = store.config().url.expose();
+    survives_kill_9(&format!("{CONFIG}[store]\nurl = \"{url}\"\n")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_makes_joins_finds_and_moves_widgets() -> anyhow::Result<()> {
+    let home = Home::new();
+    let server = server(&home, CONFIG);
+    let remuda = |arguments: &[&str]| {
+        let mut command = home.remuda(["--server", server.url(), "inventory"]);
+        command.args(arguments);
+        command
+    };
+    for (serial, ports) in [
+        ("NIC/1", "PPR"),
+        ("BOX 7", "PR"),
+        ("HDD", "P"),
+        ("SPARE", "Q"),
+    ] {
+        succeed(&mut remuda(&["add", serial, "a part", "--ports", ports]));
+    }
+    succeed(&mut remuda(&["associate", "NIC/1", "BOX 7", "R"]));
+    succeed(&mut remuda(&["associate", "NIC/1", "HDD", "P"]));
+    let shown = succeed(&mut remuda(&["show", "NIC/1", "--component", "10"]));
+    assert!(
+        shown.contains("joined with HDD") && shown.contains("3 hang together"),
+        "{shown}"
+    );
+    let way = run_json(&mut remuda(&["path", "HDD", "BOX 7"]));
+    assert_eq!(
+        way["steps"][1],
+        json!({"from": "NIC/1", "to": "BOX 7", "port": "R"})
+    );
+    let free = run_json(&mut remuda(&["list", "--free", "P"]));
+    let serials: Vec<_> = free["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["serial_number"])
+        .collect();
+    assert_eq!(serials, ["BOX 7", "NIC/1"]);
+    let refused = remuda(&["associate", "SPARE", "HDD", "P"]).output()?;
+    assert!(!refused.status.success());
+    let exported = succeed(&mut remuda(&["export"]));
+    assert_eq!(exported.lines().count(), 6, "{exported}");
+    let counts = run_json(&mut remuda(&["stats"]));
+    assert_eq!(
+        (&counts["widgets"], &counts["ports"]["P"]["free"]),
+        (&json!(4), &json!(2))
+    );
+
+    // Into another inventory.
+    let file = home.write("moved.jsonl", &exported);
+    let other_home = Home::new();
+    let other = self::server(&other_home, CONFIG);
+    let file = file.display().to_string();
+    let import = |home: &Home| {
+        let mut command = home.remuda(["--server", other.url(), "inventory", "import"]);
+        command.arg(&file);
+        command
+    };
+    assert_eq!(run_json(&mut import(&other_home))["made"], 6);
+    let again = run_json(&mut import(&other_home));
+    assert_eq!((&again["made"], &again["present"]), (&json!(0), &json!(6)));
+    let moved = succeed(
+        other_home
+            .remuda(["--server", other.url(), "inventory", "export"])
+            .args(["--only", "associations"]),
+    );
+    assert_eq!(moved.lines().count(), 2, "{moved}");
+
+    // What a node is made of.
+    let admin = sign_in(&TestClient::new(server.address())).await?;
+    let node = json!({"name": "gpu1", "url": "http://127.0.0.1:9", "kind": "ollama"});
+    let id = admin.post("/api/v1/nodes", &node).await?.json()?["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let parts = run_json(&mut remuda(&["hardware", &id, "--set", "NIC/1", "HDD"]));
+    assert_eq!(parts["parts"].as_array().unwrap().len(), 2);
+    succeed(&mut remuda(&["remove", "HDD"]));
+    let parts = run_json(&mut remuda(&["hardware", &id]));
+    assert_eq!(parts["missing"], json!(["HDD"]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_reports_what_it_saw_and_draws_it() {
+    let home = Home::new();
+    let server = server(&home, CONFIG);
+    let picture = home.path("load.svg");
+    let report = home.path("load.json");
+    let mut load = home.remuda(["--server", server.url(), "inventory", "load"]);
+    load.args([
+        "--prepare",
+        "--population",
+        "200",
+        "--connections",
+        "8",
+        "--duration",
+        "2s",
+    ]);
+    load.arg("--plot")
+        .arg(&picture)
+        .arg("--report")
+        .arg(&report);
+    let seen = run_json(&mut load);
+    assert!(seen["done"].as_u64().unwrap() > 10, "{seen}");
+    assert_eq!(seen["failed"], 0, "{seen}");
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
+    assert_eq!(written["done"], seen["done"]);
+    assert!(
+        std::fs::read_to_string(picture)
+            .unwrap()
+            .contains("calls a second")
+    );
+    let checked = run_json(&mut home.remuda(["--server", server.url(), "inventory", "check"]));
+    assert_eq!(checked["faults"], json!([]));
+}

@@ -1,0 +1,296 @@
+//! `cargo xtask bench inventory`: calls a second over millions of widgets, durable, beside what else could serve them.
+
+mod peers;
+mod populate;
+mod service;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::machine;
+use super::process::resident_kib;
+use super::programs::{Build, programs};
+use crate::databases::Databases;
+use crate::{interrupt, workspace};
+use service::{Load, Service};
+
+/// What `cargo xtask bench inventory` takes.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Measure the release programs as they are
+    #[arg(long)]
+    no_build: bool,
+    /// A million widgets and short windows
+    #[arg(long)]
+    quick: bool,
+    /// Widgets that are there at the beginning; 10,000,000 unless given
+    #[arg(long)]
+    population: Option<u32>,
+    /// Seconds of each window; 15 unless given
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Seconds of the run that memory is watched in; 60 unless given
+    #[arg(long)]
+    endurance: Option<u32>,
+    /// Leave `PostgREST` out, which npm brings
+    #[arg(long)]
+    without_postgrest: bool,
+    /// Where the pictures of load and times go
+    #[arg(long)]
+    pictures: Option<PathBuf>,
+}
+
+/// What a window of load found, as `remuda inventory load` reports it.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Window {
+    calls_per_second: f64,
+    done: u64,
+    refused: u64,
+    shed: u64,
+    failed: u64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+/// The rows of the report.
+struct Table(String);
+
+impl Table {
+    fn row(&mut self, name: &str, window: &Window, verdict: &str) -> std::fmt::Result {
+        let share = |count: u64| {
+            let all = window.done + window.refused + window.shed + window.failed;
+            count as f64 * 100.0 / all.max(1) as f64
+        };
+        writeln!(
+            self.0,
+            "| {name} | {:.0} | {:.1} | {:.1} | {:.0} % | {:.0} % | {} | {verdict} |",
+            window.calls_per_second,
+            window.p50_ms,
+            window.p99_ms,
+            share(window.refused),
+            share(window.shed),
+            window.failed,
+        )
+    }
+}
+
+fn at_least(value: f64, limit: f64, what: &str) -> String {
+    let kept = if value >= limit { "kept" } else { "**missed**" };
+    format!("{value:.2}, at least {limit}{what}: {kept}")
+}
+
+fn at_most(value: f64, limit: f64, what: &str) -> String {
+    let kept = if value <= limit { "kept" } else { "**missed**" };
+    format!("{value:.1}, at most {limit}{what}: {kept}")
+}
+
+/// Measures and prints Markdown.
+pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    interrupt::catch()?;
+    let load_before = machine::load_average();
+    let program = programs(&["remuda"], Build::unless(options.no_build))?.join("remuda");
+    let population =
+        options
+            .population
+            .unwrap_or(if options.quick { 1_000_000 } else { 10_000_000 });
+    let seconds = options
+        .seconds
+        .unwrap_or(if options.quick { 5 } else { 15 });
+    let directory = tempfile::tempdir()?;
+    let target = workspace::metadata()?.target_directory;
+    let databases = Databases::start_durable(&target)?;
+    let bench = Bench {
+        options,
+        program,
+        directory: directory.path(),
+        databases: &databases,
+        population,
+        seconds,
+    };
+    let mut table = Table(String::new());
+    bench.measure(&mut table)?;
+    writeln!(
+        std::io::stdout().lock(),
+        "### Machine\n\n{}\n- load average before the start: {load_before:.2} (numbers count only near 0)\n\n### Method\n\n\
+         `cargo xtask bench inventory`. PostgreSQL (fsync, synchronous_commit and full_page_writes on), Remuda (release build) and the load\n\
+         (`remuda inventory load`, the mix 40 % add, 30 % associate, 15 % remove association, 15 % remove) share the cores. {population} widgets are there.\n\
+         Windows of {seconds} s, closed loop unless a rate is named, all in one run.\n\n### Results\n\n\
+         | | calls/s | p50 ms | p99 ms | refused | shed | failed | aim |\n|---|---|---|---|---|---|---|---|\n{}",
+        machine::describe(),
+        table.0,
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Bench<'a> {
+    options: &'a Options,
+    program: PathBuf,
+    directory: &'a Path,
+    databases: &'a Databases,
+    population: u32,
+    seconds: u32,
+}
+
+impl Bench<'_> {
+    fn service(&self, name: &str, url: Option<&str>) -> anyhow::Result<Service> {
+        Service::start(&self.program, &self.directory.join(name), url)
+    }
+
+    fn load(&self, connections: u32, seed: u32) -> Load {
+        Load {
+            connections,
+            seconds: self.seconds,
+            population: self.population,
+            seed,
+            ..Load::default()
+        }
+    }
+
+    fn picture(&self, name: &str) -> Option<PathBuf> {
+        let folder = self.options.pictures.as_ref()?;
+        Some(folder.join(name))
+    }
+
+    fn measure(&self, table: &mut Table) -> anyhow::Result<()> {
+        let big = self.databases.make("inventory")?;
+        let small = self.databases.make("inventory_small")?;
+        // The service brings the schema.
+        drop(self.service("schema", Some(&big))?);
+        drop(self.service("schema_small", Some(&small))?);
+        populate::fill(&big, self.population)?;
+        populate::fill(&small, self.population / 100)?;
+        let service = self.service("big", Some(&big))?;
+        let few = service.load(&self.load(64, 1))?;
+        table.row("PostgreSQL, 64 connections", &few, "")?;
+        let many = service.load(&self.load(512, 2))?;
+        let best = many.calls_per_second.max(few.calls_per_second);
+        table.row(
+            "PostgreSQL, 512 connections",
+            &many,
+            &at_least(best, 10_000.0, "/s, the better of the two"),
+        )?;
+        let singles = peers::pgbench(&big, self.population, self.seconds)?;
+        table.row(
+            "pgbench, 64 clients, one prepared function call per transaction",
+            &Window {
+                calls_per_second: singles,
+                ..Window::default()
+            },
+            &at_least(few.calls_per_second / singles, 2.0, " x at 64 connections"),
+        )?;
+        if !self.options.without_postgrest {
+            let peer = peers::Postgrest::start(self.directory, &big)?;
+            let window = peer.load(&self.program, &self.load(64, 3))?;
+            let ratio = few.calls_per_second / window.calls_per_second;
+            table.row(
+                "PostgREST, 64 connections",
+                &window,
+                &at_least(ratio, 5.0, " x its calls/s"),
+            )?;
+        }
+        let calm = service.load(&Load {
+            rate: Some(5_000),
+            plot: self.picture("inventory-5000.svg"),
+            ..self.load(128, 4)
+        })?;
+        table.row(
+            "PostgreSQL, 5,000/s wanted, 128 connections",
+            &calm,
+            &at_most(calm.p99_ms, 50.0, " ms p99"),
+        )?;
+        let twice = (best * 2.0) as u32;
+        let over = service.load(&Load {
+            rate: Some(twice),
+            plot: self.picture("inventory-overload.svg"),
+            ..self.load(4_000, 5)
+        })?;
+        table.row(
+            &format!("PostgreSQL, {twice}/s wanted, 4,000 connections"),
+            &over,
+            &at_most(over.p99_ms, 100.0, " ms p99 of what was taken on"),
+        )?;
+        self.endure(table, &service)?;
+        service.check()?;
+        drop(service);
+        let service = self.service("small", Some(&small))?;
+        let window = service.load(&Load {
+            population: self.population / 100,
+            ..self.load(64, 6)
+        })?;
+        table.row(
+            &format!(
+                "PostgreSQL, 64 connections, {} widgets",
+                self.population / 100
+            ),
+            &window,
+            &at_least(
+                few.calls_per_second / window.calls_per_second,
+                0.85,
+                " of it at full size",
+            ),
+        )?;
+        drop(service);
+        let pooled = self.databases.pooled("inventory")?;
+        let service = self.service("pooled", Some(&pooled))?;
+        let window = service.load(&self.load(64, 7))?;
+        table.row(
+            "PostgreSQL through PgBouncer, 64 connections",
+            &window,
+            &at_least(
+                window.calls_per_second / few.calls_per_second,
+                0.8,
+                " of it without",
+            ),
+        )?;
+        service.check()?;
+        drop(service);
+        self.sqlite(table)
+    }
+
+    /// Watches memory during a longer run.
+    fn endure(&self, table: &mut Table, service: &Service) -> anyhow::Result<()> {
+        let seconds = self
+            .options
+            .endurance
+            .unwrap_or(if self.options.quick { 20 } else { 60 });
+        let load = Load {
+            seconds: seconds / 2,
+            ..self.load(256, 8)
+        };
+        service.load(&load)?;
+        let before = resident_kib(service.pid())?;
+        let window = service.load(&Load { seed: 9, ..load })?;
+        let after = resident_kib(service.pid())?;
+        let verdict = format!(
+            "resident {} MiB after {} s, {} MiB after {seconds} s",
+            before / 1024,
+            seconds / 2,
+            after / 1024
+        );
+        table.row("PostgreSQL, 256 connections, for long", &window, &verdict)?;
+        Ok(())
+    }
+
+    fn sqlite(&self, table: &mut Table) -> anyhow::Result<()> {
+        let population = self.population.min(1_000_000);
+        let service = self.service("sqlite", None)?;
+        let load = Load {
+            population,
+            prepare: true,
+            ..self.load(64, 10)
+        };
+        let window = service.load(&load)?;
+        table.row(
+            &format!("SQLite (synchronous=FULL), 64 connections, {population} widgets"),
+            &window,
+            &at_least(window.calls_per_second, 5_000.0, "/s"),
+        )?;
+        service.check()?;
+        Ok(())
+    }
+}
