@@ -30,7 +30,7 @@ pub(crate) struct PortCounts {
 
 /// Counts of the whole inventory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub(crate) struct StatisticsBody {
+pub(crate) struct InventoryStatisticsBody {
     /// When they were counted.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) as_of: Timestamp,
@@ -48,9 +48,9 @@ pub(crate) struct StatisticsBody {
 
 /// The counts that are kept.
 #[derive(Debug, Default)]
-pub(crate) struct Counted(Mutex<Option<StatisticsBody>>);
+pub(crate) struct Counted(Mutex<Option<InventoryStatisticsBody>>);
 
-impl StatisticsBody {
+impl InventoryStatisticsBody {
     fn new(as_of: Timestamp) -> Self {
         Self {
             as_of,
@@ -95,14 +95,14 @@ impl StatisticsBody {
 
 impl Inventory {
     /// Counts, or returns counts of the last minute.
-    pub(crate) async fn statistics(&self) -> Result<StatisticsBody, ReadError> {
+    pub(crate) async fn statistics(&self) -> Result<InventoryStatisticsBody, ReadError> {
         let inner = &self.inner;
         let mut kept = inner.counted.0.lock().await;
         let now = inner.clock.now();
         if let Some(counts) = kept.as_ref().filter(|kept| now.since(kept.as_of) < KEPT) {
             return Ok(counts.clone());
         }
-        let mut counts = StatisticsBody::new(now);
+        let mut counts = InventoryStatisticsBody::new(now);
         let (mut after, mut last) = (0, i64::MAX);
         while after < last {
             let mut tx = inner.db.read().await?;

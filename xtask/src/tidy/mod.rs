@@ -3,6 +3,7 @@
 mod arrows;
 mod files;
 mod migrations;
+mod schemas;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     arrows::check(&metadata, &mut findings);
     files::check(&root, &mut findings)?;
     migrations::check(&root, &mut findings)?;
+    schemas::check(&root, &mut findings)?;
     for warning in &findings.warnings {
         eprintln!("tidy: warning: {warning}");
     }

@@ -17,7 +17,7 @@ use super::caller::{Reader, Writer};
 use crate::check::CheckBody;
 use crate::import::ImportBody;
 use crate::import_lines::{Format, What};
-use crate::statistics::StatisticsBody;
+use crate::statistics::InventoryStatisticsBody;
 use crate::surface::Inventory;
 
 /// The most bytes of a part of an import.
@@ -61,11 +61,11 @@ pub(super) struct Lines(String);
 ///
 /// The counts are kept for a minute.
 #[utoipa::path(get, path = "/api/v1/inventory/statistics", operation_id = "show_inventory_statistics", tag = "inventory",
-    security(("bearer" = [])), responses((status = 200, description = "The counts.", body = StatisticsBody)))]
+    security(("bearer" = [])), responses((status = 200, description = "The counts.", body = InventoryStatisticsBody)))]
 pub(super) async fn show_inventory_statistics(
     _: Reader,
     State(inventory): State<Inventory>,
-) -> Result<JsonBody<StatisticsBody>, Problem> {
+) -> Result<JsonBody<InventoryStatisticsBody>, Problem> {
     Ok(JsonBody(inventory.statistics().await?))
 }
 

@@ -29,6 +29,7 @@ const GROUPS = [
     ["/audit", "Changes", "people"],
   ]],
   ["System", [
+    ["/inventory", "Inventory", "platform"],
     ["/settings", "Settings", "platform"],
     ["/database", "Database", "platform"],
   ]],

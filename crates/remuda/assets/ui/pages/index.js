@@ -4,6 +4,7 @@ import account from "./account.js";
 import audit from "./audit.js";
 import database from "./database.js";
 import embeddings from "./embeddings.js";
+import inventory from "./inventory.js";
 import invitations from "./invitations.js";
 import job from "./job.js";
 import jobs from "./jobs.js";
@@ -22,6 +23,7 @@ import requests from "./requests.js";
 import settings from "./settings.js";
 import simulator from "./simulator.js";
 import start from "./start.js";
+import widget from "./widget.js";
 
 export const ROUTES = [
   ["/", start],
@@ -43,6 +45,8 @@ export const ROUTES = [
   ["/invitations", invitations],
   ["/organisations", organisations],
   ["/audit", audit],
+  ["/inventory", inventory],
+  ["/inventory/:serial", widget],
   ["/settings", settings],
   ["/database", database],
   ["/account", account],

@@ -12,7 +12,7 @@ const WEIGHT = 300 * 1_024;
 const GROUPS = {
   fleet: ["/overview", "/nodes", "/nodes/gpu-north-1", "/models", "/models/llama3.1%3A70b", "/queue"],
   work: ["/requests", "/requests/LATEST", "/simulator", "/playground", "/embeddings", "/jobs", "/account", "/nowhere"],
-  access: ["/keys", "/people", "/invitations", "/organisations", "/audit", "/settings", "/database"],
+  access: ["/keys", "/people", "/invitations", "/organisations", "/audit", "/inventory", "/inventory/NIC-1", "/settings", "/database"],
 };
 const PAGES = GROUPS[process.env.PAGES];
 const MODELS = ["llama3.1:70b", "mistral:7b", "qwen3-32b", "phi4:14b", "qwen2.5:32b"];
@@ -38,6 +38,10 @@ await run(async (page, guard) => {
   await api(page, "POST", "/api/v1/users", { username: "ana", password: "a password of hers", role: "operator" });
   await api(page, "POST", "/api/v1/invitations", { note: "the new colleague" });
   await api(page, "PUT", "/api/v1/system/config", { config: { "queue.batch": 50_000 } });
+  for (const [serial, name] of [["CHASSIS-1", "Chassis, 8 bays"], ["NIC-1", "25 GbE card"], ["NIC-2", "25 GbE card"], ["SSD-1", "Drive, 4 TB"]]) {
+    await api(page, "POST", "/rpc/add_widget", { widget_sn: serial, widget_name: name, slots: ["P", "P", "Q"] });
+    if (serial !== "CHASSIS-1") await api(page, "POST", "/rpc/associate_widgets", { widget1_sn: serial === "NIC-1" ? "CHASSIS-1" : "NIC-1", widget2_sn: serial, port: serial === "SSD-1" ? "Q" : "P" });
+  }
   const end = Date.now() + LOAD_MS;
   const clients = Array.from({ length: FOLDER ? 14 : 6 }, (_, at) => load(at, () => Date.now() < end));
   await Promise.all(clients);
