@@ -42,5 +42,5 @@ pub use front::{AllowedOrigins, Inside, InsideRequest};
 pub use metrics::Metrics;
 pub use record::{Caller, Outcome, RecordOwner, RequestRecord};
 pub use recorder::EndObserver;
-pub use routes::routes;
+pub use routes::{RequestBody, RequestRecords, RequestsQuery, ShowRequestsError, routes};
 pub use server::{Gateway, GatewayDeps, StartGatewayError};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use cluster::Registry;
 use engine::Engine;
-use identity::limits::Reservation;
+use identity::limits::{Limiter, Reservation};
 use identity::{Identity, Principal};
 use parking_lot::Mutex;
 use primitives::{Clock, RequestId, Timestamp};
@@ -95,6 +95,7 @@ impl Shared {
         recorder: Recorder,
         journal: CommandJournal,
         control: ControlPlane,
+        limiter: Limiter,
         version: &'static str,
         prefix_seed: u64,
     ) -> Arc<Self> {
@@ -111,7 +112,7 @@ impl Shared {
         Arc::new(Self {
             embeddings: Arc::new(Groups::new(metrics.embeddings.waiting())),
             runs: Runs::default(),
-            limits: Limits::default(),
+            limits: Limits::new(limiter),
             proxies: TrustedProxies::new(config.trusted_proxies.clone()),
             config: ArcSwap::from_pointee(config),
             refreshing: Mutex::new(()),
@@ -166,21 +167,23 @@ impl Shared {
     /// # Errors
     ///
     /// 429 with the time to wait.
-    pub(crate) fn reserve(
+    pub(crate) async fn reserve(
         &self,
         principal: &Principal,
         address: IpAddr,
         tokens: u64,
     ) -> Result<Option<Reservation>, Box<Limited>> {
         let rules = self.config().limits;
-        self.limits.reserve(
-            &rules,
-            principal,
-            address,
-            tokens,
-            &*self.clock,
-            &self.metrics,
-        )
+        self.limits
+            .reserve(
+                &rules,
+                principal,
+                address,
+                tokens,
+                &*self.clock,
+                &self.metrics,
+            )
+            .await
     }
 
     /// Counts a request in, or returns `None` at the limit.

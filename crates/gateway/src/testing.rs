@@ -102,6 +102,7 @@ impl Bench {
             recorder,
             journal,
             ControlPlane::new(axum::Router::new(), runtime),
+            identity::limits::Limiter::default(),
             "0.33.0",
             7,
         );

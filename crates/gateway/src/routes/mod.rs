@@ -4,6 +4,7 @@ mod queue;
 mod requests;
 
 pub(crate) use self::queue::QueueWindow;
+pub use self::requests::{RequestBody, RequestRecords, RequestsQuery, ShowRequestsError};
 
 use axum::extract::FromRef;
 use identity::Identity;
