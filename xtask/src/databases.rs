@@ -1,7 +1,8 @@
-//! PostgreSQL and PgBouncer for one run of the tests: private directory, free ports, gone at the end.
+//! PostgreSQL, PgBouncer and Redis for one run of the tests: private directory, free ports, gone at the end.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,10 @@ pub(crate) struct Databases {
     pub(crate) postgres_url: String,
     /// The same through PgBouncer in transaction mode.
     pub(crate) pgbouncer_url: String,
+    /// URL of Redis.
+    pub(crate) redis_url: String,
+    /// Where PostgreSQL's programs are.
+    pub(crate) postgres_bin: PathBuf,
     children: Vec<Child>,
     directory: PathBuf,
     /// Held while the servers run, so that later runs can tell a dead run's directory from a live one's.
@@ -46,7 +51,7 @@ pub(crate) struct Databases {
 }
 
 impl Databases {
-    /// Installs what is missing and starts both servers, for tests: nothing of it needs to last.
+    /// Installs what is missing and starts the servers, for tests: nothing of it needs to last.
     pub(crate) fn start(target: &Path) -> anyhow::Result<Self> {
         Self::start_with(target, FORGETFUL)
     }
@@ -59,9 +64,10 @@ impl Databases {
     fn start_with(target: &Path, settings: &[&str]) -> anyhow::Result<Self> {
         let bin = postgres_bin()?;
         let pgbouncer = pgbouncer_path()?;
+        let redis = redis_path()?;
         let mut attempts = 1;
         loop {
-            match Self::start_once(target, &bin, &pgbouncer, settings) {
+            match Self::start_once(target, &bin, &pgbouncer, &redis, settings) {
                 // A free port is free only until somebody else takes it.
                 Err(error) if attempts < 3 && error.to_string().contains("already in use") => {
                     attempts += 1;
@@ -75,20 +81,24 @@ impl Databases {
         target: &Path,
         bin: &Path,
         pgbouncer: &Path,
+        redis: &Path,
         settings: &[&str],
     ) -> anyhow::Result<Self> {
         let owner = owner()?;
         let (directory, lock) = run_directory(target, owner)?;
-        let (port, pool_port) = (free_port()?, free_port()?);
+        let (port, pool_port, redis_port) = (free_port()?, free_port()?, free_port()?);
         let mut databases = Self {
             postgres_url: format!("postgres://{ACCOUNT}@127.0.0.1:{port}/postgres"),
             pgbouncer_url: format!("postgres://{ACCOUNT}@127.0.0.1:{pool_port}/postgres"),
+            redis_url: format!("redis://127.0.0.1:{redis_port}"),
+            postgres_bin: bin.to_owned(),
             children: Vec::new(),
             directory,
             _lock: lock,
         };
         databases.start_postgres(bin, owner, port, settings)?;
         databases.start_pgbouncer(bin, pgbouncer, owner, port, pool_port)?;
+        databases.start_redis(redis, owner, redis_port)?;
         Ok(databases)
     }
 
@@ -154,18 +164,42 @@ impl Databases {
         self.wait_until_ready(bin, &self.pgbouncer_url.clone(), &log)
     }
 
-    /// Waits until the server started last answers a query.
+    fn start_redis(&mut self, redis: &Path, owner: Option<Owner>, port: u16) -> anyhow::Result<()> {
+        let log = self.directory.join("redis.log");
+        let mut server = program(redis, owner);
+        server.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+        // Nothing is written to disk; the title stays, so that a run that has died is known by its directory.
+        server.args(["--save", "", "--appendonly", "no", "--set-proc-title", "no"]);
+        server.arg("--dir").arg(&self.directory);
+        self.children.push(spawn_logged(&mut server, &log)?);
+        self.wait_until(&self.redis_url.clone(), &log, || {
+            Ok(answers_ping(port).unwrap_or(false))
+        })
+    }
+
+    /// Waits until the database server started last answers a query.
     fn wait_until_ready(&mut self, bin: &Path, url: &str, log: &Path) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_LIMIT;
-        loop {
-            interrupt::check()?;
+        self.wait_until(url, log, || {
             let answers = Command::new(bin.join("psql"))
                 .args(["--no-psqlrc", "--quiet", "--command", "SELECT 1", url])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .status()?;
-            if answers.success() {
+            Ok(answers.success())
+        })
+    }
+
+    fn wait_until(
+        &mut self,
+        url: &str,
+        log: &Path,
+        answers: impl Fn() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            interrupt::check()?;
+            if answers()? {
                 return Ok(());
             }
             let ended = self
@@ -305,7 +339,9 @@ fn stop_servers_of(directory: &Path) -> anyhow::Result<()> {
         let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command);
         let (program, arguments) = command.split_once('\0').unwrap_or_default();
-        let is_server = program.ends_with("/postgres") || program.ends_with("/pgbouncer");
+        let is_server = ["/postgres", "/pgbouncer", "/redis-server"]
+            .iter()
+            .any(|server| program.ends_with(server));
         let is_of_run = arguments
             .split('\0')
             .any(|argument| Path::new(argument).starts_with(directory));
@@ -378,6 +414,23 @@ fn pgbouncer_path() -> anyhow::Result<PathBuf> {
     }
     apt::install("PgBouncer", &["pgbouncer"])?;
     on_path("pgbouncer").context("apt's PgBouncer is not on the path")
+}
+
+fn redis_path() -> anyhow::Result<PathBuf> {
+    if let Some(path) = on_path("redis-server") {
+        return Ok(path);
+    }
+    apt::install("Redis", &["redis-server"])?;
+    on_path("redis-server").context("apt's Redis is not on the path")
+}
+
+fn answers_ping(port: u16) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(b"PING\r\n")?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer)?;
+    Ok(answer == *b"+PONG")
 }
 
 /// Finds a program on the path or among the system's.

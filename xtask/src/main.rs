@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod browser;
+mod chaos;
 mod ci;
 mod clients;
 mod databases;
@@ -30,12 +31,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start PostgreSQL and PgBouncer and run all tests against them, and in a browser (installed where missing)
+    /// Start PostgreSQL, PgBouncer and Redis and run all tests against them, and in a browser (installed where missing)
     Test(test::Options),
     /// Check what compiler and lints cannot: crate arrows, file lengths, names, migration pairs
     Tidy,
     /// Formatting, lints, tidy, tests: all that must pass before a change is taken
     Ci,
+    /// Stop database, pooler and Redis in turn under load, each for a minute, and count afterwards
+    Chaos(chaos::Options),
     /// Run the clients from PyPI and npm, unmodified, against a fleet of three kinds of nodes
     Clients(clients::Options),
     /// Run schemathesis from PyPI against the management API: no 5xx, nothing that its description does not say
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy::run(),
         Command::Ci => ci::run(),
+        Command::Chaos(options) => chaos::run(&options),
         Command::Clients(options) => clients::run(&options),
         Command::Schemathesis(options) => schemathesis::run(&options),
         Command::Screenshots(options) => screenshots::run(&options),

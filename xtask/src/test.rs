@@ -18,22 +18,31 @@ pub(crate) struct Options {
 
 /// Starts the databases, runs the tests, stops the databases.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    run_with(&options.runner, &[])
+}
+
+/// The same with arguments for the test runner and more variables for the tests.
+pub(crate) fn run_with(runner: &[String], more: &[(&str, &str)]) -> anyhow::Result<ExitCode> {
+    let arguments = runner;
     interrupt::catch()?;
     let target = workspace::metadata()?.target_directory;
     let browser = Browser::install(&target)?;
     let provider = provider::script(&workspace::root()?, &target)?;
     let provider = provider.display().to_string();
     let databases = Databases::start(&target)?;
+    let postgres_bin = databases.postgres_bin.display().to_string();
     let environment = [
         ("TEST_POSTGRES_URL", databases.postgres_url.as_str()),
         ("TEST_PGBOUNCER_URL", databases.pgbouncer_url.as_str()),
+        ("TEST_REDIS_URL", databases.redis_url.as_str()),
+        ("TEST_POSTGRES_BIN", postgres_bin.as_str()),
         ("TEST_OIDC_PROVIDER", provider.as_str()),
         // The engine's arithmetic spins while it waits for its other threads, which tests beside it keep off the cores.
         ("CANDLE_NUM_THREADS", "1"),
         ("RAYON_NUM_THREADS", "1"),
     ];
     let nextest = has_nextest()?;
-    let everything = options.runner.is_empty();
+    let everything = arguments.is_empty();
     if nextest && everything {
         // First, so that the runner's closing lines are the last ones.
         let status = interrupt::wait(
@@ -48,8 +57,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     } else {
         &["test"]
     })?;
-    if !options
-        .runner
+    if !arguments
         .iter()
         .any(|argument| argument == "-p" || argument.starts_with("--package"))
     {
@@ -60,8 +68,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     let status = interrupt::wait(
         runner
-            .args(&options.runner)
+            .args(arguments)
             .envs(environment)
+            .envs(more.iter().copied())
             .envs(browser.environment()),
     )?;
     Ok(workspace::exit_code(status))

@@ -44,5 +44,5 @@ pub use front::{AllowedOrigins, Inside, InsideRequest};
 pub use metrics::Metrics;
 pub use record::{Caller, Outcome, RecordOwner, RequestRecord};
 pub use recorder::EndObserver;
-pub use routes::{Figures, routes};
+pub use routes::{Figures, RequestBody, RequestRecords, RequestsQuery, ShowRequestsError, routes};
 pub use server::{Gateway, GatewayDeps, StartGatewayError};

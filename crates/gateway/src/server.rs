@@ -9,6 +9,7 @@ use std::time::Duration;
 use cluster::Registry;
 use engine::Engine;
 use identity::Identity;
+use identity::limits::Limiter;
 use primitives::Clock;
 use scheduling::queue::QueueLimits;
 use store::Db;
@@ -69,6 +70,8 @@ pub struct GatewayDeps {
     pub server_tls: Option<Arc<ServerTls>>,
     /// Everything that is not inference.
     pub control: ControlPlane,
+    /// Counts what callers use.
+    pub limiter: Limiter,
     /// This program's version, shown by `/api/version` as the version of the Ollama API it speaks.
     pub version: &'static str,
     /// Where random numbers start.
@@ -147,6 +150,7 @@ impl Gateway {
             pulse,
             journal,
             deps.control,
+            deps.limiter,
             deps.version,
             deps.seed,
         );

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use arc_swap::{ArcSwap, Guard};
 use cluster::Registry;
 use engine::Engine;
-use identity::limits::Reservation;
+use identity::limits::{Limiter, Reservation};
 use identity::{Identity, Principal};
 use parking_lot::Mutex;
 use primitives::{Clock, RequestId, Timestamp};
@@ -116,6 +116,7 @@ impl Shared {
         pulse: Arc<Pulse>,
         journal: CommandJournal,
         control: ControlPlane,
+        limiter: Limiter,
         version: &'static str,
         prefix_seed: u64,
     ) -> Arc<Self> {
@@ -134,7 +135,7 @@ impl Shared {
             runs: Runs::default(),
             under_way: UnderWayList::default(),
             inside: OnceLock::new(),
-            limits: Limits::default(),
+            limits: Limits::new(limiter),
             proxies: TrustedProxies::new(config.trusted_proxies.clone()),
             config: ArcSwap::from_pointee(config),
             refreshing: Mutex::new(()),
@@ -201,21 +202,23 @@ impl Shared {
     /// # Errors
     ///
     /// 429 with the time to wait.
-    pub(crate) fn reserve(
+    pub(crate) async fn reserve(
         &self,
         principal: &Principal,
         address: IpAddr,
         tokens: u64,
     ) -> Result<Option<Reservation>, Box<Limited>> {
         let rules = self.config().limits;
-        self.limits.reserve(
-            &rules,
-            principal,
-            address,
-            tokens,
-            &*self.clock,
-            &self.metrics,
-        )
+        self.limits
+            .reserve(
+                &rules,
+                principal,
+                address,
+                tokens,
+                &*self.clock,
+                &self.metrics,
+            )
+            .await
     }
 
     /// Counts a request in, or returns `None` at the limit.

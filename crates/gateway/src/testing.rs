@@ -105,6 +105,7 @@ impl Bench {
             Arc::new(Pulse::new(started)),
             journal,
             ControlPlane::new(axum::Router::new(), runtime),
+            identity::limits::Limiter::default(),
             "0.33.0",
             7,
         );

@@ -153,19 +153,26 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let known = let_in(parts, &Identity::from_ref(state), |principal| {
-            if principal.permissions.has(N::PERMISSION) {
-                Ok(())
-            } else if principal.id().is_none() {
-                Err(AuthError::Missing)
-            } else {
-                Err(AuthError::NotPermitted(N::PERMISSION))
-            }
+            permitted(principal, N::PERMISSION)
         })?;
         Ok(Self(OrgAdmin(known), PhantomData))
     }
 }
 
 impl OrgAdmin {
+    /// Lets a caller in who has a permission in their organisation, as the routes that take it do.
+    ///
+    /// # Errors
+    /// When they are not let in, or have it not.
+    pub fn with_permission(
+        parts: &mut Parts,
+        identity: &Identity,
+        permission: Permission,
+    ) -> Result<Self, Problem> {
+        let has = move |principal: &Principal| permitted(principal, permission);
+        Ok(Self(let_in(parts, identity, has)?))
+    }
+
     /// Returns what the caller may give to others.
     pub(crate) fn rights(&self) -> Rights {
         Rights {
@@ -213,6 +220,16 @@ where
     }
 }
 
+fn permitted(principal: &Principal, permission: Permission) -> Result<(), AuthError> {
+    if principal.permissions.has(permission) {
+        Ok(())
+    } else if principal.id().is_none() {
+        Err(AuthError::Missing)
+    } else {
+        Err(AuthError::NotPermitted(permission))
+    }
+}
+
 fn administers(principal: &Principal) -> Result<(), AuthError> {
     match principal.role {
         Role::Admin => Ok(()),
@@ -226,7 +243,7 @@ fn administers(principal: &Principal) -> Result<(), AuthError> {
 fn let_in(
     parts: &mut Parts,
     identity: &Identity,
-    check: fn(&Principal) -> Result<(), AuthError>,
+    check: impl Fn(&Principal) -> Result<(), AuthError> + Send + Sync + 'static,
 ) -> Result<Known, AuthError> {
     let presented = presented_credential(&parts.headers).map(Cow::into_owned);
     let ask = move |identity: &Identity| -> Result<Principal, AuthError> {

@@ -8,7 +8,7 @@ use crate::surface::Jobs;
 
 impl Jobs {
     /// Calls a job off, at once: whoever carries it out may not write any more, and stops.
-    pub(crate) async fn cancel(&self, owner: Owner, id: JobId) -> Result<Job, JobError> {
+    pub async fn cancel(&self, owner: Owner, id: JobId) -> Result<Job, JobError> {
         let mut tx = self.inner.db.write().await?;
         let now = store::now(&mut tx, &*self.inner.clock).await?;
         let cancelled = store::cancel_job(&mut tx, owner, id, now).await?;

@@ -26,5 +26,6 @@ mod work;
 
 pub use config::JobsConfig;
 pub use executor::{Executor, Outcome, Refusal, Step, Work};
+pub use list::{JobFilter, JobSort};
 pub use model::{Job, JobError, JobKind, JobState, Owner};
 pub use surface::{JobStep, Jobs, JobsDeps, Observer};

@@ -12,7 +12,7 @@ use crate::surface::Jobs;
 
 /// How the list is sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) enum JobSort {
+pub enum JobSort {
     /// The newest first.
     #[default]
     #[serde(rename = "-created_at")]
@@ -34,10 +34,13 @@ impl JobSort {
 
 /// Which jobs to list. Absent: all of the caller's.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct JobFilter {
-    pub(crate) state: Option<JobState>,
-    pub(crate) kind: Option<JobKind>,
-    pub(crate) subject: Option<String>,
+pub struct JobFilter {
+    /// In this state.
+    pub state: Option<JobState>,
+    /// Of this kind.
+    pub kind: Option<JobKind>,
+    /// For this model, by its normalised name.
+    pub subject: Option<String>,
 }
 
 /// Where a page begins.
@@ -71,7 +74,7 @@ fn position(page: &PageRequest, sort: JobSort) -> Result<JobPosition, InvalidCur
 
 impl Jobs {
     /// Lists an owner's jobs.
-    pub(crate) async fn list(
+    pub async fn list(
         &self,
         owner: Owner,
         filter: &JobFilter,
@@ -88,11 +91,7 @@ impl Jobs {
     }
 
     /// Finds an owner's job, with its result where it has one.
-    pub(crate) async fn load(
-        &self,
-        owner: Owner,
-        id: JobId,
-    ) -> Result<(Job, Option<Value>), JobError> {
+    pub async fn load(&self, owner: Owner, id: JobId) -> Result<(Job, Option<Value>), JobError> {
         let mut tx = self.inner.db.read().await?;
         let found = store::find_job(&mut tx, owner, id).await?;
         tx.commit().await?;

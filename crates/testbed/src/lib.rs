@@ -2,6 +2,7 @@
 //!
 //! - [`ScriptedUpstream`]: a model server that speaks Ollama's or OpenAI's dialect and misbehaves on request;
 //! - [`LinkBreaker`]: a TCP link that can be cut and restored;
+//! - [`OwnServer`]: Redis, PostgreSQL or PgBouncer that can be stopped and started again;
 //! - `System`: a whole Remuda in this process (feature `system`);
 //! - [`TestClient`]: a small HTTP client that shows what stands on the wire;
 //! - [`RawConnection`]: a connection on which a test writes what no client would.
@@ -12,6 +13,7 @@
 mod client;
 mod link_breaker;
 mod raw;
+mod servers;
 #[cfg(feature = "system")]
 mod system;
 pub mod upstream;
@@ -20,6 +22,7 @@ mod wait;
 pub use client::{Reply, ReplyStream, TestClient};
 pub use link_breaker::LinkBreaker;
 pub use raw::{RawConnection, send_raw};
+pub use servers::OwnServer;
 #[cfg(feature = "system")]
 pub use system::{System, SystemBuilder};
 pub use upstream::{

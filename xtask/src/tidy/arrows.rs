@@ -4,14 +4,15 @@ use super::Findings;
 use crate::workspace::Metadata;
 
 /// Each crate of ours and those of ours that it may use. A crate that is not named here may not exist.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("primitives", &[]),
     ("dialects", &["primitives"]),
     ("scheduling", &["primitives"]),
     ("engine", &["primitives"]),
     ("store", &["primitives"]),
     ("web", &["primitives"]),
-    ("identity", &["primitives", "store", "web"]),
+    ("bus", &["primitives"]),
+    ("identity", &["primitives", "bus", "store", "web"]),
     (
         "cluster",
         &["primitives", "scheduling", "store", "web", "identity"],
@@ -48,9 +49,24 @@ const ARROWS: [(&str, &[&str]); 17] = [
         ],
     ),
     (
+        "graphql",
+        &[
+            "primitives",
+            "store",
+            "web",
+            "identity",
+            "cluster",
+            "system",
+            "jobs",
+            "gateway",
+        ],
+    ),
+    (
         "remuda",
         &[
             "primitives",
+            "bus",
+            "graphql",
             "dialects",
             "scheduling",
             "store",

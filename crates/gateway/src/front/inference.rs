@@ -196,11 +196,11 @@ async fn enter(
         class,
         only: None,
     };
-    let_in(worker, peer.ip(), operation, presented)
+    let_in(worker, peer.ip(), operation, presented).await
 }
 
 /// Admits a request whose caller is known and whose body is at hand.
-pub(super) fn let_in(
+pub(super) async fn let_in(
     worker: &Arc<Worker>,
     address: IpAddr,
     operation: Operation,
@@ -234,13 +234,15 @@ pub(super) fn let_in(
         // Some servers answer to nothing at all; the dialect says that it is a mistake.
         dialects::decode_request(operation, &body)?;
     }
-    let table = shared.routes.load();
-    let mut refused = Ok(());
-    let found = match only {
-        // Neither another model nor another node would do.
-        Some(_) => table.model(&cluster::model_key(model)).cloned(),
-        None => table.find(model, SplitCaller::new(&principal, address)),
+    let found = {
+        let table = shared.routes.load();
+        match only {
+            // Neither another model nor another node would do.
+            Some(_) => table.model(&cluster::model_key(model)).cloned(),
+            None => table.find(model, SplitCaller::new(&principal, address)),
+        }
     };
+    let mut refused = Ok(());
     let route = if let Some(route) = found {
         route
     } else {
@@ -256,9 +258,12 @@ pub(super) fn let_in(
         ..asked(worker, operation, &head, model, &route)
     };
     let reservation = match &refused {
-        Ok(()) => shared.reserve(&principal, address, expected_tokens(&asked))?,
+        Ok(()) => {
+            let tokens = expected_tokens(&asked);
+            shared.reserve(&principal, address, tokens).await?
+        }
         // Asking for what there is not costs a request, too.
-        Err(_) => shared.reserve(&principal, address, 0)?,
+        Err(_) => shared.reserve(&principal, address, 0).await?,
     };
     Ok(Entered {
         principal,

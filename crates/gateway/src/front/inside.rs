@@ -85,7 +85,7 @@ impl Inside {
         let arrived = shared.clock.monotonic();
         let id = worker.request_id(received_at);
         let peer = SocketAddr::new(request.address, 0);
-        let entered = match self.enter(request) {
+        let entered = match self.enter(request).await {
             Ok(entered) => entered,
             Err(refusal) => {
                 let Refusal { error, limits } = *refusal;
@@ -104,7 +104,7 @@ impl Inside {
         response.map(axum::body::Body::new)
     }
 
-    fn enter(&self, request: InsideRequest) -> Result<Entered, Box<Refusal>> {
+    async fn enter(&self, request: InsideRequest) -> Result<Entered, Box<Refusal>> {
         let shared = &self.worker.shared;
         may_infer(&request.principal)?;
         let mut share = BodyShare::new(&shared.body_rules.memory);
@@ -120,6 +120,6 @@ impl Inside {
             hops: shared.instance_header.clone(),
             only: request.node,
         };
-        let_in(&self.worker, request.address, request.operation, presented)
+        let_in(&self.worker, request.address, request.operation, presented).await
     }
 }

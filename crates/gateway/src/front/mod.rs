@@ -128,7 +128,7 @@ async fn other(
         Some(Command::Unknown) => match may_infer(&principal) {
             Ok(()) => {
                 // How many tokens it will use, nobody here can tell.
-                let reserved = worker.shared.reserve(&principal, peer.ip(), 0);
+                let reserved = worker.shared.reserve(&principal, peer.ip(), 0).await;
                 let (answered, told) = match &reserved {
                     Ok(reservation) => (
                         forward::answer(&visit, &principal, request).await,

@@ -1,7 +1,7 @@
 //! How much callers may use: what a request counts against, and what its client hears of it.
 //!
-//! The counting is [`identity::limits`]'; here it meets requests. One process counts for itself; what keys have used of their month is
-//! read from the request records when it starts.
+//! The counting is [`identity::limits`]', by this process for itself or together with others; here it meets requests. What keys have used
+//! of their month is read from the request records at start.
 
 mod proxies;
 
@@ -21,7 +21,6 @@ use crate::store as records;
 pub(crate) use proxies::TrustedProxies;
 
 /// Counts what all callers use.
-#[derive(Default)]
 pub(crate) struct Limits {
     limiter: Limiter,
 }
@@ -34,12 +33,16 @@ pub(crate) struct Limited {
 }
 
 impl Limits {
+    pub(crate) fn new(limiter: Limiter) -> Self {
+        Self { limiter }
+    }
+
     /// Lets a request in that will use about `tokens`. `None`: nothing limits it.
     ///
     /// # Errors
     ///
     /// 429 with the time to wait.
-    pub(crate) fn reserve(
+    pub(crate) async fn reserve(
         &self,
         rules: &CallerLimits,
         principal: &Principal,
@@ -53,7 +56,8 @@ impl Limits {
             return Ok(None);
         }
         self.limiter
-            .reserve(&claims, tokens, clock.monotonic(), clock.now())
+            .reserve_together(&claims, tokens, clock.monotonic(), clock.now())
+            .await
             .map(Some)
             .map_err(|refused| {
                 metrics.limited(subject_name(refused.subject), kind_name(refused.kind));

@@ -9,6 +9,7 @@ mod under_way;
 
 pub use self::figures::Figures;
 pub(crate) use self::queue::QueueWindow;
+pub use self::requests::{RequestBody, RequestRecords, RequestsQuery, ShowRequestsError};
 
 use axum::extract::FromRef;
 use identity::Identity;

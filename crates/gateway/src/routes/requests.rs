@@ -4,7 +4,7 @@ use axum::extract::State;
 use identity::Admin;
 use primitives::{Classify, Cursor, ErrorKind, InvalidCursor, RequestId, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::StoreError;
+use store::{Db, StoreError};
 use utoipa::{IntoParams, ToSchema};
 use web::{JsonBody, PageBody, PathParam, Problem, QueryParams};
 
@@ -13,13 +13,17 @@ use crate::store::{self as records, Filter, StoredRecord};
 
 /// Why requests could not be shown.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ShowRequestsError {
+pub enum ShowRequestsError {
+    /// There is none of this id, or it was deleted.
     #[error("there is no request {0}")]
     Unknown(String),
+    /// A time that is none.
     #[error("since is not a time")]
     Since,
+    /// The cursor is not ours.
     #[error(transparent)]
     Cursor(#[from] InvalidCursor),
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -49,80 +53,80 @@ impl Classify for ShowRequestsError {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RequestsQuery {
+pub struct RequestsQuery {
     /// Items on the page, 1 to 500; 50 when absent.
     #[serde(default, deserialize_with = "web::page_limit")]
     #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
+    pub limit: Option<u32>,
     /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub cursor: Option<String>,
     /// Only this model, by its normalised name.
-    model: Option<String>,
+    pub model: Option<String>,
     /// Only this node, by name or id.
-    node: Option<String>,
+    pub node: Option<String>,
     /// Only this outcome: `ok`, `client_error`, `rejected`, `failed`, `cancelled` or `truncated`.
-    outcome: Option<String>,
+    pub outcome: Option<String>,
     /// Only requests received at or after this time (RFC 3339).
-    since: Option<String>,
+    pub since: Option<String>,
 }
 
 /// A request as it ended. Times are in microseconds.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct RequestBody {
+pub struct RequestBody {
     /// The id, as the client got it in `x-request-id`.
     #[schema(value_type = String)]
-    id: RequestId,
+    pub id: RequestId,
     /// When it arrived.
     #[schema(value_type = String)]
-    received_at: Timestamp,
+    pub received_at: Timestamp,
     /// `anonymous`, `key` or `user`.
-    caller_kind: String,
+    pub caller_kind: String,
     /// The key's or user's id.
-    caller_id: Option<String>,
+    pub caller_id: Option<String>,
     /// The caller's name.
-    caller: String,
+    pub caller: String,
     /// Where it came from.
-    client_address: Option<String>,
+    pub client_address: Option<String>,
     /// The client's dialect.
-    dialect: String,
+    pub dialect: String,
     /// The operation.
-    operation: String,
+    pub operation: String,
     /// The model as the client wrote it.
-    requested_model: Option<String>,
+    pub requested_model: Option<String>,
     /// The model that served it.
-    model: Option<String>,
+    pub model: Option<String>,
     /// The node that served it last.
-    node_id: Option<String>,
+    pub node_id: Option<String>,
     /// That node's name.
-    node: Option<String>,
+    pub node: Option<String>,
     /// The HTTP status.
-    status: i64,
+    pub status: i64,
     /// `ok`, `client_error`, `rejected`, `failed`, `cancelled` or `truncated`.
-    outcome: String,
+    pub outcome: String,
     /// Why it did not end well.
-    error: Option<String>,
+    pub error: Option<String>,
     /// Whether a stream was asked for.
-    stream: bool,
+    pub stream: bool,
     /// Times that the stream was continued on another node.
-    continued: i64,
+    pub continued: i64,
     /// Attempts before the first byte beyond the first.
-    retries: i64,
+    pub retries: i64,
     /// Time in the queue.
-    queue_us: i64,
+    pub queue_us: i64,
     /// From arrival to the first token.
-    first_token_us: Option<i64>,
+    pub first_token_us: Option<i64>,
     /// From arrival to the end.
-    total_us: i64,
+    pub total_us: i64,
     /// Tokens of the prompt.
-    prompt_tokens: Option<i64>,
+    pub prompt_tokens: Option<i64>,
     /// Tokens of the answer.
-    completion_tokens: Option<i64>,
+    pub completion_tokens: Option<i64>,
     /// The policy that chose the node.
-    policy: Option<String>,
+    pub policy: Option<String>,
     /// Every attempt with every candidate, its score and the reasons. Only when one request is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
-    attempts: Option<serde_json::Value>,
+    pub attempts: Option<serde_json::Value>,
 }
 
 impl From<StoredRecord> for RequestBody {
@@ -157,6 +161,37 @@ impl From<StoredRecord> for RequestBody {
     }
 }
 
+/// Records of inference requests, for administrators of the platform. Clones share the database.
+#[derive(Clone, Debug)]
+pub struct RequestRecords(Db);
+
+impl RequestRecords {
+    /// Makes the view of the records in a database.
+    pub const fn new(db: Db) -> Self {
+        Self(db)
+    }
+
+    /// Lists records, the newest first.
+    ///
+    /// # Errors
+    /// When the query cannot be so, or the database fails.
+    pub async fn list(
+        &self,
+        _admin: &Admin,
+        query: RequestsQuery,
+    ) -> Result<PageBody<RequestBody>, ShowRequestsError> {
+        let size = query.limit.unwrap_or(50).clamp(1, 500);
+        let filter = filter(query)?;
+        let found = records::list_records(&self.0, &filter, size + 1).await?;
+        let mut page = PageBody::from_overfetched(found.records, size, |r| r.id.to_string());
+        if page.next_cursor.is_none() {
+            let on = found.looked_until.as_deref().map(Cursor::after);
+            page.next_cursor = on.map(|cursor| cursor.as_str().to_owned());
+        }
+        Ok(page.map(RequestBody::from))
+    }
+}
+
 /// Lists inference requests, newest first
 ///
 /// Those of a model or a node are looked for among the newest million; the page may then be short, or empty, and still lead on to the next.
@@ -164,22 +199,13 @@ impl From<StoredRecord> for RequestBody {
     params(RequestsQuery), security(("bearer" = [])),
     responses((status = 200, body = PageBody<RequestBody>), (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
 pub(crate) async fn list_requests(
-    _admin: Admin,
+    admin: Admin,
     State(state): State<RecordsState>,
     query: QueryParams<RequestsQuery>,
 ) -> Result<JsonBody<PageBody<RequestBody>>, Problem> {
     let QueryParams(query) = query;
-    let size = query.limit.unwrap_or(50).clamp(1, 500);
-    let filter = filter(query)?;
-    let found = records::list_records(&state.db, &filter, size + 1)
-        .await
-        .map_err(ShowRequestsError::Store)?;
-    let mut page = PageBody::from_overfetched(found.records, size, |r| r.id.to_string());
-    if page.next_cursor.is_none() {
-        let on = found.looked_until.as_deref().map(Cursor::after);
-        page.next_cursor = on.map(|cursor| cursor.as_str().to_owned());
-    }
-    Ok(JsonBody(page.map(RequestBody::from)))
+    let records = RequestRecords::new(state.db.clone());
+    Ok(JsonBody(records.list(&admin, query).await?))
 }
 
 /// Shows one request with every attempt and why each node was chosen.

@@ -137,6 +137,7 @@ impl Rig {
                 metrics: metrics.clone(),
                 server_tls: None,
                 control: ControlPlane::new(router, tokio::runtime::Handle::current()),
+                limiter: identity::limits::Limiter::default(),
                 version: "0.33.0",
                 seed: 7,
             },

@@ -67,6 +67,18 @@ impl Bucket {
         self.level = (self.level + amount as f64).min(self.capacity);
     }
 
+    /// Returns what is there, below zero for debts.
+    pub(super) fn level(&mut self, now: MonotonicTime) -> f64 {
+        self.fill(now);
+        self.level
+    }
+
+    /// Learns what is there.
+    pub(super) fn set_level(&mut self, level: f64, now: MonotonicTime) {
+        self.fill(now);
+        self.level = level.min(self.capacity);
+    }
+
     /// Returns what a minute allows.
     pub(super) fn capacity(&self) -> u64 {
         self.capacity as u64

@@ -64,30 +64,42 @@ pub struct Refused {
 /// Counts what is used. Clones share everything.
 #[derive(Clone, Debug, Default)]
 pub struct Limiter {
-    state: Arc<Mutex<HashMap<Subject, Used>>>,
+    pub(super) state: Arc<Mutex<HashMap<Subject, Used>>>,
+    /// Where it is counted together with other processes.
+    pub(super) shared: Option<bus::Allowances>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Used {
-    requests: Option<Bucket>,
-    tokens: Option<Bucket>,
+pub(super) struct Used {
+    pub(super) requests: Option<Bucket>,
+    pub(super) tokens: Option<Bucket>,
     /// The month that is counted, in months since the year 0.
-    month: i64,
+    pub(super) month: i64,
     /// What requests that have ended used of it.
-    month_tokens: u64,
+    pub(super) month_tokens: u64,
+    /// What was counted here while others could not be told.
+    pub(super) untold: Untold,
     seen_at: MonotonicTime,
+}
+
+/// What was counted here alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Untold {
+    pub(super) requests: f64,
+    pub(super) tokens: f64,
+    pub(super) month_tokens: u64,
 }
 
 /// A moment, by both clocks.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
-    at: MonotonicTime,
-    month: i64,
-    month_left: Duration,
+pub(super) struct Moment {
+    pub(super) at: MonotonicTime,
+    pub(super) month: i64,
+    pub(super) month_left: Duration,
 }
 
 impl Moment {
-    fn new(at: MonotonicTime, now: Timestamp) -> Self {
+    pub(super) fn new(at: MonotonicTime, now: Timestamp) -> Self {
         let (month, month_left) = month_of(now);
         Self {
             at,
@@ -104,16 +116,18 @@ impl Used {
             tokens: None,
             month: moment.month,
             month_tokens: 0,
+            untold: Untold::default(),
             seen_at: moment.at,
         }
     }
 
     /// Takes over limits that may have changed.
-    fn follow(&mut self, limits: &KeyLimits, moment: Moment) {
+    pub(super) fn follow(&mut self, limits: &KeyLimits, moment: Moment) {
         self.seen_at = moment.at;
         if self.month != moment.month {
             self.month = moment.month;
             self.month_tokens = 0;
+            self.untold.month_tokens = 0;
         }
         follow_bucket(
             &mut self.requests,
@@ -155,6 +169,8 @@ impl Used {
         if let Some(bucket) = &mut self.tokens {
             bucket.take(tokens);
         }
+        self.untold.requests += 1.0;
+        self.untold.tokens += tokens as f64;
     }
 
     /// Replaces a reservation by what was used.
@@ -166,7 +182,16 @@ impl Used {
                 bucket.put_back(reserved - used);
             }
         }
+        self.untold.tokens += used as f64 - reserved as f64;
         // Who was let in in another month has used that one's budget, which is gone.
+        if self.month == month {
+            self.month_tokens = self.month_tokens.saturating_add(used);
+            self.untold.month_tokens = self.untold.month_tokens.saturating_add(used);
+        }
+    }
+
+    /// Notes what others know already, for when they are away.
+    fn note_month(&mut self, used: u64, month: i64) {
         if self.month == month {
             self.month_tokens = self.month_tokens.saturating_add(used);
         }
@@ -204,13 +229,7 @@ impl Limiter {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut refused: Option<(Subject, LimitKind, Duration)> = None;
         for claim in claims {
-            if state.len() >= CAPACITY && !state.contains_key(&claim.subject) {
-                make_room(&mut state, at);
-            }
-            let used = state
-                .entry(claim.subject)
-                .or_insert_with(|| Used::new(moment));
-            used.follow(&claim.limits, moment);
+            let used = known(&mut state, claim, moment);
             if let Some((kind, wait)) = used.refusal(&claim.limits, tokens, moment)
                 && refused.is_none_or(|(_, _, longest)| wait > longest)
             {
@@ -238,6 +257,7 @@ impl Limiter {
             reserved: tokens,
             month: moment.month,
             headers,
+            told: false,
         })
     }
 
@@ -252,17 +272,39 @@ impl Limiter {
     }
 
     fn settle(&self, reservation: &Reservation, used: u64) {
+        let is_told = reservation.told && self.settle_shared(reservation, used);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for subject in &reservation.subjects {
-            if let Some(known) = state.get_mut(subject) {
+            let Some(known) = state.get_mut(subject) else {
+                continue;
+            };
+            if is_told {
+                known.note_month(used, reservation.month);
+            } else {
                 known.settle(reservation.reserved, used, reservation.month);
             }
         }
     }
 }
 
+/// Finds what a claim's subject has used, with its limits as they are now.
+pub(super) fn known<'a>(
+    state: &'a mut HashMap<Subject, Used>,
+    claim: &Claim,
+    moment: Moment,
+) -> &'a mut Used {
+    if state.len() >= CAPACITY && !state.contains_key(&claim.subject) {
+        make_room(state, moment.at);
+    }
+    let used = state
+        .entry(claim.subject)
+        .or_insert_with(|| Used::new(moment));
+    used.follow(&claim.limits, moment);
+    used
+}
+
 /// The tightest windows of the claims: those with the least left.
-fn headers(
+pub(super) fn headers(
     state: &mut HashMap<Subject, Used>,
     claims: &[Claim],
     at: MonotonicTime,
@@ -307,11 +349,13 @@ fn make_room(state: &mut HashMap<Subject, Used>, at: MonotonicTime) {
 #[derive(Debug)]
 #[must_use = "dropping it gives the tokens back"]
 pub struct Reservation {
-    limiter: Limiter,
-    subjects: Vec<Subject>,
-    reserved: u64,
-    month: i64,
-    headers: LimitHeaders,
+    pub(super) limiter: Limiter,
+    pub(super) subjects: Vec<Subject>,
+    pub(super) reserved: u64,
+    pub(super) month: i64,
+    pub(super) headers: LimitHeaders,
+    /// Whether it was counted together with other processes.
+    pub(super) told: bool,
 }
 
 impl Reservation {

@@ -75,6 +75,18 @@ impl Api {
         Ok((status, self.read(answer).await?))
     }
 
+    /// Posts a JSON value and reads one whatever the status says.
+    pub(crate) async fn post_any(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<(u16, Value), ClientError> {
+        let call = self.call(Method::POST, path).await?.json(body);
+        let answer = self.send(call).await?;
+        let status = answer.status().as_u16();
+        Ok((status, self.read(answer).await?))
+    }
+
     /// Posts a JSON value and reads one.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
         self.value(self.call(Method::POST, path).await?.json(body))

@@ -37,6 +37,7 @@ pub(crate) fn remedy(component: &str) -> &'static str {
     match component {
         "fleet" => "`remuda node list` shows which node is missing, `remuda node show NAME` why",
         "database" => "what happens until it is back is recorded afterwards",
+        "redis" => "start Redis, or correct [redis] url: the running server connects by itself",
         "certificate" => "renew it, or correct its files: the running server takes them by itself",
         _ => "the server's log has the reason",
     }

@@ -10,6 +10,7 @@ mod cp;
 mod db;
 mod doctor;
 mod failure;
+mod graphql;
 mod id_path;
 mod inventory;
 mod invitation;
@@ -158,6 +159,8 @@ enum Command {
     Key(key::Key),
     /// Show and change settings that apply while the server runs.
     Setting(setting::Setting),
+    /// Ask the control plane in GraphQL.
+    Graphql(graphql::Graphql),
     /// Bring the schema up to date, and look after the database.
     Db(db::Db),
     /// Make, check and restore backups of the database.
@@ -281,6 +284,7 @@ impl Command {
             Self::Audit(command) => command.run(context).await,
             Self::Key(command) => command.run(context).await,
             Self::Setting(command) => command.run(context).await,
+            Self::Graphql(command) => command.run(context).await,
             Self::Db(command) => command.run(context).await,
             Self::Backup(command) => command.run(context).await,
             Self::Secrets(command) => command.run(context).await,

@@ -5,6 +5,7 @@
 //! Nothing here touches the network or writes anything.
 
 mod auth;
+mod cache;
 mod changes;
 mod coalescing;
 mod discovery;
@@ -40,6 +41,7 @@ use scheduling::queue::QueueLimits;
 use serde::Deserialize;
 
 pub use auth::AuthSection;
+pub use cache::{CacheRuleSection, CacheSection, CacheStore, CacheStrategy, CachedResource};
 pub use changes::ConfigValues;
 pub(crate) use changes::applies_at_once;
 pub use coalescing::CoalescingSection;
@@ -78,6 +80,8 @@ pub struct Config {
     pub store: StoreSection,
     /// Redis, for several replicas.
     pub redis: RedisSection,
+    /// Kept answers of the control plane.
+    pub cache: CacheSection,
     /// The embedded engine.
     pub engine: EngineSection,
     /// How nodes are chosen.
@@ -184,6 +188,7 @@ impl Config {
         oidc::check(&self.auth.oidc, self.server.public_url.as_ref(), origins)?;
         self.store.check(origins)?;
         self.redis.check(origins)?;
+        self.cache.check(self.redis.url.is_some(), origins)?;
         self.engine.check(origins)?;
         self.routing.check(origins)?;
         self.coalescing.check(origins)?;
@@ -256,11 +261,6 @@ impl Config {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.redis.url.is_some() {
-            warnings.push(
-                "[redis] url is set, but this version keeps everything in process and does not connect to Redis: start one process only".to_owned(),
-            );
-        }
         if !self.listens_on_loopback() && self.auth.required == Some(false) {
             warnings.push(format!(
                 "[auth] required = false has no effect: {} is reachable from other machines, so every call needs a key",

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::{
-    AuthSection, CoalescingSection, Config, DiscoverySection, EngineSection, InventorySection,
-    JobsSection, LimitsSection, LogSection, ModelSection, NodeSection, OutboundSection,
-    ProbesSection, RealtimeSection, RedisSection, RequestsSection, RoutingSection, ServerSection,
-    StoreSection,
+    AuthSection, CacheSection, CoalescingSection, Config, DiscoverySection, EngineSection,
+    InventorySection, JobsSection, LimitsSection, LogSection, ModelSection, NodeSection,
+    OutboundSection, ProbesSection, RealtimeSection, RedisSection, RequestsSection, RoutingSection,
+    ServerSection, StoreSection,
 };
 
 /// What a section looks like.
@@ -43,6 +43,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "models" => Shape::Named(fields::<ModelSection>()),
         "aliases" => Shape::Texts,
         "redis" => Shape::Table(fields::<RedisSection>()),
+        "cache" => Shape::Table(fields::<CacheSection>()),
         "queue" => Shape::Table(fields::<QueueLimits>()),
         "limits" => Shape::Table(fields::<LimitsSection>()),
         "realtime" => Shape::Table(fields::<RealtimeSection>()),

@@ -109,6 +109,12 @@ fn a_bad_value_is_named_with_its_key_and_what_would_be_right() {
             "1 to 100",
         ),
         ("[redis]\nurl = \"x\"", "[redis] url", "redis://"),
+        ("[cache]\nttl = 0", "[cache] ttl", "1ms to 24h"),
+        ("[cache]\nstore = \"redis\"", "[cache] store", "[redis] url"),
+        ("[cache.resources.users]\nmax_size = 1", "max_size", "64KiB"),
+        ("[cache.resources.nodes]\nttl = 1", "nodes", "users"),
+        ("[redis]\nprefix = \"a:b\"", "[redis] prefix", "letters"),
+        ("[redis]\ntimeout = \"2s\"", "[redis] timeout", "1ms to 1s"),
         (
             "[routing]\npolicy = \"best\"",
             "[routing] policy",
@@ -276,21 +282,19 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn beyond_loopback_a_key_is_always_needed_and_redis_is_not_pretended() {
+fn beyond_loopback_a_key_is_always_needed() {
     let loaded = Config::load(
         &environment(&[
             ("HOME", "/h"),
             ("REMUDA_SERVER__LISTEN", "0.0.0.0:1"),
             ("REMUDA_AUTH__REQUIRED", "false"),
-            ("REMUDA_REDIS__URL", "redis://cache"),
         ]),
         &Overrides::default(),
     )
     .unwrap();
     assert!(loaded.config.auth_required());
-    assert_eq!(loaded.warnings.len(), 2);
-    assert!(loaded.warnings[0].contains("does not connect to Redis"));
-    assert!(loaded.warnings[1].contains("has no effect"));
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(loaded.warnings[0].contains("has no effect"));
     assert!(!Config::default().auth_required());
 }
 

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use ::bus::Bus;
+use ::bus::cache::Cache;
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRef, Request, State};
 use axum::middleware::{Next, from_fn};
@@ -19,7 +21,7 @@ use web::ClientAddress;
 use web::tls::ServerTls;
 
 use super::health::{self, HealthProbe};
-use super::{pages, tls};
+use super::{kept_answers, pages, tls};
 
 /// The content type that Prometheus asks for.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,6 +39,8 @@ pub(super) struct Parts {
     pub(super) jobs: jobs::Jobs,
     pub(super) inventory: inventory::Inventory,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) bus: Bus,
+    pub(super) cache: Option<Cache>,
     pub(super) server_tls: Option<Arc<ServerTls>>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -47,6 +51,7 @@ type Description = Arc<OnceLock<String>>;
 #[derive(Clone)]
 struct MetricsState {
     metrics: Arc<Metrics>,
+    bus: Bus,
     hub: realtime::Hub,
     jobs: jobs::Jobs,
     inventory: inventory::Inventory,
@@ -67,6 +72,7 @@ pub(super) fn router(parts: Parts) -> Router {
         parts.db.clone(),
         parts.identity.clone(),
         parts.registry.clone(),
+        parts.bus.clone(),
         parts.server_tls.clone(),
         Arc::clone(&parts.clock),
     );
@@ -74,6 +80,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .route("/metrics", get(show_metrics))
         .with_state(MetricsState {
             metrics: parts.metrics,
+            bus: parts.bus.clone(),
             hub: parts.hub.clone(),
             jobs: parts.jobs.clone(),
             inventory: parts.inventory.clone(),
@@ -89,7 +96,15 @@ pub(super) fn router(parts: Parts) -> Router {
         .merge(parts.system.routes())
         .merge(parts.jobs.routes())
         .merge(parts.inventory.routes())
-        .merge(gateway::routes(parts.db, parts.identity.clone()))
+        .merge(gateway::routes(parts.db.clone(), parts.identity.clone()))
+        .merge(graphql::routes(graphql::Services {
+            identity: parts.identity.clone(),
+            registry: parts.registry.clone(),
+            system: parts.system.clone(),
+            jobs: parts.jobs.clone(),
+            records: gateway::RequestRecords::new(parts.db),
+            clock: Arc::clone(&parts.clock),
+        }))
         .merge(health::routes(probe))
         .merge(
             OpenApiRouter::new()
@@ -102,6 +117,7 @@ pub(super) fn router(parts: Parts) -> Router {
     // Set before anything is served.
     drop(text.set(description.to_pretty_json().unwrap_or_default()));
     let routes = parts.identity.repeatable(routes, repeatable);
+    let routes = kept_answers::before(routes, parts.cache, &parts.identity, &parts.clock);
     let routes = routes
         .merge(metrics)
         .merge(pages::routes())
@@ -131,6 +147,7 @@ async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Res
     let metrics = joined(&state.metrics.render(), &state.hub.render_metrics());
     let metrics = joined(&metrics, &state.jobs.render_metrics());
     let metrics = joined(&metrics, &state.inventory.render_metrics());
+    let metrics = joined(&metrics, &state.bus.render_metrics());
     let now = state.clock.now();
     let mut metrics = with_credentials(&metrics, &state.identity, now);
     if let Some(tls) = &state.server_tls {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::bus::Bus;
 use axum::extract::State;
 use cluster::{NodeState, Registry};
 use identity::Identity;
@@ -28,6 +29,7 @@ pub(super) struct HealthProbe {
     database: DatabaseProbe,
     identity: Identity,
     registry: Registry,
+    bus: Bus,
     server_tls: Option<Arc<ServerTls>>,
     clock: Arc<dyn Clock>,
 }
@@ -76,6 +78,7 @@ impl HealthProbe {
         db: Db,
         identity: Identity,
         registry: Registry,
+        bus: Bus,
         server_tls: Option<Arc<ServerTls>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -83,6 +86,7 @@ impl HealthProbe {
             database: DatabaseProbe::new(db, Arc::clone(&clock)),
             identity,
             registry,
+            bus,
             server_tls,
             clock,
         }
@@ -144,6 +148,23 @@ impl HealthProbe {
                 snapshot.by_model.len()
             ),
         }
+    }
+}
+
+/// Redis never brings anything down: without it each process counts and remembers for itself.
+fn redis(health: &::bus::Health) -> Component {
+    match health {
+        ::bus::Health::Well { took } => Component {
+            status: Wellness::Ok,
+            detail: format!("Redis answers in {:.1} ms", took.as_secs_f64() * 1e3),
+        },
+        ::bus::Health::Away { reason, since } => Component {
+            status: Wellness::Degraded,
+            detail: format!(
+                "Redis has not been in reach for {} s ({reason}); limits are counted by each process for itself, and nothing is answered from the cache",
+                since.as_secs()
+            ),
+        },
     }
 }
 
@@ -211,6 +232,9 @@ async fn look(probe: &HealthProbe) -> HealthBody {
     ]);
     if let Some(tls) = &probe.server_tls {
         components.insert("certificate", certificate(tls, probe.clock.now()));
+    }
+    if let Some(health) = probe.bus.health() {
+        components.insert("redis", redis(&health));
     }
     let worst = components
         .values()

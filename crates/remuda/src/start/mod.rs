@@ -4,6 +4,7 @@
 
 mod answer_lines;
 pub(crate) mod banner;
+pub(crate) mod bus;
 mod control;
 mod data_dir;
 pub(crate) mod database;
@@ -15,6 +16,7 @@ mod gateway_config;
 mod health;
 mod inventory;
 mod jobs;
+mod kept_answers;
 pub(crate) mod listener;
 pub(crate) mod open_files;
 pub(crate) mod opened;
@@ -88,6 +90,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
+    let bus = bus::open(&config, &clock, &tasks, &stop).await?;
     tasks.spawn(identity.clone().reconcile(stop.clone()));
     tasks.spawn(embedded::follow_loading(registry.clone(), stop.clone()));
     registry.start_probes(stop.clone());
@@ -117,6 +120,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         jobs: jobs.clone(),
         inventory,
         metrics: Arc::clone(&metrics),
+        bus: bus.clone(),
+        cache: kept_answers::open(&config, &bus, &tasks, &stop),
         server_tls: server_tls.clone(),
         clock: Arc::clone(&clock),
     });
@@ -135,6 +140,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             metrics: Arc::clone(&metrics),
             server_tls: server_tls.clone(),
             control: ControlPlane::new(control, tokio::runtime::Handle::current()),
+            limiter: bus::limiter(&bus),
             version: OLLAMA_API_VERSION,
             seed: RandomState::new().build_hasher().finish(),
         },

@@ -186,6 +186,7 @@ impl Stage {
             "POST /api/v1/nodes" => {
                 json!({"name": format!("n{number}"), "url": format!("http://127.0.0.1:{number}")})
             }
+            "POST /api/v1/graphql" => json!({"query": "{ keys { items { name } } }"}),
             "PUT /api/v1/system/config" => json!({"config": {"queue.batch": number}}),
             "POST /api/v1/system/config/rollback" => json!({"version": 0}),
             _ => json!({}),

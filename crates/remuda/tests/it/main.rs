@@ -5,14 +5,22 @@ mod golden;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod pair;
+#[cfg(test)]
 mod service;
+#[cfg(test)]
+mod stack;
 
+#[cfg(test)]
+mod acceptance;
 #[cfg(test)]
 mod authorisation;
 #[cfg(test)]
 mod budgets;
 #[cfg(test)]
 mod care;
+#[cfg(test)]
+mod chaos;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
@@ -24,11 +32,15 @@ mod crash;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod graphql;
+#[cfg(test)]
 mod index_use;
 #[cfg(test)]
 mod inventory;
 #[cfg(test)]
 mod jobs;
+#[cfg(test)]
+mod kept_answers;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
@@ -48,6 +60,8 @@ mod records;
 mod refusals;
 #[cfg(test)]
 mod reloading;
+#[cfg(test)]
+mod shared_limits;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]

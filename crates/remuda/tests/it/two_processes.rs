@@ -2,50 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use store::testing::TestStore;
-use testbed::{Flavour, ScriptedUpstream, TestClient};
+use testbed::TestClient;
 
-use crate::harness::Home;
-use crate::service::{Service, until};
-
-/// Seals what both store: they have to have the same.
-const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-
-struct Pair {
-    here: Service,
-    there: Service,
-    _homes: [Home; 2],
-    _upstream: ScriptedUpstream,
-    _database: TestStore,
-}
-
-impl Pair {
-    /// Starts both, through PgBouncer or without.
-    async fn start(database: TestStore) -> anyhow::Result<Self> {
-        let upstream = ScriptedUpstream::start(Flavour::Ollama)?;
-        let homes = [Home::new(), Home::new()];
-        let up = |home: &Home| {
-            let mut up = home.up_over(&[&upstream], "");
-            let config = database.config();
-            up.env("REMUDA_STORE__URL", config.url.expose())
-                .env("REMUDA_STORE__ENCRYPTION_KEY", KEY)
-                .env("REMUDA_STORE__MAX_CONNECTIONS", "3");
-            if let Some(direct) = &config.direct_url {
-                up.env("REMUDA_STORE__DIRECT_URL", direct.expose());
-            }
-            up
-        };
-        let (here, there) = (up(&homes[0]), up(&homes[1]));
-        Ok(Self {
-            here: Service::start(here).await?,
-            there: Service::start(there).await?,
-            _homes: homes,
-            _upstream: upstream,
-            _database: database,
-        })
-    }
-}
+use crate::pair::{Pair, created};
+use crate::service::until;
 
 /// Asks again and again until the caller is known as wanted, and returns how long that took.
 async fn until_answers(client: &TestClient, path: &str, status: u16) -> anyhow::Result<Duration> {
@@ -57,14 +19,8 @@ async fn until_answers(client: &TestClient, path: &str, status: u16) -> anyhow::
     Ok(begun.elapsed())
 }
 
-async fn created(admin: &TestClient, path: &str, body: Value) -> anyhow::Result<Value> {
-    let reply = admin.post(path, &body).await?;
-    anyhow::ensure!(reply.status == 201, "{}", reply.text());
-    reply.json()
-}
-
 async fn what_one_process_takes_away_the_other_refuses(database: TestStore) -> anyhow::Result<()> {
-    let pair = Pair::start(database).await?;
+    let pair = Pair::start(database, "").await?;
     let (here, there) = (&pair.here.admin, &pair.there.client);
     let key = created(here, "/api/v1/keys", json!({"name": "shared"})).await?;
     let secret = key["secret"].as_str().unwrap_or_default();

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod machine;
+mod redis;
 mod server;
 mod tls;
 
@@ -17,7 +18,7 @@ use crate::output::Tone;
 /// Where the words of a finding begin.
 const INDENT: usize = 25;
 
-/// Checks configuration, certificate, address, data directory, database, models, nodes and your sign-in, and says what to do.
+/// Checks configuration, certificate, address, data directory, database, Redis, models, nodes and your sign-in, and says what to do.
 ///
 /// Exits with 1 when something is broken. Nothing is changed.
 #[derive(Debug, Args)]
@@ -103,6 +104,7 @@ impl Doctor {
                 let server =
                     server::check(context, &config, certificate.as_ref(), &mut findings).await?;
                 machine::check(&config, &server, &mut findings).await;
+                redis::check(&config, &mut findings).await?;
                 fleet::check(&config, &server, &mut findings).await?;
             }
             Err(error) => {

@@ -1,0 +1,7 @@
+//! Through Redis: one connection for calls, which all share, and one for messages.
+
+mod leases;
+mod link;
+mod messages;
+
+pub(crate) use link::Redis;
