@@ -46,6 +46,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     15 "0015_roles"
     16 "0016_jobs"
     17 "0017_requests_not_ok"
+    18 "0018_audit_commitments"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.
