@@ -1,12 +1,14 @@
 //! `GET /api/v1/inference/requests` and `/api/v1/inference/requests/{id}`.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use identity::Admin;
-use primitives::{Classify, Cursor, ErrorKind, InvalidCursor, RequestId, Timestamp};
+use primitives::{Classify, Clock as _, Cursor, ErrorKind, InvalidCursor, RequestId, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 use utoipa::{IntoParams, ToSchema};
-use web::{JsonBody, PageBody, PathParam, Problem, QueryParams};
+use web::{JsonBody, KeptAnswer, PageBody, PathParam, Problem, QueryParams};
 
 use super::RecordsState;
 use crate::store::{self as records, Filter, StoredRecord};
@@ -46,7 +48,7 @@ impl Classify for ShowRequestsError {
 }
 
 /// Which requests to list.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RequestsQuery {
@@ -159,7 +161,9 @@ impl From<StoredRecord> for RequestBody {
 
 /// Lists inference requests, newest first
 ///
-/// Those of a model or a node are looked for among the newest million; the page may then be short, or empty, and still lead on to the next.
+/// A list is made at most five times a second, however many look at it.
+/// Those of a node by its id, or of a model on one node, are looked for among the newest million; the page may then be short, or empty, and
+/// still lead on to the next.
 #[utoipa::path(get, path = "/api/v1/inference/requests", operation_id = "list_requests", tag = "inference",
     params(RequestsQuery), security(("bearer" = [])),
     responses((status = 200, body = PageBody<RequestBody>), (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
@@ -167,8 +171,16 @@ pub(crate) async fn list_requests(
     _admin: Admin,
     State(state): State<RecordsState>,
     query: QueryParams<RequestsQuery>,
-) -> Result<JsonBody<PageBody<RequestBody>>, Problem> {
+) -> Result<KeptAnswer, Problem> {
     let QueryParams(query) = query;
+    let now = state.clock.monotonic();
+    // Records come to the database some milliseconds after their requests anyway.
+    let make = async || Ok((0, page(&state, query.clone()).await?));
+    let lists = Arc::clone(&state.lists);
+    lists.find_or_make(query.clone(), 0, now, make).await
+}
+
+async fn page(state: &RecordsState, query: RequestsQuery) -> Result<KeptAnswer, Problem> {
     let size = query.limit.unwrap_or(50).clamp(1, 500);
     let filter = filter(query)?;
     let found = records::list_records(&state.db, &filter, size + 1)
@@ -179,7 +191,7 @@ pub(crate) async fn list_requests(
         let on = found.looked_until.as_deref().map(Cursor::after);
         page.next_cursor = on.map(|cursor| cursor.as_str().to_owned());
     }
-    Ok(JsonBody(page.map(RequestBody::from)))
+    Ok(KeptAnswer::of(&page.map(RequestBody::from)))
 }
 
 /// Shows one request with every attempt and why each node was chosen.
@@ -213,6 +225,7 @@ fn filter(query: RequestsQuery) -> Result<Filter, ShowRequestsError> {
         node: query.node,
         outcome: query.outcome,
         since,
+        callers: None,
         before,
     })
 }

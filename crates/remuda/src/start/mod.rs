@@ -18,6 +18,7 @@ pub(crate) mod listener;
 pub(crate) mod open_files;
 pub(crate) mod opened;
 mod pages;
+mod personal;
 mod realtime;
 mod reload;
 mod rest;
@@ -106,6 +107,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::new());
     let hub = realtime::open(&config, &identity, &registry, &clock, &tasks, &stop);
     let jobs = jobs::open(&config, &db, sealer, &clock, &identity, &hub);
+    personal::join(&identity, &system, &jobs, &db);
     let control = control::router(control::Parts {
         db: db.clone(),
         identity: identity.clone(),

@@ -23,6 +23,7 @@ mod connections;
 mod crash;
 #[cfg(test)]
 mod disk;
+mod erasing;
 #[cfg(test)]
 mod index_use;
 #[cfg(test)]
