@@ -75,8 +75,8 @@ pub use password::PasswordError;
 pub use password_reset::{PasswordReset, PasswordResetError};
 pub use permission::{Beyond, Permission, Permissions};
 pub use privacy::{
-    DataSubject, EraseError, Erased, Erasure, ExportError, ExportWriter, Exporting, Gone, Kept, PartError,
-    PersonalData, Reader, Work,
+    DataSubject, EraseError, Erased, Erasure, ExportError, ExportWriter, Exporting, Gone, Kept,
+    PartError, PersonalData, Reader, Work,
 };
 pub use profile::ProfileEdit;
 pub use registration::{Registration, RegistrationError, RegistrationRequest};
