@@ -1,6 +1,6 @@
 //! All SQL of request records.
 
-use primitives::{KeyId, RequestId, Timestamp};
+use primitives::{KeyId, NodeId, RequestId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use store::{
@@ -166,15 +166,20 @@ pub(crate) struct Filter {
     pub(crate) node: Option<String>,
     pub(crate) outcome: Option<String>,
     pub(crate) since: Option<Timestamp>,
+    /// Of one of these keys and people, by id.
+    pub(crate) callers: Option<Vec<String>>,
     /// Only records older than this one.
     pub(crate) before: Option<String>,
 }
 
-/// Records that are looked through at a time for a model or a node, which have no index of their own: an index on either would cost every
-/// record about as much as its row does.
+/// Records that are looked through at a time for what has no index of its own: another one would cost every record about as much as its
+/// row does.
 const WINDOW: u32 = 25_000;
 /// The most windows of one page. It is shorter, but leads on, when there was too little in them.
 const WINDOWS: u32 = 40;
+
+/// Sorts after every id.
+const LAST: &str = "\u{10ffff}";
 
 /// Records as listed, and from where to go on where not all of them were looked at.
 pub(crate) struct Listed {
@@ -182,7 +187,7 @@ pub(crate) struct Listed {
     pub(crate) looked_until: Option<String>,
 }
 
-/// The columns `$1` to `$6` are: before which id, from which id on, model, node, outcome, since.
+/// The parameters `$1` to `$6` are: before which id, from which id on, model, node, outcome, since; `$8` a list of callers.
 macro_rules! narrowed {
     ($leader:literal) => {
         concat!(
@@ -191,6 +196,7 @@ macro_rules! narrowed {
             " AND id < $1 AND id >= $2 AND (CAST($3 AS TEXT) IS NULL OR model = $3)
               AND (CAST($4 AS TEXT) IS NULL OR node_name = $4 OR node_id = $4)
               AND (CAST($5 AS TEXT) IS NULL OR outcome = $5) AND (CAST($6 AS BIGINT) IS NULL OR received_at >= $6)
+              AND (CAST($8 AS TEXT) IS NULL OR $8 LIKE '%' || principal_id || '%')
               ORDER BY id DESC LIMIT $7"
         )
     };
@@ -202,18 +208,30 @@ pub(crate) async fn list_records(
     filter: &Filter,
     limit: u32,
 ) -> Result<Listed, StoreError> {
-    const LAST: &str = "\u{10ffff}";
     let floor = filter.since.map(RequestId::first_at);
     let floor = floor.map(|id| id.to_string()).unwrap_or_default();
     let mut before = filter.before.clone().unwrap_or_else(|| LAST.to_owned());
     let mut records = Vec::new();
     let ended_badly = filter.outcome.as_deref().is_some_and(|name| name != "ok");
+    // Nodes are asked for by name; by id they are looked for.
+    let node_by_name = filter
+        .node
+        .as_deref()
+        .filter(|node| node.parse::<NodeId>().is_err());
     let sql = if ended_badly {
         narrowed!("outcome = $5 AND outcome <> 'ok'")
+    } else if filter.model.is_some() {
+        narrowed!("model = $3")
+    } else if node_by_name.is_some() {
+        narrowed!("node_name = $4")
     } else {
         narrowed!("id <> ''")
     };
-    let in_windows = !ended_badly && (filter.model.is_some() || filter.node.is_some());
+    // What leads the query by an index need not be looked for, what narrows it further may be rare.
+    let (by_model, by_node) = (filter.model.is_some(), filter.node.is_some());
+    let looked_for = by_node && (by_model || node_by_name.is_none()) || filter.callers.is_some();
+    let in_windows = !ended_badly && looked_for;
+    let callers = filter.callers.as_ref().map(|ids| ids.join(" "));
     let mut tx = db.read().await?;
     let mut windows = 0;
     let looked_until = loop {
@@ -239,7 +257,8 @@ pub(crate) async fn list_records(
                     filter.node.clone(),
                     filter.outcome.clone(),
                     filter.since,
-                    left
+                    left,
+                    callers.as_deref()
                 ],
             )
             .await?;
@@ -262,6 +281,32 @@ pub(crate) async fn list_records(
         records,
         looked_until,
     })
+}
+
+/// Takes name and address out of some records of these callers, those after an id. Returns how many were changed, and from where to go on.
+pub(crate) async fn erase_names(
+    db: &Db,
+    callers: &[String],
+    after: &str,
+) -> Result<(u64, Option<String>), StoreError> {
+    let mut tx = db.write().await?;
+    let edge = tx
+        .fetch_optional(
+            "SELECT id FROM requests WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2",
+            params![after, WINDOW],
+        )
+        .await?
+        .map(|row| row.get::<String>("id"))
+        .transpose()?;
+    let changed = tx
+        .execute(
+            "UPDATE requests SET principal_name = 'erased', client_address = NULL
+             WHERE id > $1 AND id <= $2 AND $3 LIKE '%' || principal_id || '%'",
+            params![after, edge.as_deref().unwrap_or(LAST), callers.join(" ")],
+        )
+        .await?;
+    tx.commit().await?;
+    Ok((changed, edge))
 }
 
 /// Finds one record with its attempts.

@@ -3,19 +3,22 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::store::{Db, Sealer, StoreError, Tx};
 use arc_swap::ArcSwap;
 use primitives::{Classify, Clock, ErrorKind, MonotonicTime, Secret, SessionId, UserId};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::audit::{Action, Actor, Change, record};
+use crate::lists::Lists;
 use crate::lockout::{Lockout, Patience};
 use crate::model::Principal;
 use crate::oidc::{Oidc, OidcConfig};
 use crate::password::{PasswordError, Passwords};
 use crate::permission::Rights;
+use crate::privacy::{MOST_EXPORTS, PersonalData};
 use crate::registration::Registration;
 use crate::setup::{self, SetupState};
 use crate::sign_in::{Account, AccountFrom};
@@ -117,12 +120,17 @@ impl Classify for OpenError {
 }
 
 /// Users, sessions and keys. Clones share everything.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Identity {
     pub(crate) inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
 pub(crate) struct Inner {
     pub(crate) db: Db,
     pub(crate) sealer: Arc<Sealer>,
@@ -137,8 +145,16 @@ pub(crate) struct Inner {
     /// When old records of changes were looked for.
     pub(crate) audit_trimmed: Mutex<Option<MonotonicTime>>,
     snapshot: ArcSwap<Snapshot>,
-    /// Held while a snapshot is loaded and published, so that an older one never replaces a newer.
-    renewing: Mutex<()>,
+    /// Held while a snapshot is loaded and published, so that an older one never replaces a newer. In it: which wishes for a renewal
+    /// the snapshot serves.
+    renewing: Mutex<u64>,
+    /// How many renewals were wished for.
+    renewals: AtomicU64,
+    /// What other domains know of people.
+    pub(crate) personal_data: ArcSwap<Vec<Arc<dyn PersonalData>>>,
+    pub(crate) exports: Arc<Semaphore>,
+    /// Lists that were made a moment ago.
+    pub(crate) lists: Lists,
 }
 
 impl Identity {
@@ -185,7 +201,11 @@ impl Identity {
                 oidc: config.oidc.map(Oidc::new),
                 audit_trimmed: Mutex::new(None),
                 snapshot: ArcSwap::from_pointee(empty),
-                renewing: Mutex::new(()),
+                renewing: Mutex::new(0),
+                renewals: AtomicU64::new(0),
+                personal_data: ArcSwap::default(),
+                exports: Arc::new(Semaphore::new(MOST_EXPORTS)),
+                lists: Lists::default(),
             }),
         };
         let setup = setup::prepare(&identity.inner, config.admin_password).await?;
@@ -222,7 +242,7 @@ impl Identity {
         if nothing {
             return Ok(());
         }
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         // Another replica may have done it meanwhile.
         let todo = plan(&mut tx).await?;
@@ -245,9 +265,15 @@ impl Identity {
         Ok(())
     }
 
-    /// Loads the credentials from the database and publishes them.
+    /// Loads the credentials from the database and publishes them. Those who wish it at the same time share one renewal that began
+    /// after their wish.
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
-        let _turn = self.inner.renewing.lock().await;
+        let wish = self.inner.renewals.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut served = self.inner.renewing.lock().await;
+        if *served >= wish {
+            return Ok(());
+        }
+        let serves = self.inner.renewals.load(Ordering::SeqCst);
         let now = self.inner.clock.now();
         let current = self.inner.snapshot.load_full();
         let mut tx = self.inner.db.read().await?;
@@ -263,6 +289,7 @@ impl Identity {
         let next = current.succeed(entries, signing, generation);
         next.confirm(now);
         self.inner.snapshot.store(Arc::new(next));
+        *served = serves;
         Ok(())
     }
 

@@ -155,7 +155,7 @@ impl Identity {
             expires_at,
         };
         let org = invitation.org_id;
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         if !store::has_organisation(&mut tx, org).await? {
             return Err(UnknownOrganisation(org).into());
@@ -204,7 +204,7 @@ impl Identity {
         admin: &OrgAdmin,
         id: InvitationId,
     ) -> Result<(), InvitationError> {
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let org = store::delete_invitation(&mut tx, admin.scope(), id)
             .await?

@@ -114,7 +114,7 @@ impl Identity {
         expected: &IfMatch,
     ) -> Result<ApiKey, EditKeyError> {
         let now = self.inner.clock.now();
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let (mut key, owner) = store::find_key(&mut tx, admin.scope(), id)
             .await?

@@ -64,7 +64,7 @@ pub struct ApiKey {
 
 /// Whether a key works.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+    Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
@@ -287,7 +287,7 @@ impl Identity {
             last_used_at: None,
             owner_disabled: false,
         };
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         // A key made through a key is its owner's too: it ends with their rights.
         let user_id = admin.principal().user;
@@ -315,7 +315,7 @@ impl Identity {
     /// Revokes a key; when this returns, the key no longer works here. Revoking again changes nothing.
     pub async fn revoke_key(&self, admin: &OrgAdmin, id: KeyId) -> Result<(), RevokeKeyError> {
         let now = self.inner.clock.now();
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let (mut key, _) = store::find_key(&mut tx, admin.scope(), id)
             .await?

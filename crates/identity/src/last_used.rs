@@ -31,6 +31,7 @@ impl Identity {
         for (usage, at) in batch {
             usage.mark_stored(at);
         }
+        self.inner.lists.keys.forget();
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ mod known_tokens;
 mod last_used;
 pub mod limits;
 mod listing;
+mod lists;
 mod lockout;
 mod model;
 mod oidc;
@@ -30,6 +31,7 @@ mod origin;
 mod password;
 mod password_reset;
 mod permission;
+mod privacy;
 mod profile;
 mod reconcile;
 mod refused_passwords;
@@ -72,6 +74,10 @@ pub use origin::Origin;
 pub use password::PasswordError;
 pub use password_reset::{PasswordReset, PasswordResetError};
 pub use permission::{Beyond, Permission, Permissions};
+pub use privacy::{
+    DataSubject, EraseError, Erased, Erasure, ExportError, ExportWriter, Exporting, Gone, Kept,
+    PartError, PersonalData, Reader, Work,
+};
 pub use profile::ProfileEdit;
 pub use registration::{Registration, RegistrationError, RegistrationRequest};
 pub use reseal::Resealed;

@@ -34,7 +34,7 @@ pub struct Organisation {
 }
 
 /// Whose people and keys a caller may see and change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OrgScope {
     /// Those of all organisations.
     All,
@@ -160,7 +160,7 @@ impl Identity {
             name: name.to_owned(),
             created_at: now,
         };
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         if store::count_organisations(&mut tx).await? >= MOST_ORGANISATIONS {
             return Err(CreateOrganisationError::TooMany);

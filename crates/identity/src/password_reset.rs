@@ -76,7 +76,7 @@ impl Identity {
         let token = generate(CredentialKind::PasswordReset);
         let now = self.inner.clock.now();
         let expires_at = now.after(TOKEN_LIFE);
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let user = store::find_user_by_id(&mut tx, admin.scope(), id)
             .await?
@@ -114,7 +114,7 @@ impl Identity {
         tx.commit().await?;
         let (_, username) = found.ok_or(PasswordResetError::Token)?;
         let hash = self.inner.passwords.hash(password, &username).await?;
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let (id, _) = store::find_reset(&mut tx, &token_hash, now)
             .await?

@@ -83,7 +83,7 @@ impl Identity {
         let PrincipalKind::User(id) = caller.principal().kind else {
             return Err(UserError::NoPerson);
         };
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let mut user = store::find_user_by_id(&mut tx, OrgScope::All, id)
             .await?

@@ -163,7 +163,7 @@ impl Identity {
             .passwords
             .hash(request.password, &user.username)
             .await?;
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         if let Some(hash) = &invitation {
             let found = store::find_invitation(&mut tx, hash, now)

@@ -180,7 +180,7 @@ impl Identity {
         };
         apply(&mut role, edit)?;
         admin.rights().cover(Rights::of(role.permissions))?;
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         store::known_organisation(&mut tx, Some(role.org_id)).await??;
         if store::find_role(&mut tx, role.org_id, name)
@@ -210,7 +210,7 @@ impl Identity {
     ) -> Result<CustomRole, RoleError> {
         let org = admin.one_org(org)?;
         let now = self.inner.clock.now();
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         store::known_organisation(&mut tx, Some(org)).await??;
         let mut role = store::find_role(&mut tx, org, name)
@@ -240,7 +240,7 @@ impl Identity {
     ) -> Result<(), RoleError> {
         let org = admin.one_org(org)?;
         let now = self.inner.clock.now();
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         store::known_organisation(&mut tx, Some(org)).await??;
         let role = store::find_role(&mut tx, org, name)

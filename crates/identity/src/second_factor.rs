@@ -118,7 +118,7 @@ impl Identity {
         self.check_present_password(caller, password).await?;
         let secret = TotpSecret::generate();
         let sealed = secret.seal(&self.inner.sealer, user)?;
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         if !store::begin_totp(&mut tx, user, &sealed).await? {
             return Err(SecondFactorError::Enabled);
@@ -142,7 +142,7 @@ impl Identity {
     ) -> Result<Vec<Secret<String>>, SecondFactorError> {
         let user = person(caller)?;
         self.attempt_code(caller)?;
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let stored = store::find_totp(&mut tx, user)
             .await?
@@ -171,7 +171,7 @@ impl Identity {
     ) -> Result<Vec<Secret<String>>, SecondFactorError> {
         let user = person(caller)?;
         self.attempt_code(caller)?;
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         if !self.take_code(&mut tx, user, code).await? {
             return Err(SecondFactorError::WrongCode);
@@ -194,7 +194,7 @@ impl Identity {
         let user = person(caller)?;
         self.check_present_password(caller, password).await?;
         self.attempt_code(caller)?;
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         if !self.take_code(&mut tx, user, code).await? {
             return Err(SecondFactorError::WrongCode);
@@ -216,7 +216,7 @@ impl Identity {
         if admin.principal().user == Some(id) {
             return Err(UserError::Oneself.into());
         }
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let user = store::find_user_by_id(&mut tx, admin.scope(), id)
             .await?

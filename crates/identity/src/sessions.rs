@@ -280,7 +280,7 @@ impl Identity {
         of: Option<UserId>,
         (action, actor): (Action, &Actor),
     ) -> Result<bool, StoreError> {
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let Some(org) = store::delete_session(&mut tx, session, of).await? else {
             return Ok(false);
@@ -342,7 +342,7 @@ impl Identity {
         (user, org): (UserId, OrgId),
         actor: &Actor,
     ) -> Result<(), StoreError> {
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         store::delete_sessions(&mut tx, user).await?;
         let change = Change {

@@ -126,7 +126,7 @@ async fn ensure_admin(inner: &Inner, password: Secret<String>) -> Result<(), Ope
         .await
         .map_err(OpenError::AdminPassword)?;
     let now = inner.clock.now();
-    let mut tx = inner.db.write().await?;
+    let mut tx = inner.db.write_ordered().await?;
     store::advance_generation(&mut tx).await?;
     let id = if let Some(user) = found {
         store::reset_admin(&mut tx, user.id, hash).await?;
@@ -169,7 +169,7 @@ impl Identity {
         let hash = self.inner.passwords.hash(password, &username).await?;
         let now = self.inner.clock.now();
         let user_id = UserId::generate(now);
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         if !store::take_setup_token(&mut tx, &token_hash).await? {
             return Err(SetupError::Done);

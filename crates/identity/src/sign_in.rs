@@ -148,7 +148,7 @@ impl Identity {
             .renewed(request.password, &user.password_hash)
             .await?;
 
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let now = self.inner.clock.now();
         if user.second_factor {

@@ -7,6 +7,7 @@ mod keys;
 mod oidc;
 mod organisations;
 mod password_resets;
+mod privacy;
 mod roles;
 mod second_factor;
 mod sessions;
@@ -15,7 +16,7 @@ mod users;
 
 use std::sync::Arc;
 
-use ::store::{Json, Row, Statement, StoreError, Tx, params};
+use ::store::{Db, Json, Row, Statement, StoreError, Tx, params};
 use primitives::{KeyId, OrgId, Timestamp, UserId};
 
 use crate::credential::SecretHash;
@@ -25,8 +26,8 @@ use crate::organisations::DEFAULT_ORG;
 use crate::snapshot::{Entries, Entry, Snapshot, Usage, UsageOwner};
 
 pub(crate) use audit::{
-    audit_after, audit_base, audit_head, delete_audit_up_to, insert_audit, last_audit_before,
-    list_audit, set_audit_base, set_audit_head,
+    Trace, audit_after, audit_base, audit_head, audit_traces, find_audit, insert_audit,
+    last_audit_before, list_audit, put_erased, set_audit_base, set_audit_head,
 };
 pub(crate) use idempotency::{
     count_remembered, find_remembered, forget_request, forget_requests, list_answers, put_answer,
@@ -49,6 +50,7 @@ pub(crate) use organisations::{
     list_organisations,
 };
 pub(crate) use password_resets::{find_reset, put_reset, take_reset};
+pub(crate) use privacy::{addresses_of_user, delete_user, facts_of_user, keys_of_user};
 pub(crate) use roles::{
     count_people_with_role, count_roles, delete_role, find_role, insert_role, list_roles,
     read_rights, update_role,
@@ -231,6 +233,14 @@ pub(crate) async fn load_generation(tx: &mut Tx) -> Result<i64, StoreError> {
         Some(row) => row.get("generation"),
         None => Ok(0),
     }
+}
+
+/// Returns how many changes were counted, in one round trip.
+pub(crate) async fn glance_at_generation(db: &Db) -> Result<i64, StoreError> {
+    const SQL: &str = "SELECT CAST(value AS BIGINT) AS generation FROM settings WHERE key = 'identity.generation'";
+    db.glance(SQL)
+        .await?
+        .map_or(Ok(0), |row| row.get("generation"))
 }
 
 /// Loads every valid credential that can be read. Usage that `current` has seen and the database has not is carried over.

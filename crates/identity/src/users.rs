@@ -303,7 +303,7 @@ impl Identity {
             created_at: now,
             disabled_at: None,
         };
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         give(&mut tx, &mut user, request.role).await?;
         admin.rights().cover(rights_of(&mut tx, &user).await?)?;
@@ -344,7 +344,7 @@ impl Identity {
             }
             None => None,
         };
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         // First, so that what is read next is changed by nobody else.
         store::advance_generation(&mut tx).await?;
         let mut user = store::find_user_by_id(&mut tx, admin.scope(), id)
@@ -444,7 +444,7 @@ impl Identity {
         let account = principal.name.to_string();
         let verified = self.check_present_password(caller, present).await?;
         let hash = self.inner.passwords.hash(new, &account).await?;
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         if !store::replace_password(&mut tx, id, &verified, hash).await? {
             return Err(UserError::WrongPassword);

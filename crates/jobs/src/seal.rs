@@ -15,7 +15,7 @@ pub(crate) enum SealedPlace {
 }
 
 impl SealedPlace {
-    fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         match self {
             Self::Payload(id) => format!("jobs|payload|{id}"),
             Self::Result(id) => format!("jobs|result|{id}"),

@@ -10,6 +10,7 @@ macro_rules! columns {
     };
 }
 
+mod contents;
 mod leases;
 mod lists;
 
@@ -19,6 +20,9 @@ use primitives::{Clock, JobId, OrgId, Timestamp};
 
 use crate::model::{Job, JobKind, JobState, Owner, caller_text, read_caller};
 
+pub(crate) use contents::{
+    erase_jobs, jobs_with_contents, pieces_after, put_payload, put_piece, put_result, sealed_after,
+};
 pub(crate) use leases::{
     Chunk, Ended, Lease, cancel_job, claim_job, count_live, delete_ended, fail_exhausted,
     fail_waiting, find_due, finish_job, live_figures, put_back, put_chunk, renew, requeue_lapsed,

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::executor::{Refusal, Work};
 use crate::model::{Job, JobError, JobKind, JobState, Owner};
+use crate::room::Bounds;
 use crate::seal::{SealedPlace, seal};
 use crate::store;
 use crate::surface::Jobs;
@@ -40,10 +41,18 @@ impl Jobs {
         let mut tx = inner.db.write().await?;
         let now = store::now(&mut tx, &*inner.clock).await?;
         let owner = Owner::of(principal);
-        let live = store::count_live(&mut tx, owner.org).await?;
-        if let Err(error) = self.room(live) {
-            inner.metrics.refused.inc();
-            return Err(error);
+        let bounds = Bounds {
+            all: inner.config.max_live,
+            own: inner.config.max_live_of_organisation,
+        };
+        let at = inner.clock.monotonic();
+        if !inner.room.accept(owner.org, bounds, at) {
+            let live = store::count_live(&mut tx, owner.org).await?;
+            if let Err(error) = self.room(live) {
+                inner.metrics.refused.inc();
+                return Err(error);
+            }
+            inner.room.counted(owner.org, live, at);
         }
         let job = Job {
             id: JobId::generate(now),

@@ -15,6 +15,7 @@ use crate::executor::Executor;
 use crate::follow::{Bells, MAX_FOLLOWERS};
 use crate::metrics::Metrics;
 use crate::model::{Job, JobState};
+use crate::room::Room;
 
 /// What the domain works with.
 pub struct JobsDeps {
@@ -59,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) observer: Option<Observer>,
     pub(crate) executor: OnceLock<Arc<dyn Executor>>,
     pub(crate) metrics: Metrics,
+    /// Whether more may be accepted.
+    pub(crate) room: Room,
     /// Those who follow a job here.
     pub(crate) bells: Bells,
     pub(crate) followers: Arc<Semaphore>,
@@ -83,6 +86,7 @@ impl Jobs {
                 observer: deps.observer,
                 executor: OnceLock::new(),
                 metrics: Metrics::new(),
+                room: Room::default(),
                 bells: Bells::default(),
                 followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
                 due: Notify::new(),

@@ -14,10 +14,11 @@ use sqlx::sqlite::{
 };
 
 use crate::config::Address;
+use crate::group::Group;
 use crate::migrate;
 use crate::migrate::Step;
 use crate::tx::{Begin, Connection, STATEMENT_TIMEOUT};
-use crate::{Applied, Engine, MigrateError, StoreConfig, StoreError, Tx};
+use crate::{Applied, Engine, MigrateError, Row, Statement, StoreConfig, StoreError, Tx};
 
 /// The longest wait for a connection. Short, so that callers who can go on without the database do so soon.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -56,8 +57,14 @@ enum Pools {
         writer: SqlitePool,
         /// The `synchronous` setting of the writer's connection.
         writer_durability: Arc<AtomicU8>,
+        /// Those who wait for it.
+        turns: Arc<Group>,
     },
-    Postgres(PgPool),
+    Postgres {
+        pool: PgPool,
+        /// Those whose changes stand in one order anyway.
+        turns: Arc<Group>,
+    },
 }
 
 impl Db {
@@ -65,13 +72,14 @@ impl Db {
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         let pools = match Address::parse(&config.url)? {
             Address::Sqlite(path) => sqlite_pools(&path, config.max_connections)?,
-            Address::Postgres(options) => Pools::Postgres(
-                PgPoolOptions::new()
+            Address::Postgres(options) => Pools::Postgres {
+                pool: PgPoolOptions::new()
                     .max_connections(config.max_connections.max(1))
                     .acquire_timeout(ACQUIRE_TIMEOUT)
                     .test_before_acquire(false)
                     .connect_lazy_with(*options),
-            ),
+                turns: Group::new(),
+            },
         };
         let direct_url = config.direct_url.as_ref().unwrap_or(&config.url).clone();
         let db = Self {
@@ -116,7 +124,7 @@ impl Db {
     pub(crate) async fn migrate_to(&self, version: i64) -> Result<Applied, MigrateError> {
         match &self.pools {
             Pools::Sqlite { .. } => migrate::run(self.write().await?, version).await,
-            Pools::Postgres(_) => {
+            Pools::Postgres { .. } => {
                 let config = StoreConfig {
                     url: self.direct_url.clone(),
                     direct_url: None,
@@ -152,7 +160,7 @@ impl Db {
                 let connection = Connection::Sqlite(readers.acquire().await?);
                 Tx::begin(connection, Begin::Read, self.statement_timeout).await
             }
-            Pools::Postgres(pool) => {
+            Pools::Postgres { pool, .. } => {
                 let connection = Connection::Postgres(pool.acquire().await?);
                 Tx::begin(connection, Begin::Read, self.statement_timeout).await
             }
@@ -165,8 +173,32 @@ impl Db {
     }
 
     /// Begins a transaction that may write, with the durability that its content needs.
+    ///
+    /// On SQLite writers take turns, and those who wait at the same time share a commit.
     pub async fn write_with(&self, durability: Durability) -> Result<Tx, StoreError> {
         match &self.pools {
+            Pools::Sqlite { .. } => self.write_in_turn(durability).await,
+            Pools::Postgres { pool, .. } => {
+                let connection = Connection::Postgres(pool.acquire().await?);
+                Tx::begin(connection, Begin::Write(durability), self.statement_timeout).await
+            }
+        }
+    }
+
+    /// Begins a transaction like [`Db::write`] that takes turns with others begun so on PostgreSQL too: for changes that wait for
+    /// each other in any case, by a lock that they hold until their commit. Here they share the commit, with an outcome each.
+    pub async fn write_ordered(&self) -> Result<Tx, StoreError> {
+        self.write_in_turn(Durability::Full).await
+    }
+
+    async fn write_in_turn(&self, durability: Durability) -> Result<Tx, StoreError> {
+        let limit = self.statement_timeout;
+        let (Pools::Sqlite { turns, .. } | Pools::Postgres { turns, .. }) = &self.pools;
+        let (turn, open) = turns.turn(ACQUIRE_TIMEOUT).await?;
+        if let Some((connection, unwanted)) = open {
+            return Tx::join(connection, unwanted, turn, limit).await;
+        }
+        let connection = match &self.pools {
             Pools::Sqlite {
                 writer,
                 writer_durability,
@@ -183,21 +215,40 @@ impl Db {
                     sqlx::raw_sql(pragma).execute(&mut *connection).await?;
                     writer_durability.store(wanted, Ordering::SeqCst);
                 }
-                let connection = Connection::Sqlite(connection);
-                Tx::begin(connection, Begin::Write(durability), self.statement_timeout).await
+                Connection::Sqlite(connection)
             }
-            Pools::Postgres(pool) => {
-                let connection = Connection::Postgres(pool.acquire().await?);
-                Tx::begin(connection, Begin::Write(durability), self.statement_timeout).await
-            }
-        }
+            Pools::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await?),
+        };
+        let tx = Tx::begin(connection, Begin::Write(durability), limit).await?;
+        // What is less durable is not shared: who joined would be promised more.
+        Ok(match durability {
+            Durability::Full => tx.in_turn(turn),
+            Durability::Relaxed => tx.alone_in_turn(turn),
+        })
+    }
+
+    /// Returns how many wait for their turn to write, for tests of what they share.
+    #[cfg(feature = "testing")]
+    pub fn writers_waiting(&self) -> usize {
+        let (Pools::Sqlite { turns, .. } | Pools::Postgres { turns, .. }) = &self.pools;
+        turns.waiting()
+    }
+
+    /// Runs one query without parameters by itself, in one round trip, and returns its first row. It sees what was committed before.
+    pub async fn glance(&self, sql: impl Into<Statement>) -> Result<Option<Row>, StoreError> {
+        let sql = sql.into().text(self.engine());
+        let connection = match &self.pools {
+            Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await?),
+            Pools::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await?),
+        };
+        Tx::glance(connection, self.statement_timeout, sql).await
     }
 
     /// Returns the engine.
     pub fn engine(&self) -> Engine {
         match &self.pools {
             Pools::Sqlite { .. } => Engine::Sqlite,
-            Pools::Postgres(_) => Engine::Postgres,
+            Pools::Postgres { .. } => Engine::Postgres,
         }
     }
 
@@ -219,7 +270,7 @@ impl Db {
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres(pool) => pool.close().await,
+            Pools::Postgres { pool, .. } => pool.close().await,
         }
     }
 }
@@ -254,6 +305,7 @@ fn sqlite_pools(path: &Path, max_connections: u32) -> Result<Pools, StoreError> 
         readers,
         writer,
         writer_durability,
+        turns: Group::new(),
     })
 }
 

@@ -74,6 +74,25 @@ impl StoreError {
         )
     }
 
+    /// Tells another one of an error that struck several at once.
+    pub(crate) fn shared(error: &std::sync::Arc<Self>) -> Self {
+        let source = || Box::new(std::sync::Arc::clone(error));
+        match &**error {
+            Self::Conflict { constraint } => Self::Conflict {
+                constraint: constraint.clone(),
+            },
+            Self::Unavailable(_) => Self::Unavailable(source()),
+            Self::Denied(_) => Self::Denied(source()),
+            Self::Full(_) => Self::Full(source()),
+            Self::ReadOnly(_) => Self::ReadOnly(source()),
+            Self::Disk(_) => Self::Disk(source()),
+            Self::Damaged(_) => Self::Damaged(source()),
+            Self::Corrupt { .. } | Self::Config { .. } | Self::Backend(_) => {
+                Self::Backend(source())
+            }
+        }
+    }
+
     pub(crate) fn timed_out() -> Self {
         Self::Unavailable("the database did not answer in time".into())
     }

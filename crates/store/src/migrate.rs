@@ -47,6 +47,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     16 "0016_jobs"
     17 "0017_requests_not_ok"
     18 "0018_inventory"
+    19 "0019_audit_commitments"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

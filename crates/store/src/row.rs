@@ -6,7 +6,7 @@ use primitives::{
 use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, ValueRef as _};
+use sqlx::{ColumnIndex as _, Row as _, ValueRef as _};
 
 use crate::StoreError;
 
@@ -21,15 +21,31 @@ pub(crate) enum Driver {
 impl Row {
     /// Reads the named column. An absent value is an error unless `T` is an `Option`.
     pub fn get<T: FromColumn>(&self, column: &str) -> Result<T, StoreError> {
-        T::from_column(self, column)
+        // Looked up once: rows have many columns, and a value is asked for whether it is there before it is read.
+        let index = match &self.0 {
+            Driver::Sqlite(row) => column.index(row)?,
+            Driver::Postgres(row) => column.index(row)?,
+        };
+        let place = Place {
+            index,
+            name: column,
+        };
+        T::from_column(self, place)
     }
 
-    fn is_null(&self, column: &str) -> Result<bool, StoreError> {
+    fn is_null(&self, place: Place<'_>) -> Result<bool, StoreError> {
         Ok(match &self.0 {
-            Driver::Sqlite(row) => row.try_get_raw(column)?.is_null(),
-            Driver::Postgres(row) => row.try_get_raw(column)?.is_null(),
+            Driver::Sqlite(row) => row.try_get_raw(place.index)?.is_null(),
+            Driver::Postgres(row) => row.try_get_raw(place.index)?.is_null(),
         })
     }
+}
+
+/// A column of a result.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    index: usize,
+    name: &'a str,
 }
 
 impl std::fmt::Debug for Row {
@@ -39,10 +55,20 @@ impl std::fmt::Debug for Row {
     }
 }
 
+impl Place<'_> {
+    /// Names the column in an error, which knows its number only.
+    fn named(self, error: sqlx::Error) -> StoreError {
+        match StoreError::from(error) {
+            StoreError::Corrupt { reason, .. } => corrupt(self.name, &reason),
+            other => other,
+        }
+    }
+}
+
 /// A type that a column can be read as.
 pub trait FromColumn: Sized {
-    /// Reads the named column of the row.
-    fn from_column(row: &Row, column: &str) -> Result<Self, StoreError>;
+    /// Reads a column of the row.
+    fn from_column(row: &Row, place: Place<'_>) -> Result<Self, StoreError>;
 }
 
 /// A value that is stored as JSON.
@@ -52,11 +78,12 @@ pub struct Json<T>(pub T);
 macro_rules! native {
     ($($type:ty)*) => {$(
         impl FromColumn for $type {
-            fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
-                Ok(match &row.0 {
-                    Driver::Sqlite(row) => row.try_get(column)?,
-                    Driver::Postgres(row) => row.try_get(column)?,
-                })
+            fn from_column(row: &Row, place: Place<'_>) -> Result<Self, StoreError> {
+                match &row.0 {
+                    Driver::Sqlite(row) => row.try_get(place.index),
+                    Driver::Postgres(row) => row.try_get(place.index),
+                }
+                .map_err(|error| place.named(error))
             }
         }
     )*};
@@ -65,52 +92,53 @@ macro_rules! native {
 native! { i64 f64 bool String Vec<u8> }
 
 impl<T: FromColumn> FromColumn for Option<T> {
-    fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
-        if row.is_null(column)? {
+    fn from_column(row: &Row, place: Place<'_>) -> Result<Self, StoreError> {
+        if row.is_null(place)? {
             return Ok(None);
         }
-        T::from_column(row, column).map(Some)
+        T::from_column(row, place).map(Some)
     }
 }
 
 impl<T: DeserializeOwned> FromColumn for Json<T> {
-    fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
+    fn from_column(row: &Row, place: Place<'_>) -> Result<Self, StoreError> {
         let value: serde_json::Value = match &row.0 {
-            Driver::Sqlite(row) => row.try_get(column)?,
-            Driver::Postgres(row) => row.try_get(column)?,
-        };
+            Driver::Sqlite(row) => row.try_get(place.index),
+            Driver::Postgres(row) => row.try_get(place.index),
+        }
+        .map_err(|error| place.named(error))?;
         serde_json::from_value(value)
             .map(Self)
-            .map_err(|error| corrupt(column, &error))
+            .map_err(|error| corrupt(place.name, &error))
     }
 }
 
 impl FromColumn for Timestamp {
-    fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
-        i64::from_column(row, column).map(Self::from_micros)
+    fn from_column(row: &Row, place: Place<'_>) -> Result<Self, StoreError> {
+        i64::from_column(row, place).map(Self::from_micros)
     }
 }
 
 /// Counters and sizes: stored signed, never negative.
 impl FromColumn for u64 {
-    fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
-        Self::try_from(i64::from_column(row, column)?).map_err(|error| corrupt(column, &error))
+    fn from_column(row: &Row, place: Place<'_>) -> Result<Self, StoreError> {
+        Self::try_from(i64::from_column(row, place)?).map_err(|error| corrupt(place.name, &error))
     }
 }
 
 impl FromColumn for u32 {
-    fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
-        Self::try_from(i64::from_column(row, column)?).map_err(|error| corrupt(column, &error))
+    fn from_column(row: &Row, place: Place<'_>) -> Result<Self, StoreError> {
+        Self::try_from(i64::from_column(row, place)?).map_err(|error| corrupt(place.name, &error))
     }
 }
 
 macro_rules! ids {
     ($($type:ty)*) => {$(
         impl FromColumn for $type {
-            fn from_column(row: &Row, column: &str) -> Result<Self, StoreError> {
-                String::from_column(row, column)?
+            fn from_column(row: &Row, place: Place<'_>) -> Result<Self, StoreError> {
+                String::from_column(row, place)?
                     .parse()
-                    .map_err(|error| corrupt(column, &error))
+                    .map_err(|error| corrupt(place.name, &error))
             }
         }
     )*};

@@ -16,6 +16,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use tokio::time::timeout;
 
 use crate::bulk::Column;
+use crate::group::Turn;
 use crate::param::{Param, Params};
 use crate::row::{Driver, Row};
 use crate::{Bulk, ColumnType, Durability, Engine, Statement, StoreError};
@@ -31,15 +32,31 @@ const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 #[derive(Debug)]
 #[must_use = "changes last only after `commit`"]
 pub struct Tx {
-    connection: Option<Connection>,
-    /// Set while a statement is under way: a connection left in that state cannot be used again.
-    busy: bool,
+    pub(crate) connection: Option<Connection>,
+    pub(crate) progress: Progress,
     /// Set to end the statement under way on SQLite, which would else hold its connection until it is through.
-    unwanted: Arc<AtomicBool>,
-    statement_timeout: Duration,
+    pub(crate) unwanted: Arc<AtomicBool>,
+    pub(crate) statement_timeout: Duration,
+    /// Where writers take turns: this one's.
+    pub(crate) turn: Option<Turn>,
+    /// Whether the next ones may write in the same transaction.
+    pub(crate) shares: bool,
     /// Where the plans of queries are noted, in tests that look at them.
     #[cfg(feature = "testing")]
     pub(crate) plans: Option<crate::testing::Plans>,
+}
+
+/// How far the last statement came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// To its end.
+    Done,
+    /// It was refused, and PostgreSQL takes no further one in this transaction.
+    Refused,
+    /// Not to its end: a connection left so is used again only where the database runs one statement after the other.
+    UnderWay,
+    /// Nothing is known about the state of the transaction and its connection.
+    Lost,
 }
 
 #[derive(Debug)]
@@ -86,9 +103,11 @@ impl Tx {
         }
         let mut tx = Self {
             connection: Some(connection),
-            busy: false,
+            progress: Progress::Done,
             unwanted,
             statement_timeout,
+            turn: None,
+            shares: false,
             #[cfg(feature = "testing")]
             plans: None,
         };
@@ -246,29 +265,11 @@ impl Tx {
         Ok(stored)
     }
 
-    /// Makes the changes last.
-    pub async fn commit(mut self) -> Result<(), StoreError> {
-        self.script("COMMIT".into_sql_str()).await?;
-        // Dropping the connection now returns it to its pool.
-        self.connection = None;
-        Ok(())
-    }
-
     /// Runs a script of several statements without parameters.
     pub(crate) async fn script(&mut self, sql: SqlStr) -> Result<(), StoreError> {
         let limit = self.statement_timeout;
-        self.guarded(async |connection| {
-            match connection {
-                Connection::Sqlite(connection) => {
-                    within(limit, sqlx::raw_sql(sql).execute(&mut **connection)).await?;
-                }
-                Connection::Postgres(connection) => {
-                    within(limit, sqlx::raw_sql(sql).execute(&mut **connection)).await?;
-                }
-            }
-            Ok(())
-        })
-        .await
+        self.guarded(async |connection| run_script(connection, limit, sql).await)
+            .await
     }
 
     async fn run(&mut self, sql: SqlStr, params: Params) -> Result<u64, StoreError> {
@@ -338,7 +339,7 @@ impl Tx {
     }
 
     /// Runs one step and remembers when it did not come to its end.
-    async fn guarded<T>(
+    pub(crate) async fn guarded<T>(
         &mut self,
         step: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -346,36 +347,24 @@ impl Tx {
             .connection
             .as_mut()
             .ok_or_else(|| StoreError::Backend("the transaction has ended".into()))?;
-        self.busy = true;
+        self.progress = Progress::UnderWay;
         let result = step(connection).await;
-        // After trouble with the connection or the file nothing is known about its state.
-        self.busy = matches!(&result, Err(error) if error.is_passing() || matches!(error, StoreError::Damaged(_)));
-        result
-    }
-}
-
-impl Drop for Tx {
-    fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else {
-            return;
-        };
-        if self.busy {
-            self.unwanted.store(true, Ordering::Relaxed);
-            connection.discard();
-            return;
-        }
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => {
-                runtime.spawn(roll_back(connection));
+        self.progress = match (&result, connection) {
+            (Ok(_), _) => Progress::Done,
+            // After trouble with the connection or the file nothing is known about its state.
+            (Err(error), _) if error.is_passing() || matches!(error, StoreError::Damaged(_)) => {
+                Progress::Lost
             }
-            Err(_) => connection.discard(),
-        }
+            (Err(_), Connection::Postgres(_)) => Progress::Refused,
+            (Err(_), Connection::Sqlite(_)) => Progress::Done,
+        };
+        result
     }
 }
 
 impl Connection {
     /// Closes the connection instead of returning it to the pool; the database undoes what was open.
-    fn discard(mut self) {
+    pub(crate) fn discard(mut self) {
         match &mut self {
             Self::Sqlite(connection) => connection.close_on_drop(),
             Self::Postgres(connection) => connection.close_on_drop(),
@@ -395,31 +384,24 @@ async fn end_when(
     Ok(())
 }
 
-async fn roll_back(mut connection: Connection) {
-    let result = match &mut connection {
-        Connection::Sqlite(connection) => within(
-            STATEMENT_TIMEOUT,
-            sqlx::raw_sql("ROLLBACK").execute(&mut **connection),
-        )
-        .await
-        .map(drop),
-        Connection::Postgres(connection) => within(
-            STATEMENT_TIMEOUT,
-            sqlx::raw_sql("ROLLBACK").execute(&mut **connection),
-        )
-        .await
-        .map(drop),
-    };
-    if let Err(error) = result {
-        tracing::debug!(
-            error = &error as &dyn std::error::Error,
-            "rolling back failed: closing the connection"
-        );
-        connection.discard();
+/// Runs statements without parameters.
+pub(crate) async fn run_script(
+    connection: &mut Connection,
+    limit: Duration,
+    sql: SqlStr,
+) -> Result<(), StoreError> {
+    match connection {
+        Connection::Sqlite(connection) => {
+            within(limit, sqlx::raw_sql(sql).execute(&mut **connection)).await?;
+        }
+        Connection::Postgres(connection) => {
+            within(limit, sqlx::raw_sql(sql).execute(&mut **connection)).await?;
+        }
     }
+    Ok(())
 }
 
-async fn within<T>(
+pub(crate) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, StoreError> {

@@ -136,7 +136,7 @@ impl System {
     /// Removes what has expired: sessions, ways back and in, remembered requests. Has the database renew what it plans by.
     pub(crate) async fn clean(&self, by: &Actor) -> Result<Cleaned, StoreError> {
         let now = self.inner.clock.now();
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         journal::begin(&mut tx).await?;
         let cleaned = store::clean(&mut tx, now).await?;
         if !cleaned.is_nothing() {

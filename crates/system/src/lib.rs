@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod database;
+mod personal;
 mod routes;
 mod secrets;
 mod settings;
@@ -13,5 +14,6 @@ mod store;
 mod surface;
 
 pub use catalogue::{Definition, Kind, SettingValue};
+pub use secrets::Reseals;
 pub use settings::{SettingError, Settings};
 pub use surface::{System, SystemDeps};

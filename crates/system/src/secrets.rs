@@ -2,6 +2,7 @@
 
 use ::store::{SealError, StoreError};
 use identity::journal::{self, Action, Actor, Change};
+use identity::{Resealed, Work};
 use primitives::{Classify, ErrorKind};
 use serde_json::json;
 
@@ -41,6 +42,12 @@ impl Classify for RotateError {
     }
 }
 
+/// A domain that seals much: in steps of its own, between which others write.
+pub trait Reseals: Send + Sync {
+    /// Seals everything that another key sealed with the present one.
+    fn reseal(&self) -> Work<'_, Result<Resealed, StoreError>>;
+}
+
 impl System {
     /// Seals all stored secrets anew: with a fresh key where the key stands in a file of ours, else with the configured one. What is
     /// interrupted is finished by the next time.
@@ -49,11 +56,16 @@ impl System {
         let sealer = &self.inner.sealer;
         let previous_key_id = sealer.key_id();
         sealer.renew_file()?;
+        let others = match self.inner.sealed.get() {
+            Some(sealed) => sealed.reseal().await?,
+            None => Resealed::default(),
+        };
         let now = self.inner.clock.now();
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         journal::begin(&mut tx).await?;
         let people = self.inner.identity.reseal(&mut tx).await?;
-        let total = people.and(self.inner.registry.reseal(&mut tx).await?);
+        let total = others.and(people);
+        let total = total.and(self.inner.registry.reseal(&mut tx).await?);
         let rotation = Rotation {
             key_id: sealer.key_id(),
             previous_key_id,

@@ -206,7 +206,7 @@ impl System {
         edit: impl FnOnce(&mut Stored),
     ) -> Result<Settings, SettingError> {
         let now = self.inner.clock.now();
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         journal::begin(&mut tx).await?;
         let (version, before) = store::load_settings(&mut tx).await?;
         expected.check(&Settings::of(&self.inner.defaults, (version, before.clone())).tag())?;

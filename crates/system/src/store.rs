@@ -7,5 +7,6 @@ pub(crate) use database::{
     analyse, clean, counts_statements, health, slow_queries, statistics, tables,
 };
 pub(crate) use settings::{
-    list_settings_changes, load_settings, put_settings, settings_at, settings_version,
+    erase_settings_name, list_settings_changes, load_settings, put_settings, settings_at,
+    settings_changed_by, settings_version,
 };

@@ -1,7 +1,7 @@
 //! The domain's entrance: what it works with, and what it keeps doing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ::store::{Db, Sealer, StoreError};
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::{Definition, SettingValue};
 use crate::database::Statistics;
+use crate::secrets::Reseals;
 use crate::settings::Settings;
 use crate::store;
 
@@ -54,6 +55,8 @@ pub(crate) struct Inner {
     pub(crate) statistics: Mutex<Option<(MonotonicTime, Statistics)>>,
     /// One replacement of keys at a time.
     pub(crate) rotating: Mutex<()>,
+    /// What other domains have sealed.
+    pub(crate) sealed: OnceLock<Arc<dyn Reseals>>,
 }
 
 impl System {
@@ -77,8 +80,14 @@ impl System {
                 settings: watch::Sender::new(settings),
                 statistics: Mutex::new(None),
                 rotating: Mutex::new(()),
+                sealed: OnceLock::new(),
             }),
         })
+    }
+
+    /// Has what another domain seals sealed anew with the rest, from now on. The first one stays.
+    pub fn set_sealed(&self, sealed: Arc<dyn Reseals>) {
+        drop(self.inner.sealed.set(sealed));
     }
 
     /// Returns the settings as they are, and as they become.

@@ -6,6 +6,7 @@ mod body;
 mod conditional;
 mod extract;
 mod hops;
+mod kept;
 mod openapi;
 pub mod outbound;
 mod paging;
@@ -24,6 +25,7 @@ pub use extract::{
 pub use hops::{
     HOPS_HEADER, Hops, HopsError, INSTANCE_HEADER, InstanceId, MAX_HOPS, ParseInstanceIdError,
 };
+pub use kept::{KeptAnswer, KeptAnswers};
 pub use openapi::{assemble, json_response, repeatable_paths};
 pub use paging::{PageBody, PageQuery, page_limit, page_offset, search_text};
 pub use problem::Problem;

@@ -40,6 +40,8 @@ const SIGN_INS: usize = 16;
 /// People whose names they use in turn.
 const PEOPLE: usize = 300;
 const PASSWORD: &str = "a password for a storm";
+/// Lists that nobody has asked for a moment ago: many more than are kept.
+const OTHER_LISTS: usize = 6_400;
 /// Nothing is carried out, and nothing refused: accepting jobs is what is measured.
 const SECTIONS: &str =
     "[jobs]\nconcurrency = 0\nmax_queued = 1000000\nmax_queued_of_organisation = 1000000\n";
@@ -172,6 +174,22 @@ impl Bench {
             }
             let lines = vec![self.line("GET", path, &Value::Null); CONNECTIONS];
             kept &= self.row(table, name, &lines, CONNECTIONS, Some(READS))?;
+        }
+        for (name, path) in [
+            (
+                "50 requests, each list another one",
+                "/api/v1/inference/requests?limit=50&since=2001-01-01T00:00:00.NUMBERZ",
+            ),
+            (
+                "50 changes, each list another one",
+                "/api/v1/audit?limit=50&offset=NUMBER",
+            ),
+        ] {
+            let lines: Vec<Value> = (0..OTHER_LISTS)
+                .map(|number| path.replace("NUMBER", &format!("{number:06}")))
+                .map(|path| self.line("GET", &path, &Value::Null))
+                .collect();
+            kept &= self.row(table, name, &lines, CONNECTIONS, None)?;
         }
         let keys = self.keys()?;
         let mut lines = Vec::new();

@@ -94,7 +94,7 @@ impl Registry {
     pub async fn remove_node(&self, key: &str, by: &Actor) -> Result<(), NodeError> {
         let _writing = self.inner.writing.lock().await;
         let record = self.editable(key)?;
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         journal::begin(&mut tx).await?;
         store::delete_node(&mut tx, record.id).await?;
         let change = record.change(Action::NodeRemove, Some(record.seen()), None);
@@ -141,7 +141,7 @@ impl Registry {
             ..present
         };
         // Written even when nothing seems to change: another process may have changed it a moment ago.
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         journal::begin(&mut tx).await?;
         if !store::update_draining(&mut tx, record.id, draining, record.updated_at).await? {
             return Err(NodeError::Unknown(record.settings.name.to_string()));
@@ -181,7 +181,7 @@ impl Registry {
             created_at: now,
             updated_at: now,
         };
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         journal::begin(&mut tx).await?;
         let stored = record.to_stored(&self.inner.sealer)?;
         store::insert_node(&mut tx, stored)
@@ -200,7 +200,7 @@ impl Registry {
         expected: &IfMatch,
         by: &Actor,
     ) -> Result<(), NodeError> {
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         journal::begin(&mut tx).await?;
         // Another process may have changed it since this one looked.
         if let Some(at) = store::node_changed_at(&mut tx, record.id).await? {

@@ -46,7 +46,7 @@ impl Registry {
         }
         let now = self.inner.clock.now();
         let by = Actor::system();
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         journal::begin(&mut tx).await?;
         for record in &plan.remove {
             store::delete_node(&mut tx, record.id).await?;

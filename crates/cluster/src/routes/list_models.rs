@@ -9,7 +9,7 @@ use web::{
     JsonBody, PageBody, PageQuery, Problem, QueryParams, page_limit, page_offset, search_text,
 };
 
-use super::name_page::{NameOrder, contains, name_page};
+use super::name_page::{NameOrder, name_page};
 use crate::model::ModelDetails;
 use crate::registry::Registry;
 use crate::snapshot::{FleetSnapshot, ReplicaRef};
@@ -79,7 +79,8 @@ pub(super) struct ListModelsQuery {
     #[serde(default)]
     #[param(inline)]
     sort: NameOrder,
-    /// Only models with this in their name; case makes no difference.
+    /// Only models of which each of these words stands in the name, the family, the size or quantisation, what it can do, or the
+    /// name of a node that has it; case makes no difference.
     #[serde(default, deserialize_with = "search_text")]
     #[param(max_length = 100)]
     q: Option<String>,
@@ -104,7 +105,8 @@ pub(super) async fn list_models(
     };
     let snapshot = registry.snapshot();
     let keys = snapshot.by_model.keys();
-    let wanted = keys.filter(|key| contains(key, query.q.as_deref()));
+    let words = words(query.q.as_deref());
+    let wanted = keys.filter(|key| has_words(&snapshot, key, &words));
     let PageBody {
         items,
         next_cursor,
@@ -117,6 +119,40 @@ pub(super) async fn list_models(
         next_cursor,
         total,
     }))
+}
+
+/// Returns what is searched for, word by word.
+fn words(wanted: Option<&str>) -> Vec<String> {
+    let wanted = wanted.unwrap_or_default().to_lowercase();
+    wanted.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Tells whether each word stands somewhere in what is told of a model.
+fn has_words(snapshot: &FleetSnapshot, key: &str, words: &[String]) -> bool {
+    if words.iter().all(|word| key.contains(word.as_str())) {
+        return true;
+    }
+    let mut told = vec![key.to_lowercase()];
+    for replica in snapshot.by_model.get(key).into_iter().flatten() {
+        let Some((node, model)) = snapshot.resolve(*replica) else {
+            continue;
+        };
+        let details = &model.details;
+        let texts = [
+            &*model.name,
+            &details.format,
+            &details.family,
+            &details.parameter_size,
+            &details.quantization_level,
+            &*node.name,
+        ];
+        told.extend(texts.iter().map(|text| text.to_lowercase()));
+        let lists = details.families.iter().chain(&model.capabilities);
+        told.extend(lists.map(|text| text.to_lowercase()));
+    }
+    words
+        .iter()
+        .all(|word| told.iter().any(|text| text.contains(word.as_str())))
 }
 
 fn body(snapshot: &FleetSnapshot, key: &str) -> Option<FleetModelBody> {

@@ -275,6 +275,17 @@ async fn models_of_all_nodes_are_listed_once_with_their_replicas() {
         (&replicas[0]["loaded"], &replicas[0]["size_bytes"]),
         (&json!(true), &json!(2_000_000_000_u64))
     );
+    for (words, found) in [
+        ("share", 1),
+        ("LLAMA%20two", 1),
+        ("llama%20one", 2),
+        ("gguf", 2),
+        ("alone%20two", 0),
+        ("shared%20gemma", 0),
+    ] {
+        let page = bench.get(&format!("/api/v1/models?q={words}")).await;
+        assert_eq!(page["items"].as_array().unwrap().len(), found, "{words}");
+    }
 }
 
 #[tokio::test]

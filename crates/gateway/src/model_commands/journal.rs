@@ -102,7 +102,7 @@ async fn write(
     by: &Actor,
     change: Change,
 ) -> Result<(), StoreError> {
-    let mut tx = db.write().await?;
+    let mut tx = db.write_ordered().await?;
     journal::begin(&mut tx).await?;
     journal::record(&mut tx, now, by, change).await?;
     tx.commit().await

@@ -11,18 +11,30 @@ pub use self::figures::Figures;
 pub(crate) use self::queue::QueueWindow;
 pub use self::requests::{RequestBody, RequestRecords, RequestsQuery, ShowRequestsError};
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::extract::FromRef;
 use identity::Identity;
+use primitives::SystemClock;
 use store::Db;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use web::KeptAnswers;
+
 
 /// What the handlers need.
 #[derive(Clone)]
 struct RecordsState {
     db: Db,
     identity: Identity,
+    /// Tells how old a kept list is.
+    clock: SystemClock,
+    lists: Arc<KeptAnswers<RequestsQuery>>,
 }
+
+/// How long a list of requests is kept.
+const LASTS: Duration = Duration::from_millis(200);
 
 impl FromRef<RecordsState> for Identity {
     fn from_ref(state: &RecordsState) -> Self {
@@ -42,5 +54,10 @@ pub fn routes(db: Db, identity: Identity) -> OpenApiRouter<()> {
         .routes(routes!(simulation::simulate_policies))
         .routes(routes!(under_way::list_active_requests))
         .routes(routes!(under_way::cancel_request))
-        .with_state(RecordsState { db, identity })
+        .with_state(RecordsState {
+            db,
+            identity,
+            clock: SystemClock::new(),
+            lists: Arc::new(KeptAnswers::new(LASTS)),
+        })
 }

@@ -1,12 +1,14 @@
 //! `GET /api/v1/inference/requests` and `/api/v1/inference/requests/{id}`.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use identity::Admin;
-use primitives::{Classify, Cursor, ErrorKind, InvalidCursor, RequestId, Timestamp};
+use primitives::{Classify, Clock as _, Cursor, ErrorKind, InvalidCursor, RequestId, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Db, StoreError};
 use utoipa::{IntoParams, ToSchema};
-use web::{JsonBody, PageBody, PathParam, Problem, QueryParams};
+use web::{JsonBody, KeptAnswer, PageBody, PathParam, Problem, QueryParams};
 
 use super::RecordsState;
 use crate::store::{self as records, Filter, StoredRecord};
@@ -50,7 +52,7 @@ impl Classify for ShowRequestsError {
 }
 
 /// Which requests to list.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct RequestsQuery {
@@ -194,7 +196,9 @@ impl RequestRecords {
 
 /// Lists inference requests, newest first
 ///
-/// Those of a model or a node are looked for among the newest million; the page may then be short, or empty, and still lead on to the next.
+/// A list is made at most five times a second, however many look at it.
+/// Those of a node by its id, or of a model on one node, are looked for among the newest million; the page may then be short, or empty, and
+/// still lead on to the next.
 #[utoipa::path(get, path = "/api/v1/inference/requests", operation_id = "list_requests", tag = "inference",
     params(RequestsQuery), security(("bearer" = [])),
     responses((status = 200, body = PageBody<RequestBody>), (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
@@ -202,10 +206,17 @@ pub(crate) async fn list_requests(
     admin: Admin,
     State(state): State<RecordsState>,
     query: QueryParams<RequestsQuery>,
-) -> Result<JsonBody<PageBody<RequestBody>>, Problem> {
+) -> Result<KeptAnswer, Problem> {
     let QueryParams(query) = query;
+    let now = state.clock.monotonic();
     let records = RequestRecords::new(state.db.clone());
-    Ok(JsonBody(records.list(&admin, query).await?))
+    // Records come to the database some milliseconds after their requests anyway.
+    let make = async || {
+        let page = records.list(&admin, query.clone()).await?;
+        Ok((0, KeptAnswer::of(&page)))
+    };
+    let lists = Arc::clone(&state.lists);
+    lists.find_or_make(query.clone(), 0, now, make).await
 }
 
 /// Shows one request with every attempt and why each node was chosen.
@@ -239,6 +250,7 @@ fn filter(query: RequestsQuery) -> Result<Filter, ShowRequestsError> {
         node: query.node,
         outcome: query.outcome,
         since,
+        callers: None,
         before,
     })
 }

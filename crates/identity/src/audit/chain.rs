@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use super::commitment::Proof;
 use super::record::AuditRecord;
 
-/// The hash of a record: BLAKE3 over the hash before and every column, each with its length.
+/// The hash of a record: BLAKE3 over the hash before and every column, each with its length; in place of what names a person the
+/// commitments to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ChainHash([u8; 32]);
 
@@ -40,34 +42,47 @@ impl fmt::Debug for ChainHash {
 /// Computes the hash of a record that follows `before`.
 pub(crate) fn hash_of(before: ChainHash, record: &AuditRecord) -> ChainHash {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(b"remuda audit 1");
+    let commitments = match &record.proof {
+        Proof::Commitments { commitments, .. } => Some(commitments.as_slice()),
+        Proof::Values | Proof::Gone => None,
+    };
+    hasher.update(match commitments {
+        Some(_) => b"remuda audit 2",
+        None => b"remuda audit 1",
+    });
     hasher.update(before.as_bytes());
     hasher.update(&record.seq.to_le_bytes());
     hasher.update(&record.at.as_micros().to_le_bytes());
     let org = record.org_id.map(|id| id.to_string());
-    for field in [
-        Some(record.action.as_str()),
-        Some(&record.actor_kind),
-        record.actor_id.as_deref(),
-        Some(&record.actor_name),
-        org.as_deref(),
-        Some(&record.subject_kind),
-        record.subject_id.as_deref(),
-        record.ip.as_deref(),
-        record.user_agent.as_deref(),
-        record.old.as_deref(),
-        record.new.as_deref(),
-    ] {
-        match field {
-            // An absent field is told from an empty one.
-            None => {
-                hasher.update(&[0]);
-            }
-            Some(text) => {
-                hasher.update(&[1]);
-                hasher.update(&(text.len() as u64).to_le_bytes());
-                hasher.update(text.as_bytes());
-            }
+    let mut add = |field: Option<&str>| match field {
+        // An absent field is told from an empty one.
+        None => {
+            hasher.update(&[0]);
+        }
+        Some(text) => {
+            hasher.update(&[1]);
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+    };
+    add(Some(&record.action));
+    add(Some(&record.actor_kind));
+    add(record.actor_id.as_deref());
+    if commitments.is_none() {
+        add(Some(&record.actor_name));
+    }
+    add(org.as_deref());
+    add(Some(&record.subject_kind));
+    add(record.subject_id.as_deref());
+    match commitments {
+        None => {
+            add(record.ip.as_deref());
+            add(record.user_agent.as_deref());
+            add(record.old.as_deref());
+            add(record.new.as_deref());
+        }
+        Some(commitments) => {
+            hasher.update(commitments);
         }
     }
     ChainHash(*hasher.finalize().as_bytes())

@@ -10,7 +10,7 @@ use crate::organisations::UnknownOrganisation;
 use crate::store;
 
 /// Which records to show. Absent: all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
     /// Of one organisation.
     pub org_id: Option<OrgId>,

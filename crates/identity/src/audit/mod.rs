@@ -4,6 +4,8 @@
 //! it is made from what the API shows.
 
 mod chain;
+mod commitment;
+mod erase;
 mod list;
 mod record;
 mod retention;
@@ -11,6 +13,8 @@ mod seen;
 mod verify;
 
 pub(crate) use chain::ChainHash;
+pub(crate) use commitment::Proof;
+pub(crate) use erase::Traces;
 pub use list::{AuditFilter, ListAuditError};
 pub use record::{Action, Actor, AuditRecord, Change, record};
 pub(crate) use seen::Seen;

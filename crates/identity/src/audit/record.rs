@@ -5,6 +5,7 @@ use primitives::{OrgId, Timestamp, UserId};
 use serde_json::Value;
 
 use super::chain::{ChainHash, hash_of};
+use super::commitment::{Proof, commit};
 use crate::model::{Principal, PrincipalKind};
 use crate::origin::Origin;
 use crate::store;
@@ -113,6 +114,10 @@ pub enum Action {
     DatabaseClean,
     /// Stored secrets were sealed with another key.
     SecretsRotate,
+    /// What is known of a person was given out.
+    UserExport,
+    /// What is known of a person was erased.
+    UserErase,
 }
 
 impl Action {
@@ -168,6 +173,8 @@ impl Action {
             Self::SettingRollback => "setting.rollback",
             Self::DatabaseClean => "database.clean",
             Self::SecretsRotate => "secrets.rotate",
+            Self::UserExport => "user.export",
+            Self::UserErase => "user.erase",
         }
     }
 }
@@ -261,6 +268,8 @@ pub struct AuditRecord {
     pub old: Option<String>,
     /// What was after, as JSON.
     pub new: Option<String>,
+    /// How the hash covers what names a person.
+    pub(crate) proof: Proof,
 }
 
 /// Adds a record within the transaction of the change, which has counted itself: that keeps records in one order.
@@ -273,9 +282,12 @@ pub async fn record(
     actor: &Actor,
     change: Change,
 ) -> Result<(), StoreError> {
-    let (last, before) = store::audit_head(tx)
-        .await?
-        .unwrap_or((0, ChainHash::START));
+    let (last, before, latest) =
+        store::audit_head(tx)
+            .await?
+            .unwrap_or((0, ChainHash::START, None));
+    // Time does not go back from one record to the next, whatever the clocks of replicas say: months end where others begin.
+    let now = latest.map_or(now, |latest| latest.max(now));
     let (subject_kind, subject_id) = change.subject;
     let text = |value: Option<Value>| value.map(|value| bounded(&value.to_string()));
     let record = AuditRecord {
@@ -292,11 +304,13 @@ pub async fn record(
         user_agent: actor.origin.user_agent.clone(),
         old: text(change.old),
         new: text(change.new),
+        proof: Proof::Values,
     };
-    let record = without_nul(record);
+    let mut record = without_nul(record);
+    record.proof = commit(&record);
     let hash = hash_of(before, &record);
     store::insert_audit(tx, &record, hash).await?;
-    store::set_audit_head(tx, record.seq, hash).await
+    store::set_audit_head(tx, record.seq, hash, record.at).await
 }
 
 /// What the database cannot store must not be hashed either.

@@ -4,6 +4,7 @@ use ::store::StoreError;
 use primitives::{Classify, ErrorKind};
 
 use super::chain::{ChainHash, hash_of};
+use super::commitment::{Proof, holds};
 use crate::extract::Admin;
 use crate::identity::Identity;
 use crate::store;
@@ -20,6 +21,10 @@ pub struct ChainState {
     pub first: Option<i64>,
     /// The number of the last record that was verified.
     pub last: Option<i64>,
+    /// Records of which something was erased with a person; what is left of them is as it was written.
+    pub erased: u64,
+    /// Among them those of an earlier build, whose hash cannot be computed again without what was erased.
+    pub followed: u64,
     /// The first record that is not as it was written.
     pub broken: Option<Broken>,
 }
@@ -61,10 +66,13 @@ impl Identity {
             .await?
             .unwrap_or((0, ChainHash::START));
         let head = store::audit_head(&mut tx).await?;
+        let head = head.map(|(seq, hash, _)| (seq, hash));
         let mut state = ChainState {
             verified: 0,
             first: None,
             last: None,
+            erased: 0,
+            followed: 0,
             broken: None,
         };
         let broken = loop {
@@ -82,7 +90,9 @@ impl Identity {
             for (record, stored) in records {
                 let reason = if record.seq != seq + 1 {
                     Some((seq + 1, "it is missing"))
-                } else if hash_of(hash, &record) != stored {
+                } else if record.proof != Proof::Gone && hash_of(hash, &record) != stored
+                    || !holds(&record).0
+                {
                     Some((
                         record.seq,
                         "it is not as it was written, or the one before it is not",
@@ -94,6 +104,8 @@ impl Identity {
                     broken = Some(Broken { seq, reason });
                     break;
                 }
+                state.erased += u64::from(holds(&record).1);
+                state.followed += u64::from(record.proof == Proof::Gone);
                 seq = record.seq;
                 hash = stored;
                 state.first.get_or_insert(seq);

@@ -102,7 +102,7 @@ impl Identity {
         origin: &Origin,
     ) -> Result<SignIn, OidcError> {
         let now = self.inner.clock.now();
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let (provider, statement) = self.take_ticket(&mut tx, ticket, verifier).await?;
         let config = &self.oidc()?.find(&provider)?.config;
@@ -176,7 +176,7 @@ impl Identity {
             return Err(OidcError::NoPerson);
         };
         let now = self.inner.clock.now();
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let (provider, statement) = self.take_ticket(&mut tx, ticket, verifier).await?;
         if owner(&mut tx, &statement).await?.is_some() {
@@ -224,7 +224,7 @@ impl Identity {
             return Err(UnlinkError::NoPerson);
         };
         let now = self.inner.clock.now();
-        let mut tx = self.inner.db.write().await?;
+        let mut tx = self.inner.db.write_ordered().await?;
         store::advance_generation(&mut tx).await?;
         let removed = store::delete_identity(&mut tx, id, provider)
             .await?

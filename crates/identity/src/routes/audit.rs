@@ -5,14 +5,14 @@ use primitives::{OrgId, PageRequest, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
-use web::{JsonBody, PageBody, Problem, QueryParams, page_limit, page_offset};
+use web::{JsonBody, KeptAnswer, PageBody, Problem, QueryParams, page_limit, page_offset};
 
 use crate::audit::{AuditFilter, AuditRecord, ChainState};
-use crate::extract::{Admin, Allowed, ReadAudit};
+use crate::extract::{Admin, Allowed, OrgAdmin, ReadAudit};
 use crate::identity::Identity;
 
 /// Which records to show.
-#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AuditQuery {
@@ -124,6 +124,10 @@ pub(crate) struct ChainBody {
     /// The number of the last one that was verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<i64>,
+    /// Records of which something was erased with a person; the rest of them is as it was written.
+    erased: u64,
+    /// Among them those of an earlier build, whose hash cannot be computed again without what was erased.
+    followed: u64,
     /// The first record that is not as it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     broken: Option<BrokenBody>,
@@ -145,6 +149,8 @@ impl From<ChainState> for ChainBody {
             verified: state.verified,
             first: state.first,
             last: state.last,
+            erased: state.erased,
+            followed: state.followed,
             broken: state.broken.map(|broken| BrokenBody {
                 seq: broken.seq,
                 reason: broken.reason,
@@ -175,8 +181,19 @@ pub(crate) async fn list_audit(
     admin: Allowed<ReadAudit>,
     State(identity): State<Identity>,
     query: QueryParams<AuditQuery>,
-) -> Result<JsonBody<PageBody<AuditBody>>, Problem> {
+) -> Result<KeptAnswer, Problem> {
     let QueryParams(query) = query;
+    let kept = &identity.inner.lists.audit;
+    let question = (admin.scope(), query.clone());
+    let make = async || audit_page(&identity, &admin, query).await;
+    identity.listed(kept, question, make).await
+}
+
+async fn audit_page(
+    identity: &Identity,
+    admin: &OrgAdmin,
+    query: AuditQuery,
+) -> Result<KeptAnswer, Problem> {
     let page = PageRequest {
         limit: query.limit,
         cursor: query.cursor,
@@ -190,8 +207,9 @@ pub(crate) async fn list_audit(
         since: query.since,
         until: query.until,
     };
-    let found = identity.list_audit(&admin, &filter, &page).await?;
-    Ok(JsonBody(PageBody::from(found).map(AuditBody::from)))
+    let found = identity.list_audit(admin, &filter, &page).await?;
+    let page = PageBody::from(found).map(AuditBody::from);
+    Ok(KeptAnswer::of(&page))
 }
 
 /// Verifies the records of changes

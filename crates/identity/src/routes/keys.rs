@@ -6,8 +6,8 @@ use primitives::{ErrorKind, KeyId, OrgId, PageRequest, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use web::{
-    IfMatch, JsonBody, PageBody, PathParam, Problem, QueryParams, Tagged, page_limit, page_offset,
-    search_text,
+    IfMatch, JsonBody, KeptAnswer, PageBody, PathParam, Problem, QueryParams, Tagged, page_limit,
+    page_offset, search_text,
 };
 
 use crate::extract::{Allowed, ManageKeys, ReadKeys};
@@ -45,7 +45,7 @@ pub(crate) struct CreateKeyBody {
     /// The soonest class the key's requests may have; any when absent.
     #[serde(default)]
     priority: Option<PriorityClass>,
-    /// How much the key may use. Stored and shown; not kept to yet.
+    /// How much the key may use.
     #[serde(default, deserialize_with = "web::json_object")]
     limits: LimitsBody,
     /// Whether an answer to a request of the key may serve an identical one of the key's organisation, and the other way round; not
@@ -236,7 +236,7 @@ pub(crate) struct CreatedKeyBody {
 }
 
 /// Which keys to show.
-#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeysQuery {
@@ -308,14 +308,18 @@ pub(crate) async fn list_keys(
     admin: Allowed<ReadKeys>,
     State(identity): State<Identity>,
     query: QueryParams<KeysQuery>,
-) -> Result<JsonBody<PageBody<KeyBody>>, Problem> {
+) -> Result<KeptAnswer, Problem> {
     let QueryParams(query) = query;
-    let (filter, listing) = query.split();
-    let page = identity.list_keys(&admin, filter, &listing).await?;
-    let now = identity.inner.clock.now();
-    Ok(JsonBody(
-        PageBody::from(page).map(|key| KeyBody::new(key, now)),
-    ))
+    let kept = &identity.inner.lists.keys;
+    let question = (admin.scope(), query.clone());
+    let make = async || {
+        let (filter, listing) = query.split();
+        let page = identity.list_keys(&admin, filter, &listing).await?;
+        let now = identity.inner.clock.now();
+        let page = PageBody::from(page).map(|key| KeyBody::new(key, now));
+        Ok(KeptAnswer::of(&page))
+    };
+    identity.listed(kept, question, make).await
 }
 
 /// Makes an API key

@@ -8,6 +8,7 @@ mod oidc;
 mod organisations;
 mod password;
 mod password_reset;
+mod privacy;
 mod profile;
 mod registration;
 mod roles;
@@ -23,6 +24,9 @@ use utoipa_axum::routes;
 
 use crate::identity::Identity;
 
+pub(crate) use audit::AuditQuery;
+pub(crate) use keys::KeysQuery;
+
 impl Identity {
     /// Returns the routes of set-up, sign-in, sessions, keys, organisations and people, with their descriptions.
     pub fn routes(&self) -> OpenApiRouter<()> {
@@ -36,6 +40,9 @@ impl Identity {
             .routes(routes!(sessions::end_mine))
             .routes(routes!(sessions::list_of_user, sessions::end_of_user))
             .routes(routes!(me::show_me))
+            .routes(routes!(privacy::export_me))
+            .routes(routes!(privacy::export_user))
+            .routes(routes!(privacy::erase_user))
             .routes(routes!(password::change_password))
             .routes(routes!(keys::list_keys, keys::create_key))
             .routes(routes!(keys::show_key, keys::edit_key, keys::revoke_key))

@@ -4,7 +4,7 @@ use ::store::{Param, Row, StoreError, Tx, params};
 use primitives::{COUNTED, PageRequest, Timestamp};
 
 use super::read_total;
-use crate::audit::{AuditFilter, AuditRecord, ChainHash};
+use crate::audit::{AuditFilter, AuditRecord, ChainHash, Proof};
 use crate::organisations::OrgScope;
 
 const HEAD: &str = "audit.head";
@@ -25,8 +25,21 @@ fn read(row: &Row) -> Result<(AuditRecord, ChainHash), StoreError> {
         user_agent: row.get("user_agent")?,
         old: row.get("old")?,
         new: row.get("new")?,
+        proof: read_proof(row)?,
     };
     Ok((record, read_hash(row)?))
+}
+
+fn read_proof(row: &Row) -> Result<Proof, StoreError> {
+    Proof::from_columns(
+        row.get("version")?,
+        row.get("commitments")?,
+        row.get("salts")?,
+    )
+    .ok_or_else(|| StoreError::Corrupt {
+        column: "commitments".to_owned(),
+        reason: "not five commitments with their salts".to_owned(),
+    })
 }
 
 fn read_hash(row: &Row) -> Result<ChainHash, StoreError> {
@@ -36,7 +49,10 @@ fn read_hash(row: &Row) -> Result<ChainHash, StoreError> {
     })
 }
 
-async fn find_mark(tx: &mut Tx, key: &str) -> Result<Option<(i64, ChainHash)>, StoreError> {
+/// A number, a hash, and for the head the time of that record; marks of earlier builds have none.
+type Mark = (i64, ChainHash, Option<Timestamp>);
+
+async fn find_mark(tx: &mut Tx, key: &str) -> Result<Option<Mark>, StoreError> {
     let row = tx
         .fetch_optional("SELECT value FROM settings WHERE key = $1", params![key])
         .await?;
@@ -44,26 +60,36 @@ async fn find_mark(tx: &mut Tx, key: &str) -> Result<Option<(i64, ChainHash)>, S
         return Ok(None);
     };
     let value: String = row.get("value")?;
-    let mark = value
-        .split_once(':')
-        .and_then(|(seq, hash)| Some((seq.parse().ok()?, ChainHash::from_hex(hash)?)));
-    mark.map(Some).ok_or_else(|| StoreError::Corrupt {
-        column: "value".to_owned(),
-        reason: format!("{key} is not a number and a hash"),
-    })
+    read_mark(&value)
+        .map(Some)
+        .ok_or_else(|| StoreError::Corrupt {
+            column: "value".to_owned(),
+            reason: format!("{key} is not a number, a hash and a time"),
+        })
 }
 
-async fn set_mark(tx: &mut Tx, key: &str, seq: i64, hash: ChainHash) -> Result<(), StoreError> {
+fn read_mark(value: &str) -> Option<Mark> {
+    let mut parts = value.split(':');
+    let seq = parts.next()?.parse().ok()?;
+    let hash = ChainHash::from_hex(parts.next()?)?;
+    let at = match parts.next() {
+        Some(at) => Some(Timestamp::from_micros(at.parse().ok()?)),
+        None => None,
+    };
+    Some((seq, hash, at))
+}
+
+async fn set_mark(tx: &mut Tx, key: &str, value: String) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        params![key, format!("{seq}:{}", hash.to_hex())],
+        params![key, value],
     )
     .await?;
     Ok(())
 }
 
-/// Returns the number and the hash of the last record ever written.
-pub(crate) async fn audit_head(tx: &mut Tx) -> Result<Option<(i64, ChainHash)>, StoreError> {
+/// Returns the number, the hash and the time of the last record ever written.
+pub(crate) async fn audit_head(tx: &mut Tx) -> Result<Option<Mark>, StoreError> {
     find_mark(tx, HEAD).await
 }
 
@@ -71,13 +97,16 @@ pub(crate) async fn set_audit_head(
     tx: &mut Tx,
     seq: i64,
     hash: ChainHash,
+    at: Timestamp,
 ) -> Result<(), StoreError> {
-    set_mark(tx, HEAD, seq, hash).await
+    let value = format!("{seq}:{}:{}", hash.to_hex(), at.as_micros());
+    set_mark(tx, HEAD, value).await
 }
 
 /// Returns the number and the hash of the last record that was removed for its age.
 pub(crate) async fn audit_base(tx: &mut Tx) -> Result<Option<(i64, ChainHash)>, StoreError> {
-    find_mark(tx, BASE).await
+    let mark = find_mark(tx, BASE).await?;
+    Ok(mark.map(|(seq, hash, _)| (seq, hash)))
 }
 
 pub(crate) async fn set_audit_base(
@@ -85,7 +114,7 @@ pub(crate) async fn set_audit_base(
     seq: i64,
     hash: ChainHash,
 ) -> Result<(), StoreError> {
-    set_mark(tx, BASE, seq, hash).await
+    set_mark(tx, BASE, format!("{seq}:{}", hash.to_hex())).await
 }
 
 pub(crate) async fn insert_audit(
@@ -93,10 +122,11 @@ pub(crate) async fn insert_audit(
     record: &AuditRecord,
     hash: ChainHash,
 ) -> Result<(), StoreError> {
+    let (commitments, salts) = record.proof.columns();
     tx.execute(
         "INSERT INTO audit_log (seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip,
-             user_agent, old, new, hash)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             user_agent, old, new, hash, version, commitments, salts)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
         params![
             record.seq,
             record.at,
@@ -111,7 +141,109 @@ pub(crate) async fn insert_audit(
             record.user_agent.as_deref(),
             record.old.as_deref(),
             record.new.as_deref(),
-            hash.as_bytes()
+            hash.as_bytes(),
+            record.proof.version(),
+            commitments,
+            salts
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// What leads to records that name a person.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trace<'a> {
+    /// Who did it, by id.
+    Actor(&'a str),
+    /// What was changed, by id.
+    Subject(&'a str),
+    /// What was before or after is like this.
+    Told(&'a str),
+}
+
+/// Numbers of records, and where to go on looking for more.
+#[derive(Debug)]
+pub(crate) struct Traced {
+    pub(crate) found: Vec<i64>,
+    pub(crate) go_on: Option<i64>,
+}
+
+/// Records whose states are looked through at a time.
+const WINDOW: i64 = 50_000;
+
+/// Returns the numbers of some records after `seq` that a trace leads to.
+pub(crate) async fn audit_traces(
+    tx: &mut Tx,
+    trace: Trace<'_>,
+    seq: i64,
+    limit: u32,
+) -> Result<Traced, StoreError> {
+    macro_rules! between {
+        ($leader:literal) => {
+            concat!(
+                "SELECT seq FROM audit_log WHERE ",
+                $leader,
+                " AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4"
+            )
+        };
+    }
+    let (sql, of, until, last) = match trace {
+        Trace::Actor(id) => (between!("actor_id = $1"), id, i64::MAX, 0),
+        Trace::Subject(id) => (between!("subject_id = $1"), id, i64::MAX, 0),
+        Trace::Told(pattern) => {
+            let ends = tx
+                .fetch_optional(
+                    "SELECT (SELECT min(seq) FROM audit_log) AS first_seq, (SELECT max(seq) FROM audit_log) AS last_seq",
+                    (),
+                )
+                .await?;
+            let end = |name: &str| ends.as_ref().map_or(Ok(None), |row| row.get(name));
+            let first = end("first_seq")?.unwrap_or(0);
+            let until = seq.max(first - 1).saturating_add(WINDOW);
+            let sql = between!("(old LIKE $1 ESCAPE '\\' OR new LIKE $1 ESCAPE '\\')");
+            (sql, pattern, until, end("last_seq")?.unwrap_or(0))
+        }
+    };
+    let rows = tx.fetch_all(sql, params![of, seq, until, limit]).await?;
+    let found = rows
+        .iter()
+        .map(|row| row.get("seq"))
+        .collect::<Result<Vec<i64>, _>>()?;
+    let go_on = if found.len() >= limit as usize {
+        found.last().copied()
+    } else {
+        (until < last).then_some(until)
+    };
+    Ok(Traced { found, go_on })
+}
+
+/// Finds a record by its number.
+pub(crate) async fn find_audit(tx: &mut Tx, seq: i64) -> Result<Option<AuditRecord>, StoreError> {
+    tx.fetch_optional(
+        "SELECT seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip, user_agent, old, new, hash,
+             version, commitments, salts FROM audit_log WHERE seq = $1",
+        params![seq],
+    )
+    .await?
+    .map(|row| read(&row).map(|(record, _)| record))
+    .transpose()
+}
+
+/// Writes what is left of a record.
+pub(crate) async fn put_erased(tx: &mut Tx, record: &AuditRecord) -> Result<(), StoreError> {
+    let (_, salts) = record.proof.columns();
+    tx.execute(
+        "UPDATE audit_log SET actor_name = $2, ip = $3, user_agent = $4, old = $5, new = $6, version = $7, salts = $8 WHERE seq = $1",
+        params![
+            record.seq,
+            &record.actor_name,
+            record.ip.as_deref(),
+            record.user_agent.as_deref(),
+            record.old.as_deref(),
+            record.new.as_deref(),
+            record.proof.version(),
+            salts
         ],
     )
     .await?;
@@ -163,7 +295,8 @@ pub(crate) async fn list_audit(
     let list = led!(
         filter,
         scope,
-        "SELECT seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip, user_agent, old, new, hash",
+        "SELECT seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip, user_agent, old, new, hash, version,
+             commitments, salts",
         "AND seq < $7 ORDER BY seq DESC LIMIT $8 OFFSET $9"
     );
     let count = led!(
@@ -184,10 +317,22 @@ pub(crate) async fn list_audit(
         .iter()
         .map(|row| read(row).map(|(record, _)| record))
         .collect::<Result<_, _>>()?;
-    let mut values = Vec::from(filters(scope, filter));
-    values.push(COUNTED.into());
-    let total = tx.fetch_optional(count, values).await?;
-    Ok((found, read_total(total.as_ref())?))
+    let total = if scope == OrgScope::All && *filter == AuditFilter::default() {
+        // Numbers have no gaps, so that nothing need be counted.
+        tx.fetch_optional(
+            "SELECT (SELECT max(seq) FROM audit_log) - (SELECT min(seq) FROM audit_log) + 1 AS total",
+            (),
+        )
+        .await?
+        .map_or(Ok(None), |row| row.get::<Option<u64>>("total"))?
+        .unwrap_or(0)
+        .min(COUNTED)
+    } else {
+        let mut values = Vec::from(filters(scope, filter));
+        values.push(COUNTED.into());
+        read_total(tx.fetch_optional(count, values).await?.as_ref())?
+    };
+    Ok((found, total))
 }
 
 /// Returns the records after `seq` with their hashes, the oldest first.
@@ -197,7 +342,8 @@ pub(crate) async fn audit_after(
     limit: u32,
 ) -> Result<Vec<(AuditRecord, ChainHash)>, StoreError> {
     tx.fetch_all(
-        "SELECT seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip, user_agent, old, new, hash
+        "SELECT seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip, user_agent, old, new, hash,
+             version, commitments, salts
          FROM audit_log WHERE seq > $1 ORDER BY seq LIMIT $2",
         params![seq, limit],
     )
@@ -221,9 +367,4 @@ pub(crate) async fn last_audit_before(
     .await?
     .map(|row| Ok((row.get("seq")?, read_hash(&row)?)))
     .transpose()
-}
-
-pub(crate) async fn delete_audit_up_to(tx: &mut Tx, seq: i64) -> Result<u64, StoreError> {
-    tx.execute("DELETE FROM audit_log WHERE seq <= $1", params![seq])
-        .await
 }

@@ -16,6 +16,7 @@ store::on_every_engine! {
     a_changed_removed_or_inserted_record_is_named,
     removed_records_at_the_end_are_noticed,
     old_records_go_and_the_rest_is_still_whole,
+    records_of_an_earlier_build_verify_and_their_chain_goes_on,
 }
 
 async fn records(app: &TestApp, by: &str, query: &str) -> Vec<Value> {
@@ -392,12 +393,12 @@ async fn old_records_go_and_the_rest_is_still_whole(store: TestStore) {
         })
         .await;
     app.identity.reconcile_once().await.unwrap();
-    app.wait(Duration::from_hours(9 * 24));
+    app.wait(Duration::from_hours(30 * 24));
     let admin = app.sign_in("admin").await;
     app.key(&admin, json!({"name": "k"})).await;
     app.identity.reconcile_once().await.unwrap();
     assert_eq!(records(&app, &admin, "").await.len(), 4);
-    app.wait(Duration::from_hours(2 * 24));
+    app.wait(Duration::from_hours(15 * 24));
     app.identity.reconcile_once().await.unwrap();
     let admin = app.sign_in("admin").await;
     assert_eq!(
@@ -415,4 +416,106 @@ async fn old_records_go_and_the_rest_is_still_whole(store: TestStore) {
     )
     .await;
     assert_eq!(verify(&app, &admin).await["broken"]["seq"], 3);
+}
+
+/// The hash of a record as builds without commitments computed it.
+fn earlier_hash(before: &[u8], seq: i64, at: i64, fields: [Option<&str>; 11]) -> Vec<u8> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"remuda audit 1");
+    hasher.update(before);
+    hasher.update(&seq.to_le_bytes());
+    hasher.update(&at.to_le_bytes());
+    for field in fields {
+        match field {
+            None => {
+                hasher.update(&[0]);
+            }
+            Some(text) => {
+                hasher.update(&[1]);
+                hasher.update(&(text.len() as u64).to_le_bytes());
+                hasher.update(text.as_bytes());
+            }
+        }
+    }
+    hasher.finalize().as_bytes().to_vec()
+}
+
+async fn records_of_an_earlier_build_verify_and_their_chain_goes_on(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let (ann, _) = app.person(&admin, "ann", "user").await;
+    let id = ann.rsplit('/').next().unwrap().to_owned();
+    let mut tx = app.db.write().await.unwrap();
+    let mark = tx
+        .fetch_optional("SELECT value FROM settings WHERE key = 'audit.head'", ())
+        .await
+        .unwrap()
+        .unwrap();
+    let mark: String = mark.get("value").unwrap();
+    let mut parts = mark.split(':');
+    let mut seq: i64 = parts.next().unwrap().parse().unwrap();
+    let mut hash = hex::decode(parts.next().unwrap()).unwrap();
+    let at: i64 = parts.next().unwrap().parse().unwrap();
+    for name in ["ann", "somebody"] {
+        seq += 1;
+        let actor = if name == "ann" { id.as_str() } else { "x" };
+        let fields = [
+            Some("key.create"),
+            Some("user"),
+            Some(actor),
+            Some(name),
+            None,
+            Some("key"),
+            Some("k"),
+            Some("192.0.2.1"),
+            None,
+            None,
+            Some("{}"),
+        ];
+        hash = earlier_hash(&hash, seq, at, fields);
+        tx.execute(
+            "INSERT INTO audit_log (seq, at, action, actor_kind, actor_id, actor_name, subject_kind, subject_id, ip, new, hash)
+             VALUES ($1, $2, 'key.create', 'user', $3, $4, 'key', 'k', '192.0.2.1', '{}', $5)",
+            store::params![seq, at, actor, name, hash.clone()],
+        )
+        .await
+        .unwrap();
+    }
+    let mark = format!("{seq}:{}", hex::encode(&hash));
+    tx.execute(
+        "UPDATE settings SET value = $1 WHERE key = 'audit.head'",
+        store::params![mark],
+    )
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    app.key(&admin, json!({"name": "k"})).await;
+    let state = verify(&app, &admin).await;
+    assert_eq!(
+        (&state["whole"], &state["last"], &state["erased"]),
+        (&json!(true), &json!(seq + 1), &json!(0)),
+        "{state}"
+    );
+    // Once something of it is erased, such a record is followed by its stored hash; the others are computed as before.
+    let erased = app
+        .post(
+            &format!("{ann}/erase"),
+            Some(&admin),
+            json!({"username": "ann"}),
+        )
+        .await;
+    done(&erased);
+    let state = verify(&app, &admin).await;
+    assert_eq!(
+        (&state["whole"], &state["followed"]),
+        (&json!(true), &json!(1)),
+        "{state}"
+    );
+    change(
+        &app,
+        "UPDATE audit_log SET new = '[]' WHERE actor_name = 'somebody'",
+    )
+    .await;
+    let state = verify(&app, &admin).await;
+    assert_eq!(state["broken"]["seq"], seq, "{state}");
 }

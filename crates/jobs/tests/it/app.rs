@@ -86,9 +86,18 @@ pub(crate) fn config() -> JobsConfig {
 
 impl Process {
     pub(crate) async fn start(store: &TestStore, config: JobsConfig) -> Self {
+        let sealer = Sealer::from_base64(&Secret::new(KEY.to_owned())).unwrap();
+        Self::start_sealed(store, config, Arc::new(sealer)).await
+    }
+
+    /// Starts one that seals with these keys.
+    pub(crate) async fn start_sealed(
+        store: &TestStore,
+        config: JobsConfig,
+        sealer: Arc<Sealer>,
+    ) -> Self {
         let db = store.migrated().await;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let sealer = Arc::new(Sealer::from_base64(&Secret::new(KEY.to_owned())).unwrap());
         let auth = AuthConfig {
             admin_password: Some(Secret::new(PASSWORD.to_owned())),
             ..AuthConfig::REQUIRED
@@ -202,6 +211,11 @@ impl Process {
         let text = self.jobs.render_metrics();
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap_or("none").trim().to_owned()
+    }
+
+    /// Seals what jobs hold anew.
+    pub(crate) async fn reseal(&self) -> identity::Resealed {
+        self.jobs.reseal().await.unwrap()
     }
 
     pub(crate) fn keep(&self) -> JoinHandle<()> {

@@ -1,13 +1,14 @@
 //! What attempts come to, and what is kept of jobs.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Method;
 use jobs::JobsConfig;
 use serde_json::json;
-use store::params;
 use store::testing::TestStore;
+use store::{Sealer, params};
 
 use crate::app::{Process, config};
 
@@ -16,6 +17,32 @@ store::on_every_engine! {
     waiting_for_what_is_not_there_costs_no_attempt,
     a_caller_who_may_not_any_more_gets_nothing_done,
     what_has_ended_is_deleted_in_time,
+    what_jobs_hold_is_sealed_anew_with_another_key,
+}
+
+async fn what_jobs_hold_is_sealed_anew_with_another_key(store: TestStore) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("sealing.key");
+    let sealer = Arc::new(Sealer::open_or_create(&file).unwrap());
+    let mut process = Process::start_sealed(&store, config(), sealer.clone()).await;
+    let done = process.submit("hello").await;
+    process.in_state(&done, "completed").await;
+    let hangs = process.submit("hang").await;
+    process.in_state(&hangs, "running").await;
+    sealer.renew_file().unwrap();
+    let sealed = process.reseal().await;
+    // The result and the output of one, the payload of the other; what comes in between may be sealed with the new key already.
+    assert!(sealed.resealed >= 3, "{sealed:?}");
+    assert_eq!(sealed.unreadable, 0);
+    assert_eq!(process.reseal().await.resealed, 0);
+    // Without the key of before everything can still be read.
+    sealer.forget_older().unwrap();
+    sealer.renew_file().unwrap();
+    process.reseal().await;
+    sealer.forget_older().unwrap();
+    let job = process.shown(&done).await;
+    assert_eq!(job["result"]["said"], "hello", "{job}");
+    process.stop().await;
 }
 
 async fn what_goes_wrong_is_tried_again_and_then_has_failed(store: TestStore) {

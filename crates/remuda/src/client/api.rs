@@ -178,6 +178,16 @@ impl Api {
         Ok(Lines::new(answer, self.server.to_string()))
     }
 
+    /// Gets an answer of any size piece by piece.
+    pub(crate) async fn download(&self, path: &str) -> Result<Download, ClientError> {
+        let call = self.call(Method::GET, path).await?.total_timeout(None);
+        let answer = self.accepted(call).await?;
+        Ok(Download {
+            answer,
+            server: self.server.to_string(),
+        })
+    }
+
     /// Reads server-sent events, those after the one of number `after`.
     pub(crate) async fn events(&self, path: &str, after: &str) -> Result<Events, ClientError> {
         // What is no header's value was none of the server's ids.
@@ -260,6 +270,20 @@ impl Api {
             server,
             reason: error.to_string(),
         })
+    }
+}
+
+/// An answer that is read piece by piece.
+pub(crate) struct Download {
+    answer: Answer,
+    server: String,
+}
+
+impl Download {
+    /// Returns the next piece, `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let piece = self.answer.chunk().await;
+        piece.map_err(|error| ClientError::from_outbound(&self.server, &error))
     }
 }
 

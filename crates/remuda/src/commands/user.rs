@@ -1,5 +1,10 @@
 //! `remuda user`: the people of an organisation, for its administrators.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 use primitives::Timestamp;
 use serde::Deserialize;
@@ -21,6 +26,8 @@ use crate::output::{Columns, Tone, ago, minute, remark};
   remuda user edit ann --disable
   remuda user reset ann               a token for who has lost their password
   remuda user sign-out ann
+  remuda user export ann --output ann.json
+  remuda user erase ann --yes
   remuda invitation create --role user")]
 pub(super) struct User {
     #[command(subcommand)]
@@ -46,11 +53,37 @@ enum Action {
         /// Their name or id.
         user: String,
     },
+    /// Write everything that is known of somebody to standard output or a file, as JSON; of yourself with `--me`.
+    Export(Export),
+    /// Erase somebody and what names them everywhere. This cannot be undone.
+    Erase(Erase),
     /// Remove the second factor of somebody who has lost their device and their recovery codes.
     RemoveSecondFactor {
         /// Their name or id.
         user: String,
     },
+}
+
+#[derive(Debug, Args)]
+struct Export {
+    /// Their name or id.
+    #[arg(required_unless_present = "me")]
+    user: Option<String>,
+    /// Your own data, with what you asked and were answered in jobs.
+    #[arg(long, conflicts_with = "user")]
+    me: bool,
+    /// A new file, readable by you only, in place of standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Erase {
+    /// Their name or id.
+    user: String,
+    /// Do it: there is no question, and no way back.
+    #[arg(long)]
+    yes: bool,
 }
 
 /// What somebody may do.
@@ -145,6 +178,8 @@ impl User {
             Action::Edit(edit) => edit.run(context).await,
             Action::Reset { user } => reset(context, &user).await,
             Action::SignOut { user } => end(context, &user, "sessions", "Signed out").await,
+            Action::Export(export) => export.run(context).await,
+            Action::Erase(erase) => erase.run(context).await,
             Action::RemoveSecondFactor { user } => {
                 end(context, &user, "totp", "Removed the second factor of").await
             }
@@ -209,6 +244,74 @@ impl Edit {
             changed.username,
             changed.custom_role.unwrap_or(changed.role)
         ))?;
+        Ok(())
+    }
+}
+
+impl Export {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let path = match &self.user {
+            Some(user) => format!("/api/v1/users/{}/export", find(context, user).await?.id),
+            None => "/api/v1/me/export".to_owned(),
+        };
+        let mut answer = context.api()?.download(&path).await?;
+        let Some(file) = &self.output else {
+            while let Some(piece) = answer.next().await? {
+                context.out.bytes(&piece)?;
+            }
+            return Ok(());
+        };
+        let refused = |error: std::io::Error| {
+            Failure::Refused(format!("cannot write {}: {error}", file.display()))
+        };
+        let mut written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(file)
+            .map_err(refused)?;
+        while let Some(piece) = answer.next().await? {
+            written.write_all(&piece).map_err(refused)?;
+        }
+        written.sync_all().map_err(refused)?;
+        context.out.line(format!("Wrote {}.", file.display()))?;
+        Ok(())
+    }
+}
+
+impl Erase {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let user = find(context, &self.user).await?;
+        if !self.yes {
+            return Err(Failure::Refused(format!(
+                "erasing {} cannot be undone: export their data first where they want it (`remuda user export`), then say --yes",
+                user.username
+            )));
+        }
+        let path = format!("/api/v1/users/{}/erase", user.id);
+        let body = json!({"username": user.username});
+        let erasure = context.api()?.post(&path, &body).await?;
+        if context.out.is_json() {
+            return Ok(context.out.json(&erasure)?);
+        }
+        let rows = |field: &str| erasure.get(field).and_then(Value::as_array).cloned();
+        let text = |row: &Value, field: &str| match row.get(field) {
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => String::new(),
+        };
+        context.out.line(format!("Erased {}:", user.username))?;
+        for row in rows("erased").unwrap_or_default() {
+            context
+                .out
+                .line(format!("  {} {}", text(&row, "rows"), text(&row, "what")))?;
+        }
+        context.out.line("Kept:")?;
+        for row in rows("kept").unwrap_or_default() {
+            context
+                .out
+                .line(format!("  {}: {}", text(&row, "what"), text(&row, "why")))?;
+        }
         Ok(())
     }
 }

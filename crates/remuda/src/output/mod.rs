@@ -83,6 +83,17 @@ impl Output {
         stdout.flush()
     }
 
+    /// Writes bytes as they are.
+    #[expect(
+        clippy::unused_self,
+        reason = "only who holds an output may write to it"
+    )]
+    pub(crate) fn bytes(self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
+
     /// Writes a line.
     #[expect(
         clippy::unused_self,

@@ -21,6 +21,7 @@ pub(crate) mod listener;
 pub(crate) mod open_files;
 pub(crate) mod opened;
 mod pages;
+mod personal;
 mod realtime;
 mod reload;
 mod rest;
@@ -111,6 +112,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let hub = realtime::open(&config, &identity, &registry, &clock, &tasks, &stop);
     let jobs = jobs::open(&config, &db, sealer, &clock, &identity, &hub);
     let inventory = inventory::open(&config.inventory, &db, &clock, &identity, &tasks, &stop);
+    personal::join(&identity, &system, &jobs, &db);
     let control = control::router(control::Parts {
         db: db.clone(),
         identity: identity.clone(),

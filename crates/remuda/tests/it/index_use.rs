@@ -68,7 +68,8 @@ const JOB_ROWS: Statement = Statement::per_engine(
 const INDEXES: Statement = Statement::per_engine(
     "SELECT name, sql AS made FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL
          AND tbl_name IN ('requests', 'audit_log', 'jobs')",
-    "SELECT CAST(indexname AS TEXT) AS name, CAST(indexdef AS TEXT) AS made FROM pg_indexes
+    // Those of partitions come and go with them.
+    "SELECT CAST(indexname AS TEXT) AS name, replace(CAST(indexdef AS TEXT), ' ON ONLY ', ' ON ') AS made FROM pg_indexes
      WHERE tablename IN ('requests', 'audit_log', 'jobs') AND indexname NOT IN ('requests_id', 'audit_log_seq', 'jobs_id')",
 );
 
@@ -196,9 +197,14 @@ impl Stage {
             (Engine::Sqlite, "audit_log_seq") => "sqlite_autoindex_audit_log_1",
             (_, named) => named,
         };
-        let goes = plans
-            .iter()
-            .any(|plan| plan.lines.iter().any(|step| step.contains(index)));
+        // Everything lies in one partition here, whose indexes are called after it.
+        let goes = plans.iter().any(|plan| {
+            let mut steps = plan.lines.iter();
+            steps.any(|step| {
+                step.replace("audit_log_before", "audit_log")
+                    .contains(index)
+            })
+        });
         assert!(goes, "{path} does not go by {index}: {plans:#?}");
     }
 }
@@ -206,7 +212,10 @@ impl Stage {
 /// Tells whether a step of a plan reads a large table from end to end without an index.
 fn reads_all(engine: Engine, step: &str) -> bool {
     LARGE.iter().any(|table| match engine {
-        Engine::Postgres => step.contains(&format!("Seq Scan on {table}")),
+        // Where rows without a partition would be, there are none.
+        Engine::Postgres => {
+            step.contains(&format!("Seq Scan on {table}")) && !step.contains("audit_log_after")
+        }
         Engine::Sqlite => step.starts_with(&format!("SCAN {table}")) && !step.contains("USING"),
     })
 }
@@ -267,9 +276,15 @@ fn lists() -> Vec<List> {
             "/api/v1/inference/requests",
             vec![
                 ("limit=50", some("requests_id")),
-                ("model=m7", some("requests_id")),
-                ("model=nobody-has-it", some("requests_id")),
-                ("node=n", some("requests_id")),
+                ("model=m7", some("requests_model_id")),
+                ("model=nobody-has-it", some("requests_model_id")),
+                ("model=m7&outcome=ok", some("requests_model_id")),
+                ("node=nobody-is-it", some("requests_node_name_id")),
+                ("model=m7&node=nobody-is-it", None),
+                (
+                    "node=0198c0de-0000-7000-8000-000000000001",
+                    some("requests_id"),
+                ),
                 ("outcome=failed", some("requests_not_ok")),
                 ("outcome=failed&model=m0", some("requests_not_ok")),
                 ("outcome=ok", some("requests_id")),

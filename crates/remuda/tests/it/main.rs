@@ -31,6 +31,7 @@ mod connections;
 mod crash;
 #[cfg(test)]
 mod disk;
+mod erasing;
 #[cfg(test)]
 mod graphql;
 #[cfg(test)]

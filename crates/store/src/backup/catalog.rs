@@ -22,6 +22,7 @@ const COLUMNS: Statement = Statement::per_engine(
      FROM information_schema.columns
      WHERE table_schema = current_schema() AND table_name <> '_migrations'
          AND table_name IN (SELECT tablename FROM pg_tables WHERE schemaname = current_schema())
+         AND NOT (SELECT p.relispartition FROM pg_class p WHERE p.oid = to_regclass(quote_ident(table_name)))
      ORDER BY table_name, ordinal_position",
 );
 

@@ -35,6 +35,7 @@ async fn a_second_run_changes_nothing(store: TestStore) {
             "0015_roles",
             "0016_jobs",
             "0017_requests_not_ok",
+            "0018_audit_commitments",
         ]
     );
     let second = db.migrate().await.unwrap();

@@ -1,7 +1,7 @@
 //! The SQL of settings.
 
 use ::store::{Json, Row, StoreError, Tx, params};
-use primitives::PageRequest;
+use primitives::{PageRequest, Timestamp};
 use serde_json::json;
 
 use crate::settings::{SettingsChange, Stored};
@@ -93,6 +93,30 @@ pub(crate) async fn list_settings_changes(
         )
         .await?;
     Ok((found, total.map_or(Ok(0), |row| row.get("total"))?))
+}
+
+/// Lists the versions that somebody of this name made.
+pub(crate) async fn settings_changed_by(
+    tx: &mut Tx,
+    name: &str,
+) -> Result<Vec<(i64, Timestamp)>, StoreError> {
+    tx.fetch_all(
+        "SELECT version, changed_at FROM setting_versions WHERE changed_by = $1 ORDER BY version",
+        params![name],
+    )
+    .await?
+    .iter()
+    .map(|row| Ok((row.get("version")?, row.get("changed_at")?)))
+    .collect()
+}
+
+/// Takes a name out of the history.
+pub(crate) async fn erase_settings_name(tx: &mut Tx, name: &str) -> Result<u64, StoreError> {
+    tx.execute(
+        "UPDATE setting_versions SET changed_by = 'erased' WHERE changed_by = $1",
+        params![name],
+    )
+    .await
 }
 
 fn read(row: &Row) -> Result<SettingsChange, StoreError> {
