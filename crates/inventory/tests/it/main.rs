@@ -1,6 +1,7 @@
 //! The inventory over real databases, through its routes and its own calls.
 
 mod app;
+mod backups;
 mod bad_input;
 mod crowd;
 mod histories;
