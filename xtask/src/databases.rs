@@ -102,6 +102,11 @@ impl Databases {
         Ok(databases)
     }
 
+    /// Returns the process of PostgreSQL, whose children do the work.
+    pub(crate) fn postgres_pid(&self) -> Option<u32> {
+        self.children.first().map(Child::id)
+    }
+
     fn start_postgres(
         &mut self,
         bin: &Path,

@@ -1,5 +1,8 @@
 //! One transaction for the calls that wait.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use ::store::StoreError;
 
 use crate::decide::{Board, Verdict};
@@ -84,7 +87,7 @@ async fn try_together(
         .iter()
         .map(|operation| board.decide(operation))
         .collect();
-    let mut new = std::collections::HashSet::new();
+    let mut new = HashSet::new();
     if board.is_unchanged() {
         // What was read is true now, and nothing needs to last.
         drop(tx.commit().await);
@@ -94,15 +97,21 @@ async fn try_together(
     }
     let outcomes = verdicts.into_iter().zip(operations);
     Ok(outcomes
-        .map(|(verdict, operation)| match (verdict, operation) {
-            (Verdict::Done, _) => Some(Ok(())),
-            (Verdict::IfNew, Operation::Add(widget)) if !new.contains(&*widget.serial_number) => {
-                let serial = widget.serial_number.clone();
-                Some(Err(Refusal::Taken(serial).into()))
-            }
-            (Verdict::IfNew, _) => Some(Ok(())),
-            (Verdict::Refused(refusal), _) => Some(Err(refusal.into())),
-            (Verdict::Later, _) => None,
+        .map(|(verdict, operation)| match verdict {
+            Verdict::Done => Some(Ok(())),
+            Verdict::IfNew => Some(was_new(operation, &new)),
+            Verdict::Refused(refusal) => Some(Err(refusal.into())),
+            Verdict::Later => None,
         })
         .collect())
+}
+
+/// Tells what became of a widget to be made, when these serial numbers were new.
+fn was_new(operation: &Operation, new: &HashSet<String>) -> Outcome {
+    match operation {
+        Operation::Add(widget) if !new.contains(&*widget.serial_number) => {
+            Err(Refusal::Taken(Arc::clone(&widget.serial_number)).into())
+        }
+        _ => Ok(()),
+    }
 }

@@ -34,7 +34,7 @@ pub(crate) enum Bench {
     Dashboards(dashboards::Options),
     /// Embeddings of 32 clients with and without joined calls; prints Markdown, fails when joining gains too little
     Embeddings(embeddings::Options),
-    /// The inventory over millions of widgets against pgbench, PostgREST and itself; prints Markdown
+    /// The inventory over millions of widgets, beside pgbench and others; prints Markdown
     Inventory(inventory::Options),
     /// Memory of WebSocket connections and the time of a message to all of them; prints Markdown, fails when one gets nothing
     Realtime(realtime::Options),

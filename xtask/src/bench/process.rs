@@ -113,9 +113,29 @@ impl Drop for Running {
 
 /// Returns the processor time that a process has used, all threads together.
 pub(super) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    times(&pid.to_string(), 14)
+}
+
+/// Returns the processor time of a process and all its children, those included that have ended.
+pub(super) fn family_cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let living = children
+        .split_whitespace()
+        // One that ends just now is counted among those that have ended, a moment later.
+        .filter_map(|child| times(child, 14).ok());
+    Ok(living.sum::<Duration>() + cpu_time(pid)? + times(&pid.to_string(), 16)?)
+}
+
+/// Returns the processor time of this process's children that have ended.
+pub(super) fn ended_children_cpu_time() -> anyhow::Result<Duration> {
+    times("self", 16)
+}
+
+/// Reads two fields of times of a process, the first and the next one, and returns their sum.
+fn times(pid: &str, first: usize) -> anyhow::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
         .with_context(|| format!("process {pid}"))?;
-    // The name in parentheses may contain anything; user and system time are fields 14 and 15.
+    // The name in parentheses may contain anything; user and system time are fields 14 and 15, those of ended children 16 and 17.
     let fields: Vec<&str> = stat
         .rsplit(')')
         .next()
@@ -127,8 +147,8 @@ pub(super) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
             .get(field - 3)
             .and_then(|text| text.parse::<u64>().ok())
     };
-    let used = ticks(14)
-        .zip(ticks(15))
+    let used = ticks(first)
+        .zip(ticks(first + 1))
         .map(|(user, system)| user + system)
         .context("/proc/PID/stat")?;
     // Linux counts these in hundredths of a second on every architecture that Rust runs on.

@@ -1,4 +1,4 @@
-//! `POST /rpc/add_widget`, `/rpc/remove_widget`, `/rpc/associate_widgets`, `/rpc/remove_association`: one call each, PostgREST's words.
+//! `POST /rpc/add_widget`, `/rpc/remove_widget`, `/rpc/associate_widgets`, `/rpc/remove_association`: one call each, in the words of `PostgREST`.
 
 use std::time::Duration;
 
@@ -213,7 +213,7 @@ async fn call(
                 "PGRST102",
                 "The body is larger than 64 KiB",
             ),
-            _ => RpcError::unreadable(),
+            ReadBodyError::Broken(_) => RpcError::unreadable(),
         })?;
     let operation = rpc_arguments::read(kind, &body)?;
     // The body may have been long in coming.

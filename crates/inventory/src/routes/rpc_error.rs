@@ -1,4 +1,4 @@
-//! Errors of `/rpc` as PostgREST words them: `code`, `message`, `details`, `hint`.
+//! Errors of `/rpc` as `PostgREST` words them: `code`, `message`, `details`, `hint`.
 //! Codes and statuses: <https://docs.postgrest.org/en/v12/references/errors.html>.
 
 use std::borrow::Cow;
@@ -17,7 +17,7 @@ use crate::refusal::{CallError, Refusal};
 /// An error answer of `/rpc`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct RpcError {
-    /// What it is: an SQLSTATE, or a code of PostgREST's own.
+    /// What it is: an SQLSTATE, or a code of the interface's own.
     #[schema(value_type = String, example = "23505")]
     code: Cow<'static, str>,
     /// More about it.
@@ -190,9 +190,10 @@ impl From<CallError> for RpcError {
             CallError::Overloaded => Self::new(StatusCode::SERVICE_UNAVAILABLE, "53400", text),
             CallError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "57P01", text),
             CallError::Unsure => Self::new(StatusCode::SERVICE_UNAVAILABLE, "08007", text),
-            CallError::Failed { kind, .. } if kind == ErrorKind::Unavailable => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "08006", text)
-            }
+            CallError::Failed {
+                kind: ErrorKind::Unavailable,
+                ..
+            } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "08006", text),
             CallError::Failed { .. } => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "XX000", text),
         };
         answer.retry_after_s = wait;

@@ -36,6 +36,11 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
+/// The key that seals what is stored.
+pub(crate) fn sealer() -> Sealer {
+    Sealer::from_base64(&Secret::new(KEY.to_owned())).unwrap()
+}
+
 impl Process {
     /// Starts one with an administrator, who is the client.
     pub(crate) async fn start(store: &TestStore, config: InventoryConfig) -> Self {
@@ -48,7 +53,7 @@ impl Process {
     pub(crate) async fn idle(store: &TestStore, config: InventoryConfig) -> Self {
         let db = store.migrated().await;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let sealer = Arc::new(Sealer::from_base64(&Secret::new(KEY.to_owned())).unwrap());
+        let sealer = Arc::new(sealer());
         let auth = AuthConfig {
             admin_password: Some(Secret::new(PASSWORD.to_owned())),
             ..AuthConfig::REQUIRED

@@ -182,9 +182,8 @@ async fn imports_answer_each_line_and_can_be_sent_again(store: TestStore) {
     let again = import(&process, "format=jsonl", lines).await;
     assert_eq!(again.body["present"], 3, "{}", again.body);
     assert_eq!(process.table().await["d"], ["P-a", "P-taken"]);
-    let many: String = (0..1_203)
-        .map(|number| format!("m{number},n,PQ\n"))
-        .collect();
+    let many: Vec<String> = (0..1_203).map(|number| format!("m{number},n,PQ")).collect();
+    let many = many.join("\n");
     assert_eq!(
         import(&process, "format=csv", &many).await.body["made"],
         1_203

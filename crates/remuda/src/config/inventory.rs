@@ -42,7 +42,7 @@ impl InventorySection {
             ("max_waiting", self.max_waiting, 1_000_000),
         ] {
             if !(1..=most).contains(&count) {
-                return Err(at.bad(["inventory", key], &format!("must be 1 to {most}")));
+                return Err(at.bad(["inventory", key], format!("must be 1 to {most}")));
             }
         }
         if !(1..=60_000).contains(&self.max_wait.0.as_millis()) {

@@ -8,12 +8,13 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
 
 use super::machine;
-use super::process::resident_kib;
+use super::process::{family_cpu_time, resident_kib};
 use super::programs::{Build, programs};
 use crate::databases::Databases;
 use crate::{interrupt, workspace};
@@ -55,6 +56,17 @@ struct Window {
     failed: u64,
     p50_ms: f64,
     p99_ms: f64,
+    /// Processor time of one call in microseconds: of the database, the service and the load.
+    #[serde(skip)]
+    cpu_us: [f64; 3],
+}
+
+impl Window {
+    /// Notes the processor time that all calls have taken.
+    fn took(&mut self, database: Duration, service: Duration, load: Duration) {
+        let calls = (self.done + self.refused + self.shed).max(1) as f64;
+        self.cpu_us = [database, service, load].map(|time| time.as_secs_f64() * 1e6 / calls);
+    }
 }
 
 /// The rows of the report.
@@ -68,13 +80,16 @@ impl Table {
         };
         writeln!(
             self.0,
-            "| {name} | {:.0} | {:.1} | {:.1} | {:.0} % | {:.0} % | {} | {verdict} |",
+            "| {name} | {:.0} | {:.1} | {:.1} | {:.0} % | {:.0} % | {} | {:.0} + {:.0} + {:.0} | {verdict} |",
             window.calls_per_second,
             window.p50_ms,
             window.p99_ms,
             share(window.refused),
             share(window.shed),
             window.failed,
+            window.cpu_us[0],
+            window.cpu_us[1],
+            window.cpu_us[2],
         )
     }
 }
@@ -119,8 +134,10 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         "### Machine\n\n{}\n- load average before the start: {load_before:.2} (numbers count only near 0)\n\n### Method\n\n\
          `cargo xtask bench inventory`. PostgreSQL (fsync, synchronous_commit and full_page_writes on), Remuda (release build) and the load\n\
          (`remuda inventory load`, the mix 40 % add, 30 % associate, 15 % remove association, 15 % remove) share the cores. {population} widgets are there.\n\
-         Windows of {seconds} s, closed loop unless a rate is named, all in one run.\n\n### Results\n\n\
-         | | calls/s | p50 ms | p99 ms | refused | shed | failed | aim |\n|---|---|---|---|---|---|---|---|\n{}",
+         Windows of {seconds} s, closed loop unless a rate is named, all in one run. Processor time for each call says more than calls a second\n\
+         where others use the cores, too.\n\n### Results\n\n\
+         | | calls/s | p50 ms | p99 ms | refused | shed | failed | processor µs each: database + service + load | aim |\n\
+         |---|---|---|---|---|---|---|---|---|\n{}",
         machine::describe(),
         table.0,
     )?;
@@ -138,7 +155,8 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn service(&self, name: &str, url: Option<&str>) -> anyhow::Result<Service> {
-        Service::start(&self.program, &self.directory.join(name), url)
+        let database = url.and_then(|_| self.databases.postgres_pid());
+        Service::start(&self.program, &self.directory.join(name), url, database)
     }
 
     fn load(&self, connections: u32, seed: u32) -> Load {
@@ -149,6 +167,12 @@ impl Bench<'_> {
             seed,
             ..Load::default()
         }
+    }
+
+    fn database_time(&self) -> anyhow::Result<Duration> {
+        self.databases
+            .postgres_pid()
+            .map_or(Ok(Duration::ZERO), family_cpu_time)
     }
 
     fn picture(&self, name: &str) -> Option<PathBuf> {
@@ -174,11 +198,15 @@ impl Bench<'_> {
             &many,
             &at_least(best, 10_000.0, "/s, the better of the two"),
         )?;
+        let before = self.database_time()?;
         let singles = peers::pgbench(&big, self.population, self.seconds)?;
+        let spent = self.database_time()?.saturating_sub(before).as_secs_f64() * 1e6;
+        let each = spent / (singles * f64::from(self.seconds));
         table.row(
             "pgbench, 64 clients, one prepared function call per transaction",
             &Window {
                 calls_per_second: singles,
+                cpu_us: [each, 0.0, 0.0],
                 ..Window::default()
             },
             &at_least(few.calls_per_second / singles, 2.0, " x at 64 connections"),

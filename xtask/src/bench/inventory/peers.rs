@@ -19,8 +19,6 @@ use crate::interrupt;
 const FUNCTIONS: &str = r"
 CREATE SCHEMA single
 ;
-CREATE FUNCTION single.number() RETURNS BIGINT LANGUAGE sql AS 'SELECT nextval(''single.numbers'')'
-;
 CREATE SEQUENCE single.numbers START 1000000000 CACHE 100
 ;
 CREATE FUNCTION single.add(sn TEXT, label TEXT, slots TEXT) RETURNS INT LANGUAGE plpgsql AS $$

@@ -10,7 +10,7 @@ use anyhow::Context;
 
 use super::Window;
 use crate::bench::http;
-use crate::bench::process::Running;
+use crate::bench::process::{Running, cpu_time, ended_children_cpu_time, family_cpu_time};
 use crate::interrupt;
 
 /// Time that a service gets to start.
@@ -73,6 +73,8 @@ pub(super) struct Service {
     program: PathBuf,
     address: SocketAddr,
     running: Running,
+    /// The process of the database, where it is another one.
+    database: Option<u32>,
 }
 
 impl Service {
@@ -80,11 +82,12 @@ impl Service {
     pub(super) fn start(
         program: &Path,
         home: &Path,
-        database: Option<&str>,
+        url: Option<&str>,
+        database: Option<u32>,
     ) -> anyhow::Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         fs::create_dir_all(home)?;
-        let store = database.map_or(String::new(), |url| format!("[store]\nurl = \"{url}\"\n"));
+        let store = url.map_or(String::new(), |url| format!("[store]\nurl = \"{url}\"\n"));
         let settings = home.join("remuda.toml");
         fs::write(
             &settings,
@@ -119,6 +122,7 @@ impl Service {
                     program: program.to_owned(),
                     address,
                     running,
+                    database,
                 });
             }
             anyhow::ensure!(Instant::now() < deadline, "Remuda does not serve");
@@ -133,7 +137,17 @@ impl Service {
 
     /// Puts a load on it.
     pub(super) fn load(&self, load: &Load) -> anyhow::Result<Window> {
-        load.put(&self.program, &format!("http://{}", self.address))
+        let times = || -> anyhow::Result<[Duration; 3]> {
+            let database = self.database.map_or(Ok(Duration::ZERO), family_cpu_time)?;
+            Ok([database, cpu_time(self.pid())?, ended_children_cpu_time()?])
+        };
+        let before = times()?;
+        let mut window = load.put(&self.program, &format!("http://{}", self.address))?;
+        let after = times()?;
+        let [database, service, load] =
+            std::array::from_fn(|part| after[part].saturating_sub(before[part]));
+        window.took(database, service, load);
+        Ok(window)
     }
 
     /// Fails when an association stands on one side only.

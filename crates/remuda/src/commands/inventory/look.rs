@@ -81,6 +81,12 @@ struct SlotRow {
     partner: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Component {
+    widgets: Vec<WidgetRow>,
+    complete: bool,
+}
+
 impl WidgetRow {
     fn slots(&self) -> String {
         let slots: Vec<String> = self
@@ -149,11 +155,6 @@ impl Show {
         }
         if around.is_null() {
             return Ok(());
-        }
-        #[derive(Deserialize)]
-        struct Component {
-            widgets: Vec<WidgetRow>,
-            complete: bool,
         }
         let component: Component = api.decode(around)?;
         let more = if component.complete { "" } else { " at least" };

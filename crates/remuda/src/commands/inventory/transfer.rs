@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
+use futures_util::stream::{self, StreamExt as _};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -19,6 +20,8 @@ use crate::output::remark;
 const LINES: usize = 20_000;
 /// Bytes of one part.
 const BYTES: usize = 8 << 20;
+/// Parts that are under way at the same time.
+const TOGETHER: usize = 3;
 /// Refused lines that are shown.
 const SHOWN: usize = 20;
 
@@ -130,33 +133,52 @@ impl Import {
         };
         let api = context.api()?;
         let began = Instant::now();
-        let (mut total, mut line, mut what) = (Part::default(), 0_u64, WhatName::Widgets);
-        loop {
-            let Some(piece) = read_piece(&mut reader, line + 1).map_err(unreadable)? else {
-                break;
-            };
-            if line == 0 && format == FormatName::Csv {
-                what = what_of(&piece)?;
+        let first = read_piece(&mut reader, 1).map_err(unreadable)?;
+        let what = match &first {
+            Some(piece) if format == FormatName::Csv => what_of(piece)?,
+            _ => WhatName::Widgets,
+        };
+        let mut next_line = first.as_ref().map_or(1, |piece| 1 + piece.lines);
+        let rest = std::iter::from_fn(move || {
+            let piece = read_piece(&mut reader, next_line).transpose()?;
+            next_line += piece.as_ref().map_or(0, |piece| piece.lines);
+            Some(piece)
+        });
+        let pieces = first.map(Ok).into_iter().chain(rest);
+        let sending = pieces.map(|piece| {
+            let api = &api;
+            async move {
+                let piece = piece.map_err(unreadable)?;
+                let last = piece.first_line + piece.lines - 1;
+                if last <= done_before {
+                    return Ok((last, Part::default()));
+                }
+                send(api, format, what, piece)
+                    .await
+                    .map(|part| (last, part))
             }
-            line += piece.lines;
-            if line <= done_before {
-                continue;
-            }
-            let part = send(&api, format, what, piece).await?;
+        });
+        // In their order, so that everything before a line is done when that line is.
+        let mut sent = stream::iter(sending).buffered(TOGETHER);
+        let (mut total, mut line) = (Part::default(), 0_u64);
+        while let Some(outcome) = sent.next().await {
+            let (last, part): (u64, Part) = outcome?;
+            line = last;
             total.made += part.made;
             total.present += part.present;
             total.refused += part.refused;
             for refused in part.refusals {
                 if total.refusals.len() < SHOWN {
                     remark(&format!("line {}: {}", refused.line, refused.error));
+                    total.refusals.push(refused);
                 }
-                total.refusals.push(refused);
             }
             std::fs::write(&progress, line.to_string()).map_err(|error| {
                 Failure::Refused(format!("cannot write {}: {error}", progress.display()))
             })?;
             if !context.out.is_json() && std::io::stderr().is_terminal() {
-                let rate = (line - done_before) as f64 / began.elapsed().as_secs_f64().max(0.001);
+                let rate = line.saturating_sub(done_before) as f64
+                    / began.elapsed().as_secs_f64().max(0.001);
                 eprint!("\r{line} lines, {rate:.0} a second ");
             }
         }

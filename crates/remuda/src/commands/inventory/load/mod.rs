@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
+use futures_util::stream::{self, StreamExt as _};
 use parking_lot::Mutex;
 use scheduling::simulator::{PlotFormat, plot_over_time};
 use tokio::task::JoinSet;
@@ -25,6 +26,9 @@ use world::{Mix, World};
 
 /// Widgets of one part of the preparation.
 const PART: u32 = 20_000;
+
+/// Parts that are under way at the same time.
+const TOGETHER: usize = 3;
 
 /// Puts load on the inventory and reports what it took.
 ///
@@ -153,17 +157,25 @@ impl Load {
     async fn make_population(&self, context: &Context) -> Result<(), Failure> {
         let api = context.api()?;
         let began = Instant::now();
-        let mut first = 0;
-        while first < self.population {
-            let end = (first + PART).min(self.population);
-            let mut text = String::with_capacity((end - first) as usize * 48);
-            for number in first..end {
-                let (serial, ports) = World::member(&self.prefix, number);
-                text.push_str(&format!("{serial},part {number},{ports}\n"));
+        let parts = (0..self.population).step_by(PART as usize).map(|first| {
+            let api = &api;
+            async move {
+                let end = (first + PART).min(self.population);
+                let mut text = String::with_capacity((end - first) as usize * 40);
+                for number in first..end {
+                    let (serial, ports) = World::member(&self.prefix, number);
+                    text.push_str(&serial);
+                    text.push_str(",part,");
+                    text.push_str(ports);
+                    text.push('\n');
+                }
+                api.post_text("/api/v1/inventory/import?format=csv", Bytes::from(text))
+                    .await
             }
-            api.post_text("/api/v1/inventory/import?format=csv", Bytes::from(text))
-                .await?;
-            first = end;
+        });
+        let mut sent = stream::iter(parts).buffer_unordered(TOGETHER);
+        while let Some(answer) = sent.next().await {
+            answer?;
         }
         let rate = f64::from(self.population) / began.elapsed().as_secs_f64().max(0.001);
         remark(&format!(
