@@ -22,7 +22,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::KeptAnswers;
 
-
 /// What the handlers need.
 #[derive(Clone)]
 struct RecordsState {

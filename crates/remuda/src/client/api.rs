@@ -112,29 +112,6 @@ impl Api {
             .await
     }
 
-    /// Gets what stands at `path` piece by piece, and hands each piece over.
-    pub(crate) async fn download(
-        &self,
-        path: &str,
-        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
-    ) -> Result<std::io::Result<()>, ClientError> {
-        let call = self.call(Method::GET, path).await?.total_timeout(None);
-        let mut answer = self.accepted(call).await?;
-        loop {
-            match answer.chunk().await {
-                Ok(Some(piece)) => {
-                    if let Err(error) = take(&piece) {
-                        return Ok(Err(error));
-                    }
-                }
-                Ok(None) => return Ok(Ok(())),
-                Err(error) => {
-                    return Err(ClientError::from_outbound(&self.server.to_string(), &error));
-                }
-            }
-        }
-    }
-
     /// Posts nothing and reads a JSON value.
     pub(crate) async fn poke(&self, path: &str) -> Result<Value, ClientError> {
         self.value(self.call(Method::POST, path).await?).await

@@ -35,7 +35,8 @@ async fn a_second_run_changes_nothing(store: TestStore) {
             "0015_roles",
             "0016_jobs",
             "0017_requests_not_ok",
-            "0018_audit_commitments",
+            "0018_inventory",
+            "0019_audit_commitments",
         ]
     );
     let second = db.migrate().await.unwrap();
@@ -53,7 +54,7 @@ async fn many_processes_may_migrate_at_once(store: TestStore) {
     while let Some(result) = tasks.join_next().await {
         steps += result.unwrap().unwrap();
     }
-    assert_eq!(steps, 17);
+    assert_eq!(steps, 19);
 }
 
 async fn a_newer_database_is_refused_and_says_what_to_do(store: TestStore) {

@@ -289,8 +289,10 @@ impl Export {
                     ("what", Some(what.as_str())),
                 ],
             );
-            api.download(&path, |piece| output.write_all(piece))
-                .await??;
+            let mut answer = api.download(&path).await?;
+            while let Some(piece) = answer.next().await? {
+                output.write_all(&piece)?;
+            }
         }
         Ok(output.flush()?)
     }
