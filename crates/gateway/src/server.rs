@@ -133,7 +133,7 @@ impl Gateway {
             deps.clock.clone(),
             deps.metrics.clone(),
             deps.config.record_retention,
-            observer(pulse.clone(), deps.clock.clone(), deps.observer),
+            Some(observer(pulse.clone(), deps.clock.clone(), deps.observer)),
         );
         let tls = deps.trust.client_config().map_err(StartGatewayError::Tls)?;
         let dialer = Arc::new(Dialer::new(tls, deps.config.connect_timeout));
@@ -340,17 +340,13 @@ async fn work(
 }
 
 /// Has the pulse hear of ended requests before the one who was given.
-fn observer(
-    pulse: Arc<Pulse>,
-    clock: Arc<dyn Clock>,
-    given: Option<EndObserver>,
-) -> Option<EndObserver> {
-    Some(Arc::new(move |record| {
+fn observer(pulse: Arc<Pulse>, clock: Arc<dyn Clock>, given: Option<EndObserver>) -> EndObserver {
+    Arc::new(move |record| {
         pulse.note(record, clock.now());
         if let Some(given) = &given {
             given(record);
         }
-    }))
+    })
 }
 
 /// Looks after the worker for requests that come from within, whose work is done on the control plane's runtime.

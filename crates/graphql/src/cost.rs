@@ -29,6 +29,6 @@ mod tests {
         assert!(page(Some(500), 12) <= DEAREST);
         assert!(page(Some(500), page(Some(500), 1)) > DEAREST);
         assert_eq!(page(Some(-1), 1), page(Some(500), 1));
-        assert!(CHANGE * 11 > DEAREST);
+        assert_eq!(DEAREST / CHANGE, 10);
     }
 }

@@ -273,7 +273,7 @@ impl Identity {
         if *served >= wish {
             return Ok(());
         }
-        let serves = self.inner.renewals.load(Ordering::SeqCst);
+        let answers = self.inner.renewals.load(Ordering::SeqCst);
         let now = self.inner.clock.now();
         let current = self.inner.snapshot.load_full();
         let mut tx = self.inner.db.read().await?;
@@ -289,7 +289,7 @@ impl Identity {
         let next = current.succeed(entries, signing, generation);
         next.confirm(now);
         self.inner.snapshot.store(Arc::new(next));
-        *served = serves;
+        *served = answers;
         Ok(())
     }
 

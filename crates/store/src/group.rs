@@ -1,6 +1,6 @@
 //! One commit for several writers. Each has a savepoint, and so its own outcome; the disk is waited for once, for all of them.
 //!
-//! This is the group commit of databases (DeWitt et al., "Implementation Techniques for Main Memory Database Systems", 1984), done by
+//! This is the group commit of databases (`DeWitt` et al., "Implementation Techniques for Main Memory Database Systems", 1984), done by
 //! hand where there is one writer at a time: SQLite, and changes that take turns on PostgreSQL. Turns go in the order in which they
 //! were asked for. Who finishes while others wait leaves the transaction open to them; the one that closes it asks for its turn when
 //! the first of them is through, so that a group is whoever waited then. Nobody is told of a success before the commit.

@@ -350,13 +350,12 @@ impl Tx {
         self.progress = Progress::UnderWay;
         let result = step(connection).await;
         self.progress = match (&result, connection) {
-            (Ok(_), _) => Progress::Done,
             // After trouble with the connection or the file nothing is known about its state.
             (Err(error), _) if error.is_passing() || matches!(error, StoreError::Damaged(_)) => {
                 Progress::Lost
             }
             (Err(_), Connection::Postgres(_)) => Progress::Refused,
-            (Err(_), Connection::Sqlite(_)) => Progress::Done,
+            (Ok(_), _) | (Err(_), Connection::Sqlite(_)) => Progress::Done,
         };
         result
     }

@@ -57,7 +57,7 @@ impl System {
         let previous_key_id = sealer.key_id();
         sealer.renew_file()?;
         let others = match self.inner.sealed.get() {
-            Some(sealed) => sealed.reseal().await?,
+            Some(domain) => domain.reseal().await?,
             None => Resealed::default(),
         };
         let now = self.inner.clock.now();

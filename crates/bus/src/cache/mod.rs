@@ -144,16 +144,16 @@ impl Cache {
     /// Forgets all answers of these resources, here before this returns, elsewhere milliseconds later. To be called after a change is
     /// committed and before anybody is told of it.
     pub async fn forget(&self, names: &[&str]) {
-        let named: Vec<&Resource> = names
+        let resources: Vec<&Resource> = names
             .iter()
             .filter_map(|name| self.resource(name))
             .collect();
-        for resource in &named {
+        for resource in &resources {
             resource.forget();
             self.bus.metrics.invalidated(resource.name());
             self.bus.metrics.holds(resource.name(), resource.bytes());
         }
-        self.forget_shared(&named).await;
+        self.forget_shared(&resources).await;
     }
 }
 

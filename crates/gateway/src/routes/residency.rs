@@ -138,14 +138,13 @@ pub(crate) async fn unload_model(
     JsonBody(spec): JsonBody<UnloadSpec>,
 ) -> Result<JsonBody<ResidencyBody>, Problem> {
     let route = route(&shared, &spec.model)?;
-    let nodes: Vec<Arc<RouteNode>> = match &spec.node {
-        Some(node) => vec![replica(&route, node)?.node.clone()],
-        None => {
-            let loaded =
-                |replica: &&Arc<Replica>| matches!(replica.residency, Residency::Loaded { .. });
-            let replicas = route.replicas.iter().filter(loaded);
-            replicas.map(|replica| replica.node.clone()).collect()
-        }
+    let nodes: Vec<Arc<RouteNode>> = if let Some(node) = &spec.node {
+        vec![replica(&route, node)?.node.clone()]
+    } else {
+        let loaded =
+            |replica: &&Arc<Replica>| matches!(replica.residency, Residency::Loaded { .. });
+        let replicas = route.replicas.iter().filter(loaded);
+        replicas.map(|replica| replica.node.clone()).collect()
     };
     let asked = shared.clock.monotonic();
     if nodes.is_empty() {

@@ -162,6 +162,10 @@ struct PolicyResultBody {
 
 /// In milliseconds.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "on the wire a number says its unit"
+)]
 struct SimulatedLatencyBody {
     /// The median.
     p50_ms: f64,

@@ -112,7 +112,7 @@ async fn what_waits_for_its_first_token_or_in_the_queue_is_ended_too() -> anyhow
     let nodes = vec![ScriptedUpstream::start(Flavour::Vllm)?];
     let rig = Rig::narrow(nodes, Some(1), |_| {}).await?;
     let admin = rig.admin().await?;
-    rig.nodes[0].edit_script(|script| script.first_byte_delay = std::time::Duration::from_secs(60));
+    rig.nodes[0].edit_script(|script| script.first_byte_delay = std::time::Duration::from_mins(1));
     for stream in [true, false] {
         let send = || {
             let client = rig.client.clone();

@@ -39,12 +39,11 @@ impl Limiter {
         };
         let moment = Moment::new(at, now);
         let (asks, untold) = self.asks(claims, moment);
-        match shared.reserve(&asks, tokens).await {
-            Ok(told) => self.learn(claims, tokens, &told, moment),
-            Err(_) => {
-                self.take_back(claims, &untold);
-                self.reserve(claims, tokens, at, now)
-            }
+        if let Ok(told) = shared.reserve(&asks, tokens).await {
+            self.learn(claims, tokens, &told, moment)
+        } else {
+            self.take_back(claims, &untold);
+            self.reserve(claims, tokens, at, now)
         }
     }
 

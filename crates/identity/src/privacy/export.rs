@@ -126,7 +126,7 @@ impl Identity {
         tokio::spawn(async move {
             identity
                 .write_export(user, of, reader, ExportWriter::new(sender), permit)
-                .await
+                .await;
         });
         Ok(body)
     }

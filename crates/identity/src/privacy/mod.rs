@@ -90,7 +90,8 @@ pub trait PersonalData: Send + Sync {
 
 impl Identity {
     /// Adds a domain's part. Called at the start.
-    pub fn add_personal_data(&self, part: Arc<dyn PersonalData>) {
+    pub fn add_personal_data(&self, part: impl PersonalData + 'static) {
+        let part: Arc<dyn PersonalData> = Arc::new(part);
         self.inner.personal_data.rcu(|parts| {
             let mut parts = parts.as_ref().clone();
             parts.push(Arc::clone(&part));

@@ -30,10 +30,10 @@ async fn what_jobs_hold_is_sealed_anew_with_another_key(store: TestStore) {
     let hangs = process.submit("hang").await;
     process.in_state(&hangs, "running").await;
     sealer.renew_file().unwrap();
-    let sealed = process.reseal().await;
+    let outcome = process.reseal().await;
     // The result and the output of one, the payload of the other; what comes in between may be sealed with the new key already.
-    assert!(sealed.resealed >= 3, "{sealed:?}");
-    assert_eq!(sealed.unreadable, 0);
+    assert!(outcome.resealed >= 3, "{outcome:?}");
+    assert_eq!(outcome.unreadable, 0);
     assert_eq!(process.reseal().await.resealed, 0);
     // Without the key of before everything can still be read.
     sealer.forget_older().unwrap();

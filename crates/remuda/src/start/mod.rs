@@ -40,9 +40,11 @@ use primitives::{Clock, SystemClock};
 use store::{Db, Sealer};
 use system::{System, SystemDeps};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::outbound::{Client, ClientConfig, Reach, Trust};
+use web::tls::ServerTls;
 
 use crate::config::{Config, NodeSection, OidcSection, Origins};
 
@@ -99,15 +101,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
     let system = open_system(&config, &db, &sealer, &clock, &identity, &registry).await?;
     tasks.spawn(system.clone().reconcile(stop.clone()));
-    let certificate_asked = Arc::<Notify>::default();
-    if let Some(tls) = &server_tls {
-        tasks.spawn(tls::follow(
-            Arc::clone(tls),
-            Arc::clone(&clock),
-            Arc::clone(&certificate_asked),
-            stop.clone(),
-        ));
-    }
+    let certificate_asked = follow_certificate(server_tls.as_ref(), &clock, &tasks, &stop);
     let metrics = Arc::new(Metrics::new());
     let hub = realtime::open(&config, &identity, &registry, &clock, &tasks, &stop);
     let jobs = jobs::open(&config, &db, sealer, &clock, &identity, &hub);
@@ -160,16 +154,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     realtime::tell_figures(sampler, &tasks, &stop);
     let working = stop.child_token();
     let jobs = jobs::start(jobs, gateway.inside(), &tasks, &working);
-    let following = stop.child_token();
-    let mut changes = system.settings();
-    let now = changes.borrow_and_update().clone();
-    settings::apply(&now, &identity, &gateway);
-    let settings = tokio::spawn(settings::follow(
-        changes,
-        identity,
-        Arc::clone(&gateway),
-        following.clone(),
-    ));
+    let settings = follow_settings(&system, identity, &gateway, &stop);
     tasks.spawn(rest::give_memory_back_at_rest(stop.clone()));
     tracing::info!(address = %addr, "ready");
     Ok(Running {
@@ -190,13 +175,48 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         certificate_asked,
         hub,
         jobs: (jobs, working),
-        settings: (settings, following),
+        settings,
         registry,
         tasks,
         stop,
         db,
         _data_dir: data_dir,
     })
+}
+
+/// Has the certificate read anew when its files change, or when the returned bell rings.
+fn follow_certificate(
+    server_tls: Option<&Arc<ServerTls>>,
+    clock: &Arc<dyn Clock>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Arc<Notify> {
+    let asked = Arc::<Notify>::default();
+    if let Some(tls) = server_tls {
+        tasks.spawn(tls::follow(
+            Arc::clone(tls),
+            Arc::clone(clock),
+            Arc::clone(&asked),
+            stop.clone(),
+        ));
+    }
+    asked
+}
+
+/// Applies the settings as they are, and then as they change.
+fn follow_settings(
+    system: &System,
+    identity: Identity,
+    gateway: &Arc<Gateway>,
+    stop: &CancellationToken,
+) -> (JoinHandle<()>, CancellationToken) {
+    let following = stop.child_token();
+    let mut changes = system.settings();
+    let now = changes.borrow_and_update().clone();
+    settings::apply(&now, &identity, gateway);
+    let gateway = Arc::clone(gateway);
+    let settings = settings::follow(changes, identity, gateway, following.clone());
+    (tokio::spawn(settings), following)
 }
 
 /// Makes the client that calls nodes and providers, and says whom it trusts.

@@ -18,8 +18,8 @@ impl Reseals for SealedJobs {
 
 /// Joins them.
 pub(super) fn join(identity: &Identity, system: &System, jobs: &Jobs, db: &Db) {
-    identity.add_personal_data(Arc::new(gateway::RequestsOfPeople(db.clone())));
-    identity.add_personal_data(Arc::new(jobs.clone()));
-    identity.add_personal_data(Arc::new(system.clone()));
+    identity.add_personal_data(gateway::RequestsOfPeople(db.clone()));
+    identity.add_personal_data(jobs.clone());
+    identity.add_personal_data(system.clone());
     system.set_sealed(Arc::new(SealedJobs(jobs.clone())));
 }

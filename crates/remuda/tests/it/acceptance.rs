@@ -15,7 +15,7 @@ use crate::stack::Stack;
 
 const CONFIG: &str = "[auth]\nrequired = true\nregistration = \"open\"\n";
 
-async fn ok(reply: anyhow::Result<Reply>, status: u16) -> anyhow::Result<Value> {
+fn ok(reply: anyhow::Result<Reply>, status: u16) -> anyhow::Result<Value> {
     let reply = reply?;
     anyhow::ensure!(reply.status == status, "{} {}", reply.status, reply.text());
     if reply.body.is_empty() {
@@ -34,7 +34,6 @@ async fn put(
         client.send(method, path, body.to_string().into()).await,
         200,
     )
-    .await
 }
 
 /// Says hello on the socket and returns the types of the first two messages.
@@ -65,53 +64,52 @@ async fn heartbeat(service: &Service, token: &str) -> anyhow::Result<Vec<Value>>
 
 async fn walk(service: &Service, node: &str) -> anyhow::Result<()> {
     let (client, admin) = (&service.client, &service.admin);
-    let health = ok(client.get("/health").await, 200).await?;
+    let health = ok(client.get("/health").await, 200)?;
     assert_eq!(health["status"], "ok", "{health}");
 
     let ann = json!({"username": "ann", "password": "a password of ann's"});
-    ok(client.post("/api/v1/register", &ann).await, 201).await?;
-    let tokens = ok(client.post("/api/v1/login", &ann).await, 200).await?;
+    ok(client.post("/api/v1/register", &ann).await, 201)?;
+    let tokens = ok(client.post("/api/v1/login", &ann).await, 200)?;
     let token = tokens["access_token"].as_str().unwrap_or_default();
     let refresh = json!({"refresh_token": tokens["refresh_token"]});
-    let tokens = ok(client.post("/api/v1/token/refresh", &refresh).await, 200).await?;
+    let tokens = ok(client.post("/api/v1/token/refresh", &refresh).await, 200)?;
     let token = tokens["access_token"].as_str().unwrap_or(token);
     let ann = client.with_key(token)?;
-    let profile = ok(ann.get("/api/v1/me/profile").await, 200).await?;
+    let profile = ok(ann.get("/api/v1/me/profile").await, 200)?;
     assert_eq!(profile["username"], "ann");
     let edit = json!({"email": "ann@example.org"});
     put(&ann, Method::PATCH, "/api/v1/me/profile", edit).await?;
-    let profile = ok(ann.get("/api/v1/me/profile").await, 200).await?;
+    let profile = ok(ann.get("/api/v1/me/profile").await, 200)?;
     assert_eq!(profile["email"], "ann@example.org");
 
     // Models are what nodes have: one is made by copying, and is listed when its node was looked at again.
     let copy = json!({"source": "test-model", "destination": "walked"});
-    ok(admin.post("/api/copy", &copy).await, 200).await?;
+    ok(admin.post("/api/copy", &copy).await, 200)?;
     until("the model is listed", async || {
-        let models = ok(admin.get("/api/v1/models?limit=10").await, 200).await?;
+        let models = ok(admin.get("/api/v1/models?limit=10").await, 200)?;
         Ok(models.to_string().contains("\"walked"))
     })
     .await?;
     ok(
         admin.post("/api/show", &json!({"model": "walked"})).await,
         200,
-    )
-    .await?;
-    let nodes = ok(admin.get("/api/v1/nodes").await, 200).await?;
+    )?;
+    let nodes = ok(admin.get("/api/v1/nodes").await, 200)?;
     assert_eq!(nodes["items"][0]["name"], node);
-    let shown = ok(admin.get(&format!("/api/v1/nodes/{node}")).await, 200).await?;
+    let shown = ok(admin.get(&format!("/api/v1/nodes/{node}")).await, 200)?;
     assert_eq!(shown["state"], "ready", "{shown}");
 
     let wish = json!({"model": "walked", "prompt": "What is a remuda?"});
-    let job = ok(ann.post("/api/v1/inference/generate", &wish).await, 202).await?;
+    let job = ok(ann.post("/api/v1/inference/generate", &wish).await, 202)?;
     let path = job["links"]["self"].as_str().unwrap_or_default().to_owned();
     until("the answer is there", async || {
-        let job = ok(ann.get(&path).await, 200).await?;
+        let job = ok(ann.get(&path).await, 200)?;
         anyhow::ensure!(job["state"] != "failed", "{job}");
         Ok(job["state"] == "completed" && job["result"]["response"].is_string())
     })
     .await?;
     until("the request is listed", async || {
-        let requests = ok(admin.get("/api/v1/inference/requests?limit=5").await, 200).await?;
+        let requests = ok(admin.get("/api/v1/inference/requests?limit=5").await, 200)?;
         let items = requests["items"].as_array().map_or(0, Vec::len);
         Ok(items >= 1)
     })
@@ -119,13 +117,13 @@ async fn walk(service: &Service, node: &str) -> anyhow::Result<()> {
 
     let config = json!({"config": {"queue.batch": 4321}});
     put(admin, Method::PUT, "/api/v1/system/config", config).await?;
-    let config = ok(admin.get("/api/v1/system/config").await, 200).await?;
+    let config = ok(admin.get("/api/v1/system/config").await, 200)?;
     assert!(config.to_string().contains("4321"), "{config}");
-    let stats = ok(admin.get("/api/v1/system/stats").await, 200).await?;
+    let stats = ok(admin.get("/api/v1/system/stats").await, 200)?;
     assert!(stats["users"].as_u64() >= Some(2), "{stats}");
-    let database = ok(admin.get("/api/v1/system/database").await, 200).await?;
+    let database = ok(admin.get("/api/v1/system/database").await, 200)?;
     assert!(database.is_object(), "{database}");
-    let audit = ok(admin.get("/api/v1/audit").await, 200).await?;
+    let audit = ok(admin.get("/api/v1/audit").await, 200)?;
     assert!(audit["total"].as_u64() >= Some(3), "{audit}");
     let metrics = admin.get("/metrics").await?.text();
     assert!(metrics.contains("remuda_credentials "), "{metrics}");
@@ -134,15 +132,15 @@ async fn walk(service: &Service, node: &str) -> anyhow::Result<()> {
 
     let lists = (0..5).map(|_| admin.get("/api/v1/models?limit=10"));
     for reply in futures_util::future::join_all(lists).await {
-        ok(reply, 200).await?;
+        ok(reply, 200)?;
     }
     let delete = json!({"model": "walked"}).to_string();
     let deleted = admin
         .send(Method::DELETE, "/api/delete", delete.into())
         .await;
-    ok(deleted, 200).await?;
+    ok(deleted, 200)?;
     until("the model is gone", async || {
-        let models = ok(admin.get("/api/v1/models?limit=10").await, 200).await?;
+        let models = ok(admin.get("/api/v1/models?limit=10").await, 200)?;
         Ok(!models.to_string().contains("\"walked"))
     })
     .await?;

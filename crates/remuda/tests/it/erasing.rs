@@ -82,9 +82,9 @@ impl Stage {
             config: JobsConfig::default(),
             observer: None,
         });
-        identity.add_personal_data(Arc::new(gateway::RequestsOfPeople(db.clone())));
-        identity.add_personal_data(Arc::new(jobs));
-        identity.add_personal_data(Arc::new(system));
+        identity.add_personal_data(gateway::RequestsOfPeople(db.clone()));
+        identity.add_personal_data(jobs);
+        identity.add_personal_data(system);
         let (router, _) = identity.routes().split_for_parts();
         Self {
             router: web::api_surface(router, clock),
@@ -292,9 +292,9 @@ async fn an_erased_person_is_found_nowhere(store: TestStore) {
     assert_eq!(status, 404);
 
     // The chain holds, and still notices what was changed, in an erased record too.
-    let state = stage.verified(&admin).await;
-    assert_eq!(state["whole"], true, "{state}");
-    assert!(state["erased"].as_u64().unwrap() > 5, "{state}");
+    let chain = stage.verified(&admin).await;
+    assert_eq!(chain["whole"], true, "{chain}");
+    assert!(chain["erased"].as_u64().unwrap() > 5, "{chain}");
     let seq = erased_record(&stage).await;
     stage
         .run(
@@ -302,8 +302,8 @@ async fn an_erased_person_is_found_nowhere(store: TestStore) {
             params![seq],
         )
         .await;
-    let state = stage.verified(&admin).await;
-    assert_eq!(state["broken"]["seq"], seq, "{state}");
+    let chain = stage.verified(&admin).await;
+    assert_eq!(chain["broken"]["seq"], seq, "{chain}");
 }
 
 async fn erased_record(stage: &Stage) -> i64 {

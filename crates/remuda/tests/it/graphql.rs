@@ -210,9 +210,8 @@ async fn what_a_query_may_cost_is_bounded() -> anyhow::Result<()> {
     let system = System::builder().config(CONFIG).start().await?;
     let admin = system.admin().await?;
     let many = |what: &str, times: usize| -> String {
-        (0..times)
-            .map(|number| format!(" a{number}: {what}"))
-            .collect()
+        let fields = (0..times).map(|number| format!("a{number}: {what}"));
+        fields.collect::<Vec<_>>().join(" ")
     };
     let deep_fragment =
         "fragment f on User { ...g } fragment g on User { ...f } { users { items { ...f } } }";

@@ -31,6 +31,7 @@ mod connections;
 mod crash;
 #[cfg(test)]
 mod disk;
+#[cfg(test)]
 mod erasing;
 #[cfg(test)]
 mod graphql;

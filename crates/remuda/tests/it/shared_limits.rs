@@ -83,12 +83,9 @@ async fn two_processes_let_in_no_more_than_one_and_go_on_without_redis() -> anyh
     pair.there.until_health("redis", false).await?;
     // Nothing fails; what was used before is not forgotten.
     let begun = std::time::Instant::now();
-    let (more_here, more_there) = callers.ask(5).await?;
+    let (one, other) = callers.ask(5).await?;
     let come_back = begun.elapsed().as_secs() as usize / 3 + 2;
-    assert!(
-        more_here <= come_back && more_there <= come_back,
-        "{more_here} {more_there}"
-    );
+    assert!(one <= come_back && other <= come_back, "{one} {other}");
     // A new caller has the whole limit at each of the two, which is the price.
     let others = Callers::of(&pair, limits.clone()).await?;
     let begun = std::time::Instant::now();

@@ -263,7 +263,7 @@ impl Bench<'_> {
             ),
         )?;
         drop(service);
-        let pooled = self.databases.pooled("inventory")?;
+        let pooled = self.databases.pooled("inventory");
         let service = self.service("pooled", Some(&pooled))?;
         let window = service.load(&self.load(64, 7))?;
         table.row(

@@ -51,8 +51,8 @@ impl Databases {
     }
 
     /// Returns the address of a database through the pooler.
-    pub(super) fn pooled(&self, name: &str) -> anyhow::Result<String> {
-        Ok(address(&self.pgbouncer_url, name))
+    pub(super) fn pooled(&self, name: &str) -> String {
+        address(&self.pgbouncer_url, name)
     }
 }
 
