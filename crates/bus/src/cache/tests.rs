@@ -1,3 +1,5 @@
+//! What is kept, for how long, and what is forgotten.
+
 use primitives::{ManualClock, Timestamp};
 
 use super::*;

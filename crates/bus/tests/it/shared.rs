@@ -1,3 +1,5 @@
+//! Two processes over one Redis, and either of them without it.
+
 use std::sync::Arc;
 use std::time::Duration;
 
