@@ -1,6 +1,6 @@
 //! The first administrator: by the set-up token of the first start, or by a password given at start.
 
-use ::store::StoreError;
+use ::store::{StoreError, Tx};
 use primitives::{Classify, ErrorKind, Secret, UserId};
 
 use crate::access_token::TokenError;
@@ -84,10 +84,11 @@ pub(crate) async fn prepare(
     admin_password: Option<Secret<String>>,
 ) -> Result<SetupState, OpenError> {
     if let Some(password) = admin_password {
-        match ensure_admin(inner, password.clone()).await {
-            // Another replica made the same administrator meanwhile: there is one to compare with now.
+        match ensure_admin(inner, password.clone(), inner.db.read().await?).await {
+            // Another replica made the same administrator meanwhile: there is one to compare with now. Its commit may be
+            // shared with ours, so who looks must take a turn.
             Err(OpenError::Store(error)) if error.is_conflict("users_username") => {
-                ensure_admin(inner, password).await?;
+                ensure_admin(inner, password, inner.db.write_ordered().await?).await?;
             }
             outcome => outcome?,
         }
@@ -105,8 +106,11 @@ pub(crate) async fn prepare(
     Ok(SetupState::TokenIssued(token))
 }
 
-async fn ensure_admin(inner: &Inner, password: Secret<String>) -> Result<(), OpenError> {
-    let mut tx = inner.db.read().await?;
+async fn ensure_admin(
+    inner: &Inner,
+    password: Secret<String>,
+    mut tx: Tx,
+) -> Result<(), OpenError> {
     let found = store::find_account(&mut tx, ADMIN).await?;
     tx.commit().await?;
     if let Some(user) = &found {

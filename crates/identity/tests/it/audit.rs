@@ -397,13 +397,19 @@ async fn old_records_go_and_the_rest_is_still_whole(store: TestStore) {
     let admin = app.sign_in("admin").await;
     app.key(&admin, json!({"name": "k"})).await;
     app.identity.reconcile_once().await.unwrap();
-    assert_eq!(records(&app, &admin, "").await.len(), 4);
+    assert_eq!(records(&app, &admin, "").await.len(), 5);
     app.wait(Duration::from_hours(15 * 24));
     app.identity.reconcile_once().await.unwrap();
     let admin = app.sign_in("admin").await;
     assert_eq!(
         actions(&app, &admin, "").await,
-        ["session.start", "key.create", "audit.trim", "session.start"]
+        [
+            "session.start",
+            "key.create",
+            "signing_key.make",
+            "audit.trim",
+            "session.start"
+        ]
     );
     let state = verify(&app, &admin).await;
     assert_eq!(

@@ -122,6 +122,7 @@ async fn every_protected_route_refuses_strangers() {
             "get /api/v1/keys",
             "get /api/v1/keys/{id}",
             "get /api/v1/me",
+            "get /api/v1/me/export",
             "get /api/v1/me/identities",
             "get /api/v1/me/profile",
             "get /api/v1/me/sessions",
@@ -131,6 +132,7 @@ async fn every_protected_route_refuses_strangers() {
             "get /api/v1/roles/{name}",
             "get /api/v1/users",
             "get /api/v1/users/{id}",
+            "get /api/v1/users/{id}/export",
             "get /api/v1/users/{id}/sessions",
             "patch /api/v1/keys/{id}",
             "patch /api/v1/me/profile",
@@ -147,6 +149,7 @@ async fn every_protected_route_refuses_strangers() {
             "post /api/v1/organisations",
             "post /api/v1/roles",
             "post /api/v1/users",
+            "post /api/v1/users/{id}/erase",
             "post /api/v1/users/{id}/password-reset",
             "put /api/v1/me/password",
         ]

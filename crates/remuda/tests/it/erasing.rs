@@ -201,7 +201,7 @@ async fn an_erased_person_is_found_nowhere(store: TestStore) {
         .ask(Method::PATCH, "/api/v1/me/profile", Some(&them), body)
         .await;
     assert_eq!(status, 200, "{told}");
-    let body = json!({"name": format!("key of {NAME}")});
+    let body = json!({"name": format!("key of {NAME}"), "role": "admin"});
     let (status, key) = stage
         .ask(Method::POST, "/api/v1/keys", Some(&them), body)
         .await;

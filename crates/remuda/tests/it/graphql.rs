@@ -48,8 +48,10 @@ async fn somebody(
     let name = format!("{role}-{}", &org.as_str().unwrap_or_default()[30..]);
     let body =
         json!({"username": name, "password": "a password of theirs", "role": role, "org_id": org});
-    created(admin, "/api/v1/users", body.clone()).await?;
-    let signed_in = system.client().post("/api/v1/login", &body).await?.json()?;
+    created(admin, "/api/v1/users", body).await?;
+    let sign_in = json!({"username": name, "password": "a password of theirs"});
+    let signed_in = system.client().post("/api/v1/login", &sign_in).await?;
+    let signed_in = signed_in.json()?;
     system
         .client()
         .with_key(signed_in["access_token"].as_str().unwrap_or_default())
@@ -304,7 +306,7 @@ fn the_command_line_asks_and_says_what_went_wrong() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(said.lines().count(), 1, "{said}");
-    let mut login = home.remuda(["login", "--user", "admin", "--password-stdin"]);
+    let mut login = home.remuda(["login", "--username", "admin", "--password-stdin"]);
     login
         .env("REMUDA_HOST", server.url())
         .stdin(home.password_file());

@@ -33,7 +33,7 @@ impl Service {
         };
         service
             .until("test-model is listed", async || {
-                let list = service.client.get("/v1/models").await?;
+                let list = service.admin.get("/v1/models").await?;
                 Ok(list.text().contains("test-model"))
             })
             .await?;

@@ -18,8 +18,8 @@ struct Callers {
 }
 
 impl Callers {
-    async fn of(pair: &Pair, limits: Value) -> anyhow::Result<Self> {
-        let body = json!({"name": "limited", "limits": limits});
+    async fn of(pair: &Pair, name: &str, limits: Value) -> anyhow::Result<Self> {
+        let body = json!({"name": name, "limits": limits});
         let made = created(&pair.here.admin, "/api/v1/keys", body).await?;
         let secret = made["secret"].as_str().unwrap_or_default();
         let callers = Self {
@@ -72,7 +72,7 @@ async fn two_processes_let_in_no_more_than_one_and_go_on_without_redis() -> anyh
     let pair = Pair::sharing(TestStore::postgres().await, &redis, "").await?;
     let limits = json!({"requests_per_minute": PER_MINUTE});
     let begun = std::time::Instant::now();
-    let callers = Callers::of(&pair, limits.clone()).await?;
+    let callers = Callers::of(&pair, "first", limits.clone()).await?;
     let (here, there) = callers.ask(PER_MINUTE).await?;
     assert_within(here + there, begun);
     assert_eq!(reservations(&pair.here, "local").await?, 0);
@@ -87,7 +87,7 @@ async fn two_processes_let_in_no_more_than_one_and_go_on_without_redis() -> anyh
     let come_back = begun.elapsed().as_secs() as usize / 3 + 2;
     assert!(one <= come_back && other <= come_back, "{one} {other}");
     // A new caller has the whole limit at each of the two, which is the price.
-    let others = Callers::of(&pair, limits.clone()).await?;
+    let others = Callers::of(&pair, "second", limits.clone()).await?;
     let begun = std::time::Instant::now();
     let (here, there) = others.ask(PER_MINUTE + 5).await?;
     assert!(here >= PER_MINUTE && there >= PER_MINUTE, "{here} {there}");
@@ -102,7 +102,7 @@ async fn two_processes_let_in_no_more_than_one_and_go_on_without_redis() -> anyh
     let come_back = begun.elapsed().as_secs() as usize / 3 + 1;
     assert!(here + there <= come_back, "{here} {there}");
     let begun = std::time::Instant::now();
-    let third = Callers::of(&pair, limits).await?;
+    let third = Callers::of(&pair, "third", limits).await?;
     let (here, there) = third.ask(PER_MINUTE).await?;
     assert_within(here + there, begun);
     Ok(())
@@ -112,7 +112,7 @@ async fn two_processes_let_in_no_more_than_one_and_go_on_without_redis() -> anyh
 async fn a_months_budget_is_spent_at_both() -> anyhow::Result<()> {
     let redis = OwnServer::redis()?;
     let pair = Pair::sharing(TestStore::postgres().await, &redis, "").await?;
-    let callers = Callers::of(&pair, json!({"tokens_per_month": 30})).await?;
+    let callers = Callers::of(&pair, "fourth", json!({"tokens_per_month": 30})).await?;
     until("what was used here is used up there", async || {
         callers.ask(1).await?;
         let reply = callers

@@ -38,7 +38,7 @@ await run(async (page, guard, context) => {
   await signIn(seat, "ana");
   await seat.getByRole("heading", { name: "Playground" }).waitFor();
   const offered = await seat.getByRole("navigation").getByRole("link").allInnerTexts();
-  check(offered.join() === "Playground,Embeddings", `a user is offered ${offered}`);
+  check(offered.join() === "Playground,Embeddings,Jobs", `a user is offered ${offered}`);
   await visitPlain(seat, "/nodes");
   await seat.getByText("Not for you").waitFor();
   step("a user has the playground, and is told that the rest is not theirs");
