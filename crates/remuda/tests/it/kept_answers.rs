@@ -87,10 +87,15 @@ async fn nobody_gets_what_was_kept_for_another() -> anyhow::Result<()> {
         let nobody = system.client().get("/api/v1/users?limit=100").await?;
         assert_eq!(nobody.status, 401);
     }
-    // A right that is taken away takes its answers with it.
+    // A right that is taken away takes its answers with it. The last administrator would keep theirs.
+    let mut other = person("other-admin");
+    other["role"] = json!("admin");
+    other["org_id"] = lab["id"].clone();
+    created(&admin, "/api/v1/users", other).await?;
     let path = format!("/api/v1/users/{}", made["id"].as_str().unwrap_or_default());
     let edit = json!({"role": "user"}).to_string();
-    admin.send(http::Method::PATCH, &path, edit.into()).await?;
+    let edited = admin.send(http::Method::PATCH, &path, edit.into()).await?;
+    assert_eq!(edited.status, 200, "{}", edited.text());
     let refused = of_lab.get("/api/v1/users?limit=100").await?;
     assert_eq!(refused.status, 403, "{}", refused.text());
     system.stop().await;
