@@ -10,7 +10,6 @@ use tokio_util::task::TaskTracker;
 use crate::allowances::Allowances;
 use crate::config::{BadRedisUrl, RedisConfig};
 use crate::health::Health;
-use crate::leases::Leases;
 use crate::memory::Memory;
 use crate::messages::Messages;
 use crate::metrics::Metrics;
@@ -20,7 +19,6 @@ use crate::redis::Redis;
 #[derive(Clone, Debug)]
 pub struct Bus {
     messages: Arc<dyn Messages>,
-    leases: Arc<dyn Leases>,
     pub(crate) redis: Option<Arc<Redis>>,
     allowances: Option<Allowances>,
     pub(crate) metrics: Arc<Metrics>,
@@ -30,10 +28,8 @@ pub struct Bus {
 impl Bus {
     /// Makes one for a process that shares with nobody.
     pub fn in_memory(clock: Arc<dyn Clock>) -> Self {
-        let memory = Arc::new(Memory::new(Arc::clone(&clock)));
         Self {
-            messages: memory.clone(),
-            leases: memory,
+            messages: Arc::new(Memory::new()),
             redis: None,
             allowances: None,
             metrics: Arc::new(Metrics::new()),
@@ -55,7 +51,6 @@ impl Bus {
         let redis = Redis::start(config, &clock, &metrics, tasks, stop)?;
         Ok(Self {
             messages: redis.clone(),
-            leases: redis.clone(),
             allowances: Some(Allowances::start(redis.clone(), tasks, stop)),
             redis: Some(redis),
             metrics,
@@ -74,11 +69,6 @@ impl Bus {
     /// Returns what carries messages.
     pub fn messages(&self) -> &Arc<dyn Messages> {
         &self.messages
-    }
-
-    /// Returns what gives leases.
-    pub fn leases(&self) -> &Arc<dyn Leases> {
-        &self.leases
     }
 
     /// Returns what is counted together with other processes; `None`: this process counts for itself.

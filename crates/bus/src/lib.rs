@@ -1,4 +1,4 @@
-//! What processes that serve together share beside the database: allowances, messages, leases and cached answers.
+//! What processes that serve together share beside the database: allowances, messages and cached answers.
 //!
 //! One process shares with nobody and keeps everything in memory; several share through Redis. Redis is a convenience, never the truth:
 //! when it is away or slow everything goes on in each process alone, nothing waits for it longer than a small bound, and what that
@@ -10,7 +10,6 @@ pub mod cache;
 mod config;
 mod error;
 mod health;
-mod leases;
 mod memory;
 mod messages;
 mod metrics;
@@ -21,5 +20,4 @@ pub use bus::Bus;
 pub use config::{BadRedisUrl, RedisConfig};
 pub use error::BusError;
 pub use health::Health;
-pub use leases::Leases;
 pub use messages::{Heard, Listening, Messages};

@@ -1,6 +1,5 @@
 //! Through Redis: one connection for calls, which all share, and one for messages.
 
-mod leases;
 mod link;
 mod messages;
 

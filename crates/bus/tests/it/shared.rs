@@ -250,31 +250,6 @@ async fn messages_reach_everybody_and_gaps_are_told() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_lease_has_one_holder_among_all() -> anyhow::Result<()> {
-    let redis = OwnServer::redis()?;
-    let members = [Member::join(&redis).await?, Member::join(&redis).await?];
-    let leases = members.each_ref().map(|member| member.bus.leases());
-    assert!(leases[0].take("clean", "a", LIMIT).await?);
-    assert!(!leases[1].take("clean", "b", LIMIT).await?);
-    assert!(leases[0].take("clean", "a", LIMIT).await?, "renewed");
-    leases[1].give_back("clean", "b").await?;
-    assert!(
-        !leases[1].take("clean", "b", LIMIT).await?,
-        "not b's to give"
-    );
-    leases[0].give_back("clean", "a").await?;
-    assert!(
-        leases[1]
-            .take("clean", "b", Duration::from_millis(1))
-            .await?
-    );
-    until("the lease has run out", async || {
-        matches!(leases[0].take("clean", "a", LIMIT).await, Ok(true))
-    })
-    .await
-}
-
-#[tokio::test]
 async fn a_change_is_forgotten_everywhere() -> anyhow::Result<()> {
     let redis = OwnServer::redis()?;
     let members = [Member::join(&redis).await?, Member::join(&redis).await?];
