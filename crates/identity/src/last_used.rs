@@ -31,7 +31,6 @@ impl Identity {
         for (usage, at) in batch {
             usage.mark_stored(at);
         }
-        self.inner.lists.keys.forget();
         Ok(())
     }
 }

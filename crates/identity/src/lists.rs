@@ -1,7 +1,7 @@
-//! Lists that many look at: kept until something changes, so that each is read and written out once.
+//! The list of changes, which many look at: kept until something changes, so that it is read and written out once.
 //!
 //! A change counts itself in the database, and the count is asked for each time, on every replica: who has changed something sees it in
-//! the list. What changes by time alone, as a key's expiry, shows within a second.
+//! the list. Other lists are kept by `[cache]`, which forgets them when they are changed; this one is changed by everything.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use web::{KeptAnswer, KeptAnswers, Problem};
 
 use crate::identity::Identity;
 use crate::organisations::OrgScope;
-use crate::routes::{AuditQuery, KeysQuery};
+use crate::routes::AuditQuery;
 use crate::store;
 
 /// How long a list is kept although nothing changes.
@@ -22,14 +22,12 @@ type Question<Q> = (OrgScope, Q);
 /// The kept lists.
 #[derive(Debug)]
 pub(crate) struct Lists {
-    pub(crate) keys: KeptAnswers<Question<KeysQuery>>,
     pub(crate) audit: KeptAnswers<Question<AuditQuery>>,
 }
 
 impl Default for Lists {
     fn default() -> Self {
         Self {
-            keys: KeptAnswers::new(LASTS),
             audit: KeptAnswers::new(LASTS),
         }
     }

@@ -6,8 +6,8 @@ use primitives::{ErrorKind, KeyId, OrgId, PageRequest, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use web::{
-    IfMatch, JsonBody, KeptAnswer, PageBody, PathParam, Problem, QueryParams, Tagged, page_limit,
-    page_offset, search_text,
+    IfMatch, JsonBody, PageBody, PathParam, Problem, QueryParams, Tagged, page_limit, page_offset,
+    search_text,
 };
 
 use crate::extract::{Allowed, ManageKeys, ReadKeys};
@@ -308,18 +308,13 @@ pub(crate) async fn list_keys(
     admin: Allowed<ReadKeys>,
     State(identity): State<Identity>,
     query: QueryParams<KeysQuery>,
-) -> Result<KeptAnswer, Problem> {
-    let QueryParams(query) = query;
-    let kept = &identity.inner.lists.keys;
-    let question = (admin.scope(), query.clone());
-    let make = async || {
-        let (filter, listing) = query.split();
-        let page = identity.list_keys(&admin, filter, &listing).await?;
-        let now = identity.inner.clock.now();
-        let page = PageBody::from(page).map(|key| KeyBody::new(key, now));
-        Ok(KeptAnswer::of(&page))
-    };
-    identity.listed(kept, question, make).await
+) -> Result<JsonBody<PageBody<KeyBody>>, Problem> {
+    let (filter, listing) = query.0.split();
+    let page = identity.list_keys(&admin, filter, &listing).await?;
+    let now = identity.inner.clock.now();
+    Ok(JsonBody(
+        PageBody::from(page).map(|key| KeyBody::new(key, now)),
+    ))
 }
 
 /// Makes an API key

@@ -25,7 +25,6 @@ use utoipa_axum::routes;
 use crate::identity::Identity;
 
 pub(crate) use audit::AuditQuery;
-pub(crate) use keys::KeysQuery;
 
 impl Identity {
     /// Returns the routes of set-up, sign-in, sessions, keys, organisations and people, with their descriptions.
