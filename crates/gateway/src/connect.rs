@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::front;
+use crate::front::{self, LingeringBody};
 use crate::shared::{Shared, Worker};
 
 /// Time that a half-sent head gets when the server stops.
@@ -99,7 +99,9 @@ pub(crate) async fn serve<T: Transport>(
         }
         let worker = worker.clone();
         // On the heap, so that an idle connection does not hold the room of a request.
-        Box::pin(async move { Ok::<_, Infallible>(front::answer(&worker, peer, request).await) })
+        Box::pin(async move {
+            Ok::<_, Infallible>(front::answer(&worker, peer, LingeringBody::of(request)).await)
+        })
     });
     // What the control plane makes a WebSocket of leaves this thread, and this connection is over.
     let connection = builder

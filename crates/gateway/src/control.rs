@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use axum::extract::ConnectInfo;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
 
 use crate::body::ReplyBody;
+use crate::front::LingeringBody;
 
 /// The control plane's routes and the runtime they run on.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ impl ControlPlane {
     pub(crate) async fn call(
         &self,
         peer: SocketAddr,
-        request: Request<Incoming>,
+        request: Request<LingeringBody>,
     ) -> Response<ReplyBody> {
         self.call_with_body(peer, request.map(axum::body::Body::new))
             .await

@@ -1,11 +1,13 @@
 //! Sessions: begun by signing in, held with a refresh token that is replaced at each use, ended by whom they belong to.
 //!
 //! A refresh token works once. Whoever presents a spent one again shows that two hold the same session, of whom one may have stolen
-//! it: the session ends for both (RFC 9700, section 4.14.2).
+//! it: the session ends for both (RFC 9700, section 4.14.2). But answers get lost, pages are reloaded while one is under way, and
+//! two tabs may refresh at once: for a moment, and as long as its successor was not used, a spent token is answered with that same
+//! successor.
 
 use std::time::Duration;
 
-use ::store::{StoreError, Tx};
+use ::store::{SealError, StoreError, Tx};
 use primitives::{
     Classify, Cursor, ErrorKind, InvalidCursor, OrgId, Page, PageRequest, Secret, SessionId,
     Timestamp, UserId,
@@ -27,6 +29,8 @@ use crate::store::{self, Held, SessionRow};
 const SESSION_LIFE: Duration = Duration::from_hours(24);
 /// A session that is used this short before its end lasts as long again.
 const RENEWED_WITHIN: Duration = Duration::from_hours(1);
+/// For so long a refresh that is repeated is answered as the first time.
+const REPEATED_WITHIN: Duration = Duration::from_secs(10);
 /// The most sessions of one person; the oldest end first.
 const SESSIONS_PER_USER: i64 = 100;
 
@@ -69,12 +73,23 @@ pub(crate) struct Started {
     pub(crate) refresh_token: Secret<String>,
 }
 
+/// What a spent token may mean.
+enum Again {
+    /// The answer to its first use may not have been heard.
+    Unheard(Started),
+    /// Two hold the session.
+    Reused(SessionId),
+}
+
 /// Why nobody was given another access token.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
     /// The token is not one of ours, or its session has ended.
     #[error("the refresh token is not valid")]
     Unknown,
+    /// The next token could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The token was used before: its session has ended now.
     #[error("the refresh token was used before")]
     Reused,
@@ -91,6 +106,7 @@ impl Classify for RefreshError {
         match self {
             Self::Unknown | Self::Reused => ErrorKind::Unauthenticated,
             Self::Token(error) => error.kind(),
+            Self::Seal(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }
     }
@@ -102,6 +118,7 @@ impl Classify for RefreshError {
                 format!("{self}, so that two may hold this session: it has ended, sign in again")
             }
             Self::Token(error) => error.public_message(),
+            Self::Seal(error) => error.public_message(),
             Self::Store(error) => error.public_message(),
         }
     }
@@ -225,35 +242,34 @@ impl Identity {
         let now = self.inner.clock.now();
         let mut tx = self.inner.db.read().await?;
         let found = store::find_held(&mut tx, &hash, now).await?;
-        let spent = match found {
+        let again = match found {
             Some(_) => None,
-            None => store::find_spent(&mut tx, &hash).await?,
+            None => self.again(&mut tx, &hash, now).await?,
         };
         tx.commit().await?;
-        if let Some(session) = spent {
-            self.end_reused(session).await?;
-            return Err(RefreshError::Reused);
+        if let Some(again) = again {
+            return self.answer_again(again).await;
         }
         let mut held = found.ok_or(RefreshError::Unknown)?;
         let renewed = held.expires_at <= now.after(RENEWED_WITHIN);
         let refresh_token = generate(CredentialKind::Refresh);
-        let next = SecretHash::of(refresh_token.expose());
+        let next = store::Successor {
+            hash: SecretHash::of(refresh_token.expose()),
+            sealed: self.inner.sealer.seal(
+                &successor_of(held.session),
+                refresh_token.expose().as_bytes(),
+            )?,
+        };
         let mut tx = self.inner.db.write().await?;
         if renewed {
             held.expires_at = now.after(SESSION_LIFE);
             store::advance_generation(&mut tx).await?;
         }
-        if !store::rotate_session(&mut tx, held, (&hash, &next), now).await? {
+        if !store::rotate_session(&mut tx, held, (&hash, next), now).await? {
             // Another request presented the same token at the same time.
-            let reused = store::find_spent(&mut tx, &hash).await?;
-            drop(tx);
-            return match reused {
-                Some(session) => {
-                    self.end_reused(session).await?;
-                    Err(RefreshError::Reused)
-                }
-                None => Err(RefreshError::Unknown),
-            };
+            let again = self.again(&mut tx, &hash, now).await?;
+            tx.commit().await?;
+            return self.answer_again(again.ok_or(RefreshError::Unknown)?).await;
         }
         tx.commit().await?;
         if renewed {
@@ -264,6 +280,48 @@ impl Identity {
             refresh_token,
         };
         Ok(self.issued(started)?)
+    }
+
+    /// Finds out what a token is that holds no session. Returns `None` when it never held one.
+    async fn again(
+        &self,
+        tx: &mut Tx,
+        hash: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Option<Again>, StoreError> {
+        let Some(spent) = store::find_spent(tx, hash).await? else {
+            return Ok(None);
+        };
+        if now.since(spent.at) <= REPEATED_WITHIN
+            && let Some(refresh_token) = self.successor(&spent)
+        {
+            let hash = SecretHash::of(refresh_token.expose());
+            if let Some(held) = store::find_held(tx, &hash, now).await? {
+                return Ok(Some(Again::Unheard(Started {
+                    held,
+                    refresh_token,
+                })));
+            }
+        }
+        Ok(Some(Again::Reused(spent.session)))
+    }
+
+    async fn answer_again(&self, again: Again) -> Result<SignIn, RefreshError> {
+        match again {
+            Again::Unheard(started) => Ok(self.issued(started)?),
+            Again::Reused(session) => {
+                self.end_reused(session).await?;
+                Err(RefreshError::Reused)
+            }
+        }
+    }
+
+    fn successor(&self, spent: &store::Spent) -> Option<Secret<String>> {
+        let sealed = spent.successor.as_ref()?;
+        let place = successor_of(spent.session);
+        let plain = self.inner.sealer.open(&place, sealed).ok()?;
+        let text = std::str::from_utf8(plain.expose()).ok()?;
+        Some(Secret::new(text.to_owned()))
     }
 
     async fn end_reused(&self, session: SessionId) -> Result<(), StoreError> {
@@ -403,6 +461,11 @@ impl Identity {
         let key = |session: &Session| session.id.to_string();
         Ok(Page::from_overfetched(found, page.size(), key).of_total(total))
     }
+}
+
+/// What the token that replaced one of a session is sealed as.
+fn successor_of(session: SessionId) -> String {
+    format!("spent_refresh_tokens|successor|{session}")
 }
 
 fn person(caller: &Caller) -> Result<UserId, SessionError> {

@@ -60,8 +60,9 @@ pub(crate) use second_factor::{
     put_recovery_codes, put_totp_secret, remove_totp, take_recovery_code, take_step,
 };
 pub(crate) use sessions::{
-    Held, SessionRow, delete_session, delete_sessions, delete_sessions_but, find_held, find_spent,
-    insert_session, list_sessions, load_sessions, rotate_session, trim_sessions,
+    Held, SessionRow, Spent, Successor, delete_session, delete_sessions, delete_sessions_but,
+    find_held, find_spent, insert_session, list_sessions, load_sessions, rotate_session,
+    trim_sessions,
 };
 pub(crate) use signing_keys::{
     delete_signing_key, insert_signing_key, load_signing_keys, put_signing_secret,

@@ -48,6 +48,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     17 "0017_requests_not_ok"
     18 "0018_inventory"
     19 "0019_audit_commitments"
+    20 "0020_repeated_refreshes"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

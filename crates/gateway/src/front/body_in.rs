@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dialects::ApiError;
-use http::{Request, header};
+use http::Request;
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use primitives::ErrorKind;
@@ -14,10 +14,6 @@ use crate::body_memory::{BodyMemory, BodyShare, RequestBody};
 
 /// A whole body may take this many of the longest pauses.
 const PAUSES: u32 = 10;
-/// Bytes of a refused body that are read and thrown away, so that a client which sends all before it listens hears why.
-const DISCARDED: usize = 64 << 20;
-/// Time for that.
-const DISCARDING: Duration = Duration::from_secs(5);
 /// A body that came in one piece lies in the connection's read buffer. Up to this size it is copied out, so that the buffer can
 /// be used again while the request is under way, and the request holds no more than it has sent.
 const COPIED: usize = 64 << 10;
@@ -40,27 +36,14 @@ pub(crate) async fn read_body<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let asks_first = request.headers().contains_key(header::EXPECT);
-    let mut body = request.into_body();
-    if body.size_hint().lower() > rules.limit as u64 && asks_first {
-        // Who asks first has sent nothing yet, and there is nothing to throw away.
+    let body = request.into_body();
+    if body.size_hint().lower() > rules.limit as u64 {
         return Err(too_large(rules.limit));
     }
-    let read = if body.size_hint().lower() > rules.limit as u64 {
-        Err(too_large(rules.limit))
-    } else {
-        read(&mut body, rules).await
-    };
-    if let Err(error) = &read
-        && matches!(error.kind, ErrorKind::TooLarge | ErrorKind::Unavailable)
-    {
-        // Giving up is as good as the end: the connection is closed either way.
-        drop(tokio::time::timeout(DISCARDING, discard(&mut body)).await);
-    }
-    read
+    read(body, rules).await
 }
 
-async fn read<B>(body: &mut B, rules: &BodyRules) -> Result<RequestBody, ApiError>
+async fn read<B>(mut body: B, rules: &BodyRules) -> Result<RequestBody, ApiError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -108,19 +91,6 @@ where
         (None, piece) => piece.unwrap_or_default(),
     };
     Ok(RequestBody::new(bytes, share))
-}
-
-async fn discard<B>(body: &mut B)
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let mut left = DISCARDED;
-    while let Some(Ok(frame)) = body.frame().await {
-        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
 }
 
 fn too_large(limit: usize) -> ApiError {

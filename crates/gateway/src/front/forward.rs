@@ -4,12 +4,11 @@
 use bytes::Bytes;
 use dialects::{ApiError, Dialect, Operation, read_head, replace_model};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
-use hyper::body::Incoming;
 use identity::Principal;
 use primitives::ErrorKind;
 
 use super::reply::Reply;
-use super::{Visit, form, read_body};
+use super::{LingeringBody, Visit, form, read_body};
 use crate::body::ReplyBody;
 use crate::fleet_view::{NodeSpeech, Replica};
 use crate::splitting::SplitCaller;
@@ -106,7 +105,7 @@ pub(super) fn may_forward(path: &str) -> bool {
 pub(super) async fn answer(
     visit: &Visit<'_>,
     principal: &Principal,
-    request: Request<Incoming>,
+    request: Request<LingeringBody>,
 ) -> Result<Response<ReplyBody>, ApiError> {
     let shared = &visit.worker.shared;
     let path = request.uri().path().to_owned();

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use dialects::{ApiError, Dialect, Head, Operation, Task, read_head};
 use http::{HeaderMap, HeaderName, Request, Response};
-use hyper::body::Incoming;
 use identity::limits::{LimitHeaders, Reservation};
 use identity::{Principal, PriorityClass};
 use primitives::{ErrorKind, MonotonicTime, NodeId, RequestId, Timestamp};
@@ -14,7 +13,9 @@ use scheduling::block_hashes;
 use scheduling::queue::Class;
 
 use super::reply::Reply;
-use super::{accepts_trailers, authenticate, count, leaving_hops, may_infer, read_body};
+use super::{
+    LingeringBody, accepts_trailers, authenticate, count, leaving_hops, may_infer, read_body,
+};
 use crate::body::ReplyBody;
 use crate::body_memory::RequestBody;
 use crate::coalescing;
@@ -35,7 +36,7 @@ pub(crate) async fn infer(
     worker: &Arc<Worker>,
     peer: SocketAddr,
     operation: Operation,
-    request: Request<Incoming>,
+    request: Request<LingeringBody>,
 ) -> Response<ReplyBody> {
     let clock = &worker.shared.clock;
     let received_at = clock.now();
@@ -179,7 +180,7 @@ async fn enter(
     worker: &Arc<Worker>,
     peer: SocketAddr,
     operation: Operation,
-    request: Request<Incoming>,
+    request: Request<LingeringBody>,
 ) -> Result<Entered, Box<Refusal>> {
     let shared = &worker.shared;
     let principal = authenticate(worker, request.headers())?;

@@ -10,11 +10,10 @@ use dialects::{
     ollama_version, openai_model, openai_models,
 };
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
 use identity::Principal;
 
-use super::Visit;
 use super::reply::Reply;
+use super::{LingeringBody, Visit};
 use crate::body::ReplyBody;
 use crate::fleet_view::{Replica, Route, RouteTable};
 use crate::splitting::SplitCaller;
@@ -56,7 +55,7 @@ pub(super) async fn answer(
     visit: &Visit<'_>,
     listing: Listing,
     principal: &Principal,
-    _request: Request<Incoming>,
+    _request: Request<LingeringBody>,
 ) -> Result<Response<ReplyBody>, ApiError> {
     let shared = &visit.worker.shared;
     let table = shared.routes.load();

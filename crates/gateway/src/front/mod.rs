@@ -6,6 +6,7 @@ mod form;
 mod forward;
 mod inference;
 mod inside;
+mod lingering;
 pub(crate) mod listing;
 mod origin;
 pub(crate) mod reply;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 
 use dialects::{ApiError, Dialect, Operation};
 use http::{Method, Request, Response, header};
-use hyper::body::Incoming;
 use identity::limits::Reservation;
 use identity::{Principal, PrincipalKind, presented_credential};
 use primitives::{Classify as _, ErrorKind, RequestId};
@@ -36,6 +36,7 @@ pub use self::cors::AllowedOrigins;
 pub(crate) use self::inference::asked;
 pub(crate) use self::inference::other_model;
 pub use self::inside::{Inside, InsideRequest};
+pub(crate) use self::lingering::LingeringBody;
 
 /// One request on its way in.
 pub(crate) struct Visit<'a> {
@@ -52,7 +53,7 @@ pub(crate) struct Visit<'a> {
 pub(crate) async fn answer(
     worker: &Arc<Worker>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    request: Request<LingeringBody>,
 ) -> Response<ReplyBody> {
     let peer = SocketAddr::new(
         worker.shared.proxies.client(peer.ip(), request.headers()),
@@ -94,7 +95,7 @@ pub(crate) async fn answer(
 async fn other(
     worker: &Arc<Worker>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    request: Request<LingeringBody>,
 ) -> Response<ReplyBody> {
     let path = request.uri().path();
     let method = request.method();
@@ -171,7 +172,10 @@ impl Command {
 
 impl Visit<'_> {
     /// Decides who asks, from the snapshot.
-    pub(crate) fn authenticate(&self, request: &Request<Incoming>) -> Result<Principal, ApiError> {
+    pub(crate) fn authenticate(
+        &self,
+        request: &Request<LingeringBody>,
+    ) -> Result<Principal, ApiError> {
         authenticate(self.worker, request.headers())
     }
 
@@ -257,7 +261,7 @@ fn is_control_plane(path: &str) -> bool {
 async fn control(
     worker: &Arc<Worker>,
     peer: SocketAddr,
-    mut request: Request<Incoming>,
+    mut request: Request<LingeringBody>,
 ) -> Response<ReplyBody> {
     let id = worker.request_id(worker.shared.clock.now());
     request.extensions_mut().insert(id);
@@ -292,7 +296,7 @@ fn unroutable(method: &Method, path: &str) -> ApiError {
 }
 
 /// Tells whether the client accepts trailers.
-fn accepts_trailers(request: &Request<Incoming>) -> bool {
+fn accepts_trailers(request: &Request<LingeringBody>) -> bool {
     request
         .headers()
         .get(header::TE)

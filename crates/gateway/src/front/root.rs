@@ -1,11 +1,10 @@
 //! `GET /`: what the official clients look for, the dashboard for browsers, the API's description for tools.
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use primitives::ErrorKind;
 
-use super::Visit;
 use super::reply::Reply;
+use super::{LingeringBody, Visit};
 use crate::body::ReplyBody;
 use dialects::ApiError;
 
@@ -13,7 +12,10 @@ use dialects::ApiError;
 const OPENAPI: &str = "/api/v1/openapi.json";
 
 /// Answers the root path.
-pub(super) async fn answer(visit: &Visit<'_>, request: Request<Incoming>) -> Response<ReplyBody> {
+pub(super) async fn answer(
+    visit: &Visit<'_>,
+    request: Request<LingeringBody>,
+) -> Response<ReplyBody> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let error = ApiError::new(
             ErrorKind::MethodNotAllowed,

@@ -5,14 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use dialects::{ApiError, Dialect, decode_error};
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use hyper::body::Incoming;
 use primitives::ErrorKind;
 use web::outbound::{Answer, Call};
 
 use super::bare;
 use crate::body::ReplyBody;
 use crate::fleet_view::RouteNode;
-use crate::front::Visit;
+use crate::front::{LingeringBody, Visit};
 
 /// Largest answer without progress that is read.
 const ANSWER: usize = 4 << 20;
@@ -108,7 +107,7 @@ pub(super) async fn put_blob(
     visit: &Visit<'_>,
     node: &RouteNode,
     digest: &str,
-    body: Incoming,
+    body: LingeringBody,
 ) -> Result<Response<ReplyBody>, ApiError> {
     let answer = prepare(visit, node, Method::POST, &format!("/api/blobs/{digest}"))?
         .header(

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dialects::ApiError;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use identity::journal::{Action, Actor};
 use identity::{Origin, Principal, PrincipalKind};
 use primitives::ErrorKind;
@@ -25,7 +24,7 @@ pub(crate) use self::journal::CommandJournal;
 use self::settle::{Change, settle};
 use crate::body::ReplyBody;
 use crate::fleet_view::RouteNode;
-use crate::front::{Visit, read_body, reply::Reply};
+use crate::front::{LingeringBody, Visit, read_body, reply::Reply};
 
 /// A command about models.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +85,7 @@ pub(crate) async fn answer(
     visit: &Visit<'_>,
     command: ModelCommand,
     principal: &Principal,
-    request: Request<Incoming>,
+    request: Request<LingeringBody>,
 ) -> Result<Response<ReplyBody>, ApiError> {
     // Without required keys this is a machine of one's own, where Ollama would let everybody do this, too.
     let anonymous = matches!(principal.kind, PrincipalKind::Anonymous);

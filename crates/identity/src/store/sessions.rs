@@ -139,25 +139,47 @@ pub(crate) async fn find_held(
     .transpose()
 }
 
-/// Finds the session that was once held with this refresh token.
+/// A refresh token that was replaced.
+#[derive(Debug)]
+pub(crate) struct Spent {
+    /// The session that was once held with it.
+    pub(crate) session: SessionId,
+    pub(crate) at: Timestamp,
+    /// The sealed token that replaced it, while that one is not spent either.
+    pub(crate) successor: Option<Vec<u8>>,
+}
+
+/// Finds what became of a refresh token that was replaced.
 pub(crate) async fn find_spent(
     tx: &mut Tx,
     token_hash: &SecretHash,
-) -> Result<Option<SessionId>, StoreError> {
+) -> Result<Option<Spent>, StoreError> {
     tx.fetch_optional(
-        "SELECT session_id FROM spent_refresh_tokens WHERE token_hash = $1",
+        "SELECT session_id, spent_at, successor FROM spent_refresh_tokens WHERE token_hash = $1",
         params![token_hash.as_bytes()],
     )
     .await?
-    .map(|row| row.get("session_id"))
+    .map(|row| {
+        Ok(Spent {
+            session: row.get("session_id")?,
+            at: row.get("spent_at")?,
+            successor: row.get("successor")?,
+        })
+    })
     .transpose()
+}
+
+/// The token that replaces another one.
+pub(crate) struct Successor {
+    pub(crate) hash: SecretHash,
+    pub(crate) sealed: Vec<u8>,
 }
 
 /// Replaces a session's refresh token and sets its end. Returns `false` when another request did so first.
 pub(crate) async fn rotate_session(
     tx: &mut Tx,
     held: Held,
-    (spent, next): (&SecretHash, &SecretHash),
+    (spent, next): (&SecretHash, Successor),
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let replaced = tx
@@ -167,7 +189,7 @@ pub(crate) async fn rotate_session(
             params![
                 held.session,
                 spent.as_bytes(),
-                next.as_bytes(),
+                next.hash.as_bytes(),
                 held.expires_at,
                 now
             ],
@@ -177,8 +199,13 @@ pub(crate) async fn rotate_session(
         return Ok(false);
     }
     tx.execute(
-        "INSERT INTO spent_refresh_tokens (token_hash, session_id, spent_at) VALUES ($1, $2, $3)",
-        params![spent.as_bytes(), held.session, now],
+        "UPDATE spent_refresh_tokens SET successor = NULL WHERE session_id = $1 AND successor IS NOT NULL",
+        params![held.session],
+    )
+    .await?;
+    tx.execute(
+        "INSERT INTO spent_refresh_tokens (token_hash, session_id, spent_at, successor) VALUES ($1, $2, $3, $4)",
+        params![spent.as_bytes(), held.session, now, next.sealed],
     )
     .await?;
     tx.execute(

@@ -11,7 +11,8 @@ use crate::app::{Answer, PASSWORD, REQUIRED, TestApp, identity};
 
 store::on_every_engine! {
     a_refresh_token_works_once_and_used_again_ends_the_session,
-    two_refreshes_at_once_end_the_session,
+    two_refreshes_at_once_get_the_same_token,
+    a_refresh_whose_answer_was_lost_is_answered_again_for_a_moment,
     a_session_lasts_a_day_and_one_more_when_used_in_its_last_hour,
     a_refresh_token_is_never_an_access_token_nor_the_other_way_round,
     an_access_token_is_good_only_as_long_as_its_session,
@@ -58,6 +59,7 @@ async fn a_refresh_token_works_once_and_used_again_ends_the_session(store: TestS
     for access in [&first, &second, &other] {
         assert!(app.authenticate(Some(access)).is_ok());
     }
+    app.wait(Duration::from_secs(11));
     let reused = refresh(&app, &token).await;
     assert_eq!(reused.status, 401);
     let detail = text(&reused.body, "detail");
@@ -72,15 +74,46 @@ async fn a_refresh_token_works_once_and_used_again_ends_the_session(store: TestS
     assert!(app.authenticate(Some(&other)).is_ok(), "another session");
 }
 
-async fn two_refreshes_at_once_end_the_session(store: TestStore) {
+async fn two_refreshes_at_once_get_the_same_token(store: TestStore) {
     let app = TestApp::start(store).await;
     app.set_up().await;
-    let (access, token) = signed_in(&app).await;
+    let (_, token) = signed_in(&app).await;
     let (one, two) = tokio::join!(refresh(&app, &token), refresh(&app, &token));
-    let mut outcomes = [one.status, two.status];
-    outcomes.sort_unstable();
-    assert_eq!(outcomes, [200, 401]);
-    assert!(app.authenticate(Some(&access)).is_err());
+    assert_eq!([one.status, two.status], [200, 200], "{}", two.body);
+    let next = text(&one.body, "refresh_token");
+    assert_eq!(text(&two.body, "refresh_token"), next);
+    assert_eq!(one.body["session_id"], two.body["session_id"]);
+    for body in [&one.body, &two.body] {
+        assert!(app.authenticate(Some(&text(body, "access_token"))).is_ok());
+    }
+    assert_eq!(refresh(&app, &next).await.status, 200);
+}
+
+async fn a_refresh_whose_answer_was_lost_is_answered_again_for_a_moment(store: TestStore) {
+    let app = TestApp::start(store).await;
+    app.set_up().await;
+    let (_, token) = signed_in(&app).await;
+    let unheard = text(&refresh(&app, &token).await.body, "refresh_token");
+    app.wait(Duration::from_secs(10));
+    let again = refresh(&app, &token).await;
+    assert_eq!(text(&again.body, "refresh_token"), unheard);
+    app.wait(Duration::from_secs(1));
+    assert_eq!(refresh(&app, &token).await.status, 401, "too late");
+    assert_eq!(
+        refresh(&app, &unheard).await.status,
+        401,
+        "the session has ended"
+    );
+
+    let (_, token) = signed_in(&app).await;
+    let next = text(&refresh(&app, &token).await.body, "refresh_token");
+    let last = text(&refresh(&app, &next).await.body, "refresh_token");
+    assert_eq!(
+        refresh(&app, &token).await.status,
+        401,
+        "its successor was heard"
+    );
+    assert_eq!(refresh(&app, &last).await.status, 401);
 }
 
 async fn a_session_lasts_a_day_and_one_more_when_used_in_its_last_hour(store: TestStore) {
@@ -284,6 +317,7 @@ async fn another_replica_verifies_and_refreshes_what_this_one_issued(store: Test
     let next = replica.refresh(&token).await.unwrap();
     app.identity.reconcile_once().await.unwrap();
     assert!(app.authenticate(Some(next.access_token.expose())).is_ok());
+    app.wait(Duration::from_secs(11));
     assert!(replica.refresh(&token).await.is_err(), "used before");
     app.identity.reconcile_once().await.unwrap();
     assert!(app.authenticate(Some(&access)).is_err());

@@ -63,6 +63,17 @@ pub struct FairQueue<T> {
     pub(super) callers: [Option<(u32, MonotonicTime)>; 2],
 }
 
+/// What is compared of the first calls of several lanes, in this order: two lanes may be headed by users of one organisation, or
+/// by calls of one user.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    class_time: u64,
+    time: u64,
+    organisation: u32,
+    user_time: u64,
+    sequence: u64,
+}
+
 struct CurrentTimes<'a>(&'a Accounts<OrganisationKey>, &'a Accounts<UserKey>);
 
 impl Times for CurrentTimes<'_> {
@@ -202,7 +213,7 @@ impl<T> FairQueue<T> {
     /// Returns who is next among the calls that wait in `lanes`: those that something could serve now.
     pub fn next(&mut self, lanes: impl IntoIterator<Item = Lane>) -> Option<Ticket> {
         let times = CurrentTimes(&self.organisations, &self.users);
-        let mut best: Option<(u64, u64, u32, u32)> = None;
+        let mut best: Option<(Turn, Ticket)> = None;
         for key in lanes {
             let Some(lane) = self.lanes.find(key) else {
                 continue;
@@ -217,20 +228,33 @@ impl<T> FairQueue<T> {
                     Class::System => 0,
                     _ => self.classes[class.index()].time.saturating_add(1),
                 };
-                if best.is_some_and(|best| best.0 < class_time) {
+                if best.is_some_and(|(turn, _)| turn.class_time < class_time) {
                     continue;
                 }
                 let Some((time, organisation)) = self.lanes.first(lane, class, &times) else {
                     continue;
                 };
-                if best.is_none_or(|best| (class_time, time) < (best.0, best.1)) {
-                    best = Some((class_time, time, lane, organisation));
+                let head = self
+                    .lanes
+                    .first_flow(lane, organisation, &times)
+                    .and_then(|flow| self.lanes.flow(flow))
+                    .and_then(|flow| Some((flow.user, self.entries.ticket(flow.head)?)));
+                let Some((user, ticket)) = head else {
+                    continue;
+                };
+                let turn = Turn {
+                    class_time,
+                    time,
+                    organisation,
+                    user_time: times.user(user),
+                    sequence: self.entries.get(ticket).map_or(0, |e| e.sequence),
+                };
+                if best.is_none_or(|(best, _)| turn < best) {
+                    best = Some((turn, ticket));
                 }
             }
         }
-        let (_, _, lane, organisation) = best?;
-        let flow = self.lanes.first_flow(lane, organisation, &times)?;
-        self.entries.ticket(self.lanes.flow(flow)?.head)
+        best.map(|(_, ticket)| ticket)
     }
 
     /// Returns what is kept with a waiting call.

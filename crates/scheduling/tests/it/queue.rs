@@ -76,6 +76,52 @@ fn organisations_share_by_tokens_whatever_their_number_of_users_and_calls() {
 }
 
 #[test]
+fn users_of_one_organisation_share_also_when_they_wait_for_different_things() {
+    let mut queue = queue();
+    let in_lane = |lane, user, cost| Waiting {
+        lane: Lane(lane),
+        ..call(1, user, cost)
+    };
+    for n in 0..40 {
+        push(&mut queue, in_lane(0, 1, 1_000), n);
+        push(&mut queue, in_lane(1, 2, 100), 100 + n);
+    }
+    let mut served = [0_u64; 2];
+    for _ in 0..44 {
+        let ticket = queue.next([Lane(0), Lane(1)]).unwrap();
+        let payload = queue.start(ticket, SEAT, at(0)).unwrap();
+        let user = usize::from(payload >= 100);
+        queue.end(ticket, [1_000, 100][user]);
+        served[user] += 1;
+    }
+    assert_eq!(served, [4, 40]);
+}
+
+#[test]
+fn one_users_calls_for_different_things_go_in_their_order() {
+    let mut queue = queue();
+    for n in 0..10 {
+        let lane = Lane(n % 2);
+        push(
+            &mut queue,
+            Waiting {
+                lane,
+                ..call(1, 1, 100)
+            },
+            n,
+        );
+    }
+    let order: Vec<u64> = std::iter::from_fn(|| {
+        let ticket = queue.next([Lane(1), Lane(0)])?;
+        let payload = queue.start(ticket, SEAT, at(0));
+        queue.end(ticket, 100);
+        payload
+    })
+    .collect();
+    assert_eq!(order, (0..10).collect::<Vec<_>>());
+}
+
+#[test]
 fn who_comes_to_a_flooded_queue_is_next_and_saves_nothing_up_while_away() {
     let mut queue = queue();
     for _ in 0..500 {

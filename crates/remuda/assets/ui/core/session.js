@@ -1,5 +1,6 @@
 // Who is signed in. The tokens are shared by all tabs of the browser; only one of them refreshes at a time, because a refresh
-// token that is presented twice ends the session.
+// token that is presented again later ends the session. What two tabs do at the same moment all the same (the shared storage may
+// lag) the server answers alike.
 
 const STORE = "remuda.session";
 const LEASE = "remuda.refreshing";
