@@ -18,6 +18,7 @@ use axum::extract::FromRef;
 use identity::Identity;
 use primitives::SystemClock;
 use store::Db;
+use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::KeptAnswers;
@@ -30,8 +31,11 @@ struct RecordsState {
     /// Tells how old a kept list is.
     clock: SystemClock,
     lists: Arc<KeptAnswers<RequestsQuery>>,
+    simulating: Arc<Semaphore>,
 }
 
+/// Simulations at a time: each keeps a processor busy for a second or so.
+const SIMULATIONS: usize = 1;
 /// How long a list of requests is kept.
 const LASTS: Duration = Duration::from_millis(200);
 
@@ -58,5 +62,6 @@ pub fn routes(db: Db, identity: Identity) -> OpenApiRouter<()> {
             identity,
             clock: SystemClock::new(),
             lists: Arc::new(KeptAnswers::new(LASTS)),
+            simulating: Arc::new(Semaphore::new(SIMULATIONS)),
         })
 }

@@ -15,7 +15,6 @@ use scheduling::simulator::{
 };
 use serde::{Deserialize, Serialize};
 use store::StoreError;
-use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use web::{JsonBody, Problem};
 
@@ -23,9 +22,6 @@ use super::{QueueWindow, RecordsState};
 use crate::fleet_view::{NodeSpeech, RouteTable};
 use crate::shared::Shared;
 use crate::store::{self as records, Filter, StoredRecord};
-
-/// Simulations at a time: each keeps a processor busy for a second or so.
-static SEATS: Semaphore = Semaphore::const_new(1);
 
 /// The most requests that are replayed.
 const MOST: u32 = 20_000;
@@ -194,7 +190,8 @@ pub(crate) async fn simulate_policies(
         Some(text) => Timestamp::parse_rfc3339(text).ok_or(SimulateError::Since)?,
         None => shared.clock.now().before(SPAN),
     };
-    let _seat = SEATS.try_acquire().map_err(|_| SimulateError::Busy)?;
+    let seat = state.simulating.clone().try_acquire_owned();
+    let seat = seat.map_err(|_| SimulateError::Busy)?;
     let mut trace = trace(&state, since, limit).await?;
     if trace.is_empty() {
         return Err(SimulateError::Nothing.into());
@@ -220,8 +217,11 @@ pub(crate) async fn simulate_policies(
     };
     let requests: Vec<TraceRequest> = trace.into_iter().map(|(_, request)| request).collect();
     let count = requests.len();
-    let replayed =
-        tokio::task::spawn_blocking(move || replay(&requests, &fleet, &policies, &options));
+    let replayed = tokio::task::spawn_blocking(move || {
+        // Held here: it goes on when the client has left.
+        let _seat = seat;
+        replay(&requests, &fleet, &policies, &options)
+    });
     let results = replayed.await.map_err(|_| SimulateError::BrokeOff)??;
     Ok(JsonBody(SimulationBody {
         requests: count,

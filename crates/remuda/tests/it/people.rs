@@ -29,22 +29,30 @@ fn an_ended_access_token_is_refreshed_by_the_next_command() {
     let url = server.url();
     let path = home.path(".config/remuda/credentials.toml");
     let stored = std::fs::read_to_string(&path).unwrap();
-    let ends = stored
-        .lines()
-        .find(|line| line.starts_with("token_expires_at"))
-        .unwrap();
-    let stale = stored.replace(ends, "token_expires_at = \"2020-01-01T00:00:00Z\"");
+    let stale = with_ended_token(&stored);
     std::fs::write(&path, &stale).unwrap();
     let me = json(&mut home.remuda(["--server", url, "whoami"]));
     assert_eq!(me["name"], "admin");
     let refreshed = std::fs::read_to_string(&path).unwrap();
     assert!(refreshed != stale && refreshed != stored);
-    // The refresh token of the first sign-in is spent: whoever presents it again ends the session.
+    std::fs::write(&path, with_ended_token(&refreshed)).unwrap();
+    json(&mut home.remuda(["--server", url, "whoami"]));
+    let refreshed = std::fs::read_to_string(&path).unwrap();
+    // The refresh token of the first sign-in is spent, and so is its successor: whoever presents it again ends the session.
     std::fs::write(&path, &stale).unwrap();
     let line = one_line_refusal(&mut home.remuda(["--server", url, "whoami"]), 1);
     assert!(line.contains("remuda login"), "{line}");
     std::fs::write(&path, &refreshed).unwrap();
     one_line_refusal(&mut home.remuda(["--server", url, "whoami"]), 1);
+}
+
+/// Returns what is stored of a sign-in, with an access token that has ended.
+fn with_ended_token(stored: &str) -> String {
+    let ends = stored
+        .lines()
+        .find(|line| line.starts_with("token_expires_at"))
+        .unwrap();
+    stored.replace(ends, "token_expires_at = \"2020-01-01T00:00:00Z\"")
 }
 
 #[test]

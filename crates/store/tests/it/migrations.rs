@@ -15,30 +15,10 @@ store::on_every_engine! {
 async fn a_second_run_changes_nothing(store: TestStore) {
     let db = store.open().await;
     let first = db.migrate().await.unwrap();
-    assert_eq!(
-        first.steps,
-        [
-            "0001_identity",
-            "0002_nodes",
-            "0003_requests",
-            "0004_request_indexes",
-            "0005_organisations",
-            "0006_shared_answers",
-            "0007_live_keys",
-            "0008_sessions",
-            "0009_people",
-            "0010_second_factor",
-            "0011_audit",
-            "0012_idempotency",
-            "0013_settings",
-            "0014_oidc",
-            "0015_roles",
-            "0016_jobs",
-            "0017_requests_not_ok",
-            "0018_inventory",
-            "0019_audit_commitments",
-        ]
-    );
+    for (step, number) in first.steps.iter().zip(1..) {
+        assert!(step.starts_with(&format!("{number:04}_")), "{step}");
+    }
+    assert_eq!(first.version, first.steps.len() as i64);
     let second = db.migrate().await.unwrap();
     assert_eq!(second.version, first.version);
     assert!(second.steps.is_empty());
@@ -48,13 +28,14 @@ async fn many_processes_may_migrate_at_once(store: TestStore) {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let db = store.open().await;
-        tasks.spawn(async move { db.migrate().await.map(|applied| applied.steps.len()) });
+        tasks.spawn(async move { db.migrate().await });
     }
-    let mut steps = 0;
+    let mut applied = Vec::new();
     while let Some(result) = tasks.join_next().await {
-        steps += result.unwrap().unwrap();
+        applied.push(result.unwrap().unwrap());
     }
-    assert_eq!(steps, 19);
+    let steps: usize = applied.iter().map(|applied| applied.steps.len()).sum();
+    assert!(applied.iter().all(|one| one.version == steps as i64));
 }
 
 async fn a_newer_database_is_refused_and_says_what_to_do(store: TestStore) {
