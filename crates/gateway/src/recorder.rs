@@ -5,12 +5,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use primitives::Clock;
 use store::Db;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -19,10 +20,12 @@ use crate::store as records;
 
 /// Rows per insert.
 const BATCH: usize = 500;
-/// Longest wait of a record for its line in the log, and of those for their batch to fill. The writer looks by itself: waking it
+/// Longest wait of a record for its line in the log; those that come meanwhile are one batch. The writer looks by itself: waking it
 /// for every record would cost the request path more than the record does. Short, because a long batch would hold up requests
 /// on the same core.
 const LINGER: Duration = Duration::from_millis(20);
+/// After so many looks in vain the writer sleeps until it is woken by the next record.
+const LOOKS_IN_VAIN: u32 = 50;
 /// Pause after the database refused a batch.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often old records are deleted.
@@ -40,6 +43,13 @@ struct Waiting {
     /// How many both hold.
     count: AtomicUsize,
     bound: usize,
+    /// Whether the writer does not look by itself at present. Set before it looks for the last time, so that whoever comes after
+    /// that look (under the lock of `arrived`) sees it.
+    asleep: AtomicBool,
+    /// Wakes the writer.
+    wake: Notify,
+    /// Tells that records were passed on to be written.
+    filled: Notify,
 }
 
 /// The request path's end of the buffer.
@@ -55,6 +65,9 @@ impl Recorder {
         let waiting = &self.waiting;
         if waiting.count.fetch_add(1, Ordering::Relaxed) < waiting.bound {
             waiting.arrived.lock().push(record);
+            if waiting.asleep.load(Ordering::Relaxed) {
+                waiting.wake.notify_one();
+            }
         } else {
             waiting.count.fetch_sub(1, Ordering::Relaxed);
             self.metrics.records_dropped.inc();
@@ -96,6 +109,9 @@ pub(crate) fn recorder(
         logged: Mutex::default(),
         count: AtomicUsize::new(0),
         bound: bound.max(1),
+        asleep: AtomicBool::new(false),
+        wake: Notify::new(),
+        filled: Notify::new(),
     });
     let recorder = Recorder {
         waiting: waiting.clone(),
@@ -125,6 +141,7 @@ impl RecordWriter {
     /// Writes a line for every record, and passes the records on to those that are written.
     async fn log_all(&self, last: &CancellationToken, all_logged: &CancellationToken) {
         let mut taken = Vec::new();
+        let mut in_vain = 0;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LINGER) => {}
@@ -132,17 +149,38 @@ impl RecordWriter {
             }
             // Asked before looking: whatever was submitted before the end is seen.
             let ending = last.is_cancelled();
-            self.log_arrived(&mut taken);
+            let found = self.log_arrived(&mut taken);
             if ending {
                 all_logged.cancel();
                 return;
             }
+            in_vain = if found { 0 } else { in_vain + 1 };
+            if in_vain == LOOKS_IN_VAIN {
+                in_vain = 0;
+                self.sleep_until_woken(last).await;
+            }
         }
     }
 
-    /// Takes what has arrived by way of an empty vector, which stays empty.
-    fn log_arrived(&self, taken: &mut Vec<RequestRecord>) {
+    async fn sleep_until_woken(&self, last: &CancellationToken) {
+        let waiting = &self.waiting;
+        waiting.asleep.store(true, Ordering::Relaxed);
+        let nothing = waiting.arrived.lock().is_empty();
+        if nothing {
+            tokio::select! {
+                () = waiting.wake.notified() => {}
+                () = last.cancelled() => {}
+            }
+        }
+        waiting.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes what has arrived by way of an empty vector, which stays empty. Tells whether there was any.
+    fn log_arrived(&self, taken: &mut Vec<RequestRecord>) -> bool {
         std::mem::swap(&mut *self.waiting.arrived.lock(), taken);
+        if taken.is_empty() {
+            return false;
+        }
         for record in &*taken {
             log_line(record);
             if let Some(observer) = &self.observer {
@@ -150,8 +188,10 @@ impl RecordWriter {
             }
         }
         self.waiting.logged.lock().extend(taken.drain(..));
+        self.waiting.filled.notify_one();
         // After a rush the room is not needed any more.
         taken.shrink_to(BATCH);
+        true
     }
 
     /// Writes until all records are logged and written, or until told not to wait for the database.
@@ -160,7 +200,7 @@ impl RecordWriter {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
-                () = tokio::time::sleep(LINGER) => {}
+                () = self.waiting.filled.notified() => {}
                 () = all_logged.cancelled() => {}
                 _ = prune.tick() => self.prune().await,
             }
