@@ -48,11 +48,11 @@ fn an_ended_access_token_is_refreshed_by_the_next_command() {
 
 /// Returns what is stored of a sign-in, with an access token that has ended.
 fn with_ended_token(stored: &str) -> String {
-    let ends = stored
-        .lines()
-        .find(|line| line.starts_with("token_expires_at"))
-        .unwrap();
-    stored.replace(ends, "token_expires_at = \"2020-01-01T00:00:00Z\"")
+    let lines = stored.lines().map(|line| match line.split_once(" = ") {
+        Some((name @ "token_expires_at", _)) => format!("{name} = \"2020-01-01T00:00:00Z\""),
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
