@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use primitives::NodeId;
-use scheduling::LivenessEvent;
+use scheduling::{LivenessEvent, ProbeFailure};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -157,6 +157,15 @@ async fn watch(inner: &Inner, id: NodeId, mut prober: Prober, wake: &Notify) {
 }
 
 async fn probe_once(inner: &Inner, id: NodeId, prober: &mut Prober) {
+    // An agent that is not there says more than a connection that fails.
+    let problem = inner.agents.find(id).and_then(|seat| seat.problem());
+    if let Some(problem) = problem {
+        let now = inner.clock.monotonic();
+        inner.change(|fleet| {
+            fleet.probe_failed(id, ProbeFailure::Unreachable, &problem, now);
+        });
+        return;
+    }
     let outcome = Box::pin(prober.probe()).await;
     let (now, civil) = (inner.clock.monotonic(), inner.clock.now());
     inner.change(|fleet| match outcome {

@@ -18,6 +18,7 @@ use crate::output::{Columns, Output, Tone, ago, remark};
   remuda node add vllm http://10.0.0.7:8000 --kind openai --tag fast --weight 2
   echo \"$KEY\" | remuda node add cloud https://llm.example --api-key-stdin
   remuda node check http://gpu1:11434    what answers there? adds nothing
+  remuda node invite gpu2       a machine that dials us: prints the line to run there
   remuda node list
   remuda node drain gpu1        finish what runs there, send nothing new
   remuda node undrain gpu1
@@ -33,6 +34,8 @@ enum Action {
     Add(Box<Add>),
     /// Look at an address without adding it: what answers there, with which models.
     Check(Check),
+    /// Invite a machine to join by `remuda agent`, and print the line to run there.
+    Invite(Invite),
     /// List nodes with their state.
     #[command(visible_alias = "ls")]
     List,
@@ -45,6 +48,12 @@ enum Action {
     /// Take a node out of the fleet.
     #[command(visible_alias = "rm")]
     Remove(Named),
+}
+
+#[derive(Debug, Args)]
+struct Invite {
+    /// The name that the node will have, unique in the fleet.
+    name: String,
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +130,7 @@ impl Node {
         match self.action {
             Action::Add(add) => add.run(context).await,
             Action::Check(check) => check.run(context).await,
+            Action::Invite(invite) => invite.run(context).await,
             Action::List => list(context).await,
             Action::Show(named) => show(context, &named.node).await,
             Action::Drain(named) => {
@@ -172,6 +182,42 @@ impl Add {
             remark(&format!("warning: {warning}"));
         }
         Ok(())
+    }
+}
+
+/// An invitation as the API shows it.
+#[derive(Deserialize)]
+struct Invited {
+    name: String,
+    token: String,
+    url: Option<String>,
+    port: u16,
+}
+
+impl Invite {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let api = context.api()?;
+        let invited = api
+            .post("/api/v1/nodes/invite", &json!({"name": self.name}))
+            .await?;
+        if context.out.is_json() {
+            return Ok(context.out.json(&invited)?);
+        }
+        let invited: Invited = api.decode(invited)?;
+        let url = invited.url.unwrap_or_else(|| {
+            // Who reaches the API by this name may reach the agents' port by it, too.
+            let host = context.server.join("/");
+            let host = host.host_str().unwrap_or("127.0.0.1");
+            format!("https://{host}:{}", invited.port)
+        });
+        remark(&format!(
+            "run this on the machine that is to be {}, within 15 minutes; it works once:",
+            invited.name
+        ));
+        Ok(context.out.line(format!(
+            "remuda agent --join {url} --token {}",
+            invited.token
+        ))?)
     }
 }
 
@@ -256,8 +302,47 @@ struct Row {
     /// Only when one node is shown.
     #[serde(default)]
     models: Vec<ModelRow>,
+    agent: Option<AgentRow>,
+    machine: Option<MachineRow>,
     /// Only after a change.
     warning: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AgentRow {
+    linked: bool,
+    since: Option<Timestamp>,
+    peer: Option<String>,
+    version: Option<String>,
+    problem: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct MachineRow {
+    host_name: String,
+    operating_system: String,
+    cpu_model: String,
+    cpu_cores: u32,
+    usage: Option<UsageRow>,
+}
+
+#[derive(Deserialize)]
+struct UsageRow {
+    cpu_used_percent: f64,
+    memory_total_bytes: u64,
+    memory_available_bytes: u64,
+    gpus: Vec<GpuRow>,
+    gpu_problem: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct GpuRow {
+    name: String,
+    memory_total_bytes: Option<u64>,
+    memory_used_bytes: Option<u64>,
+    used_percent: Option<f64>,
+    temperature_celsius: Option<f64>,
+    power_watts: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -303,9 +388,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
                 row.name.clone(),
                 row.state.clone(),
                 server(&row),
-                row.url
-                    .clone()
-                    .unwrap_or_else(|| "in this process".to_owned()),
+                place(&row),
                 row.model_count.to_string(),
                 row.in_flight.to_string(),
                 row.last_seen
@@ -388,13 +471,85 @@ fn tell(out: Output, now: Timestamp, row: &Row) -> Result<(), Failure> {
         ("seen", row.last_seen.map(|time| ago(time, now))),
         ("last error", row.last_error.clone()),
         ("from", Some(row.source.clone())),
+        ("agent", row.agent.as_ref().map(|agent| linked(agent, now))),
         ("models", Some(models.join(", "))),
-    ] {
+    ]
+    .into_iter()
+    .chain(machine(row))
+    {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             out.line(format!("  {label:<12}{value}"))?;
         }
     }
     Ok(())
+}
+
+/// Says how an agent is linked.
+fn linked(agent: &AgentRow, now: Timestamp) -> String {
+    match (&agent.problem, &agent.version) {
+        (None, version) => format!(
+            "{} linked {} from {}",
+            version.as_deref().unwrap_or_default(),
+            agent.since.map_or_else(String::new, |since| ago(since, now)),
+            agent.peer.as_deref().unwrap_or_default()
+        ),
+        (Some(problem), _) => problem.clone(),
+    }
+}
+
+/// Says where a node is: its address, or how its agent is linked.
+fn place(row: &Row) -> String {
+    match (&row.url, &row.agent) {
+        (Some(url), _) => url.clone(),
+        (None, Some(agent)) if agent.linked => format!(
+            "agent at {}",
+            agent.peer.as_deref().unwrap_or("an unknown address")
+        ),
+        (None, Some(_)) => "agent, not linked".to_owned(),
+        (None, None) => "in this process".to_owned(),
+    }
+}
+
+fn machine(row: &Row) -> Vec<(&'static str, Option<String>)> {
+    let Some(machine) = &row.machine else {
+        return Vec::new();
+    };
+    let mut lines = vec![
+        (
+            "machine",
+            Some(format!("{}, {}", machine.host_name, machine.operating_system)),
+        ),
+        (
+            "processor",
+            Some(format!("{} x {}", machine.cpu_cores, machine.cpu_model)),
+        ),
+    ];
+    let Some(usage) = &machine.usage else {
+        return lines;
+    };
+    let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1_u32 << 30));
+    lines.push((
+        "in use",
+        Some(format!(
+            "processor {:.0} %, memory {} of {}",
+            usage.cpu_used_percent,
+            gib(usage.memory_total_bytes.saturating_sub(usage.memory_available_bytes)),
+            gib(usage.memory_total_bytes)
+        )),
+    ));
+    for gpu in &usage.gpus {
+        let memory = gpu.memory_used_bytes.zip(gpu.memory_total_bytes);
+        let told = [
+            memory.map(|(used, total)| format!("{} of {}", gib(used), gib(total))),
+            gpu.used_percent.map(|used| format!("{used:.0} %")),
+            gpu.temperature_celsius.map(|degrees| format!("{degrees:.0} °C")),
+            gpu.power_watts.map(|watts| format!("{watts:.0} W")),
+        ];
+        let told: Vec<String> = told.into_iter().flatten().collect();
+        lines.push(("gpu", Some(format!("{}: {}", gpu.name, told.join(", ")))));
+    }
+    lines.push(("gpu", usage.gpu_problem.clone()));
+    lines
 }
 
 fn server(row: &Row) -> String {
