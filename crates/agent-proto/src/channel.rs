@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper::service::service_fn;
@@ -68,7 +69,12 @@ impl Service<Request<Body>> for Channel {
         self.send.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // HTTP/2 wants an authority; on a connection with one peer it says nothing.
+        let mut uri = std::mem::take(request.uri_mut()).into_parts();
+        uri.scheme = Some(Scheme::HTTPS);
+        uri.authority = Some(Authority::from_static(crate::CONTROL_PLANE));
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
         Box::pin(self.send.send_request(request))
     }
 }

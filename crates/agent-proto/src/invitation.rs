@@ -22,7 +22,9 @@ pub struct Invitation {
 
 /// The text is no invitation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("that is no invitation: copy the whole text that `remuda node invite` printed; it begins with rmdj_")]
+#[error(
+    "that is no invitation: copy the whole text that `remuda node invite` printed; it begins with rmdj_"
+)]
 pub struct InvitationError;
 
 impl Invitation {
@@ -87,7 +89,9 @@ impl FromStr for Invitation {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let encoded = text.trim().strip_prefix(PREFIX).ok_or(InvitationError)?;
-        let both = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| InvitationError)?;
+        let both = URL_SAFE_NO_PAD
+            .decode(encoded)
+            .map_err(|_| InvitationError)?;
         let both: [u8; 2 * PART] = both.try_into().map_err(|_| InvitationError)?;
         let mut invitation = Self {
             secret: [0; PART],

@@ -64,7 +64,11 @@ impl TunnelStream {
         Poll::Ready(Ok(true))
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, data: impl FnOnce() -> Bytes) -> Poll<io::Result<usize>> {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: impl FnOnce() -> Bytes,
+    ) -> Poll<io::Result<usize>> {
         let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
         ready!(self.outgoing.poll_reserve(cx)).map_err(gone)?;
         let data = data();
@@ -100,8 +104,9 @@ impl AsyncWrite for TunnelStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut()
-            .poll_send(cx, || Bytes::copy_from_slice(&buf[..buf.len().min(MOST_BYTES)]))
+        self.get_mut().poll_send(cx, || {
+            Bytes::copy_from_slice(&buf[..buf.len().min(MOST_BYTES)])
+        })
     }
 
     fn poll_write_vectored(

@@ -35,14 +35,16 @@ impl<T: Send + 'static> Beside<T> {
     ) -> Self {
         let (ask, asked) = sync_channel::<()>(1);
         let (answer, answers) = mpsc::channel(1);
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            while asked.recv().is_ok() {
-                let reading = catch_unwind(AssertUnwindSafe(&mut read)).ok();
-                if answer.blocking_send(reading).is_err() {
-                    return;
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                while asked.recv().is_ok() {
+                    let reading = catch_unwind(AssertUnwindSafe(&mut read)).ok();
+                    if answer.blocking_send(reading).is_err() {
+                        return;
+                    }
                 }
-            }
-        });
+            });
         if let Err(error) = thread {
             tracing::warn!(name, %error, "a thread that reads the machine could not be started");
         }

@@ -10,13 +10,19 @@ use tonic::{Code, Status};
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// The address of the control plane is none.
-    #[error("{0:?} is no address of a control plane: write it as https://HOST:11441, as `remuda node invite` prints it")]
+    #[error(
+        "{0:?} is no address of a control plane: write it as https://HOST:11441, as `remuda node invite` prints it"
+    )]
     ControlPlane(String),
     /// The address of the model server cannot be used.
-    #[error("{0} cannot be the model server: give its address on this machine as http://127.0.0.1:11434, without a path")]
+    #[error(
+        "{0} cannot be the model server: give its address on this machine as http://127.0.0.1:11434, without a path"
+    )]
     Server(String),
     /// This machine belongs to no control plane.
-    #[error("this machine has not joined: ask for an invitation with `remuda node invite NAME` and start once with --join and --token")]
+    #[error(
+        "this machine has not joined: ask for an invitation with `remuda node invite NAME` and start once with --join and --token"
+    )]
     NotJoined,
     /// This machine belongs to a control plane already.
     #[error("this machine is the node {name:?} already: start without --join, or delete {} to join anew", path.display())]
@@ -27,7 +33,9 @@ pub enum AgentError {
         path: PathBuf,
     },
     /// The control plane cannot be reached.
-    #[error("{address} cannot be reached: {reason}; is [agents] listen set there, and the port open?")]
+    #[error(
+        "{address} cannot be reached: {reason}; is [agents] listen set there, and the port open?"
+    )]
     Unreachable {
         /// Where it should be.
         address: String,

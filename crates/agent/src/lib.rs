@@ -75,7 +75,8 @@ impl Agent {
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let tunnels = Arc::new(Tunnels::default());
-        let (sampler, status) = Sampler::new(&self.config, Arc::clone(&self.clock), Arc::clone(&tunnels));
+        let (sampler, status) =
+            Sampler::new(&self.config, Arc::clone(&self.clock), Arc::clone(&tunnels));
         tasks.spawn(sampler.run(stop.clone()));
         let state = Arc::new(LinkState::default());
         if let Some(page) = self.page {

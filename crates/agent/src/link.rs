@@ -7,7 +7,6 @@ use std::time::Duration;
 use agent_proto::v1::NodeStatus;
 use agent_proto::v1::agent_server::AgentServer;
 use primitives::Clock;
-use rand::RngExt as _;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -69,11 +68,13 @@ impl Link {
                 if self.clock.monotonic().since(started) >= LASTED {
                     failures = 0;
                 }
-                let wait = full_jitter(failures, rand::rng().random());
+                let wait = full_jitter(failures, rand::random());
                 failures += 1;
                 match ended {
                     Ok(()) => tracing::info!("the link was closed: dialling again"),
-                    Err(error) => tracing::warn!(%error, "no link to the control plane: trying again"),
+                    Err(error) => {
+                        tracing::warn!(%error, "no link to the control plane: trying again")
+                    }
                 }
                 sleep(wait).await;
             }
@@ -143,7 +144,9 @@ impl Link {
 /// Returns a wait between nothing and a bound that doubles: "full jitter" (Brooker, "Exponential Backoff And Jitter", 2015).
 /// `part` is 0 to 1.
 fn full_jitter(failures: u32, part: f64) -> Duration {
-    let bound = FIRST_WAIT.saturating_mul(1 << failures.min(10)).min(LONGEST_WAIT);
+    let bound = FIRST_WAIT
+        .saturating_mul(1 << failures.min(10))
+        .min(LONGEST_WAIT);
     bound.mul_f64(part)
 }
 

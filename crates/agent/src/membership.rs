@@ -73,10 +73,12 @@ impl Membership {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(files(path, &error)),
         };
-        serde_json::from_slice(&text).map(Some).map_err(|error| AgentError::Files {
-            path,
-            reason: format!("cannot be read ({error}): delete it and join anew"),
-        })
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| AgentError::Files {
+                path,
+                reason: format!("cannot be read ({error}): delete it and join anew"),
+            })
     }
 
     /// Writes the membership so that it is there whole or not at all, readable by its owner alone.
@@ -143,7 +145,9 @@ fn open_private(path: &Path) -> io::Result<File> {
 fn files(path: PathBuf, error: &io::Error) -> AgentError {
     AgentError::Files {
         path,
-        reason: format!("{error}: choose another directory with --data, or give this user rights to it"),
+        reason: format!(
+            "{error}: choose another directory with --data, or give this user rights to it"
+        ),
     }
 }
 
@@ -171,7 +175,10 @@ mod tests {
         let ours = membership();
         ours.save(directory.path()).unwrap();
         let path = Membership::path(directory.path());
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let read = Membership::load(directory.path()).unwrap().unwrap();
         assert_eq!((read.node_name.as_str(), read.key()), ("gpu1", ours.key()));
         fs::write(&path, "{").unwrap();

@@ -65,8 +65,11 @@ impl Sampler {
     }
 
     async fn sample(&mut self) -> NodeStatus {
-        let (machine, gpus, server) =
-            tokio::join!(self.machine.read(), self.gpus.read(), read_server(&self.server));
+        let (machine, gpus, server) = tokio::join!(
+            self.machine.read(),
+            self.gpus.read(),
+            read_server(&self.server)
+        );
         let machine = machine.unwrap_or_else(|error| {
             tracing::warn!(%error, "the machine could not be read");
             MachineReading::default()

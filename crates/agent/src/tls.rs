@@ -7,7 +7,9 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -38,7 +40,10 @@ pub(crate) fn member(membership: &Membership, protocol: &[u8]) -> Result<ClientC
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from(membership.authority.clone());
     roots.add(authority.clone()).map_err(wrong)?;
-    let chain = vec![CertificateDer::from(membership.certificate.clone()), authority];
+    let chain = vec![
+        CertificateDer::from(membership.certificate.clone()),
+        authority,
+    ];
     let key = PrivatePkcs8KeyDer::from(membership.key().to_vec());
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -67,7 +72,9 @@ pub(crate) async fn connect(
             AgentError::Unreachable { address, reason }
         }
     };
-    let socket = TcpStream::connect(address.as_str()).await.map_err(unreachable)?;
+    let socket = TcpStream::connect(address.as_str())
+        .await
+        .map_err(unreachable)?;
     socket.set_nodelay(true).map_err(unreachable)?;
     let name = ServerName::try_from(CONTROL_PLANE).map_err(wrong)?;
     TlsConnector::from(Arc::new(config))
@@ -107,10 +114,12 @@ impl ServerCertVerifier for InviterVerifier {
             .ok_or_else(unknown)?;
         let mut roots = RootCertStore::empty();
         roots.add(authority.clone().into_owned())?;
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
-                .build()
-                .map_err(|_| unknown())?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::clone(&self.provider),
+        )
+        .build()
+        .map_err(|_| unknown())?;
         verifier.verify_server_cert(end_entity, &[], server_name, ocsp_response, now)
     }
 

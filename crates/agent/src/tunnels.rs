@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use agent_proto::v1::Piece;
 use agent_proto::MOST_TUNNELS;
+use agent_proto::v1::Piece;
 use bytes::BytesMut;
 use futures_util::stream::{Stream, StreamExt as _, unfold};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -33,9 +33,11 @@ impl Tunnels {
     }
 
     fn take(self: &Arc<Self>) -> Result<Seat, Status> {
-        let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-            (open < MOST_TUNNELS).then_some(open + 1)
-        });
+        let taken = self
+            .open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (open < MOST_TUNNELS).then_some(open + 1)
+            });
         match taken {
             Ok(_) => Ok(Seat(Arc::clone(self))),
             Err(_) => Err(Status::resource_exhausted(format!(

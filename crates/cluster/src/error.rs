@@ -129,7 +129,8 @@ impl Classify for NodeError {
                 "{self}: to reach it by an address instead, remove it and add it with `remuda node add`"
             ),
             Self::Certificates(_) | Self::AgentListener(_) => {
-                "the certificates for agents do not work: look at the log of the control plane".to_owned()
+                "the certificates for agents do not work: look at the log of the control plane"
+                    .to_owned()
             }
             Self::TooManyNodes(_) => format!("{self}: remove some before adding more"),
             Self::Changed(error) => error.public_message(),

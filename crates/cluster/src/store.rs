@@ -166,7 +166,10 @@ pub(crate) struct StoredAuthority {
 /// Finds the authority.
 pub(crate) async fn find_authority(tx: &mut Tx) -> Result<Option<StoredAuthority>, StoreError> {
     let row = tx
-        .fetch_optional("SELECT certificate, key_sealed FROM agent_authority WHERE id = 1", ())
+        .fetch_optional(
+            "SELECT certificate, key_sealed FROM agent_authority WHERE id = 1",
+            (),
+        )
         .await?;
     row.map(|row| {
         Ok(StoredAuthority {

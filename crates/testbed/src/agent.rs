@@ -6,7 +6,6 @@ use std::time::Duration;
 use agent::{Agent, AgentConfig, AgentError};
 use anyhow::Context as _;
 use primitives::SystemClock;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::System;
@@ -15,7 +14,7 @@ use crate::System;
 pub struct RunningAgent {
     config: AgentConfig,
     page: Option<std::net::SocketAddr>,
-    task: JoinHandle<()>,
+    stop: CancellationToken,
     _data: Arc<tempfile::TempDir>,
 }
 
@@ -24,7 +23,12 @@ impl RunningAgent {
     ///
     /// # Errors
     /// Fails when any of it does.
-    pub async fn join(system: &System, name: &str, door: &str, server: &str) -> anyhow::Result<Self> {
+    pub async fn join(
+        system: &System,
+        name: &str,
+        door: &str,
+        server: &str,
+    ) -> anyhow::Result<Self> {
         let token = system.invite(name).await?;
         let data = Arc::new(tempfile::tempdir()?);
         let mut config = AgentConfig::new(data.path().to_owned(), server.parse()?);
@@ -45,18 +49,21 @@ impl RunningAgent {
         let config = AgentConfig::new(data.path().to_owned(), server);
         let token = token
             .parse()
-            .map_err(|error: agent_proto::InvitationError| AgentError::Refused(error.to_string()))?;
+            .map_err(|error: agent_proto::InvitationError| {
+                AgentError::Refused(error.to_string())
+            })?;
         agent::join(&config, door.parse()?, token).await.map(drop)
     }
 
     async fn start(config: AgentConfig, data: Arc<tempfile::TempDir>) -> anyhow::Result<Self> {
         let agent = Agent::open(config.clone(), Arc::new(SystemClock::new())).await?;
         let page = agent.page_address();
-        let task = tokio::spawn(agent.run(CancellationToken::new()));
+        let stop = CancellationToken::new();
+        tokio::spawn(agent.run(stop.clone()));
         Ok(Self {
             config,
             page,
-            task,
+            stop,
             _data: data,
         })
     }
@@ -84,7 +91,7 @@ impl RunningAgent {
 
 impl Drop for RunningAgent {
     fn drop(&mut self) {
-        self.task.abort();
+        self.stop.cancel();
     }
 }
 
@@ -94,7 +101,10 @@ impl System {
     /// # Errors
     /// Fails when agents are not expected.
     pub fn door(&self) -> anyhow::Result<String> {
-        let address = self.running().agents_addr.context("agents are not expected")?;
+        let address = self
+            .running()
+            .agents_addr
+            .context("agents are not expected")?;
         Ok(address.to_string())
     }
 

@@ -22,12 +22,12 @@ mod system;
 pub mod upstream;
 mod wait;
 
+#[cfg(feature = "system")]
+pub use agent::RunningAgent;
 pub use client::{Reply, ReplyStream, TestClient};
 pub use link_breaker::LinkBreaker;
 pub use raw::{RawConnection, send_raw};
 pub use servers::OwnServer;
-#[cfg(feature = "system")]
-pub use agent::RunningAgent;
 #[cfg(feature = "system")]
 pub use system::{System, SystemBuilder};
 pub use upstream::{

@@ -17,7 +17,12 @@ pub(super) fn read_cards(root: &Path) -> Vec<Gpu> {
         .filter_map(Result::ok)
         .filter_map(|entry| {
             // Connectors are called card0-DP-1.
-            let number = entry.file_name().to_str()?.strip_prefix("card")?.parse().ok()?;
+            let number = entry
+                .file_name()
+                .to_str()?
+                .strip_prefix("card")?
+                .parse()
+                .ok()?;
             Some((number, read_card(&entry.path().join("device"))?))
         })
         .collect();
@@ -41,7 +46,9 @@ fn read_card(device: &Path) -> Option<Gpu> {
         index: 0,
         name: text(&device.join("product_name")).unwrap_or_else(|| {
             let id = text(&device.join("device")).unwrap_or_default();
-            format!("{} GPU {id}", vendor.to_uppercase()).trim_end().to_owned()
+            format!("{} GPU {id}", vendor.to_uppercase())
+                .trim_end()
+                .to_owned()
         }),
         vendor: vendor.to_owned(),
         memory_total_bytes: number(&device.join("mem_info_vram_total")),
@@ -110,12 +117,18 @@ mod tests {
         let cards = read_cards(root.path());
         assert_eq!(cards.len(), 1);
         let card = &cards[0];
-        assert_eq!((card.vendor.as_str(), card.name.as_str()), ("amd", "AMD GPU 0x744c"));
+        assert_eq!(
+            (card.vendor.as_str(), card.name.as_str()),
+            ("amd", "AMD GPU 0x744c")
+        );
         assert_eq!(card.memory_total_bytes, Some(25_753_026_560));
         assert_eq!(card.memory_used_bytes, Some(1_073_741_824));
         assert_eq!(card.used_percent, Some(37.0));
         assert_eq!(card.temperature_celsius, Some(51.0));
-        assert_eq!((card.power_watts, card.power_limit_watts), (Some(93.0), Some(303.0)));
+        assert_eq!(
+            (card.power_watts, card.power_limit_watts),
+            (Some(93.0), Some(303.0))
+        );
         assert_eq!(card.uuid.as_deref(), Some("8f9f5c1d2a3b4c5d"));
     }
 
@@ -130,8 +143,14 @@ mod tests {
             ("card2/device/mem_info_vram_total", "not a number"),
             ("card2/device/gpu_busy_percent", ""),
         ]);
-        let names: Vec<String> = read_cards(root.path()).into_iter().map(|gpu| gpu.name).collect();
-        assert_eq!(names, ["INTEL GPU 0x46a6", "AMD Instinct MI300X", "NVIDIA GPU"]);
+        let names: Vec<String> = read_cards(root.path())
+            .into_iter()
+            .map(|gpu| gpu.name)
+            .collect();
+        assert_eq!(
+            names,
+            ["INTEL GPU 0x46a6", "AMD Instinct MI300X", "NVIDIA GPU"]
+        );
         let amd = &read_cards(root.path())[1];
         assert_eq!((amd.memory_total_bytes, amd.used_percent), (None, None));
     }

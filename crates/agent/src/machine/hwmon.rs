@@ -26,8 +26,8 @@ pub(super) fn cpu_temperature(root: &Path) -> Option<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::drm::tree;
+    use super::*;
 
     #[test]
     fn the_processors_own_sensor_goes_before_the_boards() {

@@ -14,7 +14,9 @@ use self::nvml::NvidiaSource;
 /// The most disks, interfaces or GPUs that are told.
 const MOST: usize = 128;
 /// File systems that are no disks.
-const NO_DISKS: [&str; 6] = ["tmpfs", "devtmpfs", "overlay", "squashfs", "efivarfs", "ramfs"];
+const NO_DISKS: [&str; 6] = [
+    "tmpfs", "devtmpfs", "overlay", "squashfs", "efivarfs", "ramfs",
+];
 
 /// Everything that a reading of the machine tells, GPUs apart.
 #[derive(Clone, Debug, Default)]
@@ -117,7 +119,10 @@ pub(crate) fn facts() -> NodeFacts {
             .map(|cpu| cpu.brand().trim().to_owned())
             .unwrap_or_default(),
         cpu_cores: u32::try_from(cpus.len()).unwrap_or_default(),
-        memory_bytes: system.as_ref().map(System::total_memory).unwrap_or_default(),
+        memory_bytes: system
+            .as_ref()
+            .map(System::total_memory)
+            .unwrap_or_default(),
     }
 }
 

@@ -63,7 +63,10 @@ fn read_one(index: u32, device: &Device<'_>, driver: Option<String>) -> Gpu {
         vendor: super::drm::NVIDIA.to_owned(),
         memory_total_bytes: memory.as_ref().map(|memory| memory.total),
         memory_used_bytes: memory.as_ref().map(|memory| memory.used),
-        used_percent: device.utilization_rates().ok().map(|rates| rates.gpu as f32),
+        used_percent: device
+            .utilization_rates()
+            .ok()
+            .map(|rates| rates.gpu as f32),
         temperature_celsius: device
             .temperature(TemperatureSensor::Gpu)
             .ok()

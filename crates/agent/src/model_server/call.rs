@@ -37,9 +37,11 @@ impl ModelServer {
         body: Option<&Value>,
     ) -> Result<Response<Incoming>, CallError> {
         let socket = self.connect().await.map_err(CallError::Unreachable)?;
-        let broken = |error: hyper::Error| CallError::Unreachable(self.unreachable(&error.to_string()));
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
+        let broken =
+            |error: hyper::Error| CallError::Unreachable(self.unreachable(&error.to_string()));
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
+            .await
+            .map_err(broken)?;
         // Ends with the answer's body.
         tokio::spawn(connection);
         let text = body.map(Value::to_string).unwrap_or_default();
@@ -58,7 +60,10 @@ impl ModelServer {
         let asked = async {
             let answer = self.send(Method::GET, path, None).await?;
             if answer.status() != StatusCode::OK {
-                return Err(CallError::Answer(format!("{path} answers {}", answer.status())));
+                return Err(CallError::Answer(format!(
+                    "{path} answers {}",
+                    answer.status()
+                )));
             }
             whole(answer).await
         };

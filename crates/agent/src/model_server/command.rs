@@ -46,15 +46,20 @@ pub(crate) async fn run_command(
     server: &ModelServer,
     command: ModelCommand,
 ) -> Result<Progress, Status> {
-    let command = command
-        .command
-        .ok_or_else(|| Status::invalid_argument("this agent does not know the command: update the agent"))?;
+    let command = command.command.ok_or_else(|| {
+        Status::invalid_argument("this agent does not know the command: update the agent")
+    })?;
     let (method, path, body, answer) = request(command);
-    let response = server.send(method, path, Some(&body)).await.map_err(failed)?;
+    let response = server
+        .send(method, path, Some(&body))
+        .await
+        .map_err(failed)?;
     let status = response.status();
     if !status.is_success() {
         let text = whole(response).await.unwrap_or_default();
-        let said = serde_json::from_slice::<Line>(&text).ok().and_then(|line| line.error);
+        let said = serde_json::from_slice::<Line>(&text)
+            .ok()
+            .and_then(|line| line.error);
         return Err(match said {
             Some(said) if status.is_client_error() => Status::failed_precondition(said),
             Some(said) => Status::internal(said),
@@ -86,8 +91,16 @@ pub(crate) async fn run_command(
 /// Says a command in Ollama's API.
 fn request(command: Command) -> (Method, &'static str, Value, Answer) {
     match command {
-        Command::Pull(it) => post("/api/pull", json!({"model": it.model, "stream": true}), Answer::Lines),
-        Command::Push(it) => post("/api/push", json!({"model": it.model, "stream": true}), Answer::Lines),
+        Command::Pull(it) => post(
+            "/api/pull",
+            json!({"model": it.model, "stream": true}),
+            Answer::Lines,
+        ),
+        Command::Push(it) => post(
+            "/api/push",
+            json!({"model": it.model, "stream": true}),
+            Answer::Lines,
+        ),
         Command::Delete(it) => (
             Method::DELETE,
             "/api/delete",
@@ -166,7 +179,10 @@ impl Lines {
             }
             if self.buffer.len() > LONGEST_LINE {
                 self.ended = true;
-                return Some((Err(Status::internal("a line of progress is too long")), self));
+                return Some((
+                    Err(Status::internal("a line of progress is too long")),
+                    self,
+                ));
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => {
@@ -226,13 +242,20 @@ mod tests {
             from: "base".to_owned(),
             system: None,
         }));
-        assert_eq!(create.2, json!({"model": "m", "from": "base", "stream": true}));
+        assert_eq!(
+            create.2,
+            json!({"model": "m", "from": "base", "stream": true})
+        );
     }
 
     #[test]
     fn progress_is_passed_on_and_an_error_ends_it() {
-        let line = told(br#"{"status":"pulling","digest":"sha256:1","total":10,"completed":4}"#).unwrap();
-        assert_eq!((line.total_bytes, line.completed_bytes), (Some(10), Some(4)));
+        let line =
+            told(br#"{"status":"pulling","digest":"sha256:1","total":10,"completed":4}"#).unwrap();
+        assert_eq!(
+            (line.total_bytes, line.completed_bytes),
+            (Some(10), Some(4))
+        );
         let error = told(br#"{"error":"no space left on device"}"#).unwrap_err();
         assert_eq!(error.message(), "no space left on device");
         assert!(told(b"<html>").is_err());

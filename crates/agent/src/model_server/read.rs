@@ -104,18 +104,24 @@ async fn openai(server: &ModelServer) -> Result<Reading, String> {
         ),
     })?;
     // These servers hold what they list in memory.
-    let models = models.data.into_iter().take(MOST_MODELS).map(|model| Model {
-        name: model.id,
-        loaded: true,
-        ..Model::default()
-    });
+    let models = models
+        .data
+        .into_iter()
+        .take(MOST_MODELS)
+        .map(|model| Model {
+            name: model.id,
+            loaded: true,
+            ..Model::default()
+        });
     Ok(Reading {
         reachable: true,
         problem: None,
         api: "openai".to_owned(),
         version: version.ok().map(|version| version.version),
         models: models.collect(),
-        in_flight: metrics.ok().and_then(|text| running(&String::from_utf8_lossy(&text))),
+        in_flight: metrics
+            .ok()
+            .and_then(|text| running(&String::from_utf8_lossy(&text))),
     })
 }
 
@@ -127,7 +133,10 @@ fn running(text: &str) -> Option<u32> {
         if !RUNNING.contains(&name) {
             continue;
         }
-        let value = line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        let value = line
+            .rsplit(' ')
+            .next()
+            .and_then(|value| value.parse::<f64>().ok());
         if let Some(value) = value.filter(|value| (0.0..1e6).contains(value)) {
             *total.get_or_insert(0) += value as u32;
         }

@@ -58,16 +58,21 @@ impl Authority {
                 let (key, certificate) = make(clock.now())?;
                 let sealed = sealer.seal(KEY_PLACE, &key.serialize_der())?;
                 let mut tx = db.write().await?;
-                let stored =
-                    rows::load_or_insert_authority(&mut tx, certificate.der(), &sealed, clock.now())
-                        .await?;
+                let stored = rows::load_or_insert_authority(
+                    &mut tx,
+                    certificate.der(),
+                    &sealed,
+                    clock.now(),
+                )
+                .await?;
                 tx.commit().await?;
                 stored
             }
         };
         let key = sealer.open(KEY_PLACE, &stored.key_sealed)?;
         let key = PrivatePkcs8KeyDer::from(key.expose().as_slice());
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256).map_err(wrong)?;
+        let key =
+            KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256).map_err(wrong)?;
         Ok(Self {
             certificate: stored.certificate.into(),
             issuer: Issuer::new(authority_params(), key),

@@ -20,7 +20,6 @@ use super::joining::JoiningService;
 use super::link::AgentLink;
 use super::seat::AgentSeat;
 use crate::error::NodeError;
-use crate::model::NodeKind;
 use crate::registry::{MAX_NODES, Registry};
 
 /// Connections that have not shown yet what they are, or that join.
@@ -109,7 +108,10 @@ impl Door {
         let node = {
             let (_, connection) = stream.get_ref();
             let shown = connection.peer_certificates().unwrap_or_default();
-            shown.first().and_then(node_of).and_then(|node| node.parse::<NodeId>().ok())
+            shown
+                .first()
+                .and_then(node_of)
+                .and_then(|node| node.parse::<NodeId>().ok())
         };
         if stream.get_ref().1.alpn_protocol() != Some(LINK) {
             let service = JoiningServer::new(JoiningService::new(self.registry.clone(), node));
@@ -206,12 +208,8 @@ impl Door {
     }
 
     fn known(&self, node: NodeId) -> Option<Arc<AgentSeat>> {
-        let is_agent = {
-            let fleet = self.registry.inner.fleet.lock();
-            let record = fleet.find(node)?;
-            record.settings.kind == NodeKind::Agent
-        };
-        is_agent.then(|| self.registry.inner.agents.seat(node))
+        self.registry.find_agent_node(node)?;
+        Some(self.registry.inner.agents.seat(node))
     }
 }
 

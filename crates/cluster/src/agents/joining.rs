@@ -7,10 +7,9 @@ use agent_proto::v1::{JoinRequest, Membership, RenewRequest};
 use agent_proto::{Invitation, node_host};
 use identity::journal::{self, Action, Actor};
 use primitives::{Classify, ErrorKind, NodeId, Timestamp};
-use rand::RngExt as _;
 use tonic::{Code, Request, Response, Status};
 
-use super::authority::{Authority, Issued};
+use super::authority::Issued;
 use crate::error::NodeError;
 use crate::model::{NodeKind, NodeSource};
 use crate::record::NodeRecord;
@@ -48,7 +47,7 @@ impl Registry {
         let settings = NodeSpec::new(name, "http://invited.invalid").check()?;
         self.refuse_taken(&settings, None)?;
         let authority = self.authority().await?;
-        let invitation = Invitation::new(rand::rng().random(), authority.certificate());
+        let invitation = Invitation::new(rand::random(), authority.certificate());
         let now = self.inner.clock.now();
         let expires_at = now.after(STANDS_FOR);
         let hash = Invitation::hash(&invitation.secret());
@@ -76,7 +75,11 @@ impl Registry {
     }
 
     /// Makes a node of a machine that shows an invitation.
-    async fn join_agent(&self, token: &str, public_key: &[u8]) -> Result<(NodeRecord, Issued), NodeError> {
+    async fn join_agent(
+        &self,
+        token: &str,
+        public_key: &[u8],
+    ) -> Result<(NodeRecord, Issued), NodeError> {
         let authority = self.authority().await?;
         let now = self.inner.clock.now();
         let id = NodeId::generate(now);
@@ -94,7 +97,8 @@ impl Registry {
                 None => "this control plane did not make it",
             }));
         };
-        let mut settings = NodeSpec::new(name, format!("http://{}", node_host(&id.to_string()))).check()?;
+        let mut settings =
+            NodeSpec::new(name, format!("http://{}", node_host(&id.to_string()))).check()?;
         settings.kind = NodeKind::Agent;
         self.refuse_taken(&settings, None)?;
         let record = NodeRecord {
@@ -105,7 +109,8 @@ impl Registry {
             created_at: now,
             updated_at: now,
         };
-        self.insert_record(&mut tx, &record, &Actor::system()).await?;
+        self.insert_record(&mut tx, &record, &Actor::system())
+            .await?;
         tx.commit().await?;
         tracing::info!(node = &*record.settings.name, "a machine has joined");
         self.publish(record.clone(), None)?;
@@ -113,14 +118,14 @@ impl Registry {
     }
 
     /// Issues another certificate to a node that is still one.
-    async fn renew_agent(&self, node: NodeId, public_key: &[u8]) -> Result<(NodeRecord, Issued), NodeError> {
-        let authority: std::sync::Arc<Authority> = self.authority().await?;
-        let record = {
-            let fleet = self.inner.fleet.lock();
-            fleet.find(node).cloned()
-        };
-        let record = record
-            .filter(|record| record.settings.kind == NodeKind::Agent)
+    async fn renew_agent(
+        &self,
+        node: NodeId,
+        public_key: &[u8],
+    ) -> Result<(NodeRecord, Issued), NodeError> {
+        let authority = self.authority().await?;
+        let record = self
+            .find_agent_node(node)
             .ok_or_else(|| NodeError::Unknown(node.to_string()))?;
         let issued = authority.issue(node, public_key, self.inner.clock.now())?;
         Ok((record, issued))
@@ -140,7 +145,11 @@ impl JoiningService {
         Self { registry, node }
     }
 
-    async fn membership(&self, record: &NodeRecord, issued: Issued) -> Result<Membership, NodeError> {
+    async fn membership(
+        &self,
+        record: &NodeRecord,
+        issued: Issued,
+    ) -> Result<Membership, NodeError> {
         let authority = self.registry.authority().await?;
         let seconds = |at: Timestamp| at.as_micros() / 1_000_000;
         Ok(Membership {
@@ -159,11 +168,16 @@ impl Joining for JoiningService {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<Membership>, Status> {
         let asked = request.into_inner();
         let joined = async {
-            let (record, issued) =
-                self.registry.join_agent(&asked.token, &asked.public_key).await?;
+            let (record, issued) = self
+                .registry
+                .join_agent(&asked.token, &asked.public_key)
+                .await?;
             self.membership(&record, issued).await
         };
-        joined.await.map(Response::new).map_err(|error| refusal(&error))
+        joined
+            .await
+            .map(Response::new)
+            .map_err(|error| refusal(&error))
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<Membership>, Status> {
@@ -175,7 +189,10 @@ impl Joining for JoiningService {
             let (record, issued) = self.registry.renew_agent(node, &asked.public_key).await?;
             self.membership(&record, issued).await
         };
-        renewed.await.map(Response::new).map_err(|error| refusal(&error))
+        renewed
+            .await
+            .map(Response::new)
+            .map_err(|error| refusal(&error))
     }
 }
 
@@ -192,7 +209,10 @@ fn refusal(error: &NodeError) -> Status {
         _ => Code::Internal,
     };
     if code == Code::Internal {
-        tracing::error!(error = error as &dyn std::error::Error, "a machine could not join");
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "a machine could not join"
+        );
     }
     Status::new(code, error.public_message())
 }

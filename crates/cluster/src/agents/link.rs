@@ -96,7 +96,10 @@ impl AgentLink {
     /// Takes over what the agent tells of its state, until the link ends. `told` hears of the first one.
     pub(super) async fn follow_status(&self, mut told: impl FnMut()) -> Result<(), Status> {
         let mut client = AgentClient::new(self.channel.clone());
-        let mut states = client.watch_status(WatchStatusRequest {}).await?.into_inner();
+        let mut states = client
+            .watch_status(WatchStatusRequest {})
+            .await?
+            .into_inner();
         while let Some(status) = states.message().await? {
             let before = self.status.swap(Some(Arc::new(status)));
             let server = |status: &Option<Arc<NodeStatus>>| {

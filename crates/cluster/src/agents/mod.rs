@@ -7,6 +7,7 @@ mod authority;
 mod door;
 mod joining;
 mod link;
+mod metrics;
 mod seat;
 
 pub use joining::Invited;

@@ -30,7 +30,11 @@ impl AgentSeats {
     /// Returns a node's seat, made if need be.
     pub(crate) fn seat(&self, node: NodeId) -> Arc<AgentSeat> {
         let mut seats = self.seats.lock();
-        Arc::clone(seats.entry(node).or_insert_with(|| Arc::new(AgentSeat::new(node))))
+        Arc::clone(
+            seats
+                .entry(node)
+                .or_insert_with(|| Arc::new(AgentSeat::new(node))),
+        )
     }
 
     /// Finds a node's seat.
@@ -122,7 +126,11 @@ impl AgentSeat {
             let lost = self.lost.lock();
             lost.at.is_some_and(|at| at.elapsed() < A_MOMENT)
         };
-        let patience = if lost_lately { BACK_WITHIN } else { Duration::ZERO };
+        let patience = if lost_lately {
+            BACK_WITHIN
+        } else {
+            Duration::ZERO
+        };
         let deadline = Instant::now() + patience;
         let mut links = self.link.subscribe();
         loop {
@@ -136,7 +144,9 @@ impl AgentSeat {
                 }
             }
             if !matches!(timeout_at(deadline, links.changed()).await, Ok(Ok(()))) {
-                let problem = self.problem().unwrap_or_else(|| "the link broke".to_owned());
+                let problem = self
+                    .problem()
+                    .unwrap_or_else(|| "the link broke".to_owned());
                 return Err(io::Error::new(io::ErrorKind::NotConnected, problem));
             }
         }

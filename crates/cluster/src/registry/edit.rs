@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use identity::journal::{self, Action, Actor};
 use ::store::Tx;
+use identity::journal::{self, Action, Actor};
 use primitives::NodeId;
 use web::{ETag, IfMatch};
 

@@ -87,7 +87,7 @@ impl Fleet {
     }
 
     /// Finds a row by id.
-    pub(crate) fn find(&self, id: NodeId) -> Option<&NodeRecord> {
+    pub(super) fn find(&self, id: NodeId) -> Option<&NodeRecord> {
         self.entries.get(&id).map(Entry::record)
     }
 

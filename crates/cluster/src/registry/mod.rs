@@ -29,8 +29,7 @@ pub use self::check::CheckedNode;
 pub use self::edit::{AddedNode, EditedNode};
 pub use self::sync::ConfigSync;
 
-pub(crate) use self::fleet::Fleet;
-use self::fleet::{Change, Urgency};
+use self::fleet::{Change, Fleet, Urgency};
 use self::watch::ProbeTask;
 use crate::activity::NodeActivity;
 use crate::agents::{AgentSeats, AgentsConfig, Authority};
@@ -112,7 +111,7 @@ pub(crate) struct Inner {
     client: Client,
     config: ClusterConfig,
     instance: InstanceId,
-    pub(crate) fleet: Mutex<Fleet>,
+    fleet: Mutex<Fleet>,
     pub(crate) agents: AgentSeats,
     authority: OnceCell<Arc<Authority>>,
     snapshot: ArcSwap<FleetSnapshot>,
@@ -306,6 +305,13 @@ impl Registry {
         for id in to_probe {
             self.probe_from_now_on(id);
         }
+    }
+
+    /// Finds the row of a node that is reached through its agent.
+    pub(crate) fn find_agent_node(&self, id: NodeId) -> Option<NodeRecord> {
+        let fleet = self.inner.fleet.lock();
+        let record = fleet.find(id)?;
+        (record.settings.kind == NodeKind::Agent).then(|| record.clone())
     }
 
     /// Returns who issues the certificates of agents, made at the first use.

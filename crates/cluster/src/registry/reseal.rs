@@ -25,8 +25,7 @@ impl Registry {
             }
         }
         if let Some(authority) = store::find_authority(tx).await?
-            && let Some(sealed) =
-                total.reseal(&self.inner.sealer, KEY_PLACE, &authority.key_sealed)
+            && let Some(sealed) = total.reseal(&self.inner.sealer, KEY_PLACE, &authority.key_sealed)
         {
             store::put_authority_key(tx, sealed).await?;
         }

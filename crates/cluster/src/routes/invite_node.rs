@@ -59,7 +59,10 @@ pub(super) async fn invite_node(
         name: invited.name,
         token: invited.invitation.to_string(),
         url: agents.url.clone(),
-        port: agents.listen.map(|listen| listen.port()).unwrap_or_default(),
+        port: agents
+            .listen
+            .map(|listen| listen.port())
+            .unwrap_or_default(),
         expires_at: invited.expires_at,
     };
     Ok((StatusCode::CREATED, JsonBody(body)))

@@ -119,7 +119,9 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         let now = self.clock.monotonic();
         self.idle.lock().retain(|_, list| {
-            list.retain_mut(|entry| entry.connection.is_usable() && now.since(entry.since) < IDLE_FOR);
+            list.retain_mut(|entry| {
+                entry.connection.is_usable() && now.since(entry.since) < IDLE_FOR
+            });
             !list.is_empty()
         });
     }

@@ -64,19 +64,21 @@ impl AgentCommand {
                 .environment
                 .data_home()
                 .map(|home| home.join("remuda").join("agent"))
-                .ok_or_else(|| Failure::Usage("HOME is not set: set it, or use --data".to_owned()))?,
+                .ok_or_else(|| {
+                    Failure::Usage("HOME is not set: set it, or use --data".to_owned())
+                })?,
         };
         let mut config = AgentConfig::new(data_dir, self.model_server);
         config.listen = Some(self.listen);
+        let usage = |error: AgentError| Failure::Usage(error.to_string());
+        let refused = |error: AgentError| Failure::Refused(error.to_string());
         config.check().map_err(usage)?;
         if let Some(url) = &self.join {
             let control_plane: ControlPlane = url.parse().map_err(usage)?;
-            let invitation: Invitation = self
-                .token
-                .as_deref()
-                .unwrap_or_default()
-                .parse()
-                .map_err(|error: agent_proto::InvitationError| Failure::Usage(error.to_string()))?;
+            let invitation: Invitation =
+                self.token.as_deref().unwrap_or_default().parse().map_err(
+                    |error: agent_proto::InvitationError| Failure::Usage(error.to_string()),
+                )?;
             let joined: Membership = agent::join(&config, control_plane, invitation)
                 .await
                 .map_err(refused)?;
@@ -84,10 +86,12 @@ impl AgentCommand {
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let agent = Agent::open(config, clock).await.map_err(refused)?;
+        let page = agent.page_address().map_or_else(String::new, |page| {
+            format!(": health at http://{page}/health")
+        });
         remark(&format!(
-            "agent of the node {}: health at http://{}/health; Ctrl-C ends it",
-            agent.node_name(),
-            self.listen
+            "agent of the node {}{page}; Ctrl-C ends it",
+            agent.node_name()
         ));
         let stop = CancellationToken::new();
         let mut signals = Signals::listen().map_err(Failure::Runtime)?;
@@ -100,12 +104,4 @@ impl AgentCommand {
         running.await;
         Ok(())
     }
-}
-
-fn usage(error: AgentError) -> Failure {
-    Failure::Usage(error.to_string())
-}
-
-fn refused(error: AgentError) -> Failure {
-    Failure::Refused(error.to_string())
 }

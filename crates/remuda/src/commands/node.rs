@@ -490,7 +490,9 @@ fn linked(agent: &AgentRow, now: Timestamp) -> String {
         (None, version) => format!(
             "{} linked {} from {}",
             version.as_deref().unwrap_or_default(),
-            agent.since.map_or_else(String::new, |since| ago(since, now)),
+            agent
+                .since
+                .map_or_else(String::new, |since| ago(since, now)),
             agent.peer.as_deref().unwrap_or_default()
         ),
         (Some(problem), _) => problem.clone(),
@@ -517,7 +519,10 @@ fn machine(row: &Row) -> Vec<(&'static str, Option<String>)> {
     let mut lines = vec![
         (
             "machine",
-            Some(format!("{}, {}", machine.host_name, machine.operating_system)),
+            Some(format!(
+                "{}, {}",
+                machine.host_name, machine.operating_system
+            )),
         ),
         (
             "processor",
@@ -533,7 +538,9 @@ fn machine(row: &Row) -> Vec<(&'static str, Option<String>)> {
         Some(format!(
             "processor {:.0} %, memory {} of {}",
             usage.cpu_used_percent,
-            gib(usage.memory_total_bytes.saturating_sub(usage.memory_available_bytes)),
+            gib(usage
+                .memory_total_bytes
+                .saturating_sub(usage.memory_available_bytes)),
             gib(usage.memory_total_bytes)
         )),
     ));
@@ -542,7 +549,8 @@ fn machine(row: &Row) -> Vec<(&'static str, Option<String>)> {
         let told = [
             memory.map(|(used, total)| format!("{} of {}", gib(used), gib(total))),
             gpu.used_percent.map(|used| format!("{used:.0} %")),
-            gpu.temperature_celsius.map(|degrees| format!("{degrees:.0} °C")),
+            gpu.temperature_celsius
+                .map(|degrees| format!("{degrees:.0} °C")),
             gpu.power_watts.map(|watts| format!("{watts:.0} W")),
         ];
         let told: Vec<String> = told.into_iter().flatten().collect();

@@ -35,7 +35,9 @@ impl AgentsSection {
     }
 }
 
-fn read_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+fn read_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_address(&text).map(Some).map_err(de::Error::custom)
 }

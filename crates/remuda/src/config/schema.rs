@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::{
-    AgentsSection, AuthSection, CacheSection, CoalescingSection, Config, DiscoverySection, EngineSection,
-    InventorySection, JobsSection, LimitsSection, LogSection, ModelSection, NodeSection,
-    OutboundSection, ProbesSection, RealtimeSection, RedisSection, RequestsSection, RoutingSection,
-    ServerSection, StoreSection,
+    AgentsSection, AuthSection, CacheSection, CoalescingSection, Config, DiscoverySection,
+    EngineSection, InventorySection, JobsSection, LimitsSection, LogSection, ModelSection,
+    NodeSection, OutboundSection, ProbesSection, RealtimeSection, RedisSection, RequestsSection,
+    RoutingSection, ServerSection, StoreSection,
 };
 
 /// What a section looks like.

@@ -88,8 +88,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (trust, outbound) = open_outbound(&config)?;
     let (identity, setup) = open_identity(&config, &db, &sealer, &clock, &outbound).await?;
     let expected = agents::expected(&config.agents, agents.as_ref());
-    let registry =
-        open_registry(&config, expected.clone(), &db, Arc::clone(&sealer), &clock, &outbound).await?;
+    let registry = open_registry(
+        &config,
+        expected.clone(),
+        &db,
+        Arc::clone(&sealer),
+        &clock,
+        &outbound,
+    )
+    .await?;
     registry.attach_embedded(Arc::new(embedded::EmbeddedEngine::new(
         engine.clone(),
         clock.now(),

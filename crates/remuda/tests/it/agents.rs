@@ -2,8 +2,8 @@
 
 use agent::AgentError;
 use serde_json::{Value, json};
-use store::testing::TestStore;
 use store::params;
+use store::testing::TestStore;
 use testbed::upstream::Gate;
 use testbed::{Answer, Flavour, LinkBreaker, RunningAgent, ScriptedUpstream, System, TestClient};
 
@@ -50,29 +50,70 @@ async fn a_machine_behind_nat_joins_and_serves(store: TestStore) {
         })
         .await
         .unwrap();
-    assert_eq!((&node["kind"], &node["server"]), (&json!("agent"), &json!("ollama")));
-    assert_eq!((&node["state"], &node["agent"]["linked"]), (&json!("ready"), &json!(true)));
+    assert_eq!(
+        (&node["kind"], &node["server"]),
+        (&json!("agent"), &json!("ollama"))
+    );
+    assert_eq!(
+        (&node["state"], &node["agent"]["linked"]),
+        (&json!("ready"), &json!(true))
+    );
     assert!(node["machine"]["cpu_cores"].as_u64() >= Some(1), "{node}");
 
     let client = system.client();
     let reply = client.post("/api/chat", &chat("one", false)).await.unwrap();
-    assert_eq!(reply.json().unwrap()["message"]["content"], answer("one").as_str());
-    let lines = client.stream("/api/chat", &chat("two", true)).await.unwrap();
-    let told: String = lines.json_lines().await.unwrap().iter().map(content).collect();
+    assert_eq!(
+        reply.json().unwrap()["message"]["content"],
+        answer("one").as_str()
+    );
+    let lines = client
+        .stream("/api/chat", &chat("two", true))
+        .await
+        .unwrap();
+    let told: String = lines
+        .json_lines()
+        .await
+        .unwrap()
+        .iter()
+        .map(content)
+        .collect();
     assert_eq!(told, answer("two"));
     let seen = upstream.requests_to("/api/chat");
     assert!(
-        seen[0].headers["host"].to_str().unwrap().ends_with(".internal"),
+        seen[0].headers["host"]
+            .to_str()
+            .unwrap()
+            .ends_with(".internal"),
         "servers on loopback refuse other hosts"
     );
 
+    let metrics = system
+        .admin()
+        .await
+        .unwrap()
+        .get("/metrics")
+        .await
+        .unwrap()
+        .text();
+    assert!(metrics.contains("\nremuda_agents_linked 1\n"), "{metrics}");
+
     let page = TestClient::new(agent.page().unwrap());
-    assert_eq!(page.get("/health").await.unwrap().json().unwrap()["status"], "healthy");
+    assert_eq!(
+        page.get("/health").await.unwrap().json().unwrap()["status"],
+        "healthy"
+    );
     let metrics = page.get("/api/v1/metrics/current").await.unwrap();
-    assert_eq!(metrics.json().unwrap()["model_server"]["models"][0]["name"], "test-model:latest");
+    assert_eq!(
+        metrics.json().unwrap()["model_server"]["models"][0]["name"],
+        "test-model:latest"
+    );
 
     let admin = system.admin().await.unwrap();
-    let removed = admin.send(http::Method::DELETE, "/api/v1/nodes/gpu1", bytes::Bytes::new());
+    let removed = admin.send(
+        http::Method::DELETE,
+        "/api/v1/nodes/gpu1",
+        bytes::Bytes::new(),
+    );
     assert_eq!(removed.await.unwrap().status, 204);
     until_unlinked(&page).await;
     system.stop().await;
@@ -90,7 +131,10 @@ async fn until_unlinked(page: &TestClient) {
 }
 
 fn content(line: &Value) -> String {
-    line["message"]["content"].as_str().unwrap_or_default().to_owned()
+    line["message"]["content"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 async fn an_invitation_works_once_whoever_is_first(store: TestStore) {
@@ -100,13 +144,27 @@ async fn an_invitation_works_once_whoever_is_first(store: TestStore) {
         RunningAgent::try_join(&door, &token),
         RunningAgent::try_join(&door, &token)
     );
-    assert_eq!([&one, &two].iter().filter(|joined| joined.is_ok()).count(), 1, "{one:?} {two:?}");
+    assert_eq!(
+        [&one, &two].iter().filter(|joined| joined.is_ok()).count(),
+        1,
+        "{one:?} {two:?}"
+    );
     let refused = one.err().or(two.err()).unwrap().to_string();
     assert!(refused.contains("used already"), "{refused}");
-    let again = RunningAgent::try_join(&door, &token).await.unwrap_err().to_string();
+    let again = RunningAgent::try_join(&door, &token)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(again.contains("remuda node invite NAME"), "{again}");
     // The name belongs to a node now.
-    assert!(system.invite("gpu1").await.unwrap_err().to_string().contains("exists already"));
+    assert!(
+        system
+            .invite("gpu1")
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("exists already")
+    );
     system.stop().await;
 }
 
@@ -114,22 +172,38 @@ async fn what_is_no_invitation_lets_nobody_in(store: TestStore) {
     let system = system(&store).await;
     let (door, token) = (system.door().unwrap(), system.invite("gpu1").await.unwrap());
     // The same control plane, another secret.
-    let flipped = if token.as_bytes()[6] == b'A' { "B" } else { "A" };
+    let flipped = if token.as_bytes()[6] == b'A' {
+        "B"
+    } else {
+        "A"
+    };
     let forged = format!("{}{flipped}{}", &token[..6], &token[7..]);
-    let refused = RunningAgent::try_join(&door, &forged).await.unwrap_err().to_string();
+    let refused = RunningAgent::try_join(&door, &forged)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("did not make it"), "{refused}");
     // The right secret, and another control plane behind the address.
     let other = format!("{}{flipped}{}", &token[..60], &token[61..]);
     let refused = RunningAgent::try_join(&door, &other).await.unwrap_err();
-    assert!(matches!(refused, AgentError::NotTheInviter { .. }), "{refused}");
+    assert!(
+        matches!(refused, AgentError::NotTheInviter { .. }),
+        "{refused}"
+    );
 
     let db = store.open().await;
     let mut tx = db.write().await.unwrap();
-    tx.execute("UPDATE agent_invitations SET expires_at = $1", params![1_i64])
-        .await
-        .unwrap();
+    tx.execute(
+        "UPDATE agent_invitations SET expires_at = $1",
+        params![1_i64],
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
-    let refused = RunningAgent::try_join(&door, &token).await.unwrap_err().to_string();
+    let refused = RunningAgent::try_join(&door, &token)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("has expired"), "{refused}");
     system.stop().await;
 }
@@ -144,11 +218,18 @@ async fn a_client_that_leaves_stops_the_server_beside_the_agent() {
         script.gate = Some((3, gate.clone()));
     });
     let _agent = joined(&system, &upstream).await;
-    let mut stream = system.client().stream("/api/chat", &chat("hello", true)).await.unwrap();
+    let mut stream = system
+        .client()
+        .stream("/api/chat", &chat("hello", true))
+        .await
+        .unwrap();
     assert!(stream.line().await.unwrap().is_some());
     assert_eq!(upstream.counters().in_flight, 1);
     drop(stream);
-    upstream.wait_for(|seen| seen.cancelled == 1 && seen.in_flight == 0).await.unwrap();
+    upstream
+        .wait_for(|seen| seen.cancelled == 1 && seen.in_flight == 0)
+        .await
+        .unwrap();
     system.stop().await;
 }
 
@@ -162,15 +243,26 @@ async fn a_link_that_is_cut_comes_back_and_a_stream_goes_on() {
         script.gate = Some((3, gate.clone()));
     });
     let link = LinkBreaker::start(&system.door().unwrap()).await.unwrap();
-    let _agent = RunningAgent::join(&system, "gpu1", &link.address().to_string(), &upstream.url())
+    let _agent = RunningAgent::join(
+        &system,
+        "gpu1",
+        &link.address().to_string(),
+        &upstream.url(),
+    )
+    .await
+    .unwrap();
+    system.until_models(&["test-model"]).await.unwrap();
+    let mut stream = system
+        .client()
+        .stream("/api/chat", &chat("hello", true))
         .await
         .unwrap();
-    system.until_models(&["test-model"]).await.unwrap();
-    let mut stream = system.client().stream("/api/chat", &chat("hello", true)).await.unwrap();
     let mut told = content(&serde_json::from_str(&stream.line().await.unwrap().unwrap()).unwrap());
     link.cut();
     system
-        .until_node("gpu1", "the loss is seen", |node| node["agent"]["linked"] == json!(false))
+        .until_node("gpu1", "the loss is seen", |node| {
+            node["agent"]["linked"] == json!(false)
+        })
         .await
         .unwrap();
     gate.open();
@@ -180,7 +272,9 @@ async fn a_link_that_is_cut_comes_back_and_a_stream_goes_on() {
     }
     assert_eq!(told, Answer::to("hello", Some(12)).text());
     let node = system
-        .until_node("gpu1", "it is linked again", |node| node["state"] == json!("ready"))
+        .until_node("gpu1", "it is linked again", |node| {
+            node["state"] == json!("ready")
+        })
         .await
         .unwrap();
     assert_eq!(node["agent"]["linked"], json!(true));
@@ -193,20 +287,34 @@ async fn an_agent_of_another_age_is_told_apart_and_what_to_update() {
     let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
     let mut agent = joined(&system, &upstream).await;
     for (protocols, advice) in [(7..=9, "update Remuda"), (0..=0, "update the agent")] {
-        agent = agent.restart(|config| config.protocols = protocols).await.unwrap();
+        agent = agent
+            .restart(|config| config.protocols = protocols)
+            .await
+            .unwrap();
         let node = system
             .until_node("gpu1", advice, |node| {
-                node["agent"]["problem"].as_str().is_some_and(|problem| problem.contains(advice))
+                node["agent"]["problem"]
+                    .as_str()
+                    .is_some_and(|problem| problem.contains(advice))
             })
             .await
             .unwrap();
         assert_eq!(node["agent"]["linked"], json!(false));
-        let reply = system.client().post("/api/chat", &chat("one", false)).await.unwrap();
+        let reply = system
+            .client()
+            .post("/api/chat", &chat("one", false))
+            .await
+            .unwrap();
         assert!(reply.status.is_server_error(), "{}", reply.text());
     }
-    let _agent = agent.restart(|config| config.protocols = 1..=9).await.unwrap();
+    let _agent = agent
+        .restart(|config| config.protocols = 1..=9)
+        .await
+        .unwrap();
     system
-        .until_node("gpu1", "it is linked again", |node| node["state"] == json!("ready"))
+        .until_node("gpu1", "it is linked again", |node| {
+            node["state"] == json!("ready")
+        })
         .await
         .unwrap();
     system.stop().await;
@@ -223,11 +331,17 @@ async fn a_restarted_control_plane_finds_its_agents_again() {
     let _agent = joined(&system, &upstream).await;
     let system = system.restart().await.unwrap();
     system
-        .until_node("gpu1", "it is linked again", |node| node["state"] == json!("ready"))
+        .until_node("gpu1", "it is linked again", |node| {
+            node["state"] == json!("ready")
+        })
         .await
         .unwrap();
     let body = chat("one", false);
-    let reply = system.client().post("/v1/chat/completions", &body).await.unwrap();
+    let reply = system
+        .client()
+        .post("/v1/chat/completions", &body)
+        .await
+        .unwrap();
     assert_eq!(
         reply.json().unwrap()["choices"][0]["message"]["content"],
         answer("one").as_str()
