@@ -104,6 +104,9 @@ where
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MOST_TUNNELS + OTHER_STREAMS)
+        .max_send_buf_size(STREAM_WINDOW as usize)
+        // Clients that leave all at once, before their tunnels were looked at, are no attack.
+        .max_pending_accept_reset_streams(MOST_TUNNELS as usize)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(io), answer)

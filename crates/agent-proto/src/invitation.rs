@@ -38,7 +38,7 @@ impl Invitation {
 
     /// Returns the part that is shown to the control plane, as text.
     pub fn secret(&self) -> String {
-        hex(&self.secret)
+        hex::encode(self.secret)
     }
 
     /// Returns what a control plane keeps of a shown secret: enough to know it again, not enough to use it.
@@ -58,15 +58,6 @@ pub fn fingerprint(certificate: &[u8]) -> [u8; PART] {
     let hash = blake3::hash(certificate);
     short.copy_from_slice(&hash.as_bytes()[..PART]);
     short
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
 }
 
 impl fmt::Display for Invitation {

@@ -14,7 +14,6 @@ pub mod v1 {
     #![expect(
         missing_docs,
         clippy::pedantic,
-        unreachable_pub,
         reason = "generated: `proto/agent.proto` says what each thing is"
     )]
     tonic::include_proto!("remuda.agent.v1");

@@ -1,11 +1,16 @@
 //! Nodes that dial us: joining once, serving through the link alone, losing it and coming back.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use agent::AgentError;
 use serde_json::{Value, json};
 use store::params;
 use store::testing::TestStore;
 use testbed::upstream::Gate;
 use testbed::{Answer, Flavour, LinkBreaker, RunningAgent, ScriptedUpstream, System, TestClient};
+
+use crate::harness::{Home, Server, json as show_json, succeed};
 
 /// Agents are expected; nothing else differs from what other tests have.
 const AGENTS: &str = "[agents]\nlisten = \"127.0.0.1:0\"\n";
@@ -321,9 +326,105 @@ async fn an_agent_of_another_age_is_told_apart_and_what_to_update() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_renewed_before_it_ends() {
+    let system = System::builder().config(AGENTS).start().await.unwrap();
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let agent = joined(&system, &upstream).await;
+    let mut file = PathBuf::new();
+    let read = |file: &Path| -> Value {
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+    };
+    let mut before = Value::Null;
+    let agent = agent
+        .restart(|config| {
+            file = config.data_dir.join("membership.json");
+            let mut membership = read(&file);
+            before = membership["certificate"].clone();
+            // As the agent believes, it has ended long ago.
+            membership["not_after"] = json!(1);
+            std::fs::write(&file, membership.to_string()).unwrap();
+        })
+        .await
+        .unwrap();
+    let limit = Duration::from_secs(20);
+    testbed::wait_until("another certificate is kept", limit, || {
+        read(&file)["certificate"] != before
+    })
+    .await
+    .unwrap();
+    let _agent = agent.restart(|_| {}).await.unwrap();
+    system
+        .until_node("gpu1", "the new one links", |node| {
+            node["agent"]["linked"] == json!(true) && node["state"] == json!("ready")
+        })
+        .await
+        .unwrap();
+    let reply = system.client().post("/api/chat", &chat("one", false));
+    assert_eq!(reply.await.unwrap().status, 200);
+    system.stop().await;
+}
+
+#[test]
+fn the_line_that_is_printed_joins_and_a_second_start_links_again() {
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let home = Home::new();
+    let server = Server::start(home.up_over(&[], AGENTS));
+    succeed(
+        home.remuda(["login", "--password-stdin", "--server", server.url()])
+            .stdin(home.password_file()),
+    );
+    let line = succeed(&mut home.remuda(["node", "invite", "gpu1", "--server", server.url()]));
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[..3], ["remuda", "agent", "--join"], "{line}");
+    let agent = |joining: &[&str]| {
+        let mut command = home.remuda(["agent", "--listen", "127.0.0.1:0"]);
+        command
+            .args(["--model-server", &upstream.url()])
+            .args(joining)
+            .stderr(std::process::Stdio::null());
+        Killed(command.spawn().unwrap())
+    };
+    let linked = |what: &str| {
+        for _ in 0..2_000 {
+            let shown =
+                show_json(&mut home.remuda(["node", "show", "gpu1", "--server", server.url()]));
+            if shown["agent"]["linked"] == json!(true) && shown["state"] == json!("ready") {
+                return;
+            }
+        }
+        panic!("{what}: not linked");
+    };
+    let first = agent(&words[2..]);
+    linked("joining");
+    drop(first);
+    let _second = agent(&[]);
+    linked("a second start");
+    let shown = succeed(&mut home.remuda(["node", "list", "--server", server.url()]));
+    assert!(shown.contains("agent at 127.0.0.1:"), "{shown}");
+    // A machine that is a node already does not join again.
+    let again = home
+        .remuda(["agent", "--listen", "127.0.0.1:0"])
+        .args(&words[2..])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(said.contains("is the node \"gpu1\" already"), "{said}");
+}
+
+/// A process that is killed when dropped.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_control_plane_finds_its_agents_again() {
     let system = System::builder().config(AGENTS).start().await.unwrap();
-    let upstream = ScriptedUpstream::start(Flavour::OpenAi).unwrap();
+    let upstream = ScriptedUpstream::start(Flavour::Vllm).unwrap();
     let door = system.door().unwrap();
     let fixed = format!("[agents]\nlisten = \"{door}\"\n");
     system.stop().await;
