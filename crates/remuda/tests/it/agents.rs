@@ -331,9 +331,8 @@ async fn a_certificate_is_renewed_before_it_ends() {
     let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
     let agent = joined(&system, &upstream).await;
     let mut file = PathBuf::new();
-    let read = |file: &Path| -> Value {
-        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
-    };
+    let read =
+        |file: &Path| -> Value { serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap() };
     let mut before = Value::Null;
     let agent = agent
         .restart(|config| {
@@ -359,8 +358,9 @@ async fn a_certificate_is_renewed_before_it_ends() {
         })
         .await
         .unwrap();
-    let reply = system.client().post("/api/chat", &chat("one", false));
-    assert_eq!(reply.await.unwrap().status, 200);
+    let client = system.client();
+    let reply = client.post("/api/chat", &chat("one", false)).await.unwrap();
+    assert_eq!(reply.status, 200);
     system.stop().await;
 }
 
