@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_proto::node_host;
 use primitives::NodeId;
 use scheduling::{LivenessEvent, ProbeFailure};
 use tokio::sync::Notify;
@@ -170,7 +171,14 @@ async fn probe_once(inner: &Inner, id: NodeId, prober: &mut Prober) {
     let (now, civil) = (inner.clock.monotonic(), inner.clock.now());
     inner.change(|fleet| match outcome {
         Ok(learned) => fleet.learned(id, learned, now, civil),
-        Err(error) => fleet.probe_failed(id, error.failure(), &error.to_string(), now),
+        Err(error) => {
+            // The host of a node with an agent is a name of ours that tells people nothing.
+            let host = node_host(&id.to_string());
+            let reason = error.to_string();
+            let reason = reason.replace(&format!("cannot connect to {host}: "), "");
+            let reason = reason.replace(&host, "the model server beside the agent");
+            fleet.probe_failed(id, error.failure(), &reason, now);
+        }
     });
 }
 
