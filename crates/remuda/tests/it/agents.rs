@@ -10,7 +10,7 @@ use store::testing::TestStore;
 use testbed::upstream::Gate;
 use testbed::{Answer, Flavour, LinkBreaker, RunningAgent, ScriptedUpstream, System, TestClient};
 
-use crate::harness::{Home, Server, json as show_json, succeed};
+use crate::harness::{Home, Server, succeed};
 
 /// Agents are expected; nothing else differs from what other tests have.
 const AGENTS: &str = "[agents]\nlisten = \"127.0.0.1:0\"\n";
@@ -386,8 +386,12 @@ fn the_line_that_is_printed_joins_and_a_second_start_links_again() {
     };
     let linked = |what: &str| {
         for _ in 0..2_000 {
-            let shown =
-                show_json(&mut home.remuda(["node", "show", "gpu1", "--server", server.url()]));
+            // Before it has joined there is no such node.
+            let shown = home
+                .remuda(["node", "show", "gpu1", "--json", "--server", server.url()])
+                .output()
+                .unwrap();
+            let shown: Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
             if shown["agent"]["linked"] == json!(true) && shown["state"] == json!("ready") {
                 return;
             }
