@@ -24,6 +24,7 @@ mod man;
 mod model_choice;
 mod models;
 mod node;
+mod node_agent;
 mod options;
 mod own_password;
 mod password;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::node_agent::{AgentRow, MachineRow, linked, machine};
 use super::password::PasswordSource;
 use crate::client::query;
 use crate::output::{Columns, Output, Tone, ago, remark};
@@ -309,43 +310,6 @@ struct Row {
 }
 
 #[derive(Deserialize)]
-struct AgentRow {
-    linked: bool,
-    since: Option<Timestamp>,
-    peer: Option<String>,
-    version: Option<String>,
-    problem: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct MachineRow {
-    host_name: String,
-    operating_system: String,
-    cpu_model: String,
-    cpu_cores: u32,
-    usage: Option<UsageRow>,
-}
-
-#[derive(Deserialize)]
-struct UsageRow {
-    cpu_used_percent: f64,
-    memory_total_bytes: u64,
-    memory_available_bytes: u64,
-    gpus: Vec<GpuRow>,
-    gpu_problem: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct GpuRow {
-    name: String,
-    memory_total_bytes: Option<u64>,
-    memory_used_bytes: Option<u64>,
-    used_percent: Option<f64>,
-    temperature_celsius: Option<f64>,
-    power_watts: Option<f64>,
-}
-
-#[derive(Deserialize)]
 struct ModelRow {
     name: String,
     loaded: bool,
@@ -475,28 +439,13 @@ fn tell(out: Output, now: Timestamp, row: &Row) -> Result<(), Failure> {
         ("models", Some(models.join(", "))),
     ]
     .into_iter()
-    .chain(machine(row))
+    .chain(machine(row.machine.as_ref()))
     {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             out.line(format!("  {label:<12}{value}"))?;
         }
     }
     Ok(())
-}
-
-/// Says how an agent is linked.
-fn linked(agent: &AgentRow, now: Timestamp) -> String {
-    match (&agent.problem, &agent.version) {
-        (None, version) => format!(
-            "{} linked {} from {}",
-            version.as_deref().unwrap_or_default(),
-            agent
-                .since
-                .map_or_else(String::new, |since| ago(since, now)),
-            agent.peer.as_deref().unwrap_or_default()
-        ),
-        (Some(problem), _) => problem.clone(),
-    }
 }
 
 /// Says where a node is: its address, or how its agent is linked.
@@ -510,54 +459,6 @@ fn place(row: &Row) -> String {
         (None, Some(_)) => "agent, not linked".to_owned(),
         (None, None) => "in this process".to_owned(),
     }
-}
-
-fn machine(row: &Row) -> Vec<(&'static str, Option<String>)> {
-    let Some(machine) = &row.machine else {
-        return Vec::new();
-    };
-    let mut lines = vec![
-        (
-            "machine",
-            Some(format!(
-                "{}, {}",
-                machine.host_name, machine.operating_system
-            )),
-        ),
-        (
-            "processor",
-            Some(format!("{} x {}", machine.cpu_cores, machine.cpu_model)),
-        ),
-    ];
-    let Some(usage) = &machine.usage else {
-        return lines;
-    };
-    let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1_u32 << 30));
-    lines.push((
-        "in use",
-        Some(format!(
-            "processor {:.0} %, memory {} of {}",
-            usage.cpu_used_percent,
-            gib(usage
-                .memory_total_bytes
-                .saturating_sub(usage.memory_available_bytes)),
-            gib(usage.memory_total_bytes)
-        )),
-    ));
-    for gpu in &usage.gpus {
-        let memory = gpu.memory_used_bytes.zip(gpu.memory_total_bytes);
-        let told = [
-            memory.map(|(used, total)| format!("{} of {}", gib(used), gib(total))),
-            gpu.used_percent.map(|used| format!("{used:.0} %")),
-            gpu.temperature_celsius
-                .map(|degrees| format!("{degrees:.0} °C")),
-            gpu.power_watts.map(|watts| format!("{watts:.0} W")),
-        ];
-        let told: Vec<String> = told.into_iter().flatten().collect();
-        lines.push(("gpu", Some(format!("{}: {}", gpu.name, told.join(", ")))));
-    }
-    lines.push(("gpu", usage.gpu_problem.clone()));
-    lines
 }
 
 fn server(row: &Row) -> String {

@@ -384,7 +384,7 @@ fn the_line_that_is_printed_joins_and_a_second_start_links_again() {
             .stderr(std::process::Stdio::null());
         Killed(command.spawn().unwrap())
     };
-    let linked = |what: &str| {
+    let linked = |before: &str| -> String {
         for _ in 0..2_000 {
             // Before it has joined there is no such node.
             let shown = home
@@ -392,17 +392,18 @@ fn the_line_that_is_printed_joins_and_a_second_start_links_again() {
                 .output()
                 .unwrap();
             let shown: Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
-            if shown["agent"]["linked"] == json!(true) && shown["state"] == json!("ready") {
-                return;
+            let peer = shown["agent"]["peer"].as_str().unwrap_or_default();
+            if !peer.is_empty() && peer != before && shown["state"] == json!("ready") {
+                return peer.to_owned();
             }
         }
-        panic!("{what}: not linked");
+        panic!("no link but {before:?}");
     };
     let first = agent(&words[2..]);
-    linked("joining");
+    let peer = linked("");
     drop(first);
     let _second = agent(&[]);
-    linked("a second start");
+    linked(&peer);
     let shown = succeed(&mut home.remuda(["node", "list", "--server", server.url()]));
     assert!(shown.contains("agent at 127.0.0.1:"), "{shown}");
     // A machine that is a node already does not join again.
