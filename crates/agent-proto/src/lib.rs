@@ -13,6 +13,7 @@ mod tunnel;
 pub mod v1 {
     #![expect(
         missing_docs,
+        clippy::allow_attributes,
         clippy::pedantic,
         reason = "generated: `proto/agent.proto` says what each thing is"
     )]

@@ -15,7 +15,7 @@ pub struct RunningAgent {
     config: AgentConfig,
     page: Option<std::net::SocketAddr>,
     stop: CancellationToken,
-    _data: Arc<tempfile::TempDir>,
+    data: Arc<tempfile::TempDir>,
 }
 
 impl RunningAgent {
@@ -64,7 +64,7 @@ impl RunningAgent {
             config,
             page,
             stop,
-            _data: data,
+            data,
         })
     }
 
@@ -74,7 +74,7 @@ impl RunningAgent {
     /// Fails when it does not start.
     pub async fn restart(self, change: impl FnOnce(&mut AgentConfig)) -> anyhow::Result<Self> {
         let mut config = self.config.clone();
-        let data = Arc::clone(&self._data);
+        let data = Arc::clone(&self.data);
         drop(self);
         change(&mut config);
         Self::start(config, data).await
