@@ -63,7 +63,7 @@ impl Link {
             let mut failures = 0;
             loop {
                 let started = self.clock.monotonic();
-                let ended = self.once().await;
+                let ended = Box::pin(self.once()).await;
                 self.state.set(false);
                 if self.clock.monotonic().since(started) >= LASTED {
                     failures = 0;
@@ -73,7 +73,7 @@ impl Link {
                 match ended {
                     Ok(()) => tracing::info!("the link was closed: dialling again"),
                     Err(error) => {
-                        tracing::warn!(%error, "no link to the control plane: trying again")
+                        tracing::warn!(%error, "no link to the control plane: trying again");
                     }
                 }
                 sleep(wait).await;

@@ -98,8 +98,9 @@ impl Classify for NodeError {
             Self::TooManyInvitations(_) => ErrorKind::TooMany,
             Self::Invitation(_) => ErrorKind::Forbidden,
             Self::Certificates(_) | Self::AgentListener(_) => ErrorKind::Bug,
-            Self::NodeKey => ErrorKind::Invalid,
-            Self::NotAModelServer { .. } | Self::Configuration { .. } => ErrorKind::Invalid,
+            Self::NodeKey | Self::NotAModelServer { .. } | Self::Configuration { .. } => {
+                ErrorKind::Invalid
+            }
             Self::Changed(error) => error.kind(),
             Self::Seal(error) => error.kind(),
             Self::Store(error) => error.kind(),

@@ -52,22 +52,17 @@ impl Authority {
         let mut tx = db.read().await?;
         let stored = rows::find_authority(&mut tx).await?;
         tx.commit().await?;
-        let stored = match stored {
-            Some(stored) => stored,
-            None => {
-                let (key, certificate) = make(clock.now())?;
-                let sealed = sealer.seal(KEY_PLACE, &key.serialize_der())?;
-                let mut tx = db.write().await?;
-                let stored = rows::load_or_insert_authority(
-                    &mut tx,
-                    certificate.der(),
-                    &sealed,
-                    clock.now(),
-                )
-                .await?;
-                tx.commit().await?;
-                stored
-            }
+        let stored = if let Some(stored) = stored {
+            stored
+        } else {
+            let (key, certificate) = make(clock.now())?;
+            let envelope = sealer.seal(KEY_PLACE, &key.serialize_der())?;
+            let mut tx = db.write().await?;
+            let stored =
+                rows::load_or_insert_authority(&mut tx, certificate.der(), &envelope, clock.now())
+                    .await?;
+            tx.commit().await?;
+            stored
         };
         let key = sealer.open(KEY_PLACE, &stored.key_sealed)?;
         let key = PrivatePkcs8KeyDer::from(key.expose().as_slice());

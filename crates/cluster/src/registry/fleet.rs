@@ -56,12 +56,11 @@ impl Fleet {
 
     /// Takes over a row.
     pub(super) fn put(&mut self, record: NodeRecord) -> Change {
-        let agent = match record.settings.kind {
-            NodeKind::Agent => Some(self.agents.seat(record.id)),
-            _ => {
-                self.agents.remove(record.id);
-                None
-            }
+        let agent = if record.settings.kind == NodeKind::Agent {
+            Some(self.agents.seat(record.id))
+        } else {
+            self.agents.remove(record.id);
+            None
         };
         let Some(entry) = self.entries.get_mut(&record.id) else {
             self.entries.insert(record.id, Entry::new(record, agent));
