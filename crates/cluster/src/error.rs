@@ -54,6 +54,27 @@ pub enum NodeError {
     /// The fleet is as large as it can be.
     #[error("there are {0} nodes already")]
     TooManyNodes(usize),
+    /// Nobody listens for agents.
+    #[error("no agent can join: this Remuda does not listen for agents")]
+    NoAgents,
+    /// Too many invitations stand.
+    #[error("{0} invitations stand already")]
+    TooManyInvitations(u64),
+    /// An invitation that lets nobody in.
+    #[error("the invitation cannot be used: {0}")]
+    Invitation(&'static str),
+    /// The key that a machine wants a certificate for is none.
+    #[error("the public key is not an uncompressed point of P-256")]
+    NodeKey,
+    /// The node is reached through its agent.
+    #[error("node {0:?} is reached through its agent")]
+    ThroughAgent(String),
+    /// Certificates could not be made.
+    #[error("certificates for agents: {0}")]
+    Certificates(String),
+    /// The listener for agents failed.
+    #[error("the listener for agents: {0}")]
+    AgentListener(String),
     /// The credential could not be sealed or opened.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -71,8 +92,15 @@ impl Classify for NodeError {
             | Self::UrlTaken { .. }
             | Self::Configured(_)
             | Self::Embedded
+            | Self::NoAgents
+            | Self::ThroughAgent(_)
             | Self::TooManyNodes(_) => ErrorKind::Conflict,
-            Self::NotAModelServer { .. } | Self::Configuration { .. } => ErrorKind::Invalid,
+            Self::TooManyInvitations(_) => ErrorKind::TooMany,
+            Self::Invitation(_) => ErrorKind::Forbidden,
+            Self::Certificates(_) | Self::AgentListener(_) => ErrorKind::Bug,
+            Self::NodeKey | Self::NotAModelServer { .. } | Self::Configuration { .. } => {
+                ErrorKind::Invalid
+            }
             Self::Changed(error) => error.kind(),
             Self::Seal(error) => error.kind(),
             Self::Store(error) => error.kind(),
@@ -88,6 +116,23 @@ impl Classify for NodeError {
             Self::Configured(_) => format!("{self}: change it there and start Remuda again"),
             Self::Embedded => format!("{self}: start Remuda without models to run without it"),
             Self::NotAModelServer { .. } | Self::Configuration { .. } => self.to_string(),
+            Self::NoAgents => format!(
+                "{self}: set listen in the section [agents] of its configuration, as \"0.0.0.0:11441\", and start it again"
+            ),
+            Self::TooManyInvitations(_) => {
+                format!("{self}: they end by themselves within 15 minutes")
+            }
+            Self::Invitation(_) => {
+                format!("{self}; ask for a new one with `remuda node invite NAME`")
+            }
+            Self::NodeKey => format!("{self}: use `remuda agent` of this version"),
+            Self::ThroughAgent(_) => format!(
+                "{self}: to reach it by an address instead, remove it and add it with `remuda node add`"
+            ),
+            Self::Certificates(_) | Self::AgentListener(_) => {
+                "the certificates for agents do not work: look at the log of the control plane"
+                    .to_owned()
+            }
             Self::TooManyNodes(_) => format!("{self}: remove some before adding more"),
             Self::Changed(error) => error.public_message(),
             Self::Seal(error) => error.public_message(),

@@ -1,12 +1,14 @@
 //! The fleet: which nodes there are, whether they are alive and which models they have.
 //!
 //! Nodes are rows of the database; probes learn what stands behind them; both become an immutable [`FleetSnapshot`] that the
-//! gateway reads without waiting. This crate never decides where a call goes and never carries one.
+//! gateway reads without waiting. This crate never decides where a call goes and never carries one; for nodes that dial us it
+//! keeps the connection that others carry calls through.
 //!
 //! The invariant: whatever the inference path needs of a node is in the snapshot. With the database stopped, snapshots keep
 //! being made from what is in memory.
 
 mod activity;
+mod agents;
 mod embedded;
 mod error;
 mod model;
@@ -21,6 +23,8 @@ mod spec;
 mod store;
 
 pub use activity::{InFlight, NodeActivity};
+pub use agent_proto::TunnelStream;
+pub use agents::{AgentLink, AgentSeat, AgentSeats, AgentsConfig, Invited};
 pub use embedded::EmbeddedNode;
 pub use error::NodeError;
 pub use model::{

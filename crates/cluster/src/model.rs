@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::activity::NodeActivity;
+use crate::agents::AgentSeat;
 use crate::node_url::NodeUrl;
 
 /// Which API a node is spoken to in.
@@ -204,7 +205,7 @@ pub struct NodeView {
     pub id: NodeId,
     /// Its name: unique in the fleet, chosen by people.
     pub name: Arc<str>,
-    /// Which API it speaks.
+    /// Which API it speaks, also where an agent stands between.
     pub kind: NodeKind,
     /// Which program answers there.
     pub server: ServerFlavour,
@@ -242,6 +243,8 @@ pub struct NodeView {
     pub last_error: Option<Arc<str>>,
     /// What the gateway does there right now. Shared by all views of the node.
     pub activity: Arc<NodeActivity>,
+    /// Where its agent's connection is found, for nodes that are reached through one. Shared by all views of the node.
+    pub agent: Option<Arc<AgentSeat>>,
 }
 
 /// How hard pressed a server says that it is.

@@ -156,6 +156,149 @@ pub(crate) async fn delete_node(tx: &mut Tx, id: NodeId) -> Result<bool, StoreEr
         > 0)
 }
 
+/// The authority that issues the certificates of agents.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredAuthority {
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) key_sealed: Vec<u8>,
+}
+
+/// Finds the authority.
+pub(crate) async fn find_authority(tx: &mut Tx) -> Result<Option<StoredAuthority>, StoreError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT certificate, key_sealed FROM agent_authority WHERE id = 1",
+            (),
+        )
+        .await?;
+    row.map(|row| {
+        Ok(StoredAuthority {
+            certificate: row.get("certificate")?,
+            key_sealed: row.get("key_sealed")?,
+        })
+    })
+    .transpose()
+}
+
+/// Returns the authority; these become it where there is none.
+pub(crate) async fn load_or_insert_authority(
+    tx: &mut Tx,
+    certificate: &[u8],
+    key_sealed: &[u8],
+    now: Timestamp,
+) -> Result<StoredAuthority, StoreError> {
+    tx.execute(
+        "INSERT INTO agent_authority (id, certificate, key_sealed, created_at) VALUES (1, $1, $2, $3) \
+         ON CONFLICT (id) DO NOTHING",
+        params![certificate.to_vec(), key_sealed.to_vec(), now],
+    )
+    .await?;
+    let made = StoredAuthority {
+        certificate: certificate.to_vec(),
+        key_sealed: key_sealed.to_vec(),
+    };
+    Ok(find_authority(tx).await?.unwrap_or(made))
+}
+
+/// Writes the authority's key, sealed anew.
+pub(crate) async fn put_authority_key(tx: &mut Tx, key_sealed: Vec<u8>) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE agent_authority SET key_sealed = $1 WHERE id = 1",
+        params![key_sealed],
+    )
+    .await?;
+    Ok(())
+}
+
+/// What is known of an invitation that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EndedInvitation {
+    pub(crate) used: bool,
+}
+
+/// Inserts an invitation.
+pub(crate) async fn insert_invitation(
+    tx: &mut Tx,
+    token_hash: &str,
+    node_name: &str,
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO agent_invitations (token_hash, node_name, created_at, expires_at) VALUES ($1, $2, $3, $4)",
+        params![token_hash.to_owned(), node_name.to_owned(), now, expires_at],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Uses an invitation up. Returns the name of the node that it is for; nothing when it cannot be used, or somebody else was first.
+pub(crate) async fn use_invitation(
+    tx: &mut Tx,
+    token_hash: &str,
+    now: Timestamp,
+) -> Result<Option<String>, StoreError> {
+    let used = tx
+        .execute(
+            "UPDATE agent_invitations SET used_at = $2 WHERE token_hash = $1 AND used_at IS NULL AND expires_at > $2",
+            params![token_hash.to_owned(), now],
+        )
+        .await?;
+    if used == 0 {
+        return Ok(None);
+    }
+    tx.fetch_optional(
+        "SELECT node_name FROM agent_invitations WHERE token_hash = $1",
+        params![token_hash.to_owned()],
+    )
+    .await?
+    .map(|row| row.get("node_name"))
+    .transpose()
+}
+
+/// Finds an invitation that was not to be used, to say why.
+pub(crate) async fn find_invitation(
+    tx: &mut Tx,
+    token_hash: &str,
+) -> Result<Option<EndedInvitation>, StoreError> {
+    tx.fetch_optional(
+        "SELECT used_at FROM agent_invitations WHERE token_hash = $1",
+        params![token_hash.to_owned()],
+    )
+    .await?
+    .map(|row| {
+        let used_at: Option<Timestamp> = row.get("used_at")?;
+        Ok(EndedInvitation {
+            used: used_at.is_some(),
+        })
+    })
+    .transpose()
+}
+
+/// Counts the invitations that can still be used.
+pub(crate) async fn count_standing_invitations(
+    tx: &mut Tx,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let row = tx
+        .fetch_optional(
+            "SELECT COUNT(*) AS standing FROM agent_invitations WHERE expires_at > $1 AND used_at IS NULL",
+            params![now],
+        )
+        .await?;
+    row.map_or(Ok(0), |row| row.get("standing"))
+}
+
+/// Forgets invitations that ended before a time.
+pub(crate) async fn forget_invitations(tx: &mut Tx, before: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "DELETE FROM agent_invitations WHERE expires_at < $1",
+        params![before],
+    )
+    .await?;
+    Ok(())
+}
+
 fn declined_key(url: &str) -> String {
     format!("cluster.not_adopted.{url}")
 }

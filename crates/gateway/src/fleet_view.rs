@@ -263,7 +263,7 @@ fn route_node(view: &Arc<NodeView>) -> RouteNode {
     let target = view
         .url
         .as_ref()
-        .and_then(|url| Target::new(view.id, url, view.credential.as_ref()));
+        .and_then(|url| Target::new(view.id, url, view.credential.as_ref(), view.agent.as_ref()));
     let server = match view.server {
         ServerFlavour::Ollama => ServerKind::Ollama,
         ServerFlavour::Vllm => ServerKind::Vllm,

@@ -4,12 +4,15 @@
 //! - [`LinkBreaker`]: a TCP link that can be cut and restored;
 //! - [`OwnServer`]: Redis, PostgreSQL or PgBouncer that can be stopped and started again;
 //! - `System`: a whole Remuda in this process (feature `system`);
+//! - `RunningAgent`: an agent that has joined it (feature `system`);
 //! - [`TestClient`]: a small HTTP client that shows what stands on the wire;
 //! - [`RawConnection`]: a connection on which a test writes what no client would.
 //!
 //! Only integration tests (`tests/it`) and benchmarks use this crate. It knows nothing of Remuda's rules, so that a
 //! mistake there cannot be repeated here.
 
+#[cfg(feature = "system")]
+mod agent;
 mod client;
 mod link_breaker;
 mod raw;
@@ -19,6 +22,8 @@ mod system;
 pub mod upstream;
 mod wait;
 
+#[cfg(feature = "system")]
+pub use agent::RunningAgent;
 pub use client::{Reply, ReplyStream, TestClient};
 pub use link_breaker::LinkBreaker;
 pub use raw::{RawConnection, send_raw};

@@ -4,7 +4,7 @@ use super::Findings;
 use crate::workspace::Metadata;
 
 /// Each crate of ours and those of ours that it may use. A crate that is not named here may not exist.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("primitives", &[]),
     ("dialects", &["primitives"]),
     ("scheduling", &["primitives"]),
@@ -12,10 +12,22 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("store", &["primitives"]),
     ("web", &["primitives"]),
     ("bus", &["primitives"]),
+    ("agent-proto", &[]),
+    (
+        "agent",
+        &["primitives", "agent-proto", "engine", "dialects"],
+    ),
     ("identity", &["primitives", "bus", "store", "web"]),
     (
         "cluster",
-        &["primitives", "scheduling", "store", "web", "identity"],
+        &[
+            "primitives",
+            "agent-proto",
+            "scheduling",
+            "store",
+            "web",
+            "identity",
+        ],
     ),
     (
         "system",
@@ -65,6 +77,8 @@ const ARROWS: [(&str, &[&str]); 19] = [
         "remuda",
         &[
             "primitives",
+            "agent",
+            "agent-proto",
             "bus",
             "graphql",
             "dialects",
@@ -81,7 +95,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "engine",
         ],
     ),
-    ("testbed", &["primitives", "remuda"]),
+    ("testbed", &["primitives", "agent", "agent-proto", "remuda"]),
     ("xtask", &[]),
     ("ui", &["primitives", "web"]),
 ];

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::store::Tx;
 use identity::journal::{self, Action, Actor};
 use primitives::NodeId;
 use web::{ETag, IfMatch};
@@ -9,7 +10,7 @@ use web::{ETag, IfMatch};
 use super::fleet::Change;
 use super::{MAX_NODES, Registry};
 use crate::error::NodeError;
-use crate::model::{NodeSource, NodeView};
+use crate::model::{NodeKind, NodeSource, NodeView};
 use crate::probe::learned::Learned;
 use crate::record::{NodeRecord, version_at};
 use crate::spec::{EMBEDDED_NAME, NodeEdit, NodeSettings, NodeSpec};
@@ -54,6 +55,10 @@ impl Registry {
     ) -> Result<EditedNode, NodeError> {
         let before = self.editable(key)?;
         expected.check(&before.version())?;
+        let through_agent = before.settings.kind == NodeKind::Agent;
+        if through_agent && (edit.url.is_some() || edit.kind.is_some()) {
+            return Err(NodeError::ThroughAgent(before.settings.name.to_string()));
+        }
         let settings = edit.apply(&before.settings)?;
         self.refuse_taken(&settings, Some(before.id))?;
         let (learned, warning) = if settings.reaches_the_same_as(&before.settings) {
@@ -183,14 +188,25 @@ impl Registry {
         };
         let mut tx = self.inner.db.write_ordered().await?;
         journal::begin(&mut tx).await?;
+        self.insert_record(&mut tx, &record, by).await?;
+        tx.commit().await?;
+        self.publish(record, learned)
+    }
+
+    /// Stores a new node within the caller's transaction, which has begun with [`journal::begin`].
+    pub(crate) async fn insert_record(
+        &self,
+        tx: &mut Tx,
+        record: &NodeRecord,
+        by: &Actor,
+    ) -> Result<(), NodeError> {
         let stored = record.to_stored(&self.inner.sealer)?;
-        store::insert_node(&mut tx, stored)
+        store::insert_node(tx, stored)
             .await
             .map_err(|error| name_conflict(error, &record.settings.name))?;
         let change = record.change(Action::NodeAdd, None, Some(record.seen()));
-        journal::record(&mut tx, now, by, change).await?;
-        tx.commit().await?;
-        self.publish(record, learned)
+        journal::record(tx, record.created_at, by, change).await?;
+        Ok(())
     }
 
     async fn write(
@@ -223,7 +239,7 @@ impl Registry {
     }
 
     /// Shows a stored node, with what was just learned about it.
-    fn publish(
+    pub(crate) fn publish(
         &self,
         record: NodeRecord,
         learned: Option<Learned>,
@@ -261,7 +277,7 @@ impl Registry {
         }
     }
 
-    fn refuse_taken(
+    pub(crate) fn refuse_taken(
         &self,
         settings: &NodeSettings,
         except: Option<NodeId>,

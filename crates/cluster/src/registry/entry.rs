@@ -6,6 +6,7 @@ use primitives::MonotonicTime;
 use scheduling::{Health, Liveness, LivenessCause, LivenessEvent, LivenessVerdict};
 
 use crate::activity::NodeActivity;
+use crate::agents::AgentSeat;
 use crate::model::{ModelView, NodeKind, NodeState, NodeView, Pressure, ServerFlavour};
 use crate::probe::learned::Learned;
 use crate::record::NodeRecord;
@@ -29,13 +30,15 @@ pub(super) struct Entry {
     /// Whether the node ever answered at its present address.
     answered: bool,
     pub(super) activity: Arc<NodeActivity>,
+    agent: Option<Arc<AgentSeat>>,
     view: Option<Arc<NodeView>>,
     changed: bool,
 }
 
 impl Entry {
-    pub(super) fn new(record: NodeRecord) -> Self {
+    pub(super) fn new(record: NodeRecord, agent: Option<Arc<AgentSeat>>) -> Self {
         Self {
+            agent,
             kind: record.settings.kind,
             record,
             server: ServerFlavour::Other,
@@ -60,14 +63,18 @@ impl Entry {
     }
 
     /// Takes over a changed row. What was learned from another address is forgotten. Returns whether that is so.
-    pub(super) fn replace_record(&mut self, record: NodeRecord) -> bool {
+    pub(super) fn replace_record(
+        &mut self,
+        record: NodeRecord,
+        agent: Option<Arc<AgentSeat>>,
+    ) -> bool {
         if record == self.record {
             return false;
         }
         let moved = !record.settings.reaches_the_same_as(&self.record.settings);
         if moved {
             let activity = Arc::clone(&self.activity);
-            *self = Self::new(record);
+            *self = Self::new(record, agent);
             self.activity = activity;
         } else {
             self.record = record;
@@ -201,6 +208,7 @@ impl Entry {
             created_at: self.record.created_at,
             last_error: self.last_error.clone(),
             activity: Arc::clone(&self.activity),
+            agent: self.agent.clone(),
         }));
         true
     }

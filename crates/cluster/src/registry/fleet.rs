@@ -9,6 +9,7 @@ use scheduling::{LivenessEvent, ProbeFailure, is_mass_failure};
 
 use super::CallFailure;
 use super::entry::Entry;
+use crate::agents::AgentSeats;
 use crate::model::{ModelView, NodeKind, NodeView};
 use crate::probe::learned::Learned;
 use crate::record::NodeRecord;
@@ -38,20 +39,35 @@ pub(super) enum Urgency {
 pub(super) struct Fleet {
     entries: BTreeMap<NodeId, Entry>,
     embedded: Option<Arc<NodeView>>,
+    agents: AgentSeats,
     generation: u64,
     membership_changed: bool,
     sparing: bool,
 }
 
 impl Fleet {
+    /// Makes an empty fleet whose agents sit there.
+    pub(super) fn new(agents: AgentSeats) -> Self {
+        Self {
+            agents,
+            ..Self::default()
+        }
+    }
+
     /// Takes over a row.
     pub(super) fn put(&mut self, record: NodeRecord) -> Change {
+        let agent = if record.settings.kind == NodeKind::Agent {
+            Some(self.agents.seat(record.id))
+        } else {
+            self.agents.remove(record.id);
+            None
+        };
         let Some(entry) = self.entries.get_mut(&record.id) else {
-            self.entries.insert(record.id, Entry::new(record));
+            self.entries.insert(record.id, Entry::new(record, agent));
             self.membership_changed = true;
             return Change::Probe;
         };
-        if entry.replace_record(record) {
+        if entry.replace_record(record, agent) {
             Change::Probe
         } else {
             Change::Kept
@@ -60,6 +76,7 @@ impl Fleet {
 
     /// Forgets a node. Requests in flight keep what they hold.
     pub(super) fn remove(&mut self, id: NodeId) {
+        self.agents.remove(id);
         self.membership_changed |= self.entries.remove(&id).is_some();
     }
 

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use primitives::{Clock, MonotonicTime, NodeId};
 use scheduling::Health;
 use store::{Db, Sealer};
-use tokio::sync::watch as channel;
+use tokio::sync::{OnceCell, watch as channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -32,6 +32,7 @@ pub use self::sync::ConfigSync;
 use self::fleet::{Change, Fleet, Urgency};
 use self::watch::ProbeTask;
 use crate::activity::NodeActivity;
+use crate::agents::{AgentSeats, AgentsConfig, Authority};
 use crate::embedded::EmbeddedNode;
 use crate::error::NodeError;
 use crate::model::{NodeKind, NodeSource, NodeState, NodeView, ServerFlavour};
@@ -42,7 +43,7 @@ use crate::snapshot::FleetSnapshot;
 use crate::spec::{EMBEDDED_NAME, NodeSettings};
 
 /// The most nodes there can be.
-const MAX_NODES: usize = 5_000;
+pub(crate) const MAX_NODES: usize = 5_000;
 
 /// The id of the engine inside the process: the same at every start, so that records of its requests stay together.
 const EMBEDDED_ID: NodeId =
@@ -59,6 +60,8 @@ pub struct ClusterConfig {
     pub check_timeout: Duration,
     /// The time between two looks at the database for what other processes changed. 5 s by default.
     pub reconcile_interval: Duration,
+    /// Where agents are expected; nowhere by default.
+    pub agents: AgentsConfig,
 }
 
 impl Default for ClusterConfig {
@@ -68,6 +71,7 @@ impl Default for ClusterConfig {
             probe_timeout: Duration::from_secs(5),
             check_timeout: Duration::from_mins(1),
             reconcile_interval: Duration::from_secs(5),
+            agents: AgentsConfig::default(),
         }
     }
 }
@@ -97,25 +101,27 @@ pub enum CallFailure {
 /// Keeps the nodes, watches them and publishes what is known of them. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    db: Db,
-    sealer: Arc<Sealer>,
-    clock: Arc<dyn Clock>,
+pub(crate) struct Inner {
+    pub(crate) db: Db,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) clock: Arc<dyn Clock>,
     client: Client,
     config: ClusterConfig,
     instance: InstanceId,
     fleet: Mutex<Fleet>,
+    pub(crate) agents: AgentSeats,
+    authority: OnceCell<Arc<Authority>>,
     snapshot: ArcSwap<FleetSnapshot>,
     changes: channel::Sender<u64>,
     embedded: OnceLock<Embedded>,
     /// One change of the database at a time, and no look at it in the middle of one.
-    writing: tokio::sync::Mutex<()>,
+    pub(crate) writing: tokio::sync::Mutex<()>,
     probes: Mutex<HashMap<NodeId, ProbeTask>>,
     watching: OnceLock<CancellationToken>,
-    tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
 }
 
 struct Embedded {
@@ -139,6 +145,10 @@ impl Registry {
         let fresh = InstanceId::generate(deps.clock.now());
         let instance = crate::store::load_or_insert_instance(&mut tx, fresh).await?;
         tx.commit().await?;
+        let agents = AgentSeats::default();
+        if !deps.client.reach_by(Arc::new(agents.clone())) {
+            tracing::warn!("the client reaches the agents of another registry");
+        }
         let registry = Self {
             inner: Arc::new(Inner {
                 instance,
@@ -147,7 +157,9 @@ impl Registry {
                 clock: deps.clock,
                 client: deps.client,
                 config,
-                fleet: Mutex::default(),
+                fleet: Mutex::new(Fleet::new(agents.clone())),
+                agents,
+                authority: OnceCell::new(),
                 snapshot: ArcSwap::default(),
                 changes: channel::Sender::new(0),
                 embedded: OnceLock::new(),
@@ -244,12 +256,13 @@ impl Registry {
             created_at: now,
             last_error: None,
             activity: Arc::clone(&embedded.activity),
+            agent: None,
         };
         self.inner.change(|fleet| fleet.set_embedded(view));
     }
 
     /// Reads the nodes from the database and takes over what another process changed.
-    async fn reload(&self) -> Result<(), NodeError> {
+    pub(crate) async fn reload(&self) -> Result<(), NodeError> {
         let _writing = self.inner.writing.lock().await;
         let mut tx = self.inner.db.read().await?;
         let stored = crate::store::list_nodes(&mut tx).await?;
@@ -294,6 +307,24 @@ impl Registry {
         }
     }
 
+    /// Finds the row of a node that is reached through its agent.
+    pub(crate) fn find_agent_node(&self, id: NodeId) -> Option<NodeRecord> {
+        let fleet = self.inner.fleet.lock();
+        let record = fleet.find(id)?;
+        (record.settings.kind == NodeKind::Agent).then(|| record.clone())
+    }
+
+    /// Returns who issues the certificates of agents, made at the first use.
+    pub(crate) async fn authority(&self) -> Result<Arc<Authority>, NodeError> {
+        let inner = &self.inner;
+        let opened = inner.authority.get_or_try_init(|| async {
+            Authority::open(&inner.db, &inner.sealer, &inner.clock)
+                .await
+                .map(Arc::new)
+        });
+        Ok(Arc::clone(opened.await?))
+    }
+
     fn prober(&self, settings: &NodeSettings) -> Prober {
         let contact = Contact {
             client: self.inner.client.clone(),
@@ -307,6 +338,10 @@ impl Registry {
 }
 
 impl Inner {
+    pub(crate) fn agents_config(&self) -> &AgentsConfig {
+        &self.config.agents
+    }
+
     /// Changes the fleet and publishes the outcome, as one step.
     fn change<T>(&self, change: impl FnOnce(&mut Fleet) -> T) -> T {
         let now: MonotonicTime = self.clock.monotonic();

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_proto::node_host;
 use primitives::NodeId;
-use scheduling::LivenessEvent;
+use scheduling::{LivenessEvent, ProbeFailure};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -157,11 +158,27 @@ async fn watch(inner: &Inner, id: NodeId, mut prober: Prober, wake: &Notify) {
 }
 
 async fn probe_once(inner: &Inner, id: NodeId, prober: &mut Prober) {
+    // An agent that is not there says more than a connection that fails.
+    let problem = inner.agents.find(id).and_then(|seat| seat.problem());
+    if let Some(problem) = problem {
+        let now = inner.clock.monotonic();
+        inner.change(|fleet| {
+            fleet.probe_failed(id, ProbeFailure::Unreachable, &problem, now);
+        });
+        return;
+    }
     let outcome = Box::pin(prober.probe()).await;
     let (now, civil) = (inner.clock.monotonic(), inner.clock.now());
     inner.change(|fleet| match outcome {
         Ok(learned) => fleet.learned(id, learned, now, civil),
-        Err(error) => fleet.probe_failed(id, error.failure(), &error.to_string(), now),
+        Err(error) => {
+            // The host of a node with an agent is a name of ours that tells people nothing.
+            let host = node_host(&id.to_string());
+            let reason = error.to_string();
+            let reason = reason.replace(&format!("cannot connect to {host}: "), "");
+            let reason = reason.replace(&host, "the model server beside the agent");
+            fleet.probe_failed(id, error.failure(), &reason, now);
+        }
     });
 }
 

@@ -4,6 +4,7 @@ use primitives::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::machine_body::{AgentBody, MachineBody};
 use crate::model::{
     ModelDetails, ModelView, NodeKind, NodeSource, NodeView, Pressure, ServerFlavour,
 };
@@ -17,11 +18,11 @@ pub(super) struct NodeBody {
     /// Its name.
     #[schema(example = "gpu1")]
     pub(super) name: String,
-    /// Which API it speaks.
+    /// Which API it speaks; `agent` when it is reached through its agent, and then `server` tells what stands there.
     kind: NodeKind,
     /// Which program answers there.
     server: ServerFlavour,
-    /// Where it is; absent for the embedded engine.
+    /// Where it is; absent for the embedded engine and for nodes that are reached through their agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "http://10.0.0.7:11434")]
     url: Option<String>,
@@ -72,6 +73,9 @@ pub(super) struct NodeBody {
     /// When it was added.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// Its agent, where it is reached through one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<AgentBody>,
 }
 
 impl From<&NodeView> for NodeBody {
@@ -79,9 +83,12 @@ impl From<&NodeView> for NodeBody {
         Self {
             id: node.id.to_string(),
             name: node.name.to_string(),
-            kind: node.kind,
+            kind: node.agent.as_ref().map_or(node.kind, |_| NodeKind::Agent),
             server: node.server,
-            url: node.url.as_ref().map(ToString::to_string),
+            url: match node.agent {
+                Some(_) => None,
+                None => node.url.as_ref().map(ToString::to_string),
+            },
             version: node.version.as_deref().map(str::to_owned),
             state: node.state.as_str(),
             reason: node.state.reason().map(str::to_owned),
@@ -105,6 +112,7 @@ impl From<&NodeView> for NodeBody {
             last_seen: node.last_seen(),
             last_error: node.last_error.as_deref().map(str::to_owned),
             created_at: node.created_at,
+            agent: node.agent.as_deref().map(AgentBody::from),
         }
     }
 }
@@ -116,11 +124,16 @@ pub(super) struct NodeDetailBody {
     node: NodeBody,
     /// Its models, by name.
     models: Vec<NodeModelBody>,
+    /// The machine as its agent sees it, while that is linked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine: Option<MachineBody>,
 }
 
 impl From<&NodeView> for NodeDetailBody {
     fn from(node: &NodeView) -> Self {
+        let link = node.agent.as_ref().and_then(|agent| agent.link());
         Self {
+            machine: link.as_deref().map(MachineBody::from),
             node: node.into(),
             models: node.models.iter().map(NodeModelBody::from).collect(),
         }

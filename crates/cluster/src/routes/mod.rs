@@ -5,8 +5,10 @@ mod body;
 mod check_node;
 mod drain_node;
 mod edit_node;
+mod invite_node;
 mod list_models;
 mod list_nodes;
+mod machine_body;
 mod name_page;
 mod remove_node;
 mod show_node;
@@ -43,6 +45,7 @@ impl Registry {
         OpenApiRouter::new()
             .routes(routes!(list_nodes::list_nodes, add_node::add_node))
             .routes(routes!(check_node::check_node))
+            .routes(routes!(invite_node::invite_node))
             .routes(routes!(
                 show_node::show_node,
                 edit_node::edit_node,

@@ -38,6 +38,7 @@ pub(crate) fn quick() -> ClusterConfig {
         probe_timeout: Duration::from_secs(2),
         check_timeout: Duration::from_millis(300),
         reconcile_interval: Duration::from_millis(100),
+        ..ClusterConfig::default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Opens connections to nodes: resolve, connect, TLS.
+//! Opens connections to nodes: resolve, connect, TLS; or through the agent that is linked already.
 
 use std::io;
 use std::sync::Arc;
@@ -34,6 +34,10 @@ impl Dialer {
     }
 
     async fn open(&self, target: &Target) -> Result<Connection, UpstreamError> {
+        if let Some(agent) = &target.agent {
+            let tunnel = agent.dial().await.map_err(UpstreamError::Connect)?;
+            return Ok(Connection::new(Io::Tunnel(Box::new(tunnel))));
+        }
         let stream = tcp(target).await?;
         if !target.tls {
             return Ok(Connection::new(Io::Plain(stream)));

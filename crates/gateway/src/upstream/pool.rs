@@ -97,7 +97,7 @@ impl Pool {
     fn checkout(&self, node: NodeId) -> Option<Connection> {
         let mut idle = self.idle.lock();
         let list = idle.get_mut(&node)?;
-        while let Some(entry) = list.pop() {
+        while let Some(mut entry) = list.pop() {
             if entry.connection.is_usable() {
                 return Some(entry.connection);
             }
@@ -119,7 +119,9 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         let now = self.clock.monotonic();
         self.idle.lock().retain(|_, list| {
-            list.retain(|entry| entry.connection.is_usable() && now.since(entry.since) < IDLE_FOR);
+            list.retain_mut(|entry| {
+                entry.connection.is_usable() && now.since(entry.since) < IDLE_FOR
+            });
             !list.is_empty()
         });
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cluster::NodeUrl;
+use cluster::{AgentSeat, NodeUrl};
 use http::HeaderValue;
 use primitives::{NodeId, Secret};
 
@@ -23,6 +23,8 @@ pub(crate) struct Target {
     pub(crate) base_path: String,
     /// The `Authorization` header, if the node wants one.
     pub(crate) authorization: Option<HeaderValue>,
+    /// The agent that carries the connections, if the node is reached through one.
+    pub(crate) agent: Option<Arc<AgentSeat>>,
 }
 
 impl Target {
@@ -31,6 +33,7 @@ impl Target {
         node: NodeId,
         url: &NodeUrl,
         credential: Option<&Arc<Secret<String>>>,
+        agent: Option<&Arc<AgentSeat>>,
     ) -> Option<Self> {
         let authorization = match credential {
             Some(secret) => {
@@ -49,6 +52,7 @@ impl Target {
             authority: HeaderValue::try_from(url.authority().as_ref()).ok()?,
             base_path: url.path_prefix().trim_end_matches('/').to_owned(),
             authorization,
+            agent: agent.cloned(),
         })
     }
 }
@@ -63,7 +67,7 @@ mod tests {
     fn addresses_are_taken_apart() {
         let node = NodeId::generate(Timestamp::from_micros(1));
         let url: NodeUrl = "http://[::1]:8000/serve/".parse().unwrap();
-        let target = Target::new(node, &url, None).unwrap();
+        let target = Target::new(node, &url, None, None).unwrap();
         assert_eq!(
             (target.host.as_str(), target.port, target.tls),
             ("::1", 8000, false)
@@ -71,7 +75,8 @@ mod tests {
         assert_eq!(target.authority, "[::1]:8000");
         assert_eq!(target.base_path, "/serve");
         let url: NodeUrl = "https://gpu.lan".parse().unwrap();
-        let target = Target::new(node, &url, Some(&Arc::new(Secret::new("k".to_owned())))).unwrap();
+        let key = Arc::new(Secret::new("k".to_owned()));
+        let target = Target::new(node, &url, Some(&key), None).unwrap();
         assert_eq!((target.port, target.tls), (443, true));
         assert_eq!(target.base_path, "");
         assert!(target.authorization.unwrap().is_sensitive());

@@ -235,6 +235,7 @@ mod tests {
             created_at: NOW,
             last_error: None,
             activity: Arc::new(NodeActivity::new()),
+            agent: None,
         }
     }
 

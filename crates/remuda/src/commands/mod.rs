@@ -1,5 +1,6 @@
 //! The command line: one file a command. Nearly every command but `up` is a client of the HTTP API.
 
+mod agent;
 mod answer;
 mod audit;
 mod backup;
@@ -23,6 +24,7 @@ mod man;
 mod model_choice;
 mod models;
 mod node;
+mod node_agent;
 mod options;
 mod own_password;
 mod password;
@@ -79,6 +81,7 @@ use failure::Failure;
   remuda run remuda-demo \"What is Remuda?\"    ask a model one question
   remuda chat                                 talk to a model
   remuda node add gpu1 http://gpu1:11434      put a server behind the endpoint
+  remuda node invite gpu2                     have a machine behind NAT join by `remuda agent`
   remuda models                               show what the whole fleet can run
   remuda why ID                               explain where a request went, and why
 
@@ -169,6 +172,8 @@ enum Command {
     Secrets(secrets::Secrets),
     /// Add, list, drain and remove the servers behind the endpoint.
     Node(node::Node),
+    /// Make this machine a node: beside its model server, linked to a Remuda elsewhere.
+    Agent(agent::AgentCommand),
     /// List the models of the whole fleet.
     #[command(visible_alias = "list")]
     Models(models::Models),
@@ -289,6 +294,7 @@ impl Command {
             Self::Backup(command) => command.run(context).await,
             Self::Secrets(command) => command.run(context).await,
             Self::Node(command) => command.run(context).await,
+            Self::Agent(command) => Box::pin(command.run(context)).await,
             Self::Models(command) => command.run(context).await,
             Self::Show(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,

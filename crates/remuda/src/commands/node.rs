@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::node_agent::{AgentRow, MachineRow, linked, machine};
 use super::password::PasswordSource;
 use crate::client::query;
 use crate::output::{Columns, Output, Tone, ago, remark};
@@ -18,6 +19,7 @@ use crate::output::{Columns, Output, Tone, ago, remark};
   remuda node add vllm http://10.0.0.7:8000 --kind openai --tag fast --weight 2
   echo \"$KEY\" | remuda node add cloud https://llm.example --api-key-stdin
   remuda node check http://gpu1:11434    what answers there? adds nothing
+  remuda node invite gpu2       a machine that dials us: prints the line to run there
   remuda node list
   remuda node drain gpu1        finish what runs there, send nothing new
   remuda node undrain gpu1
@@ -33,6 +35,8 @@ enum Action {
     Add(Box<Add>),
     /// Look at an address without adding it: what answers there, with which models.
     Check(Check),
+    /// Invite a machine to join by `remuda agent`, and print the line to run there.
+    Invite(Invite),
     /// List nodes with their state.
     #[command(visible_alias = "ls")]
     List,
@@ -45,6 +49,12 @@ enum Action {
     /// Take a node out of the fleet.
     #[command(visible_alias = "rm")]
     Remove(Named),
+}
+
+#[derive(Debug, Args)]
+struct Invite {
+    /// The name that the node will have, unique in the fleet.
+    name: String,
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +131,7 @@ impl Node {
         match self.action {
             Action::Add(add) => add.run(context).await,
             Action::Check(check) => check.run(context).await,
+            Action::Invite(invite) => invite.run(context).await,
             Action::List => list(context).await,
             Action::Show(named) => show(context, &named.node).await,
             Action::Drain(named) => {
@@ -172,6 +183,42 @@ impl Add {
             remark(&format!("warning: {warning}"));
         }
         Ok(())
+    }
+}
+
+/// An invitation as the API shows it.
+#[derive(Deserialize)]
+struct Invited {
+    name: String,
+    token: String,
+    url: Option<String>,
+    port: u16,
+}
+
+impl Invite {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let api = context.api()?;
+        let invited = api
+            .post("/api/v1/nodes/invite", &json!({"name": self.name}))
+            .await?;
+        if context.out.is_json() {
+            return Ok(context.out.json(&invited)?);
+        }
+        let invited: Invited = api.decode(invited)?;
+        let url = invited.url.unwrap_or_else(|| {
+            // Who reaches the API by this name may reach the agents' port by it, too.
+            let host = context.server.join("/");
+            let host = host.host_str().unwrap_or("127.0.0.1");
+            format!("https://{host}:{}", invited.port)
+        });
+        remark(&format!(
+            "run this on the machine that is to be {}, within 15 minutes; it works once:",
+            invited.name
+        ));
+        Ok(context.out.line(format!(
+            "remuda agent --join {url} --token {}",
+            invited.token
+        ))?)
     }
 }
 
@@ -256,6 +303,8 @@ struct Row {
     /// Only when one node is shown.
     #[serde(default)]
     models: Vec<ModelRow>,
+    agent: Option<AgentRow>,
+    machine: Option<MachineRow>,
     /// Only after a change.
     warning: Option<String>,
 }
@@ -303,9 +352,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
                 row.name.clone(),
                 row.state.clone(),
                 server(&row),
-                row.url
-                    .clone()
-                    .unwrap_or_else(|| "in this process".to_owned()),
+                place(&row),
                 row.model_count.to_string(),
                 row.in_flight.to_string(),
                 row.last_seen
@@ -388,13 +435,30 @@ fn tell(out: Output, now: Timestamp, row: &Row) -> Result<(), Failure> {
         ("seen", row.last_seen.map(|time| ago(time, now))),
         ("last error", row.last_error.clone()),
         ("from", Some(row.source.clone())),
+        ("agent", row.agent.as_ref().map(|agent| linked(agent, now))),
         ("models", Some(models.join(", "))),
-    ] {
+    ]
+    .into_iter()
+    .chain(machine(row.machine.as_ref()))
+    {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             out.line(format!("  {label:<12}{value}"))?;
         }
     }
     Ok(())
+}
+
+/// Says where a node is: its address, or how its agent is linked.
+fn place(row: &Row) -> String {
+    match (&row.url, &row.agent) {
+        (Some(url), _) => url.clone(),
+        (None, Some(agent)) if agent.linked => format!(
+            "agent at {}",
+            agent.peer.as_deref().unwrap_or("an unknown address")
+        ),
+        (None, Some(_)) => "agent, not linked".to_owned(),
+        (None, None) => "in this process".to_owned(),
+    }
 }
 
 fn server(row: &Row) -> String {

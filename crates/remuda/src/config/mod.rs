@@ -4,6 +4,7 @@
 //! line, environment variable or flag), the key and what to do; an unknown key is refused with the nearest known one.
 //! Nothing here touches the network or writes anything.
 
+mod agents;
 mod auth;
 mod cache;
 mod changes;
@@ -40,6 +41,7 @@ use primitives::Secret;
 use scheduling::queue::QueueLimits;
 use serde::Deserialize;
 
+pub use agents::AgentsSection;
 pub use auth::AuthSection;
 pub use cache::{CacheRuleSection, CacheSection, CacheStore, CacheStrategy, CachedResource};
 pub use changes::ConfigValues;
@@ -114,6 +116,8 @@ pub struct Config {
     pub probes: ProbesSection,
     /// Servers that are found without being configured.
     pub discovery: DiscoverySection,
+    /// Where agents of nodes dial.
+    pub agents: AgentsSection,
 }
 
 /// What the command line says; it wins over the environment and the file.
@@ -200,6 +204,7 @@ impl Config {
         self.requests.check(origins)?;
         self.probes.check(origins)?;
         self.discovery.check(origins)?;
+        self.agents.check(origins)?;
         self.log.check(origins)?;
         nodes::check(&self.nodes, origins)?;
         routing::check(&self.models, &self.aliases, origins)

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::{
-    AuthSection, CacheSection, CoalescingSection, Config, DiscoverySection, EngineSection,
-    InventorySection, JobsSection, LimitsSection, LogSection, ModelSection, NodeSection,
-    OutboundSection, ProbesSection, RealtimeSection, RedisSection, RequestsSection, RoutingSection,
-    ServerSection, StoreSection,
+    AgentsSection, AuthSection, CacheSection, CoalescingSection, Config, DiscoverySection,
+    EngineSection, InventorySection, JobsSection, LimitsSection, LogSection, ModelSection,
+    NodeSection, OutboundSection, ProbesSection, RealtimeSection, RedisSection, RequestsSection,
+    RoutingSection, ServerSection, StoreSection,
 };
 
 /// What a section looks like.
@@ -55,6 +55,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "nodes" => Shape::List(fields::<NodeSection>()),
         "probes" => Shape::Table(fields::<ProbesSection>()),
         "discovery" => Shape::Table(fields::<DiscoverySection>()),
+        "agents" => Shape::Table(fields::<AgentsSection>()),
         _ => return None,
     })
 }

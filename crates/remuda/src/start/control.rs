@@ -51,6 +51,7 @@ type Description = Arc<OnceLock<String>>;
 #[derive(Clone)]
 struct MetricsState {
     metrics: Arc<Metrics>,
+    registry: cluster::Registry,
     bus: Bus,
     hub: realtime::Hub,
     jobs: jobs::Jobs,
@@ -80,6 +81,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .route("/metrics", get(show_metrics))
         .with_state(MetricsState {
             metrics: parts.metrics,
+            registry: parts.registry.clone(),
             bus: parts.bus.clone(),
             hub: parts.hub.clone(),
             jobs: parts.jobs.clone(),
@@ -148,6 +150,7 @@ async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Res
     let metrics = joined(&metrics, &state.jobs.render_metrics());
     let metrics = joined(&metrics, &state.inventory.render_metrics());
     let metrics = joined(&metrics, &state.bus.render_metrics());
+    let metrics = joined(&metrics, &state.registry.render_agent_metrics());
     let now = state.clock.now();
     let mut metrics = with_credentials(&metrics, &state.identity, now);
     if let Some(tls) = &state.server_tls {

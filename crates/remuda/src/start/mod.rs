@@ -2,6 +2,7 @@
 //!
 //! What can be refused is looked at before anything is written: configuration, address, data directory, lock, database.
 
+mod agents;
 mod answer_lines;
 pub(crate) mod banner;
 pub(crate) mod bus;
@@ -48,6 +49,7 @@ use web::tls::ServerTls;
 
 use crate::config::{Config, NodeSection, OidcSection, Origins};
 
+use agents::AgentDoor;
 pub(crate) use banner::Invitation;
 pub use banner::{Found, FoundModel, FoundNode, RefusedModel};
 pub(crate) use data_dir::{DataDir, Holder};
@@ -78,6 +80,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let addr = listener
         .local_addr()
         .map_err(|error| StartError::broken_part("listener", &error))?;
+    let agents = AgentDoor::bind(&config.agents)?;
     let data_dir = DataDir::acquire(&data_path)?;
     let db = database::open(&config.store, data_dir.path()).await?;
 
@@ -85,7 +88,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (engine, reports) = start_engine(&config, &data_dir, &clock).await?;
     let (trust, outbound) = open_outbound(&config)?;
     let (identity, setup) = open_identity(&config, &db, &sealer, &clock, &outbound).await?;
-    let registry = open_registry(&config, &db, Arc::clone(&sealer), &clock, &outbound).await?;
+    let registry = open_registry(&config, &agents, &db, &sealer, &clock, &outbound).await?;
     registry.attach_embedded(Arc::new(embedded::EmbeddedEngine::new(
         engine.clone(),
         clock.now(),
@@ -97,6 +100,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn(identity.clone().reconcile(stop.clone()));
     tasks.spawn(embedded::follow_loading(registry.clone(), stop.clone()));
     registry.start_probes(stop.clone());
+    let agents_addr = agents.open(&registry, &stop).await?;
     discovery::adopt_local_ollama(&config.discovery, addr, &registry, &tasks, &stop).await;
 
     let system = open_system(&config, &db, &sealer, &clock, &identity, &registry).await?;
@@ -159,6 +163,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tracing::info!(address = %addr, "ready");
     Ok(Running {
         addr,
+        agents_addr,
         url: listener::base_url(
             addr,
             server_tls.as_ref().map(|tls| tls.certificate()).as_deref(),
@@ -308,14 +313,15 @@ async fn start_engine(
 
 async fn open_registry(
     config: &Config,
+    agents: &AgentDoor,
     db: &Db,
-    sealer: Arc<Sealer>,
+    sealer: &Arc<Sealer>,
     clock: &Arc<dyn Clock>,
     outbound: &Client,
 ) -> Result<Registry, StartError> {
     let deps = ClusterDeps {
         db: db.clone(),
-        sealer,
+        sealer: Arc::clone(sealer),
         clock: Arc::clone(clock),
         client: outbound.clone(),
     };
@@ -323,6 +329,7 @@ async fn open_registry(
         probe_interval: config.probes.interval.0,
         probe_timeout: config.probes.timeout.0,
         check_timeout: config.probes.check_timeout.0,
+        agents: agents.config(),
         ..ClusterConfig::default()
     };
     let failed = |error: cluster::NodeError| StartError::part("node registry", &error);

@@ -21,6 +21,8 @@ use super::data_dir::DataDir;
 pub struct Running {
     /// Where it listens, with the port that was really taken.
     pub addr: SocketAddr,
+    /// Where agents dial, if they are expected.
+    pub agents_addr: Option<SocketAddr>,
     /// The base URL under which this machine reaches it.
     pub url: String,
     /// The token that makes the first administrator; only at the first start.

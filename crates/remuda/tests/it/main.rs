@@ -14,6 +14,8 @@ mod stack;
 #[cfg(test)]
 mod acceptance;
 #[cfg(test)]
+mod agents;
+#[cfg(test)]
 mod authorisation;
 #[cfg(test)]
 mod budgets;

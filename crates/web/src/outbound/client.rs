@@ -1,6 +1,6 @@
 //! The client: a connection pool with its guard.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::Method;
@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use url::Url;
 
 use super::connector::GuardedConnector;
-use super::{Call, CallBody, OutboundError, Reach, Trust};
+use super::{Call, CallBody, OutboundError, Reach, Trust, Way};
 
 /// How a client reaches out.
 #[derive(Clone, Debug)]
@@ -49,12 +49,14 @@ pub struct Client {
 pub(super) struct Inner {
     pub(super) pool: Pool,
     pub(super) config: ClientConfig,
+    way: Arc<OnceLock<Arc<dyn Way>>>,
 }
 
 impl Client {
     /// Makes a client.
     pub fn new(config: ClientConfig) -> Result<Self, OutboundError> {
         let tls = config.trust.client_config().map_err(OutboundError::Tls)?;
+        let way = Arc::<OnceLock<Arc<dyn Way>>>::default();
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -62,6 +64,7 @@ impl Client {
             .wrap_connector(GuardedConnector {
                 reach: config.reach,
                 connect_timeout: config.connect_timeout,
+                way: Arc::clone(&way),
             });
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_mins(1))
@@ -70,8 +73,14 @@ impl Client {
             .http1_max_buf_size(64 * 1024)
             .build(connector);
         Ok(Self {
-            inner: Arc::new(Inner { pool, config }),
+            inner: Arc::new(Inner { pool, config, way }),
         })
+    }
+
+    /// Has this client and its clones reach the hosts that `way` knows by it. Only the first way counts; returns whether it is
+    /// this one.
+    pub fn reach_by(&self, way: Arc<dyn Way>) -> bool {
+        self.inner.way.set(way).is_ok()
     }
 
     /// Begins a call. Nothing is sent before [`Call::send`].

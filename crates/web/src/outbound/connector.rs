@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 use tower::Service;
 
+use super::way::{Carried, Way};
 use super::{Reach, Refusal};
 
 /// Why no connection was made.
@@ -33,10 +35,11 @@ pub(super) enum ConnectError {
 pub(super) struct GuardedConnector {
     pub(super) reach: Reach,
     pub(super) connect_timeout: Duration,
+    pub(super) way: Arc<OnceLock<Arc<dyn Way>>>,
 }
 
 impl Service<Uri> for GuardedConnector {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Carried>;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
@@ -45,12 +48,16 @@ impl Service<Uri> for GuardedConnector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self {
-            reach,
-            connect_timeout,
-        } = *self;
+        let (reach, connect_timeout) = (self.reach, self.connect_timeout);
+        let way = self.way.get().and_then(|way| way.open(uri.host()?));
         Box::pin(async move {
             let deadline = Instant::now() + connect_timeout;
+            if let Some(opening) = way {
+                let stream = timeout_at(deadline, opening)
+                    .await
+                    .map_err(|_| ConnectError::Timeout)??;
+                return Ok(TokioIo::new(Carried::Way(stream)));
+            }
             timeout_at(deadline, connect(reach, uri, deadline))
                 .await
                 .map_err(|_| ConnectError::Timeout)?
@@ -62,7 +69,7 @@ async fn connect(
     reach: Reach,
     uri: Uri,
     deadline: Instant,
-) -> Result<TokioIo<TcpStream>, ConnectError> {
+) -> Result<TokioIo<Carried>, ConnectError> {
     let default_port = match uri.scheme_str() {
         Some("http") => 80,
         Some("https") => 443,
@@ -85,7 +92,7 @@ async fn connect(
             Ok(Ok(stream)) => {
                 // Without this, small frames wait for the other side's delayed acknowledgement.
                 stream.set_nodelay(true)?;
-                return Ok(TokioIo::new(stream));
+                return Ok(TokioIo::new(Carried::Tcp(stream)));
             }
             Ok(Err(error)) => last = error.into(),
             Err(_) => last = ConnectError::Timeout,

@@ -9,6 +9,7 @@ mod connector;
 mod error;
 mod reach;
 mod trust;
+mod way;
 
 pub use answer::{Answer, AnswerBody};
 pub use call::{Call, CallBody};
@@ -16,3 +17,4 @@ pub use client::{Client, ClientConfig};
 pub use error::OutboundError;
 pub use reach::{Reach, Refusal};
 pub use trust::{Trust, TrustError};
+pub use way::{Opening, Way, WayStream};

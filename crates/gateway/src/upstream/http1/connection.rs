@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use cluster::TunnelStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -18,10 +19,11 @@ const SMALL_READ: usize = 4 << 10;
 /// Most bytes asked for in one read.
 const LARGE_READ: usize = 64 << 10;
 
-/// A socket, with or without TLS.
+/// A socket, with or without TLS, or a connection that an agent carries.
 pub(in crate::upstream) enum Io {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Tunnel(Box<TunnelStream>),
 }
 
 /// Why no answer came.
@@ -56,21 +58,23 @@ impl Connection {
 
     /// Tells whether an idle connection can still be used: a node that has closed it, or sent something unasked, cannot
     /// be asked over it.
-    pub(in crate::upstream) fn is_usable(&self) -> bool {
-        let socket = match &self.io {
+    pub(in crate::upstream) fn is_usable(&mut self) -> bool {
+        let socket = match &mut self.io {
             Io::Plain(socket) => socket,
-            Io::Tls(stream) => stream.get_ref().0,
+            Io::Tls(stream) => stream.get_mut().0,
+            Io::Tunnel(stream) => return self.buffer.is_empty() && stream.is_quiet(),
         };
         let mut probe = [0];
         self.buffer.is_empty()
             && matches!(socket.try_read(&mut probe), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Tells whether the socket has something to read. If not, the task is woken when it has.
+    /// Tells whether the socket has something to read. If not, the task is woken when it has. Of tunnels it is not told.
     pub(in crate::upstream) fn is_readable(&self, cx: &mut Context<'_>) -> bool {
         let socket = match &self.io {
             Io::Plain(socket) => socket,
             Io::Tls(stream) => stream.get_ref().0,
+            Io::Tunnel(_) => return false,
         };
         socket.poll_read_ready(cx).is_ready()
     }
@@ -195,6 +199,7 @@ impl AsyncRead for Io {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tunnel(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -208,6 +213,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tunnel(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -219,6 +225,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tunnel(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -226,6 +233,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tunnel(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -233,6 +241,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tunnel(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -70,13 +70,13 @@ function actions(node, path, hurry) {
   };
   const change = () => dialog.ask(`Change ${node.name}`, [
     { name: "name", label: "Name", required: true, value: node.name },
-    { name: "url", label: "Address", required: true, value: node.url, help: "What was learned from another address is forgotten." },
+    !node.agent && { name: "url", label: "Address", required: true, value: node.url, help: "What was learned from another address is forgotten." },
     { name: "weight", label: "Weight", type: "number", min: 0.01, max: 100, step: "0.01", required: true, value: node.weight, help: "2 attracts about twice the work of 1." },
     { name: "max_in_flight", label: "Most requests at once", type: "number", min: 1, max: 100_000, value: node.max_in_flight },
     { name: "tags", label: "Tags", type: "list", value: node.tags },
     { name: "region", label: "Region", value: node.region },
     { name: "api_key", label: "Another API key", type: "password", help: node.has_api_key ? "One is stored. Empty leaves it." : "None is stored." },
-  ], "Save", async ({ api_key: key, ...values }) => {
+  ].filter(Boolean), "Save", async ({ api_key: key, ...values }) => {
     const edited = await put(path, key ? { ...values, api_key: key } : values, changed(node.etag));
     if (edited.name !== node.name) go(link("/nodes", edited.name));
     return done(edited.warning ?? `${edited.name} is changed.`);
@@ -97,7 +97,21 @@ const SOURCES = { api: "added here", config: "from the configuration file: chang
 
 const about = (node) => card("About", {}, facts(
   ["Address", node.url && copyable(node.url)], ["Speaks", node.kind], ["Comes", SOURCES[node.source]], ["Since", when(node.created_at)], ["Heard of", when(node.last_seen, "ago")],
-  ["Credential", node.has_api_key ? "stored" : "none"], ["Region", node.region], ["Tags", node.tags.length > 0 && h("span", { class: "chips" }, node.tags.map((tag) => chip(tag)))], ["Weight", node.weight]));
+  ["Credential", node.has_api_key ? "stored" : "none"], ["Region", node.region], ["Tags", node.tags.length > 0 && h("span", { class: "chips" }, node.tags.map((tag) => chip(tag)))], ["Weight", node.weight],
+  ["Agent", node.agent && (node.agent.linked ? `${node.agent.version} at ${node.agent.peer}` : h("span", { class: "bad-text" }, node.agent.problem))], ...machine(node.machine)));
+
+/** What a node's agent tells of its machine, as facts. */
+function machine(told) {
+  if (!told) return [];
+  const used = told.usage;
+  return [
+    ["Machine", `${told.host_name}, ${told.operating_system}`], ["Processor", `${told.cpu_cores} × ${told.cpu_model}${used ? `, ${figure(used.cpu_used_percent)} % in use` : ""}`],
+    ["Memory", used && `${bytes(used.memory_available_bytes)} free of ${bytes(used.memory_total_bytes)}`],
+    ...(used?.gpus ?? []).map((gpu) => [`GPU ${gpu.index}`, [gpu.name, gpu.memory_total_bytes && `${bytes(gpu.memory_used_bytes ?? 0)} of ${bytes(gpu.memory_total_bytes)}`,
+      gpu.used_percent !== undefined && `${figure(gpu.used_percent)} %`, gpu.temperature_celsius !== undefined && `${figure(gpu.temperature_celsius)} °C`, gpu.power_watts !== undefined && `${figure(gpu.power_watts)} W`].filter(Boolean).join(", ")]),
+    ["GPUs", used?.gpu_problem],
+  ];
+}
 
 function lately(node, requests, whole) {
   const first = requests.map((item) => item.first_token_us).filter((value) => value !== null);

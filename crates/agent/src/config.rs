@@ -1,0 +1,148 @@
+//! What an agent is told on its command line.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::error::AgentError;
+
+/// The port that a control plane listens on for agents.
+const AGENT_PORT: u16 = 11441;
+
+/// How an agent works.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Where the membership is kept.
+    pub data_dir: PathBuf,
+    /// The model server beside the agent, by plain HTTP.
+    pub server: Url,
+    /// Where `/health` and the metrics are, if anywhere.
+    pub listen: Option<SocketAddr>,
+    /// The versions of the protocol that it speaks.
+    pub protocols: RangeInclusive<u32>,
+    /// Where `/sys` is found: `/`, but for tests.
+    pub root: PathBuf,
+}
+
+impl AgentConfig {
+    /// Returns the usual settings: the server at `server`, no health page.
+    pub fn new(data_dir: PathBuf, server: Url) -> Self {
+        Self {
+            data_dir,
+            server,
+            listen: None,
+            protocols: agent_proto::PROTOCOLS,
+            root: PathBuf::from("/"),
+        }
+    }
+
+    /// Checks that the model server can be reached the way that tunnels lead there.
+    ///
+    /// # Errors
+    /// When it is to be reached by TLS or under a path.
+    pub fn check(&self) -> Result<(), AgentError> {
+        let fits = self.server.scheme() == "http"
+            && self.server.host_str().is_some_and(|host| !host.is_empty())
+            && matches!(self.server.path(), "" | "/")
+            && self.server.query().is_none();
+        if fits {
+            Ok(())
+        } else {
+            Err(AgentError::Server(self.server.to_string()))
+        }
+    }
+}
+
+/// Where a control plane listens for agents: host and port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ControlPlane(String);
+
+impl FromStr for ControlPlane {
+    type Err = AgentError;
+
+    /// Reads `https://HOST[:PORT]` or `HOST[:PORT]`; the port is 11441 unless given.
+    fn from_str(text: &str) -> Result<Self, AgentError> {
+        let wrong = || AgentError::ControlPlane(text.chars().take(200).collect());
+        let rest = text.trim().trim_end_matches('/');
+        let rest = rest.strip_prefix("https://").unwrap_or(rest);
+        if rest.is_empty() || rest.contains("://") {
+            return Err(wrong());
+        }
+        let url = Url::parse(&format!("https://{rest}")).map_err(|_| wrong())?;
+        let host = url.host_str().ok_or_else(wrong)?;
+        if !matches!(url.path(), "" | "/") || !url.username().is_empty() {
+            return Err(wrong());
+        }
+        // The scheme's own port counts as none in a URL, and only the text still has it.
+        let port = match url.port() {
+            Some(port) => port,
+            None if rest.ends_with(":443") => 443,
+            None => AGENT_PORT,
+        };
+        Ok(Self(format!("{host}:{port}")))
+    }
+}
+
+impl TryFrom<String> for ControlPlane {
+    type Error = AgentError;
+
+    fn try_from(text: String) -> Result<Self, AgentError> {
+        text.parse()
+    }
+}
+
+impl From<ControlPlane> for String {
+    fn from(address: ControlPlane) -> Self {
+        address.0
+    }
+}
+
+impl ControlPlane {
+    /// Returns `host:port`, for connecting.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ControlPlane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_type_becomes_host_and_port() {
+        for (typed, address) in [
+            ("https://remuda.lan:11441", "remuda.lan:11441"),
+            ("https://remuda.lan/", "remuda.lan:11441"),
+            ("remuda.lan", "remuda.lan:11441"),
+            ("10.0.0.7:9000", "10.0.0.7:9000"),
+            ("[::1]:9000", "[::1]:9000"),
+            ("https://remuda.lan:443", "remuda.lan:443"),
+        ] {
+            assert_eq!(typed.parse::<ControlPlane>().unwrap().as_str(), address);
+        }
+        for wrong in ["", "http://remuda.lan", "https://remuda.lan/path", "a b"] {
+            let error = wrong.parse::<ControlPlane>().unwrap_err().to_string();
+            assert!(error.contains("https://HOST:11441"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_a_plain_server_can_stand_beside_an_agent() {
+        let check = |url: &str| AgentConfig::new("x".into(), url.parse().unwrap()).check();
+        assert!(check("http://127.0.0.1:11434").is_ok());
+        assert!(check("https://127.0.0.1:11434").is_err());
+        assert!(check("http://127.0.0.1:11434/ollama").is_err());
+    }
+}

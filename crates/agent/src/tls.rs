@@ -1,0 +1,151 @@
+//! TLS of the agent: whom it believes, and how it shows who it is.
+
+use std::sync::Arc;
+
+use agent_proto::{CONTROL_PLANE, Invitation};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::config::ControlPlane;
+use crate::error::AgentError;
+use crate::membership::Membership;
+
+/// Returns the TLS of a machine that has not joined: it believes the authority that its invitation names, whatever the host.
+pub(crate) fn invited(invitation: Invitation) -> Result<ClientConfig, AgentError> {
+    let provider = provider();
+    let verifier = Arc::new(InviterVerifier {
+        invitation,
+        provider: Arc::clone(&provider),
+    });
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![agent_proto::JOINING.to_vec()];
+    Ok(config)
+}
+
+/// Returns the TLS of a node, for one of the two protocols.
+pub(crate) fn member(membership: &Membership, protocol: &[u8]) -> Result<ClientConfig, AgentError> {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from(membership.authority.clone());
+    roots.add(authority.clone()).map_err(wrong)?;
+    let chain = vec![
+        CertificateDer::from(membership.certificate.clone()),
+        authority,
+    ];
+    let key = PrivatePkcs8KeyDer::from(membership.key().to_vec());
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key.into())
+        .map_err(wrong)?;
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Ok(config)
+}
+
+/// Connects to a control plane.
+pub(crate) async fn connect(
+    address: &ControlPlane,
+    config: ClientConfig,
+) -> Result<TlsStream<TcpStream>, AgentError> {
+    let unreachable = |error: std::io::Error| {
+        let about_certificate = error
+            .get_ref()
+            .and_then(|cause| cause.downcast_ref::<rustls::Error>())
+            .is_some_and(|cause| matches!(cause, rustls::Error::InvalidCertificate(_)));
+        let (address, reason) = (address.to_string(), error.to_string());
+        if about_certificate {
+            AgentError::NotTheInviter { address, reason }
+        } else {
+            AgentError::Unreachable { address, reason }
+        }
+    };
+    let socket = TcpStream::connect(address.as_str())
+        .await
+        .map_err(unreachable)?;
+    socket.set_nodelay(true).map_err(unreachable)?;
+    let name = ServerName::try_from(CONTROL_PLANE).map_err(wrong)?;
+    TlsConnector::from(Arc::new(config))
+        .connect(name, socket)
+        .await
+        .map_err(unreachable)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn wrong(error: impl std::fmt::Display) -> AgentError {
+    AgentError::Certificate(error.to_string())
+}
+
+/// Believes certificates that end in the authority whose fingerprint stands in the invitation.
+#[derive(Debug)]
+struct InviterVerifier {
+    invitation: Invitation,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for InviterVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let unknown = || rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let mut shown = intermediates.iter();
+        let authority = shown
+            .find(|certificate| self.invitation.vouches_for(certificate))
+            .ok_or_else(unknown)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.clone().into_owned())?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::clone(&self.provider),
+        )
+        .build()
+        .map_err(|_| unknown())?;
+        verifier.verify_server_cert(end_entity, &[], server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

@@ -1,0 +1,127 @@
+//! One connection of one agent.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use agent_proto::v1::agent_client::AgentClient;
+use agent_proto::v1::{HelloResponse, ModelCommand, NodeFacts, NodeStatus, WatchStatusRequest};
+use agent_proto::{Channel, TunnelStream};
+use arc_swap::ArcSwapOption;
+use primitives::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+/// A connection that agreed on a version of the protocol.
+#[derive(Debug)]
+pub struct AgentLink {
+    channel: Channel,
+    protocol: u32,
+    version: String,
+    facts: NodeFacts,
+    peer: SocketAddr,
+    since: Timestamp,
+    status: ArcSwapOption<NodeStatus>,
+    over: CancellationToken,
+}
+
+impl AgentLink {
+    pub(super) fn new(
+        channel: Channel,
+        protocol: u32,
+        hello: HelloResponse,
+        peer: SocketAddr,
+        since: Timestamp,
+    ) -> Self {
+        Self {
+            channel,
+            protocol,
+            version: hello.version.chars().take(80).collect(),
+            facts: hello.facts.unwrap_or_default(),
+            peer,
+            since,
+            status: ArcSwapOption::empty(),
+            over: CancellationToken::new(),
+        }
+    }
+
+    /// Returns the version of the protocol that both sides speak.
+    pub fn protocol(&self) -> u32 {
+        self.protocol
+    }
+
+    /// Returns the agent's program version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Returns what the agent told of its machine.
+    pub fn facts(&self) -> &NodeFacts {
+        &self.facts
+    }
+
+    /// Returns where the connection comes from: the node, or whatever translates its address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Returns when it came.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// Returns the latest state that the agent told.
+    pub fn status(&self) -> Option<Arc<NodeStatus>> {
+        self.status.load_full()
+    }
+
+    /// Has the agent's model server do something about its models. Dropping the stream calls it off.
+    ///
+    /// # Errors
+    /// With what the agent or its server says.
+    pub async fn run_model_command(
+        &self,
+        command: ModelCommand,
+    ) -> Result<Streaming<agent_proto::v1::CommandProgress>, Status> {
+        let mut client = AgentClient::new(self.channel.clone());
+        Ok(client.run_model_command(command).await?.into_inner())
+    }
+
+    pub(super) async fn open_tunnel(&self) -> Result<TunnelStream, Status> {
+        tokio::select! {
+            opened = TunnelStream::open(self.channel.clone()) => opened,
+            () = self.over.cancelled() => Err(Status::unavailable("the link broke")),
+        }
+    }
+
+    /// Takes over what the agent tells of its state, until the link ends. `told` hears of the first one.
+    pub(super) async fn follow_status(&self, mut told: impl FnMut()) -> Result<(), Status> {
+        let mut client = AgentClient::new(self.channel.clone());
+        let mut states = client
+            .watch_status(WatchStatusRequest {})
+            .await?
+            .into_inner();
+        while let Some(status) = states.message().await? {
+            let before = self.status.swap(Some(Arc::new(status)));
+            let server = |status: &Option<Arc<NodeStatus>>| {
+                status.as_ref().and_then(|status| status.server.clone())
+            };
+            if server(&before) != server(&self.status.load_full()) {
+                told();
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the connection.
+    pub(super) fn end(&self) {
+        self.over.cancel();
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    pub(super) async fn ended(&self) {
+        self.over.cancelled().await;
+    }
+}

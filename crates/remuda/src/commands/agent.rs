@@ -1,0 +1,107 @@
+//! `remuda agent`: the machine beside a model server becomes a node, and stays one.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent::{Agent, AgentConfig, AgentError, ControlPlane, Membership};
+use agent_proto::Invitation;
+use clap::Args;
+use primitives::{Clock, SystemClock};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::signals::Signals;
+use crate::config::{LogSection, parse_address};
+use crate::output::remark;
+use crate::telemetry;
+
+/// Makes this machine a node: links it to a Remuda, carries requests to the model server here, reads the hardware.
+///
+/// It dials out, so that no port needs to be open here. `remuda node invite NAME` prints the line that joins; what this
+/// machine is from then on is kept in its data directory, and later starts need no options.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  remuda agent --join https://remuda.lan:11441 --token rmdj_...   join, and go on as a node
+  remuda agent                                                    link again, after a restart
+  remuda agent --model-server http://127.0.0.1:8000               beside vLLM or llama-server")]
+pub(super) struct AgentCommand {
+    /// Where the Remuda to join listens for agents.
+    #[arg(long, value_name = "URL", requires = "token")]
+    join: Option<String>,
+    /// The invitation. Other users of this machine can see it while the command runs; it works once.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "REMUDA_AGENT_TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<String>,
+    /// The model server on this machine.
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:11434",
+        env = "REMUDA_AGENT_MODEL_SERVER"
+    )]
+    model_server: Url,
+    /// Where /health and /api/v1/metrics/current are.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:11442", value_parser = parse_address)]
+    listen: SocketAddr,
+    /// Where the membership is kept; `remuda/agent` in the user's data directory unless set.
+    #[arg(long, value_name = "DIR", env = "REMUDA_AGENT_DATA")]
+    data: Option<PathBuf>,
+}
+
+impl AgentCommand {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let _log = telemetry::install(&LogSection::default()).map_err(Failure::Runtime)?;
+        let data_dir = match self.data {
+            Some(directory) => directory,
+            None => context
+                .environment
+                .data_home()
+                .map(|home| home.join("remuda").join("agent"))
+                .ok_or_else(|| {
+                    Failure::Usage("HOME is not set: set it, or use --data".to_owned())
+                })?,
+        };
+        let mut config = AgentConfig::new(data_dir, self.model_server);
+        config.listen = Some(self.listen);
+        let usage = |error: AgentError| Failure::Usage(error.to_string());
+        let refused = |error: AgentError| Failure::Refused(error.to_string());
+        config.check().map_err(usage)?;
+        if let Some(url) = &self.join {
+            let control_plane: ControlPlane = url.parse().map_err(usage)?;
+            let invitation: Invitation =
+                self.token.as_deref().unwrap_or_default().parse().map_err(
+                    |error: agent_proto::InvitationError| Failure::Usage(error.to_string()),
+                )?;
+            let joined: Membership = agent::join(&config, control_plane, invitation)
+                .await
+                .map_err(refused)?;
+            remark(&format!("joined as the node {}", joined.node_name));
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let agent = Agent::open(config, clock).await.map_err(refused)?;
+        let page = agent.page_address().map_or_else(String::new, |page| {
+            format!(": health at http://{page}/health")
+        });
+        remark(&format!(
+            "agent of the node {}{page}; Ctrl-C ends it",
+            agent.node_name()
+        ));
+        let stop = CancellationToken::new();
+        let mut signals = Signals::listen().map_err(Failure::Runtime)?;
+        let running = agent.run(stop.clone());
+        let mut running = std::pin::pin!(running);
+        tokio::select! {
+            () = &mut running => return Ok(()),
+            () = signals.stop() => stop.cancel(),
+        }
+        running.await;
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! `[agents]`: where agents of nodes are expected.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+use url::Url;
+
+use super::error::ConfigError;
+use super::origin::Origins;
+use super::server::parse_address;
+
+/// Where agents of nodes dial.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentsSection {
+    /// Address and port, as `0.0.0.0:11441`. Unset: no agent can join or link. Port 0 takes a free one.
+    #[serde(deserialize_with = "read_address")]
+    pub listen: Option<SocketAddr>,
+    /// Where agents reach that address, as `https://remuda.lan:11441`: what invitations name. Unset: the host that the inviting
+    /// command itself talks to.
+    pub url: Option<Url>,
+}
+
+impl AgentsSection {
+    pub(super) fn check(&self, at: &Origins) -> Result<(), ConfigError> {
+        let Some(url) = &self.url else { return Ok(()) };
+        if url.scheme() != "https" || !url.has_host() || !matches!(url.path(), "" | "/") {
+            return Err(at.bad(
+                ["agents", "url"],
+                format!("{url} is not where agents dial: write it as https://remuda.lan:11441"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn read_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_address(&text).map(Some).map_err(de::Error::custom)
+}
