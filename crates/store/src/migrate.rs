@@ -49,6 +49,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     18 "0018_inventory"
     19 "0019_audit_commitments"
     20 "0020_repeated_refreshes"
+    21 "0021_work"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.
