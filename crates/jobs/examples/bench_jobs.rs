@@ -29,12 +29,12 @@ const FILLING: u64 = 2_000;
 /// How far enqueueing may be ahead.
 const AHEAD: u64 = 2_000;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Noop {
-    done: AtomicU64,
+    done: Arc<AtomicU64>,
 }
 
-impl Handler for Arc<Noop> {
+impl Handler for Noop {
     fn run(&self, _task: Task) -> BoxFuture<'static, Outcome> {
         self.done.fetch_add(1, Ordering::Relaxed);
         Box::pin(std::future::ready(Outcome::Done(Value::Null)))
@@ -84,13 +84,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         config: JobsConfig::default(),
         observer: None,
     });
-    let noop = Arc::new(Noop::default());
+    let noop = Noop::default();
     let spec = KindSpec {
         places: 1_024,
         claimed_together: 256,
         ..KindSpec::new(KIND)
     };
-    jobs.register(spec, Arc::new(Arc::clone(&noop)));
+    jobs.register(spec, Arc::new(noop.clone()));
     let filling = Instant::now();
     enqueue(&jobs, &db, waiting).await?;
     let filled = filling.elapsed();
@@ -107,7 +107,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         if enqueued < done + AHEAD {
             enqueue(&jobs, &db, TOGETHER).await?;
             enqueued += TOGETHER;
-            jobs.poke();
         } else {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

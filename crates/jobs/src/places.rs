@@ -58,7 +58,7 @@ impl Places {
         registered.spec.places.saturating_sub(taken)
     }
 
-    /// Returns how many have to be free before it is worth while to look: all together, or a claim's worth.
+    /// Returns how many have to be free before it is worth while to look as soon as a run has ended.
     pub(crate) fn wanted(&self, registered: &Registered) -> usize {
         let spec = &registered.spec;
         spec.claimed_together.clamp(1, spec.places.max(1))

@@ -48,8 +48,8 @@ pub(crate) use kinds::{
     put_schedule, replay, sum_counts, take_duty,
 };
 pub(crate) use leases::{
-    Chunk, Ended, Lease, cancel_job, count_live, delete_ended, fail_exhausted,
-    fail_waiting, find_waiting, finish_job, put_back, put_chunk, requeue_lapsed, restart_output,
+    Chunk, Ended, Lease, cancel_job, count_live, delete_ended, fail_exhausted, fail_waiting,
+    find_waiting, finish_job, put_back, put_chunk, requeue_lapsed, restart_output,
 };
 pub(crate) use lists::{chunks_after, count_jobs, find_job, list_jobs};
 pub(crate) use work::{

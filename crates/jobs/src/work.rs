@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::store::StoreError;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::ends::WAITING;
@@ -24,6 +24,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) const DATABASE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long runs may take to give their jobs back when the program ends.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
+
+/// Why the loop looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    /// Somebody said that there is work, or it is time.
+    Told,
+    /// A run has ended.
+    ByEnd,
+}
 
 /// Bounds a call of the database, so that a silent one holds nothing up.
 pub(crate) async fn patiently<T>(
@@ -111,13 +120,15 @@ impl Jobs {
     ) {
         let mut failing = false;
         let mut announced = false;
+        let mut woken = Woken::Told;
+        let mut look_at = Instant::now() + LOOK_EVERY;
         while !stop.is_cancelled() {
             let outcome = async {
                 if !announced {
                     patiently(self.announce()).await?;
                     announced = true;
                 }
-                self.fill(runs, places, stop).await
+                self.fill(runs, places, woken, stop).await
             };
             match outcome.await {
                 Ok(()) => failing = false,
@@ -132,10 +143,17 @@ impl Jobs {
                 Err(_) => {}
             }
             tokio::select! {
-                Some(ended) = runs.join_next_with_id() => self.release(places, ended),
-                () = self.inner.due.notified() => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                // One free place is looked after by itself only now and then, where a kind claims many together.
+                Some(ended) = runs.join_next_with_id() => {
+                    self.release(places, ended);
+                    woken = Woken::ByEnd;
+                }
+                () = self.inner.due.notified() => woken = Woken::Told,
+                () = tokio::time::sleep_until(look_at) => woken = Woken::Told,
                 () = stop.cancelled() => {}
+            }
+            if woken == Woken::Told {
+                look_at = Instant::now() + LOOK_EVERY;
             }
         }
     }
@@ -163,6 +181,7 @@ impl Jobs {
         &self,
         runs: &mut JoinSet<()>,
         places: &mut Places,
+        woken: Woken,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
         while let Some(ended) = runs.try_join_next_with_id() {
@@ -173,7 +192,11 @@ impl Jobs {
             if stop.is_cancelled() {
                 return Ok(());
             }
-            if places.free(&registered) >= places.wanted(&registered) {
+            let wanted = match woken {
+                Woken::Told => 1,
+                Woken::ByEnd => places.wanted(&registered),
+            };
+            if places.free(&registered) >= wanted {
                 self.claim_kind(&registered, runs, places, stop).await?;
             }
         }

@@ -1,6 +1,5 @@
 //! Files and batches through the routes that clients of the OpenAI API use.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use gateway::{Inside, InsideRequest};
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, StatusCode};
 use identity::{Identity, PrincipalKind};
 use jobs::{
     BatchAnswer, BatchExecutor, BatchRequest, Executor, JobKind, JobStep, Jobs, JobsConfig,
@@ -217,9 +217,9 @@ impl BatchExecutor for BatchLines {
                 })
                 .await;
             let (head, body) = response.into_parts();
-            let said = |name: HeaderName| head.headers.get(name)?.to_str().ok();
+            let said = |name: &str| head.headers.get(name)?.to_str().ok();
             let request_id = said(web::REQUEST_ID_HEADER).unwrap_or_default().to_owned();
-            let retry_after = said(RETRY_AFTER)
+            let retry_after = said(RETRY_AFTER.as_str())
                 .and_then(|wait| wait.parse().ok())
                 .map(Duration::from_secs);
             match web::read_capped(body, LONGEST_ANSWER).await {
