@@ -135,11 +135,9 @@ impl Jobs {
                 let goes_on = found.is_some_and(|found| found.status == BatchStatus::InProgress);
                 Ok::<bool, BatchError>(goes_on && now < batch.expires_at)
             };
-            match looked.await {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                // Without the database no answer can be written either: its own trouble tells.
-                Err(_) => {}
+            // Without the database no answer can be written either: that trouble tells.
+            if let Ok(false) = looked.await {
+                return Ok(());
             }
         }
     }

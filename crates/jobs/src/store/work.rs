@@ -205,8 +205,7 @@ pub(crate) async fn claim(
     };
     let but_of = claim
         .but_of
-        .map(|org| org.to_string())
-        .unwrap_or_else(|| "-".to_owned());
+        .map_or_else(|| "-".to_owned(), |org| org.to_string());
     let rows = tx
         .fetch_all(
             statement,
