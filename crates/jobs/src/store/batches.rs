@@ -303,9 +303,9 @@ pub(crate) async fn waiting_models(
 ) -> Result<Vec<String>, StoreError> {
     tx.fetch_all(
         "WITH RECURSIVE models (model, n) AS (
-             SELECT (SELECT min(model) FROM batch_lines WHERE batch_id = $1 AND state = 'waiting'), 1
+             SELECT (SELECT model FROM batch_lines WHERE batch_id = $1 AND state = 'waiting' ORDER BY model LIMIT 1), 1
              UNION ALL
-             SELECT (SELECT min(l.model) FROM batch_lines l WHERE l.batch_id = $1 AND l.state = 'waiting' AND l.model > models.model), n + 1
+             SELECT (SELECT l.model FROM batch_lines l WHERE l.batch_id = $1 AND l.state = 'waiting' AND l.model > models.model ORDER BY l.model LIMIT 1), n + 1
              FROM models WHERE models.model IS NOT NULL AND n < $2
          )
          SELECT model FROM models WHERE model IS NOT NULL",
