@@ -132,8 +132,9 @@ impl Jobs {
                 let now = store::now(&mut tx, &*self.inner.clock).await?;
                 let found = store::find_batch(&mut tx, None, &batch.id.0).await?;
                 tx.commit().await?;
-                let goes_on = found.is_some_and(|found| found.status == BatchStatus::InProgress);
-                Ok::<bool, BatchError>(goes_on && now < batch.expires_at)
+                Ok::<bool, BatchError>(found.is_some_and(|found| {
+                    found.status == BatchStatus::InProgress && now < found.expires_at
+                }))
             };
             // Without the database no answer can be written either: that trouble tells.
             if let Ok(false) = looked.await {
