@@ -22,7 +22,7 @@ impl Jobs {
         tx.commit().await?;
         let job = found?;
         if let Some(run) = self.inner.running.lock().get(&id) {
-            run.cancel();
+            run.cancelled.cancel();
         }
         self.tell_state(&job);
         Ok(job)

@@ -23,6 +23,14 @@ pub struct JobsConfig {
     pub max_kept: u64,
     /// The most bytes that a job may put out.
     pub output_limit: usize,
+    /// The most bytes of a file that is uploaded.
+    pub file_limit: u64,
+    /// How long files, and batches that have ended, are kept.
+    pub file_retention: Duration,
+    /// The most lines of a batch.
+    pub batch_lines: u64,
+    /// Lines of one batch that are answered at once.
+    pub batch_places: usize,
 }
 
 impl Default for JobsConfig {
@@ -37,6 +45,10 @@ impl Default for JobsConfig {
             retention: Duration::from_hours(24),
             max_kept: 100_000,
             output_limit: 4 << 20,
+            file_limit: 200 << 20,
+            file_retention: Duration::from_hours(30 * 24),
+            batch_lines: 50_000,
+            batch_places: 16,
         }
     }
 }

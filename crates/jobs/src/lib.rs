@@ -7,16 +7,22 @@
 //!
 //! Nothing here may hold up the data plane, and whoever did not ask for a job never learns that it exists.
 
+mod batches;
 mod cancel;
+mod claims;
 mod config;
+mod engine;
 mod executor;
+mod files;
 mod follow;
 mod keep;
 mod list;
 mod metrics;
 mod model;
+mod openai;
 mod output;
 mod personal;
+mod places;
 mod reseal;
 mod room;
 mod routes;
@@ -27,7 +33,12 @@ mod submit;
 mod surface;
 mod work;
 
+pub use batches::{BatchAnswer, BatchExecutor, BatchRequest};
 pub use config::JobsConfig;
+pub use engine::{
+    Backoff, Cron, CronError, DeadJob, Enqueued, Handler, Keep, KindSpec, KindState, NewWork,
+    Priority, Rate, ScheduleSpec, ScheduleState, Task,
+};
 pub use executor::{Executor, Outcome, Refusal, Step, Work};
 pub use list::{JobFilter, JobSort};
 pub use model::{Job, JobError, JobKind, JobState, Owner};

@@ -24,7 +24,8 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 2] = [Self::Chat, Self::Generate];
+    /// Every kind.
+    pub(crate) const ALL: [Self; 2] = [Self::Chat, Self::Generate];
 
     /// Names the kind as it is stored and shown.
     pub const fn as_str(self) -> &'static str {
@@ -214,6 +215,12 @@ pub enum JobError {
     /// It has ended.
     #[error("job {0} has ended")]
     HasEnded(JobId),
+    /// It has not failed, or cannot be tried again.
+    #[error("job {0} cannot be replayed")]
+    NotDead(JobId),
+    /// There is no such kind of work.
+    #[error("there is no kind of work {0:?}")]
+    UnknownKind(String),
     /// The parameters of a list make no sense.
     #[error("{0}")]
     Filter(String),
@@ -241,10 +248,10 @@ impl JobError {
 impl Classify for JobError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown(_) => ErrorKind::NotFound,
+            Self::Unknown(_) | Self::UnknownKind(_) => ErrorKind::NotFound,
             Self::Refused { kind, .. } => *kind,
             Self::TooMany { .. } | Self::TooManyFollowers(_) => ErrorKind::TooMany,
-            Self::NotEnded(_) | Self::HasEnded(_) => ErrorKind::Conflict,
+            Self::NotEnded(_) | Self::HasEnded(_) | Self::NotDead(_) => ErrorKind::Conflict,
             Self::Filter(_) | Self::Cursor(_) => ErrorKind::Invalid,
             Self::Seal(error) => error.kind(),
             Self::Store(error) => error.kind(),
@@ -265,6 +272,10 @@ impl Classify for JobError {
             Self::TooManyFollowers(_) => format!("{self}: ask for the job's state now and then"),
             Self::NotEnded(id) => format!("{self}: cancel it first (`remuda jobs cancel {id}`)"),
             Self::HasEnded(_) => format!("{self}: there is nothing left to cancel"),
+            Self::NotDead(_) => format!(
+                "{self}: only one that has failed, and is not there again, can be; `remuda jobs dead` lists them"
+            ),
+            Self::UnknownKind(_) => format!("{self}: `remuda jobs kinds` lists them"),
             Self::Seal(_) => {
                 "what the job holds cannot be read any more: it was sealed with a key that is gone"
                     .to_owned()

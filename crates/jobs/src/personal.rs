@@ -68,6 +68,42 @@ impl Jobs {
     }
 }
 
+/// A file as it is exported: its content is read by its id.
+#[derive(Serialize)]
+struct ExportedFile {
+    id: String,
+    name: String,
+    purpose: &'static str,
+    bytes: u64,
+    created_at: Timestamp,
+}
+
+impl Jobs {
+    async fn export_files(&self, of: &DataSubject, to: &mut ExportWriter) -> Result<(), PartError> {
+        to.section("files").await?;
+        let mut before = "\u{10ffff}".to_owned();
+        loop {
+            let mut tx = self.inner.db.read().await?;
+            let found = store::list_files(&mut tx, owner(of), None, &before, STEP).await?;
+            tx.commit().await?;
+            let Some(last) = found.last() else {
+                return Ok(());
+            };
+            before.clone_from(&last.id.0);
+            for file in found {
+                to.item(&ExportedFile {
+                    id: file.id.0,
+                    name: file.name,
+                    purpose: file.purpose.as_str(),
+                    bytes: file.bytes,
+                    created_at: file.created_at,
+                })
+                .await?;
+            }
+        }
+    }
+}
+
 impl PersonalData for Jobs {
     fn export<'a>(
         &'a self,
@@ -83,7 +119,7 @@ impl PersonalData for Jobs {
                 let found = store::jobs_with_contents(&mut tx, owner(of), &after, STEP).await?;
                 tx.commit().await?;
                 let Some((last, ..)) = found.last() else {
-                    return Ok(());
+                    return self.export_files(of, to).await;
                 };
                 after = last.id.to_string();
                 for (job, payload, result) in found {
@@ -109,14 +145,28 @@ impl PersonalData for Jobs {
                 let running = self.inner.running.lock();
                 for id in &erased {
                     if let Some(run) = running.get(id) {
-                        run.cancel();
+                        run.cancelled.cancel();
                     }
                 }
             }
-            Ok(vec![Erased {
-                what: "jobs, with what was asked and answered",
-                rows,
-            }])
+            let (mut files, mut batches) = (0, 0);
+            loop {
+                let mut tx = self.inner.db.write().await?;
+                let more_batches = store::erase_batches(&mut tx, owner(of), STEP).await?;
+                let more_files = store::erase_files(&mut tx, owner(of), STEP).await?;
+                tx.commit().await?;
+                batches += more_batches;
+                files += more_files;
+                if more_batches + more_files == 0 {
+                    break;
+                }
+            }
+            let erased = |what, rows| Erased { what, rows };
+            Ok(vec![
+                erased("jobs, with what was asked and answered", rows),
+                erased("batches, with their lines", batches),
+                erased("files", files),
+            ])
         })
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use ::store::{Durability, StoreError};
 use futures_util::StreamExt as _;
-use primitives::{Classify as _, ErrorKind, OrgId, RequestId};
+use identity::PriorityClass;
+use primitives::{Classify as _, ErrorKind, RequestId};
 use serde_json::Value;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::executor::{Executor, Outcome, Refusal, Step, Work};
@@ -83,10 +84,6 @@ impl Run {
         }
     }
 
-    pub(crate) const fn org(&self) -> OrgId {
-        self.job.owner.org
-    }
-
     /// Carries the job out and writes what it came to.
     pub(crate) async fn carry_out(mut self, executor: Arc<dyn Executor>) {
         let end = match self.prepare().await {
@@ -122,11 +119,12 @@ impl Run {
                 Err(error) => return Err(later(&error)),
             }
         }
+        let waited = inner.clock.now().since(self.job.created_at);
         Ok(Work {
             kind: self.job.kind,
             principal,
             client_address: self.job.client_address,
-            class: self.job.class,
+            class: ramped(self.job.class, waited, inner.config.give_up_after),
             payload,
         })
     }
@@ -137,7 +135,7 @@ impl Run {
         let chunk = self.sealed_chunk(number, &self.output.restart())?;
         let mut tx = self.jobs.inner.db.write_with(Durability::Relaxed).await?;
         store::restart_output(&mut tx, &self.lease).await?;
-        let held = store::put_chunk(&mut tx, &self.lease, chunk).await?;
+        let held = store::put_chunk(&mut tx, &self.lease, chunk, self.request).await?;
         if held {
             tx.commit().await?;
             self.job.chunks = number;
@@ -156,21 +154,12 @@ impl Run {
     async fn attend(&mut self, executor: &dyn Executor, work: Work) -> End {
         let config = self.jobs.inner.config;
         let mut steps = executor.run(work);
-        let every = config.lease / 3;
-        let mut renewals = interval_at(Instant::now() + every, every);
-        renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (cancelled, drained) = (self.stops.cancelled.clone(), self.stops.drained.clone());
         loop {
             let step = tokio::select! {
                 biased;
                 () = cancelled.cancelled() => return End::Silent,
                 () = drained.cancelled() => return End::GivenBack,
-                _ = renewals.tick() => {
-                    if let Err(Lost) = self.renew().await {
-                        return End::Silent;
-                    }
-                    continue;
-                }
                 () = self.output.due() => {
                     if let Err(Lost) = self.store_output().await {
                         return End::Silent;
@@ -201,31 +190,6 @@ impl Run {
         }
     }
 
-    /// Holds the job for longer. While the database is away nobody else can take it either.
-    async fn renew(&self) -> Result<(), Lost> {
-        let inner = &self.jobs.inner;
-        let renewed = patiently(async {
-            let mut tx = inner.db.write_with(Durability::Relaxed).await?;
-            let until = store::now(&mut tx, &*inner.clock)
-                .await?
-                .after(inner.config.lease);
-            let held = store::renew(&mut tx, &self.lease, until, self.request).await?;
-            tx.commit().await?;
-            Ok(held)
-        });
-        match renewed.await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(self.lost()),
-            Err(error) => {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "a lease was not renewed"
-                );
-                Ok(())
-            }
-        }
-    }
-
     fn lost(&self) -> Lost {
         tracing::info!(job = %self.job.id, attempt = self.job.attempt, "a job was called off or taken over: its run here stops");
         Lost
@@ -238,7 +202,7 @@ impl Run {
             let chunk = self.sealed_chunk(number, &self.output.piece())?;
             let db = &self.jobs.inner.db;
             let mut tx = db.write_with(Durability::Relaxed).await?;
-            let held = store::put_chunk(&mut tx, &self.lease, chunk).await?;
+            let held = store::put_chunk(&mut tx, &self.lease, chunk, self.request).await?;
             tx.commit().await?;
             Ok(held)
         });
@@ -299,8 +263,7 @@ impl Run {
                 }
             }
         }
-        let mut running = self.jobs.inner.running.lock();
-        running.remove(&id);
+        self.jobs.let_go(id, &self.lease.run);
     }
 
     async fn write_end(&mut self, end: &End) -> Result<Option<Job>, StoreError> {
@@ -310,7 +273,7 @@ impl Run {
         if !self.output.is_empty() {
             let number = self.job.chunks + 1;
             let chunk = self.sealed_chunk(number, &self.output.piece())?;
-            if !store::put_chunk(&mut tx, &self.lease, chunk).await? {
+            if !store::put_chunk(&mut tx, &self.lease, chunk, self.request).await? {
                 return Ok(None);
             }
         }
@@ -386,7 +349,7 @@ enum Verdict {
     },
 }
 
-fn nothing(state: JobState) -> Ended {
+pub(crate) fn nothing(state: JobState) -> Ended {
     Ended {
         state,
         result_sealed: None,
@@ -395,7 +358,7 @@ fn nothing(state: JobState) -> Ended {
     }
 }
 
-fn because(state: JobState, why: &Refusal) -> Ended {
+pub(crate) fn because(state: JobState, why: &Refusal) -> Ended {
     Ended {
         error: Some(why.message.chars().take(500).collect()),
         error_kind: Some(why.kind.as_str()),
@@ -408,6 +371,15 @@ fn later(error: &StoreError) -> End {
         why: Refusal::new(error.kind(), error.public_message()),
         after: None,
     })
+}
+
+/// Lets a job that has waited for three quarters of its time go with live requests.
+fn ramped(class: PriorityClass, waited: Duration, patience: Duration) -> PriorityClass {
+    if class == PriorityClass::Batch && waited >= patience / 4 * 3 {
+        PriorityClass::Default
+    } else {
+        class
+    }
 }
 
 /// The wait after an attempt that went wrong: twice as long each time.
@@ -423,6 +395,16 @@ fn delay(age: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_waited_long_goes_with_live_requests() {
+        let day = Duration::from_hours(24);
+        let class = |hours| ramped(PriorityClass::Batch, Duration::from_hours(hours), day);
+        assert_eq!(class(17), PriorityClass::Batch);
+        assert_eq!(class(18), PriorityClass::Default);
+        let interactive = PriorityClass::Interactive;
+        assert_eq!(ramped(interactive, day, day), interactive);
+    }
 
     #[test]
     fn waits_grow_and_are_bounded() {

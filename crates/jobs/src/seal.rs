@@ -2,6 +2,8 @@
 
 use ::store::{SealError, Sealer};
 use primitives::JobId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::model::ChunkNumber;
@@ -30,6 +32,26 @@ pub(crate) fn seal(
     value: &Value,
 ) -> Result<Vec<u8>, SealError> {
     sealer.seal(&place.name(), value.to_string().as_bytes())
+}
+
+/// Seals a value for a place of another table.
+pub(crate) fn seal_named(
+    sealer: &Sealer,
+    place: &str,
+    value: &impl Serialize,
+) -> Result<Vec<u8>, SealError> {
+    let text = serde_json::to_vec(value).map_err(|_| SealError::Damaged)?;
+    sealer.seal(place, &text)
+}
+
+/// Opens a value of another table.
+pub(crate) fn open_named<T: DeserializeOwned>(
+    sealer: &Sealer,
+    place: &str,
+    envelope: &[u8],
+) -> Result<T, SealError> {
+    let plain = sealer.open(place, envelope)?;
+    serde_json::from_slice(plain.expose()).map_err(|_| SealError::Damaged)
 }
 
 pub(crate) fn open(

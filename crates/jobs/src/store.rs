@@ -10,25 +10,52 @@ macro_rules! columns {
     };
 }
 
+mod batches;
 mod contents;
+mod ends;
+mod files;
+mod kinds;
 mod leases;
 mod lists;
+mod work;
 
 use ::store::{Engine, Row, StoreError, Tx, params};
 use identity::PriorityClass;
 use primitives::{Clock, JobId, OrgId, Timestamp};
 
+use crate::engine::enqueue::{NO_LANE, Priority};
 use crate::model::{Job, JobKind, JobState, Owner, caller_text, read_caller};
 
+pub(crate) use batches::{
+    AnsweredLine, LineRow, SealedColumn, StoredLine, WaitingLine, answer_lines, begin_batch,
+    begin_cancel, begin_finalizing, count_live_batches, delete_ended_batches, delete_lines,
+    end_batch, erase_batches, fail_batch, find_batch, insert_batch, insert_lines, line_place,
+    lines_after, list_batches, live_batches, put_line, sealed_lines_after, waiting_lines,
+    waiting_models,
+};
 pub(crate) use contents::{
     erase_jobs, jobs_with_contents, pieces_after, put_payload, put_piece, put_result, sealed_after,
 };
+pub(crate) use ends::{end_work, work_back};
+pub(crate) use files::{
+    complete_file, count_files, delete_expired_files, delete_file, erase_file, erase_files,
+    file_pieces_after, find_file, find_piece, insert_file, insert_piece, list_files,
+    put_file_piece,
+};
+pub(crate) use kinds::{
+    add_counts, announce_kind, cancel_work, count_all_running, count_dead, count_queued,
+    delete_counts, due_schedules, list_dead, list_kinds, list_schedules, move_schedule, pause_kind,
+    put_schedule, replay, sum_counts, take_duty,
+};
 pub(crate) use leases::{
-    Chunk, Ended, Lease, cancel_job, claim_job, count_live, delete_ended, fail_exhausted,
-    fail_waiting, find_due, finish_job, live_figures, put_back, put_chunk, renew, requeue_lapsed,
-    restart_output,
+    Chunk, Ended, Lease, cancel_job, count_live, delete_ended, fail_exhausted, fail_waiting,
+    find_waiting, finish_job, put_back, put_chunk, requeue_lapsed, restart_output,
 };
 pub(crate) use lists::{chunks_after, count_jobs, find_job, list_jobs};
+pub(crate) use work::{
+    Claim, DueLane, WorkRow, claim, count_running, delete_done, due_lanes, find_lapsed,
+    find_unique, insert_many, insert_work, lock_kind, note_taken, renew_all, taken_since,
+};
 
 /// Returns the time by which leases are held.
 pub(crate) async fn now(tx: &mut Tx, clock: &dyn Clock) -> Result<Timestamp, StoreError> {
@@ -44,6 +71,11 @@ pub(crate) async fn now(tx: &mut Tx, clock: &dyn Clock) -> Result<Timestamp, Sto
     row.map_or(Ok(clock.now()), |row| row.get("at"))
 }
 
+/// Answers of one model are held apart from those of others.
+fn lane_of(subject: &str) -> &str {
+    if subject.is_empty() { NO_LANE } else { subject }
+}
+
 pub(crate) async fn insert_job(
     tx: &mut Tx,
     job: &Job,
@@ -51,8 +83,8 @@ pub(crate) async fn insert_job(
 ) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO jobs (id, kind, org_id, owner, caller, client_address, subject, class, state, payload_sealed, created_at, run_at,
-             attempt, most_attempts, chunks)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+             attempt, most_attempts, chunks, lane, priority)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
         params![
             job.id,
             job.kind.as_str(),
@@ -68,7 +100,9 @@ pub(crate) async fn insert_job(
             job.run_at,
             job.attempt,
             job.most_attempts,
-            job.chunks
+            job.chunks,
+            lane_of(&job.subject),
+            Priority::from(job.class).number()
         ],
     )
     .await?;
@@ -79,7 +113,7 @@ pub(crate) async fn insert_job(
 pub(crate) async fn delete_job(tx: &mut Tx, owner: Owner, id: JobId) -> Result<bool, StoreError> {
     let deleted = tx
         .execute(
-            "DELETE FROM jobs WHERE id = $1 AND org_id = $2 AND owner = $3 AND ended_at IS NOT NULL",
+            "DELETE FROM jobs WHERE id = $1 AND org_id = $2 AND owner = $3 AND owner <> '' AND ended_at IS NOT NULL",
             params![id, owner.org, caller_text(owner.who)],
         )
         .await?;
@@ -99,7 +133,7 @@ fn read_name<T>(
     })
 }
 
-fn read_job(row: &Row) -> Result<Job, StoreError> {
+pub(crate) fn read_job(row: &Row) -> Result<Job, StoreError> {
     Ok(Job {
         id: row.get("id")?,
         kind: read_name(row, "kind", JobKind::from_name)?,

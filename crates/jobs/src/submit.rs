@@ -79,7 +79,7 @@ impl Jobs {
         tx.commit().await?;
         inner.metrics.accepted.inc();
         self.tell_state(&job);
-        inner.due.notify_one();
+        self.poke();
         Ok(job)
     }
 

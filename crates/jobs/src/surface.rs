@@ -1,16 +1,23 @@
 //! The domain's entrance: what it works with, and what others see of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use ::store::{Db, Sealer};
 use identity::Identity;
 use parking_lot::Mutex;
 use primitives::{Clock, JobId};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use crate::batches::BatchExecutor;
 use crate::config::JobsConfig;
+use crate::engine::counts::Counts;
+use crate::engine::ends::WorkEnd;
+use crate::engine::hold::Held;
+use crate::engine::kind::Registered;
+use crate::engine::schedule::ScheduleSpec;
 use crate::executor::Executor;
 use crate::follow::{Bells, MAX_FOLLOWERS};
 use crate::metrics::Metrics;
@@ -68,7 +75,21 @@ pub(crate) struct Inner {
     /// Rings when there may be something to claim.
     pub(crate) due: Notify,
     /// Ends runs of this process.
-    pub(crate) running: Mutex<HashMap<JobId, CancellationToken>>,
+    pub(crate) running: Mutex<HashMap<JobId, Held>>,
+    /// This process, as others know it.
+    pub(crate) process: String,
+    /// What can be carried out.
+    pub(crate) kinds: Mutex<BTreeMap<&'static str, Registered>>,
+    /// What is enqueued again and again.
+    pub(crate) schedules: Mutex<Vec<ScheduleSpec>>,
+    /// Who answers the lines of batches.
+    pub(crate) batches: OnceLock<Arc<dyn BatchExecutor>>,
+    /// Where runs tell what they came to.
+    pub(crate) ends: OnceLock<mpsc::Sender<WorkEnd>>,
+    /// What came of jobs here, not added up yet.
+    pub(crate) counts: Counts,
+    /// Rings when other processes are to be told that there may be something to claim.
+    pub(crate) wake_others: Notify,
     /// Ends everything that follows.
     pub(crate) closing: CancellationToken,
 }
@@ -91,6 +112,13 @@ impl Jobs {
                 followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
                 due: Notify::new(),
                 running: Mutex::default(),
+                process: Uuid::new_v4().to_string(),
+                kinds: Mutex::default(),
+                schedules: Mutex::default(),
+                batches: OnceLock::new(),
+                ends: OnceLock::new(),
+                counts: Counts::default(),
+                wake_others: Notify::new(),
                 closing: CancellationToken::new(),
             }),
         }
@@ -113,6 +141,11 @@ impl Jobs {
     pub(crate) fn tell_state(&self, job: &Job) {
         if job.state.has_ended() {
             self.inner.metrics.ended(job.state);
+            let kind = job.kind.as_str();
+            self.inner.counts.note(kind, |came| match job.state {
+                JobState::Completed => came.completed += 1,
+                _ => came.failed += 1,
+            });
         }
         let status = match job.state {
             JobState::Running => "started",

@@ -244,6 +244,11 @@ impl Db {
         Tx::glance(connection, self.statement_timeout, sql).await
     }
 
+    /// Returns the address that goes past any pooler.
+    pub(crate) const fn direct_url(&self) -> &Secret<String> {
+        &self.direct_url
+    }
+
     /// Returns the engine.
     pub fn engine(&self) -> Engine {
         match &self.pools {

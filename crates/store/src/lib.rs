@@ -25,6 +25,7 @@ mod statement;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tx;
+mod wake;
 
 pub use bulk::{Bulk, BulkColumn, ColumnType, Existing};
 pub use config::{Engine, StoreConfig};
@@ -37,3 +38,4 @@ pub use row::{FromColumn, Json, Place, Row};
 pub use sealer::{SealError, Sealer};
 pub use statement::Statement;
 pub use tx::Tx;
+pub use wake::Wakes;

@@ -50,6 +50,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     19 "0019_audit_commitments"
     20 "0020_repeated_refreshes"
     21 "0021_agents"
+    22 "0022_work"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

@@ -7,6 +7,7 @@ mod embeddings;
 mod gateway;
 mod http;
 mod inventory;
+mod jobs;
 mod machine;
 mod nginx;
 mod process;
@@ -36,6 +37,8 @@ pub(crate) enum Bench {
     Embeddings(embeddings::Options),
     /// The inventory over millions of widgets, beside pgbench and others; prints Markdown
     Inventory(inventory::Options),
+    /// Jobs that do nothing, enqueued and completed with a million waiting; prints Markdown, fails when a budget is missed
+    Jobs(jobs::Options),
     /// Memory of WebSocket connections and the time of a message to all of them; prints Markdown, fails when one gets nothing
     Realtime(realtime::Options),
 }
@@ -49,6 +52,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
         Bench::Dashboards(options) => dashboards::run(options),
         Bench::Embeddings(options) => embeddings::run(options),
         Bench::Inventory(options) => inventory::run(options),
+        Bench::Jobs(options) => jobs::run(options),
         Bench::Realtime(options) => realtime::run(options),
     }
 }

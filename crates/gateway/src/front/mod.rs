@@ -243,8 +243,16 @@ pub(crate) fn count(worker: &Worker, operation: Operation, outcome: Outcome) {
 }
 
 fn is_control_plane(path: &str) -> bool {
-    const EXACT: [&str; 5] = ["/health", "/metrics", "/ui", "/docs", "/ws"];
-    const BELOW: [&str; 7] = [
+    const EXACT: [&str; 7] = [
+        "/health",
+        "/metrics",
+        "/ui",
+        "/docs",
+        "/ws",
+        "/v1/files",
+        "/v1/batches",
+    ];
+    const BELOW: [&str; 9] = [
         "/api/v1/",
         "/health/",
         "/ui/",
@@ -252,6 +260,8 @@ fn is_control_plane(path: &str) -> bool {
         "/rpc/",
         "/ws/",
         "/.well-known/",
+        "/v1/files/",
+        "/v1/batches/",
     ];
     EXACT.contains(&path)
         || path == "/api/v1"

@@ -1,6 +1,7 @@
 //! HTTP of the domain: decode, call one operation, encode.
 
 mod body;
+mod engine;
 mod events;
 mod jobs;
 mod submit;
@@ -30,6 +31,13 @@ impl Jobs {
             .routes(routes!(jobs::show_job, jobs::delete_job))
             .routes(routes!(jobs::cancel_job))
             .routes(routes!(events::follow_job))
+            .routes(routes!(engine::list_job_kinds))
+            .routes(routes!(engine::pause_job_kind))
+            .routes(routes!(engine::resume_job_kind))
+            .routes(routes!(engine::replay_job_kind))
+            .routes(routes!(engine::list_dead_jobs))
+            .routes(routes!(engine::replay_job))
+            .routes(routes!(engine::list_schedules))
             .with_state(self.clone())
     }
 }

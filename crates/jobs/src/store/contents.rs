@@ -20,7 +20,7 @@ pub(crate) async fn jobs_with_contents(
         concat!(
             "SELECT payload_sealed, result_sealed, ",
             columns!(),
-            " FROM jobs WHERE org_id = $1 AND owner = $2 AND id > $3 ORDER BY id LIMIT $4"
+            " FROM jobs WHERE org_id = $1 AND owner = $2 AND owner <> '' AND id > $3 ORDER BY id LIMIT $4"
         ),
         params![owner.org, caller_text(owner.who), after, most],
     )
@@ -43,7 +43,7 @@ pub(crate) async fn erase_jobs(
     most: u32,
 ) -> Result<Vec<JobId>, StoreError> {
     tx.fetch_all(
-        "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE org_id = $1 AND owner = $2 ORDER BY id LIMIT $3) RETURNING id",
+        "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE org_id = $1 AND owner = $2 AND owner <> '' ORDER BY id LIMIT $3) RETURNING id",
         params![owner.org, caller_text(owner.who), most],
     )
     .await?

@@ -1,10 +1,10 @@
 //! The SQL of what is done with jobs: claimed, held, put back, ended, forgotten. Whoever writes names the run that holds the lease.
 
-use ::store::{Statement, StoreError, Tx, params};
+use ::store::{Row, StoreError, Tx, params};
 use primitives::{JobId, OrgId, RequestId, Timestamp};
 
 use super::read_job;
-use crate::model::{ChunkNumber, Job, JobState, Owner, RunId, caller_text};
+use crate::model::{ChunkNumber, Job, JobKind, JobState, Owner, RunId, caller_text};
 
 /// The lease of a run.
 #[derive(Clone, Debug)]
@@ -29,32 +29,13 @@ pub(crate) struct Ended {
     pub(crate) error_kind: Option<&'static str>,
 }
 
-/// The oldest job that is due takes the next place. Kinds of a later version are left to its processes.
-const CLAIM: Statement = Statement::per_engine(
-    concat!(
-        "UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_until = $2, leased_by = $3,
-             started_at = COALESCE(started_at, $1)
-         WHERE id = (SELECT id FROM jobs WHERE ended_at IS NULL AND state = 'queued' AND run_at <= $1 AND org_id <> $4
-             AND kind IN ('chat', 'generate') ORDER BY run_at, id LIMIT 1)
-         RETURNING payload_sealed, ",
-        columns!()
-    ),
-    concat!(
-        "UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_until = $2, leased_by = $3,
-             started_at = COALESCE(started_at, $1)
-         WHERE id = (SELECT id FROM jobs WHERE ended_at IS NULL AND state = 'queued' AND run_at <= $1 AND org_id <> $4
-             AND kind IN ('chat', 'generate') ORDER BY run_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-         RETURNING payload_sealed, ",
-        columns!()
-    ),
-);
-
-/// Counts the jobs that have not ended: all, and those of an organisation.
+/// Counts the answers that are promised and have not ended: all, and those of an organisation.
 pub(crate) async fn count_live(tx: &mut Tx, org: OrgId) -> Result<(u64, u64), StoreError> {
     let row = tx
         .fetch_optional(
             "SELECT CAST(count(*) AS BIGINT) AS all_count, CAST(count(*) FILTER (WHERE org_id = $1) AS BIGINT) AS own_count
-             FROM jobs WHERE ended_at IS NULL",
+             FROM (SELECT org_id FROM jobs WHERE state = 'queued' AND kind IN ('chat', 'generate')
+                 UNION ALL SELECT org_id FROM jobs WHERE state = 'running' AND kind IN ('chat', 'generate')) AS live",
             params![org],
         )
         .await?;
@@ -63,91 +44,79 @@ pub(crate) async fn count_live(tx: &mut Tx, org: OrgId) -> Result<(u64, u64), St
     })
 }
 
-/// What waits and runs, and since when the oldest one waits.
-pub(crate) async fn live_figures(tx: &mut Tx) -> Result<(u64, u64, Option<Timestamp>), StoreError> {
-    let row = tx
-        .fetch_optional(
-            "SELECT CAST(count(*) FILTER (WHERE state = 'queued') AS BIGINT) AS queued,
-                 CAST(count(*) FILTER (WHERE state = 'running') AS BIGINT) AS running,
-                 CAST(min(created_at) FILTER (WHERE state = 'queued') AS BIGINT) AS oldest
-             FROM jobs WHERE ended_at IS NULL",
-            (),
-        )
-        .await?;
-    row.map_or(Ok((0, 0, None)), |row| {
-        Ok((row.get("queued")?, row.get("running")?, row.get("oldest")?))
+/// A job whose lease ran out.
+#[derive(Debug)]
+pub(crate) struct Lapsed {
+    pub(crate) id: JobId,
+    pub(crate) kind: String,
+    pub(crate) attempt: u32,
+    /// The job, where it is an answer that somebody may follow.
+    pub(crate) job: Option<Job>,
+}
+
+fn read_lapsed(row: &Row) -> Result<Lapsed, StoreError> {
+    let kind: String = row.get("kind")?;
+    let job = JobKind::from_name(&kind)
+        .map(|_| read_job(row))
+        .transpose()?;
+    Ok(Lapsed {
+        id: row.get("id")?,
+        kind,
+        attempt: row.get("attempt")?,
+        job,
     })
 }
 
-/// Tells whether there is a job to claim or a lease that ran out: cheap, and writes nothing.
-pub(crate) async fn find_due(tx: &mut Tx, now: Timestamp) -> Result<bool, StoreError> {
-    let queued = tx
+/// Tells whether an answer waits that was promised before a time.
+pub(crate) async fn find_waiting(tx: &mut Tx, before: Timestamp) -> Result<bool, StoreError> {
+    let found = tx
         .fetch_optional(
-            "SELECT id FROM jobs WHERE ended_at IS NULL AND state = 'queued' AND run_at <= $1 LIMIT 1",
-            params![now],
+            "SELECT id FROM jobs WHERE state = 'queued' AND kind IN ('chat', 'generate') AND created_at < $1 LIMIT 1",
+            params![before],
         )
         .await?;
-    if queued.is_some() {
-        return Ok(true);
-    }
-    let lapsed = tx
-        .fetch_optional(
-            "SELECT id FROM jobs WHERE ended_at IS NULL AND state = 'running' AND lease_until < $1 LIMIT 1",
-            params![now],
-        )
-        .await?;
-    Ok(lapsed.is_some())
-}
-
-/// Takes the oldest job that is due, but none of one organisation, and returns it with its payload.
-pub(crate) async fn claim_job(
-    tx: &mut Tx,
-    run: &RunId,
-    now: Timestamp,
-    until: Timestamp,
-    but_of: Option<OrgId>,
-) -> Result<Option<(Job, Option<Vec<u8>>)>, StoreError> {
-    let but_of = but_of.map(|org| org.to_string()).unwrap_or_default();
-    tx.fetch_optional(CLAIM, params![now, until, run.0.as_str(), but_of])
-        .await?
-        .map(|row| Ok((read_job(&row)?, row.get("payload_sealed")?)))
-        .transpose()
+    Ok(found.is_some())
 }
 
 /// Makes jobs due again whose lease ran out.
-pub(crate) async fn requeue_lapsed(tx: &mut Tx, now: Timestamp) -> Result<Vec<Job>, StoreError> {
+pub(crate) async fn requeue_lapsed(
+    tx: &mut Tx,
+    kind: &str,
+    now: Timestamp,
+) -> Result<Vec<Lapsed>, StoreError> {
     tx.fetch_all(
         concat!(
             "UPDATE jobs SET state = 'queued', run_at = $1, lease_until = NULL, leased_by = NULL
-             WHERE ended_at IS NULL AND state = 'running' AND lease_until < $1 AND attempt < most_attempts RETURNING ",
+             WHERE state = 'running' AND kind = $2 AND lease_until < $1 AND attempt < most_attempts RETURNING ",
             columns!()
         ),
-        params![now],
+        params![now, kind],
     )
     .await?
     .iter()
-    .map(read_job)
+    .map(read_lapsed)
     .collect()
 }
 
 /// Fails jobs whose lease ran out in their last attempt.
 pub(crate) async fn fail_exhausted(
     tx: &mut Tx,
+    kind: &str,
     now: Timestamp,
     error: &str,
-) -> Result<Vec<Job>, StoreError> {
+) -> Result<Vec<Lapsed>, StoreError> {
     tx.fetch_all(
         concat!(
-            "UPDATE jobs SET state = 'failed', ended_at = $1, error = $2, error_kind = 'unavailable', payload_sealed = NULL,
+            "UPDATE jobs SET state = 'failed', ended_at = $1, error = $2, error_kind = 'unavailable',
                  lease_until = NULL, leased_by = NULL
-             WHERE ended_at IS NULL AND state = 'running' AND lease_until < $1 AND attempt >= most_attempts RETURNING ",
+             WHERE state = 'running' AND kind = $3 AND lease_until < $1 AND attempt >= most_attempts RETURNING ",
             columns!()
         ),
-        params![now, error],
+        params![now, error, kind],
     )
     .await?
     .iter()
-    .map(read_job)
+    .map(read_lapsed)
     .collect()
 }
 
@@ -161,8 +130,8 @@ pub(crate) async fn fail_waiting(
     tx.fetch_all(
         concat!(
             "UPDATE jobs SET state = 'failed', ended_at = $1, error = CASE WHEN error IS NULL THEN $3 ELSE $3 || ': ' || error END,
-                 error_kind = 'timeout', payload_sealed = NULL
-             WHERE id IN (SELECT id FROM jobs WHERE ended_at IS NULL AND state = 'queued' AND created_at < $2 LIMIT 500)
+                 error_kind = 'timeout'
+             WHERE id IN (SELECT id FROM jobs WHERE state = 'queued' AND kind IN ('chat', 'generate') AND created_at < $2 LIMIT 500)
                  AND state = 'queued' RETURNING ",
             columns!()
         ),
@@ -174,33 +143,18 @@ pub(crate) async fn fail_waiting(
     .collect()
 }
 
-/// Holds a job for longer. `false`: the run does not hold it any more.
-pub(crate) async fn renew(
-    tx: &mut Tx,
-    lease: &Lease,
-    until: Timestamp,
-    request: Option<RequestId>,
-) -> Result<bool, StoreError> {
-    let changed = tx
-        .execute(
-            "UPDATE jobs SET lease_until = $3, request_id = COALESCE($4, request_id)
-             WHERE id = $1 AND leased_by = $2 AND state = 'running'",
-            params![lease.job, lease.run.0.as_str(), until, request],
-        )
-        .await?;
-    Ok(changed > 0)
-}
-
 /// Adds a piece of output. `false`: the run does not hold the job any more, and nothing was written.
 pub(crate) async fn put_chunk(
     tx: &mut Tx,
     lease: &Lease,
     chunk: Chunk,
+    request: Option<RequestId>,
 ) -> Result<bool, StoreError> {
     let changed = tx
         .execute(
-            "UPDATE jobs SET chunks = $3 WHERE id = $1 AND leased_by = $2 AND state = 'running'",
-            params![lease.job, lease.run.0.as_str(), chunk.number],
+            "UPDATE jobs SET chunks = $3, request_id = COALESCE($4, request_id)
+             WHERE id = $1 AND leased_by = $2 AND state = 'running'",
+            params![lease.job, lease.run.0.as_str(), chunk.number, request],
         )
         .await?;
     if changed == 0 {
@@ -235,7 +189,7 @@ pub(crate) async fn finish_job(
     tx.fetch_optional(
         concat!(
             "UPDATE jobs SET state = $3, ended_at = $4, result_sealed = $5, error = $6, error_kind = $7,
-                 request_id = COALESCE($8, request_id), payload_sealed = NULL, lease_until = NULL, leased_by = NULL
+                 request_id = COALESCE($8, request_id), payload_sealed = CASE WHEN $9 THEN payload_sealed ELSE NULL END, lease_until = NULL, leased_by = NULL
              WHERE id = $1 AND leased_by = $2 AND state = 'running' RETURNING ",
             columns!()
         ),
@@ -247,7 +201,9 @@ pub(crate) async fn finish_job(
             ended.result_sealed.clone(),
             ended.error.as_deref(),
             ended.error_kind,
-            request
+            request,
+            // What has failed can be replayed while it is kept.
+            ended.state == JobState::Failed
         ],
     )
     .await?
@@ -298,7 +254,7 @@ pub(crate) async fn cancel_job(
     tx.fetch_optional(
         concat!(
             "UPDATE jobs SET state = 'cancelled', ended_at = $4, payload_sealed = NULL, lease_until = NULL, leased_by = NULL
-             WHERE id = $1 AND org_id = $2 AND owner = $3 AND ended_at IS NULL RETURNING ",
+             WHERE id = $1 AND org_id = $2 AND owner = $3 AND owner <> '' AND ended_at IS NULL RETURNING ",
             columns!()
         ),
         params![id, owner.org, caller_text(owner.who), now],
@@ -329,16 +285,4 @@ pub(crate) async fn delete_ended(
         )
         .await?;
     Ok(old + many)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_statement_of_each_engine_differs_by_the_lock_alone() {
-        let [sqlite, postgres] = [::store::Engine::Sqlite, ::store::Engine::Postgres]
-            .map(|engine| CLAIM.text(engine).to_owned());
-        assert_eq!(sqlite, postgres.replace(" FOR UPDATE SKIP LOCKED", ""));
-    }
 }

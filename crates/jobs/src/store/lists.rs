@@ -17,7 +17,7 @@ pub(crate) async fn find_job(
         concat!(
             "SELECT result_sealed, ",
             columns!(),
-            " FROM jobs WHERE id = $1 AND org_id = $2 AND owner = $3"
+            " FROM jobs WHERE id = $1 AND org_id = $2 AND owner = $3 AND owner <> ''"
         ),
         params![id, owner.org, caller_text(owner.who)],
     )
@@ -31,7 +31,7 @@ macro_rules! of_owner {
     ($before:expr, $after:literal) => {
         concat!(
             $before,
-            " FROM jobs WHERE org_id = $1 AND owner = $2 AND (CAST($3 AS TEXT) IS NULL OR state = $3)
+            " FROM jobs WHERE org_id = $1 AND owner = $2 AND owner <> '' AND (CAST($3 AS TEXT) IS NULL OR state = $3)
              AND (CAST($4 AS TEXT) IS NULL OR kind = $4) AND (CAST($5 AS TEXT) IS NULL OR subject = $5) ",
             $after
         )

@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use crate::batches::Scripted;
+
 const PASSWORD: &str = "correct horse";
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -70,6 +72,7 @@ impl Executor for Told {
 pub(crate) struct Process {
     pub(crate) db: Db,
     pub(crate) told: Arc<Told>,
+    pub(crate) scripted: Arc<Scripted>,
     router: Router,
     jobs: Jobs,
     working: Option<JoinHandle<()>>,
@@ -82,6 +85,26 @@ pub(crate) fn config() -> JobsConfig {
         lease: Duration::from_secs(3),
         ..JobsConfig::default()
     }
+}
+
+/// Makes the domain over a database, by some clock.
+pub(crate) async fn engine_on(db: Db, config: JobsConfig, clock: Arc<dyn Clock>) -> Jobs {
+    let sealer = Arc::new(Sealer::from_base64(&Secret::new(KEY.to_owned())).unwrap());
+    let opened = Identity::open(
+        db.clone(),
+        sealer.clone(),
+        clock.clone(),
+        AuthConfig::REQUIRED,
+    );
+    let (identity, _) = opened.await.unwrap();
+    Jobs::new(JobsDeps {
+        db,
+        sealer,
+        clock,
+        identity,
+        config,
+        observer: None,
+    })
 }
 
 impl Process {
@@ -113,12 +136,15 @@ impl Process {
             observer: None,
         });
         let told = Arc::new(Told::default());
+        let scripted = Arc::new(Scripted::default());
+        jobs.carry_out_batches(scripted.clone()).unwrap();
         let stop = CancellationToken::new();
         let (router, _) = jobs.routes().merge(identity.routes()).split_for_parts();
         let working = tokio::spawn(jobs.clone().work(told.clone(), stop.clone()));
         let mut process = Self {
             db,
             told,
+            scripted,
             router: web::api_surface(router, clock),
             jobs,
             working: Some(working),
@@ -205,6 +231,15 @@ impl Process {
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
         self.working.take().unwrap().await.unwrap();
+    }
+
+    /// Returns the routes that clients of the OpenAI API use.
+    pub(crate) fn openai(&self) -> Router {
+        self.jobs.openai_routes()
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.token
     }
 
     pub(crate) fn metric(&self, name: &str) -> String {

@@ -4,4 +4,6 @@
 
 mod app;
 mod attempts;
+mod batches;
+mod engine;
 mod leases;

@@ -112,6 +112,20 @@ impl Api {
             .await
     }
 
+    /// Posts a form and reads a JSON value.
+    pub(crate) async fn post_form(
+        &self,
+        path: &str,
+        kind: &str,
+        form: Bytes,
+    ) -> Result<Value, ClientError> {
+        let call = self.call(Method::POST, path).await?.total_timeout(None);
+        let kind = HeaderValue::from_str(kind)
+            .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+        self.value(call.header(CONTENT_TYPE, kind).bytes(form))
+            .await
+    }
+
     /// Posts nothing and reads a JSON value.
     pub(crate) async fn poke(&self, path: &str) -> Result<Value, ClientError> {
         self.value(self.call(Method::POST, path).await?).await

@@ -1,5 +1,7 @@
 //! `remuda jobs`: answers that are made in the background.
 
+mod engine;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -26,7 +28,11 @@ const MOST_INTERRUPTIONS: u32 = 60;
   remuda jobs list --state running
   remuda jobs follow 0198c0de-0000-7000-8000-000000000000
   remuda jobs show 0198c0de-0000-7000-8000-000000000000 --json
-  remuda jobs cancel 0198c0de-0000-7000-8000-000000000000")]
+  remuda jobs cancel 0198c0de-0000-7000-8000-000000000000
+  remuda jobs kinds
+  remuda jobs pause chat
+  remuda jobs dead --kind chat
+  remuda jobs replay --kind chat")]
 pub(super) struct Jobs {
     #[command(subcommand)]
     action: Action,
@@ -56,6 +62,35 @@ enum Action {
     Rm {
         /// The job's id.
         id: String,
+    },
+    /// List the kinds of work with their figures, for administrators.
+    Kinds,
+    /// List the schedules of the program, for administrators.
+    Schedules,
+    /// List what has failed of a kind, for administrators.
+    Dead {
+        /// The kind, as `remuda jobs kinds` names it.
+        #[arg(long, default_value = "chat")]
+        kind: String,
+    },
+    /// Make what has failed due again, for administrators.
+    Replay {
+        /// The job's id; without one, the newest 500 of the kind.
+        #[arg(required_unless_present = "kind", conflicts_with = "kind")]
+        id: Option<String>,
+        /// All of this kind.
+        #[arg(long)]
+        kind: Option<String>,
+    },
+    /// Let nothing more of a kind begin, for administrators.
+    Pause {
+        /// The kind.
+        kind: String,
+    },
+    /// Let a kind go on, for administrators.
+    Resume {
+        /// The kind.
+        kind: String,
     },
 }
 
@@ -145,6 +180,14 @@ impl Jobs {
                 }
                 Ok(context.out.line(format!("Deleted {id}."))?)
             }
+            Action::Kinds => engine::kinds(context, &api).await,
+            Action::Schedules => engine::schedules(context, &api).await,
+            Action::Dead { kind } => engine::dead(context, &api, &kind).await,
+            Action::Replay { id, kind } => {
+                engine::replay(context, &api, id.as_deref(), kind.as_deref()).await
+            }
+            Action::Pause { kind } => engine::set_pause(context, &api, &kind, "pause").await,
+            Action::Resume { kind } => engine::set_pause(context, &api, &kind, "resume").await,
         }
     }
 }

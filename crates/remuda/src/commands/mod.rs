@@ -4,6 +4,7 @@ mod agent;
 mod answer;
 mod audit;
 mod backup;
+mod batch;
 mod chat;
 mod completions;
 mod context;
@@ -201,6 +202,8 @@ enum Command {
     Why(why::Why),
     /// List, follow and call off answers that are made in the background.
     Jobs(jobs::Jobs),
+    /// Have the requests of a file answered.
+    Batch(batch::Batch),
     /// Keep the inventory of parts: make, join, find, import, measure.
     Inventory(inventory::Inventory),
     /// Show events as they happen.
@@ -308,6 +311,7 @@ impl Command {
             Self::Requests(command) => command.run(context).await,
             Self::Why(command) => command.run(context).await,
             Self::Jobs(command) => command.run(context).await,
+            Self::Batch(command) => command.run(context).await,
             Self::Inventory(command) => command.run(context).await,
             Self::Watch(command) => command.run(context).await,
             Self::Simulate(command) => command.run(context).await,

@@ -28,6 +28,14 @@ pub struct JobsSection {
     pub max_kept: u64,
     /// The most bytes of an answer; 4 MiB unless set.
     pub output_limit: ByteSize,
+    /// The most bytes of a file that is uploaded; 200 MiB unless set.
+    pub file_limit: ByteSize,
+    /// How long files, and batches that have ended, are kept; 30 days unless set.
+    pub file_retention: Period,
+    /// The most lines of a batch; 50,000 unless set.
+    pub batch_lines: u64,
+    /// Lines of one batch that are answered at once; 16 unless set.
+    pub batch_places: usize,
 }
 
 impl Default for JobsSection {
@@ -42,6 +50,10 @@ impl Default for JobsSection {
             retention: Period::days(1),
             max_kept: 100_000,
             output_limit: ByteSize::mebibytes(4),
+            file_limit: ByteSize::mebibytes(200),
+            file_retention: Period::days(30),
+            batch_lines: 50_000,
+            batch_places: 16,
         }
     }
 }
@@ -72,6 +84,7 @@ impl JobsSection {
         for (key, period) in [
             ("give_up_after", self.give_up_after),
             ("retention", self.retention),
+            ("file_retention", self.file_retention),
         ] {
             if period < Period::seconds(60) {
                 return Err(at.bad(["jobs", key], "must be at least one minute"));
@@ -79,6 +92,15 @@ impl JobsSection {
         }
         if !(1 << 10..=64 << 20).contains(&self.output_limit.0) {
             return Err(at.bad(["jobs", "output_limit"], "must be 1KiB to 64MiB"));
+        }
+        if !(1 << 10..=4 << 30).contains(&self.file_limit.0) {
+            return Err(at.bad(["jobs", "file_limit"], "must be 1KiB to 4GiB"));
+        }
+        if !(1..=1_000_000).contains(&self.batch_lines) {
+            return Err(at.bad(["jobs", "batch_lines"], "must be 1 to 1000000 lines"));
+        }
+        if !(1..=256).contains(&self.batch_places) {
+            return Err(at.bad(["jobs", "batch_places"], "must be 1 to 256"));
         }
         Ok(())
     }

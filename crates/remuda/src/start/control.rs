@@ -123,6 +123,7 @@ pub(super) fn router(parts: Parts) -> Router {
     let routes = routes
         .merge(metrics)
         .merge(pages::routes())
+        .merge(parts.jobs.openai_routes())
         .merge(parts.hub.routes());
     web::api_surface(routes, parts.clock).layer(from_fn(with_client_address))
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use dialects::Operation;
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use gateway::{Inside, InsideRequest};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use identity::{Identity, PrincipalKind};
 use jobs::{
-    Executor, JobKind, JobStep, Jobs, JobsConfig, JobsDeps, Observer, Outcome, Refusal, Step, Work,
+    BatchAnswer, BatchExecutor, BatchRequest, Executor, JobKind, JobStep, Jobs, JobsConfig,
+    JobsDeps, Observer, Outcome, Refusal, Step, Work,
 };
 use primitives::{Clock, ErrorKind, RequestId};
 use realtime::{CallerId, Hub, InferenceEvent, Owner};
@@ -28,6 +30,8 @@ use crate::config::Config;
 
 /// The most bytes of an answer that tells of an error.
 const LONGEST_ERROR: usize = 64 << 10;
+/// The most bytes of the answer to a line of a batch.
+const LONGEST_ANSWER: usize = 16 << 20;
 
 /// Makes the domain. Nothing is carried out before [`start`].
 pub(super) fn open(
@@ -54,6 +58,10 @@ pub(super) fn open(
             retention: section.retention.0,
             max_kept: section.max_kept,
             output_limit: usize::try_from(section.output_limit.0).unwrap_or(usize::MAX),
+            file_limit: section.file_limit.0,
+            file_retention: section.file_retention.0,
+            batch_lines: section.batch_lines,
+            batch_places: section.batch_places,
         },
         observer: Some(observer(hub.clone())),
     })
@@ -66,6 +74,12 @@ pub(super) fn start(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
+    let batches = BatchLines {
+        inside: inside.clone(),
+    };
+    if let Err(error) = jobs.carry_out_batches(Arc::new(batches)) {
+        tracing::error!(%error, "batches are not carried out");
+    }
     tasks.spawn(jobs.clone().keep(stop.clone()));
     tokio::spawn(jobs.work(Arc::new(DataPlane { inside }), stop.clone()))
 }
@@ -152,6 +166,77 @@ impl Executor for DataPlane {
             begun.chain(answer)
         };
         stream::once(asking).flatten().boxed()
+    }
+}
+
+/// Answers the lines of batches as requests to the data plane.
+struct BatchLines {
+    inside: Inside,
+}
+
+/// Returns the operation of a batch's endpoint: those of the `OpenAI` API that have whole answers.
+fn batch_operation(endpoint: &str) -> Option<Operation> {
+    let known = [
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/responses",
+    ];
+    known
+        .contains(&endpoint)
+        .then(|| Operation::from_path(endpoint))
+        .flatten()
+}
+
+impl BatchExecutor for BatchLines {
+    fn serves(&self, endpoint: &str) -> bool {
+        batch_operation(endpoint).is_some()
+    }
+
+    fn answer(&self, request: BatchRequest) -> BoxFuture<'static, BatchAnswer> {
+        let inside = self.inside.clone();
+        Box::pin(async move {
+            let Some(operation) = batch_operation(&request.endpoint) else {
+                return BatchAnswer {
+                    status: 400,
+                    request_id: String::new(),
+                    retry_after: None,
+                    body: Bytes::from_static(b"{\"error\":{\"message\":\"there is no such endpoint\",\"type\":\"invalid_request_error\",\"param\":\"url\",\"code\":null}}"),
+                };
+            };
+            let response = inside
+                .infer(InsideRequest {
+                    principal: request.principal,
+                    address: request
+                        .client_address
+                        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                    operation,
+                    class: request.class,
+                    body: request.body,
+                    node: None,
+                })
+                .await;
+            let (head, body) = response.into_parts();
+            let said = |name: &str| head.headers.get(name)?.to_str().ok();
+            let request_id = said(web::REQUEST_ID_HEADER).unwrap_or_default().to_owned();
+            let retry_after = said(RETRY_AFTER.as_str())
+                .and_then(|wait| wait.parse().ok())
+                .map(Duration::from_secs);
+            match web::read_capped(body, LONGEST_ANSWER).await {
+                Ok(body) => BatchAnswer {
+                    status: head.status.as_u16(),
+                    request_id,
+                    retry_after,
+                    body,
+                },
+                Err(_) => BatchAnswer {
+                    status: 502,
+                    request_id,
+                    retry_after,
+                    body: Bytes::from_static(b"{\"error\":{\"message\":\"the answer broke off, or is too large\",\"type\":\"server_error\",\"param\":null,\"code\":null}}"),
+                },
+            }
+        })
     }
 }
 

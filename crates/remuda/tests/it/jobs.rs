@@ -11,6 +11,7 @@ use testbed::{
 };
 
 use crate::harness::{Home, json as printed, one_line_refusal, succeed};
+use crate::pair::Pair;
 use crate::service::{Service, until};
 
 const JOBS: &str = "/api/v1/inference/jobs";
@@ -347,6 +348,115 @@ async fn a_kill_loses_no_job_and_does_none_twice() -> anyhow::Result<()> {
     let ended = "remuda_jobs_ended_total{state=\"completed\"} 2";
     assert!(metrics.contains(ended), "{metrics}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_accepted_job_ends_once_when_one_of_two_servers_is_killed() -> anyhow::Result<()> {
+    let config = "[jobs]\nlease = \"3s\"\nconcurrency = 4\n";
+    let pair = Pair::start(TestStore::postgres().await, config).await?;
+    let mut jobs = Vec::new();
+    for number in 0..40 {
+        let question = format!("question {number}");
+        let door = [&pair.here.admin, &pair.there.admin][number % 2];
+        jobs.push((accepted(door, &question).await, question));
+    }
+    let batch = batch(&pair.there.admin, 60).await?;
+    // Somewhere in the middle.
+    in_state(&pair.here.admin, &jobs[2].0, "completed").await;
+    assert_eq!(pair.there.server.stop("KILL"), None);
+    for (job, question) in &jobs {
+        let done = in_state(&pair.here.admin, job, "completed").await;
+        let said = &done["result"]["message"]["content"];
+        assert_eq!(said, answer(question).as_str(), "{done}");
+    }
+    let list = pair.here.admin.get(JOBS).await?.json()?;
+    assert_eq!(list["total"], 40, "{list}");
+    let path = format!("/v1/batches/{batch}");
+    until("the batch is done", async || {
+        let now = pair.here.admin.get(&path).await?.json()?;
+        Ok(now["status"] == "completed" && now["request_counts"]["completed"] == 60)
+    })
+    .await?;
+    let now = pair.here.admin.get(&path).await?.json()?;
+    let file = now["output_file_id"].as_str().unwrap_or_default();
+    let answers = pair
+        .here
+        .admin
+        .get(&format!("/v1/files/{file}/content"))
+        .await?;
+    let names: BTreeSet<String> = answers
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["custom_id"].to_string())
+        .collect();
+    assert_eq!((names.len(), answers.text().lines().count()), (60, 60));
+    Ok(())
+}
+
+/// Has so many lines answered as a batch, and returns its id.
+async fn batch(client: &TestClient, lines: u32) -> anyhow::Result<String> {
+    let text: Vec<String> = (0..lines)
+        .map(|number| {
+            json!({"custom_id": number.to_string(), "method": "POST", "url": "/v1/chat/completions", "body": wish("a line")})
+                .to_string()
+        })
+        .collect();
+    let form = format!(
+        "--b\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n\
+         --b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n{}\r\n--b--\r\n",
+        text.join("\n")
+    );
+    let uploading = client.with_header("content-type", "multipart/form-data; boundary=b")?;
+    let file = uploading
+        .send(Method::POST, "/v1/files", form.into())
+        .await?
+        .json()?;
+    let wish = json!({"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"});
+    let batch = client.post("/v1/batches", &wish).await?;
+    anyhow::ensure!(batch.status == 200, "{}", batch.text());
+    Ok(batch.json()?["id"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn administrators_see_kinds_pause_them_and_replay_what_failed() {
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let system = System::builder().node(&upstream).start().await.unwrap();
+    system.until_models(&["test-model"]).await.unwrap();
+    let admin = system.admin().await.unwrap();
+    let job = accepted(&admin, QUESTION).await;
+    in_state(&admin, &job, "completed").await;
+    let pause = |action: &str| format!("/api/v1/jobs/kinds/chat/{action}");
+    let reply = admin.post(&pause("pause"), &json!({})).await.unwrap();
+    assert_eq!(reply.status, 204, "{}", reply.text());
+    let waiting = accepted(&admin, "a second question").await;
+    let kinds = admin
+        .get("/api/v1/jobs/kinds")
+        .await
+        .unwrap()
+        .json()
+        .unwrap();
+    let kinds = kinds["items"].as_array().unwrap().clone();
+    let chat = kinds.iter().find(|kind| kind["kind"] == "chat").unwrap();
+    assert!(chat["paused_at"].is_string(), "{chat}");
+    assert_eq!(chat["queued"], 1, "{chat}");
+    assert_eq!(shown(&admin, &waiting).await["state"], "queued");
+    let reply = admin.post(&pause("resume"), &json!({})).await.unwrap();
+    assert_eq!(reply.status, 204, "{}", reply.text());
+    in_state(&admin, &waiting, "completed").await;
+    let schedules = admin.get("/api/v1/jobs/schedules").await.unwrap();
+    assert_eq!(schedules.json().unwrap()["items"][0]["kind"], "batch_sweep");
+    let id = waiting["id"].as_str().unwrap();
+    let reply = admin
+        .post(&format!("/api/v1/jobs/dead/{id}/replay"), &json!({}))
+        .await
+        .unwrap();
+    assert_eq!(reply.status, 409, "{}", reply.text());
+    let reply = admin
+        .post("/api/v1/jobs/kinds/nothing/pause", &json!({}))
+        .await
+        .unwrap();
+    assert_eq!(reply.status, 404);
+    system.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

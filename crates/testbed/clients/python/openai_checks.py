@@ -1,6 +1,7 @@
 """The `openai` client from PyPI, unmodified, against Remuda."""
 
 import json
+import time
 
 import openai
 from openai import AsyncOpenAI, OpenAI
@@ -278,6 +279,74 @@ async def _(model):
         holds((await other.embeddings.create(model=EMBEDDING_MODELS[0], input="x")).data, "no vector")
         holds((await other.responses.create(model=model, input="x")).output_text, "no text")
         holds([one async for one in other.models.list()], "no models")
+
+
+def batch_file(lines):
+    text = "\n".join(json.dumps(line) for line in lines)
+    return client.files.create(file=("lines.jsonl", text.encode()), purpose="batch")
+
+
+def batch_line(name, model, prompt="x"):
+    body = {"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": 0}
+    return {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def ended(batch):
+    deadline = time.monotonic() + 60
+    while batch.status not in ("completed", "failed", "expired", "cancelled"):
+        holds(time.monotonic() < deadline, f"it does not end: {batch}")
+        time.sleep(0.1)
+        batch = client.batches.retrieve(batch.id)
+    return batch
+
+
+@check("files: uploaded, listed, shown, read, deleted")
+def _():
+    lines = [batch_line(str(number), ON_OLLAMA, "y" * 3000) for number in range(200)]
+    made = batch_file(lines)
+    equal((made.object, made.purpose, made.filename), ("file", "batch", "lines.jsonl"), "file")
+    equal(client.files.retrieve(made.id).bytes, made.bytes, "bytes")
+    holds(made.id in [file.id for file in client.files.list(limit=1, purpose="batch")], "it is not listed")
+    content = client.files.content(made.id).read()
+    equal(len(content), made.bytes, "length of the content")
+    equal([json.loads(line) for line in content.splitlines()], lines, "content")
+    holds(client.files.delete(made.id).deleted, "not deleted")
+    refused(openai.NotFoundError, lambda: client.files.retrieve(made.id), 404, "no file")
+    upload = lambda: client.files.create(file=("a.txt", b"x"), purpose="assistants")
+    refused(openai.BadRequestError, upload, 400, "purpose")
+
+
+@check("a batch over two models, with a line that is refused")
+def _():
+    lines = [batch_line(f"line-{number}", SCRIPTED[number % 2]) for number in range(20)]
+    lines.append({**batch_line("wrong", ON_VLLM), "body": {"model": ON_VLLM, "messages": []}})
+    made = client.batches.create(
+        input_file_id=batch_file(lines).id, endpoint="/v1/chat/completions", completion_window="24h",
+        metadata={"of": "a check"})
+    equal((made.object, made.metadata), ("batch", {"of": "a check"}), "batch")
+    done = ended(made)
+    counts = done.request_counts
+    equal((done.status, counts.total, counts.completed, counts.failed), ("completed", 21, 20, 1), "counts")
+    answers = [json.loads(line) for line in client.files.content(done.output_file_id).text.splitlines()]
+    equal([answer["custom_id"] for answer in answers], [line["custom_id"] for line in lines[:20]], "order")
+    for answer in answers:
+        equal(answer["response"]["status_code"], 200, "status")
+        holds(answer["response"]["body"]["choices"][0]["message"]["content"], "no text")
+    errors = [json.loads(line) for line in client.files.content(done.error_file_id).text.splitlines()]
+    equal([(error["custom_id"], error["response"]["status_code"]) for error in errors], [("wrong", 400)], "errors")
+    holds(made.id in [batch.id for batch in client.batches.list(limit=1)], "it is not listed")
+    refused(openai.ConflictError, lambda: client.batches.cancel(made.id), 409, "ended")
+
+
+@check("a batch whose lines cannot be used says which")
+def _():
+    lines = [batch_line("same", ON_VLLM), batch_line("same", ON_VLLM), {"custom_id": "a"}]
+    made = client.batches.create(
+        input_file_id=batch_file(lines).id, endpoint="/v1/chat/completions", completion_window="24h")
+    done = ended(made)
+    equal(done.status, "failed", "status")
+    equal([(fault.line, fault.code) for fault in done.errors.data],
+          [(2, "duplicate_custom_id"), (3, "invalid_json_line")], "faults")
 
 
 if KEY:

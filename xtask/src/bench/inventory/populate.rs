@@ -45,7 +45,7 @@ pub(super) fn sql(url: &str, text: &str) -> anyhow::Result<()> {
 
 impl Databases {
     /// Makes a database, and returns its address.
-    pub(super) fn make(&self, name: &str) -> anyhow::Result<String> {
+    pub(in crate::bench) fn make(&self, name: &str) -> anyhow::Result<String> {
         sql(&self.postgres_url, &format!("CREATE DATABASE {name}"))?;
         Ok(address(&self.postgres_url, name))
     }
