@@ -93,7 +93,7 @@ pub(crate) async fn count_all_running(tx: &mut Tx) -> Result<Vec<(String, u64)>,
 pub(crate) async fn count_dead(tx: &mut Tx) -> Result<Vec<(String, u64)>, StoreError> {
     let rows = tx
         .fetch_all(
-            "SELECT kind, CAST(count(*) AS BIGINT) AS jobs FROM jobs WHERE state = 'failed' GROUP BY kind",
+            "SELECT kind, CAST(count(*) AS BIGINT) AS jobs FROM jobs WHERE state = 'failed' AND ended_at IS NOT NULL GROUP BY kind",
             (),
         )
         .await?;
@@ -266,7 +266,7 @@ pub(crate) async fn list_dead(
 ) -> Result<Vec<Dead>, StoreError> {
     tx.fetch_all(
         "SELECT id, kind, lane, attempt, created_at, ended_at, error, error_kind FROM jobs
-         WHERE state = 'failed' AND kind = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+         WHERE state = 'failed' AND ended_at IS NOT NULL AND kind = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
         params![kind, before, most],
     )
     .await?
