@@ -59,7 +59,7 @@ impl Places {
     }
 
     /// Returns how many have to be free before it is worth while to look as soon as a run has ended.
-    pub(crate) fn wanted(&self, registered: &Registered) -> usize {
+    pub(crate) fn wanted(registered: &Registered) -> usize {
         let spec = &registered.spec;
         spec.claimed_together.clamp(1, spec.places.max(1))
     }

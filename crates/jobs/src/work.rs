@@ -194,7 +194,7 @@ impl Jobs {
             }
             let wanted = match woken {
                 Woken::Told => 1,
-                Woken::ByEnd => places.wanted(&registered),
+                Woken::ByEnd => Places::wanted(&registered),
             };
             if places.free(&registered) >= wanted {
                 self.claim_kind(&registered, runs, places, stop).await?;

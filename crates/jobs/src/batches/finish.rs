@@ -71,15 +71,14 @@ impl Jobs {
                 } else {
                     (errors, "errors")
                 };
-                let writing = match slot {
-                    Some(writing) => writing,
-                    None => {
-                        let name = format!("{}_{name}.jsonl", batch.id);
-                        let begun = self
-                            .begin_file(batch.owner, &name, Purpose::BatchOutput)
-                            .await?;
-                        slot.insert(begun)
-                    }
+                let writing = if let Some(writing) = slot {
+                    writing
+                } else {
+                    let name = format!("{}_{name}.jsonl", batch.id);
+                    let begun = self
+                        .begin_file(batch.owner, &name, Purpose::BatchOutput)
+                        .await?;
+                    slot.insert(begun)
                 };
                 let text = came.line(&batch.id.0, line.number);
                 writing.write(text.as_bytes()).await?;

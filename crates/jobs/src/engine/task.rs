@@ -24,7 +24,8 @@ pub(crate) struct Attempt {
     id: JobId,
     run: RunId,
     lane: Arc<str>,
-    attempt: u32,
+    /// Which one it is, from 1.
+    number: u32,
     most_attempts: u32,
     payload_sealed: Option<Vec<u8>>,
     cancelled: CancellationToken,
@@ -43,7 +44,7 @@ impl Attempt {
             id,
             run: run.clone(),
             lane: Arc::clone(lane),
-            attempt: row.get("attempt")?,
+            number: row.get("attempt")?,
             most_attempts: row.get("most_attempts")?,
             payload_sealed: row.get("payload_sealed")?,
             cancelled,
@@ -65,7 +66,7 @@ impl Attempt {
                 let running = handler.run(Task {
                     id: self.id,
                     lane: Arc::clone(&self.lane),
-                    attempt: self.attempt,
+                    attempt: self.number,
                     payload,
                     stop: self.cancelled.clone(),
                 });
@@ -107,7 +108,7 @@ impl Attempt {
     fn given_back(&self) -> What {
         What::Back {
             wait: Duration::ZERO,
-            attempts: self.attempt.saturating_sub(1),
+            attempts: self.number.saturating_sub(1),
             why: nothing(JobState::Queued),
         }
     }
@@ -129,18 +130,18 @@ impl Attempt {
                 }
             }
             Outcome::Failed(why) => What::Ended(because(JobState::Failed, &why)),
-            Outcome::Again(why) if self.attempt >= self.most_attempts => {
-                let message = format!("after {} attempts: {}", self.attempt, why.message);
+            Outcome::Again(why) if self.number >= self.most_attempts => {
+                let message = format!("after {} attempts: {}", self.number, why.message);
                 What::Ended(because(JobState::Failed, &Refusal::new(why.kind, message)))
             }
             Outcome::Again(why) => What::Back {
-                wait: self.jittered(spec.backoff.after(self.attempt)),
-                attempts: self.attempt,
+                wait: self.jittered(spec.backoff.after(self.number)),
+                attempts: self.number,
                 why: because(JobState::Queued, &why),
             },
             Outcome::Later { why, after } => What::Back {
                 wait: after.unwrap_or_else(|| self.jittered(LATER / 2)),
-                attempts: self.attempt.saturating_sub(1),
+                attempts: self.number.saturating_sub(1),
                 why: because(JobState::Queued, &why),
             },
         }

@@ -23,7 +23,7 @@ impl Jobs {
         let both = async {
             tokio::join!(self.ring(), self.hear());
         };
-        stop.run_until_cancelled(both).await;
+        stop.run_until_cancelled(Box::pin(both)).await;
     }
 
     async fn ring(&self) {

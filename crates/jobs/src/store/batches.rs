@@ -280,7 +280,6 @@ pub(crate) async fn insert_lines(tx: &mut Tx, rows: &[LineRow]) -> Result<(), St
                 row.state.as_str(),
                 row.body.clone()
             ]
-            .into()
         })
         .collect();
     tx.insert_many(&LINES, &rows).await?;

@@ -71,7 +71,6 @@ fn work_params(row: &WorkRow) -> Params {
         row.most_attempts,
         0_u32
     ]
-    .into()
 }
 
 /// Stores work. `false`: there is a job with its unique key that has not ended.

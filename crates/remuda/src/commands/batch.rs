@@ -128,7 +128,7 @@ async fn submit(
     file: &PathBuf,
     endpoint: &str,
 ) -> Result<(), Failure> {
-    let content = std::fs::read(file)
+    let lines = std::fs::read(file)
         .map_err(|error| Failure::Refused(format!("cannot read {}: {error}", file.display())))?;
     let name: String = file
         .file_name()
@@ -139,7 +139,7 @@ async fn submit(
          content-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\ncontent-type: application/jsonl\r\n\r\n"
     )
     .into_bytes();
-    form.extend_from_slice(&content);
+    form.extend_from_slice(&lines);
     form.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
     let kind = format!("multipart/form-data; boundary={BOUNDARY}");
     let uploaded = api.post_form(FILES, &kind, Bytes::from(form)).await?;
