@@ -17,7 +17,7 @@ pub mod v1 {
         clippy::pedantic,
         reason = "generated: `proto/agent.proto` says what each thing is"
     )]
-    tonic::include_proto!("remuda.agent.v1");
+    include!("../generated/remuda.agent.v1.rs");
 }
 
 pub use channel::{Channel, MOST_TUNNELS, connect, deepest, serve};

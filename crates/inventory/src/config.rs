@@ -28,7 +28,7 @@ impl Default for InventoryConfig {
             open: false,
             max_batch: 256,
             writers: 2,
-            batch_beside: 64,
+            batch_beside: 16,
             max_waiting: 4_096,
             max_wait: Duration::from_millis(60),
         }
