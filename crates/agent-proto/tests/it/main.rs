@@ -1,10 +1,5 @@
 //! The Rust that is kept is what `proto/agent.proto` makes. It is kept so that whoever builds Remuda need not build its generator.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails where something is missing"
-)]
-
 use std::path::Path;
 use std::{env, fs};
 
