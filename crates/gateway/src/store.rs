@@ -11,36 +11,32 @@ use store::{
 use crate::record::RequestRecord;
 
 const COLUMNS: &[BulkColumn] = &[
-    column("id", ColumnType::Text),
-    column("received_at", ColumnType::I64),
-    column("principal_kind", ColumnType::Text),
-    column("principal_id", ColumnType::Text),
-    column("principal_name", ColumnType::Text),
-    column("client_address", ColumnType::Text),
-    column("dialect", ColumnType::Text),
-    column("operation", ColumnType::Text),
-    column("requested_model", ColumnType::Text),
-    column("model", ColumnType::Text),
-    column("node_id", ColumnType::Text),
-    column("node_name", ColumnType::Text),
-    column("status", ColumnType::I64),
-    column("outcome", ColumnType::Text),
-    column("error", ColumnType::Text),
-    column("stream", ColumnType::Bool),
-    column("continued", ColumnType::I64),
-    column("retries", ColumnType::I64),
-    column("queue_us", ColumnType::I64),
-    column("first_token_us", ColumnType::I64),
-    column("total_us", ColumnType::I64),
-    column("prompt_tokens", ColumnType::I64),
-    column("completion_tokens", ColumnType::I64),
-    column("policy", ColumnType::Text),
-    column("decision", ColumnType::Json),
+    BulkColumn::new("id", ColumnType::Text),
+    BulkColumn::new("received_at", ColumnType::I64),
+    BulkColumn::new("principal_kind", ColumnType::Text),
+    BulkColumn::new("principal_id", ColumnType::Text),
+    BulkColumn::new("principal_name", ColumnType::Text),
+    BulkColumn::new("client_address", ColumnType::Text),
+    BulkColumn::new("dialect", ColumnType::Text),
+    BulkColumn::new("operation", ColumnType::Text),
+    BulkColumn::new("requested_model", ColumnType::Text),
+    BulkColumn::new("model", ColumnType::Text),
+    BulkColumn::new("node_id", ColumnType::Text),
+    BulkColumn::new("node_name", ColumnType::Text),
+    BulkColumn::new("status", ColumnType::I64),
+    BulkColumn::new("outcome", ColumnType::Text),
+    BulkColumn::new("error", ColumnType::Text),
+    BulkColumn::new("stream", ColumnType::Bool),
+    BulkColumn::new("continued", ColumnType::I64),
+    BulkColumn::new("retries", ColumnType::I64),
+    BulkColumn::new("queue_us", ColumnType::I64),
+    BulkColumn::new("first_token_us", ColumnType::I64),
+    BulkColumn::new("total_us", ColumnType::I64),
+    BulkColumn::new("prompt_tokens", ColumnType::I64),
+    BulkColumn::new("completion_tokens", ColumnType::I64),
+    BulkColumn::new("policy", ColumnType::Text),
+    BulkColumn::new("decision", ColumnType::Json),
 ];
-
-const fn column(name: &'static str, column_type: ColumnType) -> BulkColumn {
-    BulkColumn { name, column_type }
-}
 
 /// A batch that was written but not confirmed is sent again: rows that are there already stay.
 const INSERT: Bulk = Bulk {

@@ -37,6 +37,13 @@ pub struct BulkColumn {
     pub column_type: ColumnType,
 }
 
+impl BulkColumn {
+    /// Names a column and its type.
+    pub const fn new(name: &'static str, column_type: ColumnType) -> Self {
+        Self { name, column_type }
+    }
+}
+
 /// What happens to a row that is already stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {

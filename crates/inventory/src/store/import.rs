@@ -7,22 +7,10 @@ use crate::model::NewWidget;
 const WIDGETS: Bulk = Bulk {
     table: "widgets",
     columns: &[
-        BulkColumn {
-            name: "id",
-            column_type: ColumnType::I64,
-        },
-        BulkColumn {
-            name: "serial_number",
-            column_type: ColumnType::Text,
-        },
-        BulkColumn {
-            name: "name",
-            column_type: ColumnType::Text,
-        },
-        BulkColumn {
-            name: "ports",
-            column_type: ColumnType::Text,
-        },
+        BulkColumn::new("id", ColumnType::I64),
+        BulkColumn::new("serial_number", ColumnType::Text),
+        BulkColumn::new("name", ColumnType::Text),
+        BulkColumn::new("ports", ColumnType::Text),
     ],
     existing: Existing::Stays,
 };

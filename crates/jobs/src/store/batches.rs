@@ -245,26 +245,11 @@ pub(crate) struct LineRow {
 const LINES: Bulk = Bulk {
     table: "batch_lines",
     columns: &[
-        BulkColumn {
-            name: "batch_id",
-            column_type: ColumnType::Text,
-        },
-        BulkColumn {
-            name: "number",
-            column_type: ColumnType::I64,
-        },
-        BulkColumn {
-            name: "model",
-            column_type: ColumnType::Text,
-        },
-        BulkColumn {
-            name: "state",
-            column_type: ColumnType::Text,
-        },
-        BulkColumn {
-            name: "body_sealed",
-            column_type: ColumnType::Bytes,
-        },
+        BulkColumn::new("batch_id", ColumnType::Text),
+        BulkColumn::new("number", ColumnType::I64),
+        BulkColumn::new("model", ColumnType::Text),
+        BulkColumn::new("state", ColumnType::Text),
+        BulkColumn::new("body_sealed", ColumnType::Bytes),
     ],
     existing: Existing::Stays,
 };

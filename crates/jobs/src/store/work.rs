@@ -23,30 +23,26 @@ pub(crate) struct WorkRow {
     pub(crate) most_attempts: u32,
 }
 
-const fn column(name: &'static str, column_type: ColumnType) -> BulkColumn {
-    BulkColumn { name, column_type }
-}
-
 const WORK: Bulk = Bulk {
     table: "jobs",
     columns: &[
-        column("id", ColumnType::Text),
-        column("kind", ColumnType::Text),
-        column("org_id", ColumnType::Text),
-        column("owner", ColumnType::Text),
-        column("caller", ColumnType::Text),
-        column("subject", ColumnType::Text),
-        column("class", ColumnType::Text),
-        column("state", ColumnType::Text),
-        column("lane", ColumnType::Text),
-        column("priority", ColumnType::I64),
-        column("unique_key", ColumnType::Text),
-        column("payload_sealed", ColumnType::Bytes),
-        column("created_at", ColumnType::I64),
-        column("run_at", ColumnType::I64),
-        column("attempt", ColumnType::I64),
-        column("most_attempts", ColumnType::I64),
-        column("chunks", ColumnType::I64),
+        BulkColumn::new("id", ColumnType::Text),
+        BulkColumn::new("kind", ColumnType::Text),
+        BulkColumn::new("org_id", ColumnType::Text),
+        BulkColumn::new("owner", ColumnType::Text),
+        BulkColumn::new("caller", ColumnType::Text),
+        BulkColumn::new("subject", ColumnType::Text),
+        BulkColumn::new("class", ColumnType::Text),
+        BulkColumn::new("state", ColumnType::Text),
+        BulkColumn::new("lane", ColumnType::Text),
+        BulkColumn::new("priority", ColumnType::I64),
+        BulkColumn::new("unique_key", ColumnType::Text),
+        BulkColumn::new("payload_sealed", ColumnType::Bytes),
+        BulkColumn::new("created_at", ColumnType::I64),
+        BulkColumn::new("run_at", ColumnType::I64),
+        BulkColumn::new("attempt", ColumnType::I64),
+        BulkColumn::new("most_attempts", ColumnType::I64),
+        BulkColumn::new("chunks", ColumnType::I64),
     ],
     existing: Existing::Stays,
 };

@@ -12,19 +12,15 @@ store::on_every_engine! {
     a_row_of_the_wrong_width_is_refused,
 }
 
-const fn column(name: &'static str, column_type: ColumnType) -> BulkColumn {
-    BulkColumn { name, column_type }
-}
-
 const ROWS: Bulk = Bulk {
     table: "b",
     columns: &[
-        column("i", ColumnType::I64),
-        column("f", ColumnType::F64),
-        column("t", ColumnType::Text),
-        column("b", ColumnType::Bool),
-        column("j", ColumnType::Json),
-        column("y", ColumnType::Bytes),
+        BulkColumn::new("i", ColumnType::I64),
+        BulkColumn::new("f", ColumnType::F64),
+        BulkColumn::new("t", ColumnType::Text),
+        BulkColumn::new("b", ColumnType::Bool),
+        BulkColumn::new("j", ColumnType::Json),
+        BulkColumn::new("y", ColumnType::Bytes),
     ],
     existing: Existing::Stays,
 };
