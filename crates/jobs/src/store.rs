@@ -36,7 +36,7 @@ pub(crate) use batches::{
 pub(crate) use contents::{
     erase_jobs, jobs_with_contents, pieces_after, put_payload, put_piece, put_result, sealed_after,
 };
-pub(crate) use ends::{end_work, work_back};
+pub(crate) use ends::{end_work, finish_job, put_back, work_back};
 pub(crate) use files::{
     complete_file, count_files, delete_expired_files, delete_file, erase_file, erase_files,
     file_pieces_after, find_file, find_piece, insert_file, insert_piece, list_files,
@@ -49,7 +49,7 @@ pub(crate) use kinds::{
 };
 pub(crate) use leases::{
     Chunk, Ended, Lease, cancel_job, count_live, delete_ended, fail_exhausted, fail_waiting,
-    find_waiting, finish_job, put_back, put_chunk, requeue_lapsed, restart_output,
+    find_waiting, put_chunk, requeue_lapsed, restart_output,
 };
 pub(crate) use lists::{chunks_after, count_jobs, find_job, list_jobs};
 pub(crate) use work::{

@@ -1,4 +1,4 @@
-//! The SQL of what is done with jobs: claimed, held, put back, ended, forgotten. Whoever writes names the run that holds the lease.
+//! The SQL of jobs and leases: pieces of output, calling off, leases that ran out, forgetting. Whoever writes for a run names it.
 
 use ::store::{Row, StoreError, Tx, params};
 use primitives::{JobId, OrgId, RequestId, Timestamp};
@@ -176,72 +176,6 @@ pub(crate) async fn restart_output(tx: &mut Tx, lease: &Lease) -> Result<(), Sto
     )
     .await?;
     Ok(())
-}
-
-/// Ends a job. `None`: the run does not hold it any more.
-pub(crate) async fn finish_job(
-    tx: &mut Tx,
-    lease: &Lease,
-    now: Timestamp,
-    ended: &Ended,
-    request: Option<RequestId>,
-) -> Result<Option<Job>, StoreError> {
-    tx.fetch_optional(
-        concat!(
-            "UPDATE jobs SET state = $3, ended_at = $4, result_sealed = $5, error = $6, error_kind = $7,
-                 request_id = COALESCE($8, request_id), payload_sealed = CASE WHEN $9 THEN payload_sealed ELSE NULL END, lease_until = NULL, leased_by = NULL
-             WHERE id = $1 AND leased_by = $2 AND state = 'running' RETURNING ",
-            columns!()
-        ),
-        params![
-            lease.job,
-            lease.run.0.as_str(),
-            ended.state.as_str(),
-            now,
-            ended.result_sealed.clone(),
-            ended.error.as_deref(),
-            ended.error_kind,
-            request,
-            // What has failed can be replayed while it is kept.
-            ended.state == JobState::Failed
-        ],
-    )
-    .await?
-    .as_ref()
-    .map(read_job)
-    .transpose()
-}
-
-/// Puts a job back, to be tried again at `run_at`, with `attempts` behind it. `None`: the run does not hold it any more.
-pub(crate) async fn put_back(
-    tx: &mut Tx,
-    lease: &Lease,
-    run_at: Timestamp,
-    attempts: u32,
-    why: &Ended,
-    request: Option<RequestId>,
-) -> Result<Option<Job>, StoreError> {
-    tx.fetch_optional(
-        concat!(
-            "UPDATE jobs SET state = 'queued', run_at = $3, attempt = $4, error = COALESCE($5, error),
-                 error_kind = COALESCE($6, error_kind), request_id = COALESCE($7, request_id), lease_until = NULL, leased_by = NULL
-             WHERE id = $1 AND leased_by = $2 AND state = 'running' RETURNING ",
-            columns!()
-        ),
-        params![
-            lease.job,
-            lease.run.0.as_str(),
-            run_at,
-            attempts,
-            why.error.as_deref(),
-            why.error_kind,
-            request
-        ],
-    )
-    .await?
-    .as_ref()
-    .map(read_job)
-    .transpose()
 }
 
 /// Calls an owner's job off that has not ended.
