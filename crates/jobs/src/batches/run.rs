@@ -67,9 +67,14 @@ impl Jobs {
             let mut tx = self.inner.db.read().await?;
             let found = store::find_batch(&mut tx, None, id).await?;
             tx.commit().await?;
-            let Some(batch) = found.filter(|batch| !batch.status.has_ended()) else {
+            let Some(batch) = found else {
                 return Ok(());
             };
+            if batch.status.has_ended() {
+                // What was asked and answered stands in files now. Looked for here, so that a process that was lost after the end
+                // leaves nothing.
+                return self.forget_lines(&batch).await;
+            }
             match batch.status {
                 BatchStatus::Validating => {
                     let read = Reading::new(self, &batch).read().await?;
