@@ -63,7 +63,7 @@ impl Jobs {
                 // Answers one by one: each may fill an organisation's places.
                 let most = match registered.doer {
                     Doer::Inference(_) => 1,
-                    Doer::Handler(_) => room,
+                    Doer::Handler(_) => room.min(store::CLAIMED_TOGETHER),
                 };
                 let began = Instant::now();
                 let run = RunId(Uuid::new_v4().to_string());

@@ -53,8 +53,9 @@ pub(crate) use leases::{
 };
 pub(crate) use lists::{chunks_after, count_jobs, find_job, list_jobs};
 pub(crate) use work::{
-    Claim, DueLane, WorkRow, claim, count_running, delete_done, due_lanes, find_lapsed,
-    find_unique, insert_many, insert_work, lock_kind, note_taken, renew_all, taken_since,
+    CLAIMED_TOGETHER, Claim, DueLane, WorkRow, claim, count_running, delete_done, due_lanes,
+    find_lapsed, find_unique, insert_many, insert_work, lock_kind, note_taken, renew_all,
+    taken_since,
 };
 
 /// Returns the time by which leases are held.

@@ -169,10 +169,13 @@ macro_rules! claim {
     };
 }
 
+/// The most that one transaction claims. More would hold up those who wait for the same rows or, in SQLite, for its one writer,
+/// and begin no sooner.
+pub(crate) const CLAIMED_TOGETHER: usize = 64;
+
 /// How many one statement claims, the most first.
-const CLAIMS: [(usize, Statement); 5] = [
-    (256, claim!("256")),
-    (64, claim!("64")),
+const CLAIMS: [(usize, Statement); 4] = [
+    (CLAIMED_TOGETHER, claim!("64")),
     (16, claim!("16")),
     (4, claim!("4")),
     (1, claim!("1")),
