@@ -128,6 +128,7 @@ impl InferenceQueries {
         node: Option<String>,
         outcome: Option<String>,
         since: Option<String>,
+        caller: Option<String>,
     ) -> Result<PageOf<Request>> {
         let admin: Admin = by(ctx).await?;
         let page = wanted(first, after)?;
@@ -138,6 +139,8 @@ impl InferenceQueries {
             node,
             outcome,
             since,
+            caller,
+            offset: None,
         };
         let found = services(ctx)?.records.list(&admin, query).await;
         let found = found.map_err(refused)?;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use identity::Admin;
-use primitives::{Classify, Clock as _, Cursor, ErrorKind, InvalidCursor, RequestId, Timestamp};
+use primitives::{
+    COUNTED, Classify, Clock as _, Cursor, ErrorKind, InvalidCursor, RequestId, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use store::{Db, StoreError};
 use utoipa::{IntoParams, ToSchema};
@@ -70,6 +72,12 @@ pub struct RequestsQuery {
     pub outcome: Option<String>,
     /// Only requests received at or after this time (RFC 3339).
     pub since: Option<String>,
+    /// Only those of this key or person, by id.
+    pub caller: Option<String>,
+    /// Items to leave out at the start, at most 100,000; a cursor is quicker and misses nothing while the list changes.
+    #[serde(default, deserialize_with = "web::page_offset")]
+    #[param(minimum = 0, maximum = 100_000)]
+    pub offset: Option<u32>,
 }
 
 /// A request as it ended. Times are in microseconds.
@@ -190,6 +198,8 @@ impl RequestRecords {
             let on = found.looked_until.as_deref().map(Cursor::after);
             page.next_cursor = on.map(|cursor| cursor.as_str().to_owned());
         }
+        let total = records::count_records(&self.0, &filter).await?;
+        page.total = total.map(|total| total.min(COUNTED));
         Ok(page.map(RequestBody::from))
     }
 }
@@ -197,8 +207,8 @@ impl RequestRecords {
 /// Lists inference requests, newest first
 ///
 /// A list is made at most five times a second, however many look at it.
-/// Those of a node by its id, or of a model on one node, are looked for among the newest million; the page may then be short, or empty, and
-/// still lead on to the next.
+/// Those of a caller, of a node by its id, or of a model on one node, are looked for among the newest million; the page may then be short, or
+/// empty, and still lead on to the next. `total` is told where at most one of `model`, `node` (by name) and `outcome` (other than `ok`) narrows the list.
 #[utoipa::path(get, path = "/api/v1/inference/requests", operation_id = "list_requests", tag = "inference",
     params(RequestsQuery), security(("bearer" = [])),
     responses((status = 200, body = PageBody<RequestBody>), (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
@@ -250,7 +260,8 @@ fn filter(query: RequestsQuery) -> Result<Filter, ShowRequestsError> {
         node: query.node,
         outcome: query.outcome,
         since,
-        callers: None,
+        callers: query.caller.map(|id| vec![id]),
         before,
+        skipped: query.offset.unwrap_or(0),
     })
 }

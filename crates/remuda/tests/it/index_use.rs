@@ -289,6 +289,11 @@ fn lists() -> Vec<List> {
                 ("outcome=failed&model=m0", some("requests_not_ok")),
                 ("outcome=ok", some("requests_id")),
                 ("since=1970-01-01T00:03:10Z", some("requests_id")),
+                ("offset=500", some("requests_id")),
+                (
+                    "caller=0198c0de-0000-7000-8000-000000000001",
+                    some("requests_id"),
+                ),
             ],
         ),
         (

@@ -24,6 +24,7 @@ async fn export_writes_every_record_of_a_time_whatever_their_number() -> anyhow:
             Ok(service.recorded().await?.len() == asked.len())
         })
         .await?;
+    the_list_can_be_entered_anywhere(&service).await?;
     let role = json!({"name": "exporter", "role": "admin"});
     let key = service.admin.post("/api/v1/keys", &role).await?.json()?;
     let key = key["secret"].as_str().unwrap().to_owned();
@@ -68,6 +69,37 @@ async fn export_writes_every_record_of_a_time_whatever_their_number() -> anyhow:
 
     let line = one_line_refusal(&mut export(&["--until", "yesterday"]), 2);
     assert!(line.contains("--until") && line.contains("12h"), "{line}");
+    Ok(())
+}
+
+/// Of 510 records: by offset, by node, by caller.
+async fn the_list_can_be_entered_anywhere(service: &Service) -> anyhow::Result<()> {
+    let list = async |query: &str| {
+        let path = format!("/api/v1/inference/requests?{query}");
+        service.admin.get(&path).await?.json()
+    };
+    let ids = |page: &Value| -> Vec<String> {
+        let items = page["items"].as_array().unwrap().iter();
+        items.map(|record| text(record, "id")).collect()
+    };
+    let newest = list("limit=500").await?;
+    assert_eq!(newest["total"], 510);
+    let part = list("limit=10&offset=490").await?;
+    assert_eq!(ids(&part), ids(&newest)[490..]);
+    let end = list("limit=10&offset=505").await?;
+    assert_eq!((ids(&end).len(), &end["next_cursor"]), (5, &Value::Null));
+    assert_eq!(list("offset=510").await?["items"], json!([]));
+    // Those of a node by its id are looked for, and not counted.
+    let node = text(&newest["items"][0], "node_id");
+    let of_node = list(&format!("node={node}&limit=10&offset=490")).await?;
+    assert_eq!(ids(&of_node), ids(&part));
+    assert_eq!(of_node["total"], Value::Null);
+    let nobody = list("caller=0198c0de-0000-7000-8000-000000000000").await?;
+    assert_eq!(nobody["items"], json!([]));
+    let far = service
+        .admin
+        .get("/api/v1/inference/requests?offset=100001");
+    assert_eq!(far.await?.status, 400);
     Ok(())
 }
 

@@ -66,6 +66,9 @@ struct Filter {
     /// Only requests since this long ago (30m, 12h, 7d) or this time (RFC 3339).
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
+    /// Only requests of this key or person.
+    #[arg(long, value_name = "ID")]
+    caller: Option<String>,
 }
 
 impl Filter {
@@ -84,6 +87,7 @@ impl Filter {
                 ("node", self.node.as_deref()),
                 ("outcome", self.outcome.map(OutcomeName::as_str)),
                 ("since", since.as_deref()),
+                ("caller", self.caller.as_deref()),
                 ("limit", Some(limit)),
                 ("cursor", cursor),
             ],
