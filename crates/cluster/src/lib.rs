@@ -11,6 +11,7 @@ mod activity;
 mod agents;
 mod embedded;
 mod error;
+mod machine_load;
 mod model;
 mod name;
 mod node_url;
@@ -27,6 +28,7 @@ pub use agent_proto::TunnelStream;
 pub use agents::{AgentLink, AgentSeat, AgentSeats, AgentsConfig, Invited};
 pub use embedded::EmbeddedNode;
 pub use error::NodeError;
+pub use machine_load::MachineLoad;
 pub use model::{
     Loaded, ModelDetails, ModelView, NodeKind, NodeSource, NodeState, NodeView, Pressure,
     ServerFlavour, UnknownNodeKind,

@@ -1,6 +1,9 @@
 //! What request records know of a person: exported, and stripped of name and address when the person is erased.
 
+use std::sync::Arc;
+
 use identity::{DataSubject, Erased, ExportWriter, PartError, PersonalData, Reader, Work};
+use primitives::Clock;
 use store::{Db, StoreError};
 
 use crate::store::{self as records, Filter};
@@ -9,8 +12,22 @@ use crate::store::{self as records, Filter};
 const STEP: u32 = 500;
 
 /// The request records of people.
-#[derive(Debug)]
-pub struct RequestsOfPeople(pub Db);
+pub struct RequestsOfPeople {
+    /// Where they are.
+    pub db: Db,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl RequestsOfPeople {
+    /// Takes name and address out of records that came after their callers were erased. Whoever writes records does so every hour.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn erase_late(&self) -> Result<(), StoreError> {
+        records::erase_late_names(&self.db, self.clock.now()).await
+    }
+}
 
 impl PersonalData for RequestsOfPeople {
     fn export<'a>(
@@ -27,7 +44,7 @@ impl PersonalData for RequestsOfPeople {
                 ..Filter::default()
             };
             loop {
-                let listed = records::list_records(&self.0, &filter, STEP).await?;
+                let listed = records::list_records(&self.db, &filter, STEP).await?;
                 for record in &listed.records {
                     to.item(record).await?;
                 }
@@ -45,9 +62,11 @@ impl PersonalData for RequestsOfPeople {
     fn erase<'a>(&'a self, of: &'a DataSubject) -> Work<'a, Result<Vec<Erased>, StoreError>> {
         Box::pin(async move {
             let ids = of.ids();
+            // Records of requests that are under way come later, and lose the same then.
+            records::note_erased(&self.db, &ids, self.clock.now()).await?;
             let (mut from, mut rows) = (Some(String::new()), 0);
             while let Some(after) = from {
-                let (changed, next) = records::erase_names(&self.0, &ids, &after).await?;
+                let (changed, next) = records::erase_names(&self.db, &ids, &after).await?;
                 rows += changed;
                 from = next;
             }

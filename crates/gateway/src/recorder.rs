@@ -269,6 +269,9 @@ impl RecordWriter {
     }
 
     async fn prune(&self) {
+        if let Err(error) = records::erase_late_names(&self.db, self.clock.now()).await {
+            tracing::warn!(%error, "records of people who were erased could not be looked for: they are in an hour");
+        }
         let Some(retention) = self.retention else {
             return;
         };

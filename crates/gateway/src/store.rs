@@ -1,5 +1,7 @@
 //! All SQL of request records.
 
+use std::time::Duration;
+
 use primitives::{COUNTED, KeyId, NodeId, RequestId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -382,6 +384,55 @@ pub(crate) async fn erase_names(
         .await?;
     tx.commit().await?;
     Ok((changed, edge))
+}
+
+/// Notes who was erased, for the records that come later.
+pub(crate) async fn note_erased(
+    db: &Db,
+    callers: &[String],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut tx = db.write().await?;
+    for caller in callers {
+        tx.execute(
+            "INSERT INTO erased_callers (caller_id, erased_at) VALUES ($1, $2) ON CONFLICT (caller_id) DO UPDATE SET erased_at = excluded.erased_at",
+            params![caller, now],
+        )
+        .await?;
+    }
+    tx.commit().await
+}
+
+/// How long after somebody was erased records of them may still come: longer than any request lasts.
+const LATE: Duration = Duration::from_hours(48);
+
+/// Takes name and address out of records that came after their callers were erased.
+pub(crate) async fn erase_late_names(db: &Db, now: Timestamp) -> Result<(), StoreError> {
+    let mut tx = db.read().await?;
+    let rows = tx
+        .fetch_all("SELECT caller_id, erased_at FROM erased_callers", ())
+        .await?;
+    tx.commit().await?;
+    let mut callers = Vec::new();
+    let mut first = now;
+    for row in &rows {
+        callers.push(row.get::<String>("caller_id")?);
+        first = first.min(row.get("erased_at")?);
+    }
+    if callers.is_empty() {
+        return Ok(());
+    }
+    let mut from = Some(RequestId::first_at(first.before(LATE)).to_string());
+    while let Some(after) = from {
+        (_, from) = erase_names(db, &callers, &after).await?;
+    }
+    let mut tx = db.write().await?;
+    tx.execute(
+        "DELETE FROM erased_callers WHERE erased_at < $1",
+        params![now.before(LATE)],
+    )
+    .await?;
+    tx.commit().await
 }
 
 /// Finds one record with its attempts.

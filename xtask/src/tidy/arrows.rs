@@ -4,7 +4,7 @@ use super::Findings;
 use crate::workspace::Metadata;
 
 /// Each crate of ours and those of ours that it may use. A crate that is not named here may not exist.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("primitives", &[]),
     ("dialects", &["primitives"]),
     ("scheduling", &["primitives"]),
@@ -31,6 +31,10 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ),
     (
         "system",
+        &["primitives", "store", "web", "identity", "cluster"],
+    ),
+    (
+        "fleet",
         &["primitives", "store", "web", "identity", "cluster"],
     ),
     ("jobs", &["primitives", "store", "web", "identity"]),
@@ -88,6 +92,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "identity",
             "cluster",
             "system",
+            "fleet",
             "realtime",
             "jobs",
             "inventory",

@@ -30,7 +30,7 @@ const KEPT: [Kept; 4] = [
     },
     Kept {
         what: "records of requests: when, model, node, tokens and the same ids",
-        why: "use is counted and paid by them until their retention passes; names and addresses were erased",
+        why: "use is counted and paid by them until their retention passes; names and addresses were erased, and are within an hour from those of requests that were under way",
     },
     Kept {
         what: "lines of log files, and log collectors that they were sent to",

@@ -48,6 +48,7 @@ mod start_args;
 mod status;
 mod totp;
 mod up;
+mod usage;
 mod user;
 mod watch;
 mod whoami;
@@ -202,6 +203,8 @@ enum Command {
     Why(why::Why),
     /// List, follow and call off answers that are made in the background.
     Jobs(jobs::Jobs),
+    /// Show what came of requests, by the hour, day or week.
+    Usage(usage::Usage),
     /// Have the requests of a file answered.
     Batch(batch::Batch),
     /// Keep the inventory of parts: make, join, find, import, measure.
@@ -309,6 +312,7 @@ impl Command {
             Self::Run(command) => command.run(context).await,
             Self::Chat(command) => command.run(context).await,
             Self::Requests(command) => command.run(context).await,
+            Self::Usage(command) => command.run(context).await,
             Self::Why(command) => command.run(context).await,
             Self::Jobs(command) => command.run(context).await,
             Self::Batch(command) => command.run(context).await,

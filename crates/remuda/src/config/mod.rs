@@ -31,6 +31,7 @@ mod requests;
 mod routing;
 mod schema;
 mod server;
+mod statistics;
 mod store;
 mod suggest;
 
@@ -68,6 +69,7 @@ pub use requests::RequestsSection;
 pub use routing::{ModelSection, RoutingSection};
 pub use server::ServerSection;
 pub(crate) use server::{DEFAULT_PORT, parse_address};
+pub use statistics::StatisticsSection;
 pub use store::StoreSection;
 
 /// Everything that can be configured. `Default` is what `remuda up` uses on a fresh machine, less the data directory.
@@ -106,6 +108,8 @@ pub struct Config {
     pub inventory: InventorySection,
     /// Request records.
     pub requests: RequestsSection,
+    /// What is kept longer than request records.
+    pub statistics: StatisticsSection,
     /// Calls to nodes.
     pub outbound: OutboundSection,
     /// Logs.
@@ -202,6 +206,7 @@ impl Config {
         self.jobs.check(origins)?;
         self.inventory.check(origins)?;
         self.requests.check(origins)?;
+        self.statistics.check(origins)?;
         self.probes.check(origins)?;
         self.discovery.check(origins)?;
         self.agents.check(origins)?;

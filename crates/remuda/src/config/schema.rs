@@ -10,7 +10,7 @@ use super::{
     AgentsSection, AuthSection, CacheSection, CoalescingSection, Config, DiscoverySection,
     EngineSection, InventorySection, JobsSection, LimitsSection, LogSection, ModelSection,
     NodeSection, OutboundSection, ProbesSection, RealtimeSection, RedisSection, RequestsSection,
-    RoutingSection, ServerSection, StoreSection,
+    RoutingSection, ServerSection, StatisticsSection, StoreSection,
 };
 
 /// What a section looks like.
@@ -50,6 +50,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "jobs" => Shape::Table(fields::<JobsSection>()),
         "inventory" => Shape::Table(fields::<InventorySection>()),
         "requests" => Shape::Table(fields::<RequestsSection>()),
+        "statistics" => Shape::Table(fields::<StatisticsSection>()),
         "outbound" => Shape::Table(fields::<OutboundSection>()),
         "log" => Shape::Table(fields::<LogSection>()),
         "nodes" => Shape::List(fields::<NodeSection>()),

@@ -13,6 +13,7 @@ mod database_health;
 mod discovery;
 mod embedded;
 mod error;
+mod fleet;
 mod gateway_config;
 mod health;
 mod inventory;
@@ -110,7 +111,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let hub = realtime::open(&config, &identity, &registry, &clock, &tasks, &stop);
     let jobs = jobs::open(&config, &db, sealer, &clock, &identity, &hub);
     let inventory = inventory::open(&config.inventory, &db, &clock, &identity, &tasks, &stop);
-    personal::join(&identity, &system, &jobs, &db);
+    let fleet = fleet::open(
+        &config.statistics,
+        &db,
+        &clock,
+        &identity,
+        (&registry, &jobs),
+        (&tasks, &stop),
+    );
+    personal::join(&identity, &system, &jobs, (&db, &clock));
     let control = control::router(control::Parts {
         db: db.clone(),
         identity: identity.clone(),
@@ -118,6 +127,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         system: system.clone(),
         hub: hub.clone(),
         jobs: jobs.clone(),
+        fleet,
         inventory,
         metrics: Arc::clone(&metrics),
         bus: bus.clone(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use identity::{Identity, Resealed, Work};
 use jobs::Jobs;
+use primitives::Clock;
 use store::{Db, StoreError};
 use system::{Reseals, System};
 
@@ -17,8 +18,16 @@ impl Reseals for SealedJobs {
 }
 
 /// Joins them.
-pub(super) fn join(identity: &Identity, system: &System, jobs: &Jobs, db: &Db) {
-    identity.add_personal_data(gateway::RequestsOfPeople(db.clone()));
+pub(super) fn join(
+    identity: &Identity,
+    system: &System,
+    jobs: &Jobs,
+    (db, clock): (&Db, &Arc<dyn Clock>),
+) {
+    identity.add_personal_data(gateway::RequestsOfPeople {
+        db: db.clone(),
+        clock: Arc::clone(clock),
+    });
     identity.add_personal_data(jobs.clone());
     identity.add_personal_data(system.clone());
     system.set_sealed(Arc::new(SealedJobs(jobs.clone())));

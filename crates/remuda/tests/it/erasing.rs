@@ -9,7 +9,7 @@ use cluster::{ClusterConfig, ClusterDeps, Registry};
 use http::{Method, Request};
 use identity::{AuthConfig, Identity};
 use jobs::{Jobs, JobsConfig, JobsDeps};
-use primitives::{Clock, Secret, SystemClock};
+use primitives::{Clock, RequestId, Secret, SystemClock};
 use serde_json::{Value, json};
 use store::testing::TestStore;
 use store::{Db, Params, Sealer, Statement, params};
@@ -41,6 +41,7 @@ async fn an_erased_person_is_found_nowhere_on_postgres() {
 struct Stage {
     router: Router,
     db: Db,
+    records: gateway::RequestsOfPeople,
     /// The administrator's token: they come from elsewhere.
     admin: OnceLock<String>,
 }
@@ -82,11 +83,16 @@ impl Stage {
             config: JobsConfig::default(),
             observer: None,
         });
-        identity.add_personal_data(gateway::RequestsOfPeople(db.clone()));
+        let records = || gateway::RequestsOfPeople {
+            db: db.clone(),
+            clock: clock.clone(),
+        };
+        identity.add_personal_data(records());
         identity.add_personal_data(jobs);
         identity.add_personal_data(system);
         let (router, _) = identity.routes().split_for_parts();
         Self {
+            records: records(),
             router: web::api_surface(router, clock),
             db,
             admin: OnceLock::new(),
@@ -284,6 +290,14 @@ async fn an_erased_person_is_found_nowhere(store: TestStore) {
     let of = |name: &str| rows.iter().filter(|(table, _)| table == name).count();
     assert_eq!((of("requests"), of("jobs")), (3, 0));
     assert!(rows.iter().any(|(_, line)| line.contains("somebody")));
+    // A request that was under way: its record comes only now.
+    let late = RequestId::first_at(stage.records.clock.now());
+    stage
+        .run(REQUEST, params![late, "key", key_id, NAME, ADDRESS])
+        .await;
+    assert_ne!(stage.traces().await, []);
+    stage.records.erase_late().await.unwrap();
+    assert_eq!(stage.traces().await, []);
     let (status, _) = stage
         .ask(Method::GET, "/api/v1/me", Some(&secret), Value::Null)
         .await;

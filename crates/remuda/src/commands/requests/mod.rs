@@ -243,7 +243,7 @@ fn notes(row: &Row) -> String {
 }
 
 /// Reads a time as people write it: how long ago, or when.
-fn read_time(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(super) fn read_time(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     Period::parse(text)
         .map(|period| now.before(period.0))
         .or_else(|| Timestamp::parse_rfc3339(text))
