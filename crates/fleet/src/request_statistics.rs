@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::store::StoreError;
+use ::store::{Durability, StoreError};
 use primitives::{Classify, ErrorKind, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -86,15 +86,20 @@ pub struct StatisticsRow {
     /// Half of the first tokens came within this, in microseconds; read off between counts at 0.1, 0.3, 1, 3, 10 and 30 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_token_p50_us: Option<u64>,
-    /// 99 of 100 came within this, likewise; 30 s stands for so much or more.
+    /// 99 of 100 came within this, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_token_p99_us: Option<u64>,
+    /// The longest, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_token_most_us: Option<u64>,
     /// From arrival to the end in the mean, in microseconds.
     pub total_us: u64,
     /// Half of the requests ended within this, in microseconds; read off between counts at 0.3, 1, 3, 10, 30 and 100 s.
     pub total_p50_us: u64,
-    /// 99 of 100 ended within this, likewise; 100 s stands for so much or more.
+    /// 99 of 100 ended within this, likewise.
     pub total_p99_us: u64,
+    /// The longest, in microseconds.
+    pub total_most_us: u64,
 }
 
 /// Why statistics were not shown.
@@ -135,7 +140,7 @@ impl Classify for StatisticsError {
 }
 
 impl Fleet {
-    /// Shows what came of requests, the oldest first. The present hour is up to a few minutes behind.
+    /// Shows what came of requests, the oldest first. The present hour is up to some seconds behind, or minutes where it has millions.
     ///
     /// # Errors
     /// When what is asked for cannot be so, there is too much of it, or the database fails.
@@ -200,20 +205,22 @@ impl Fleet {
         let mut hour = Span::Hour.start_of(from.max(now.before(FARTHEST)));
         let mut days = Vec::new();
         while hour <= now {
-            let mut tx = db.write().await?;
+            let mut tx = db.read().await?;
             let (present, counted) = store::count_hour(&mut tx, hour).await?;
+            tx.commit().await?;
             if present > counted {
+                let mut tx = db.write_with(Durability::Relaxed).await?;
                 store::replace_hour(&mut tx, hour).await?;
+                tx.commit().await?;
                 let day = Span::Day.start_of(hour);
                 if days.last() != Some(&day) {
                     days.push(day);
                 }
             }
-            tx.commit().await?;
             hour = hour.after(Span::Hour.length());
         }
         for day in days {
-            let mut tx = db.write().await?;
+            let mut tx = db.write_with(Durability::Relaxed).await?;
             store::replace_day(&mut tx, day).await?;
             tx.commit().await?;
         }
@@ -263,31 +270,34 @@ impl StatisticsRow {
             completion_tokens: c.completion_tokens,
             queue_us: mean(c.queue_us, c.requests).unwrap_or(0),
             first_token_us: mean(c.first_token_us, c.first_tokens),
-            first_token_p50_us: quantile(&first, c.first_tokens, 0.5),
-            first_token_p99_us: quantile(&first, c.first_tokens, 0.99),
+            first_token_p50_us: quantile(&first, (c.first_tokens, c.first_most_us), 0.5),
+            first_token_p99_us: quantile(&first, (c.first_tokens, c.first_most_us), 0.99),
+            first_token_most_us: (c.first_tokens > 0).then_some(c.first_most_us),
             total_us: mean(c.total_us, c.requests).unwrap_or(0),
-            total_p50_us: quantile(&total, c.requests, 0.5).unwrap_or(0),
-            total_p99_us: quantile(&total, c.requests, 0.99).unwrap_or(0),
+            total_p50_us: quantile(&total, (c.requests, c.total_most_us), 0.5).unwrap_or(0),
+            total_p99_us: quantile(&total, (c.requests, c.total_most_us), 0.99).unwrap_or(0),
+            total_most_us: c.total_most_us,
         }
     }
 }
 
-/// Reads a share off cumulative counts, on a straight line between two bounds, as Prometheus's `histogram_quantile` does; the last bound
-/// stands for all beyond it. `None`: nothing was counted.
-fn quantile(counts: &[(u64, u64)], all: u64, share: f64) -> Option<u64> {
+/// Reads a share off cumulative counts of `all`, on a straight line between two bounds, as Prometheus's `histogram_quantile` does; `most`
+/// is the bound of all. `None`: nothing was counted.
+fn quantile(counts: &[(u64, u64)], (all, most): (u64, u64), share: f64) -> Option<u64> {
     if all == 0 {
         return None;
     }
     let wanted = share * all as f64;
     let (mut below, mut seen) = (0, 0);
-    for &(bound, count) in counts {
+    for &(bound, count) in counts.iter().chain([&(most, all)]) {
+        let bound = bound.min(most);
         if count as f64 >= wanted {
-            let within = (wanted - seen as f64) / (count - seen).max(1) as f64;
-            return Some(below + ((bound - below) as f64 * within).round() as u64);
+            let within = (wanted - seen as f64) / count.saturating_sub(seen).max(1) as f64;
+            return Some(below + (bound.saturating_sub(below) as f64 * within).round() as u64);
         }
         (below, seen) = (bound, count);
     }
-    Some(below)
+    Some(most)
 }
 
 #[cfg(test)]
@@ -297,12 +307,15 @@ mod tests {
     #[test]
     fn shares_are_read_off_between_counts() {
         let counts = [(100, 50), (300, 90), (1_000, 99)];
-        assert_eq!(quantile(&counts, 100, 0.25), Some(50));
-        assert_eq!(quantile(&counts, 100, 0.5), Some(100));
-        assert_eq!(quantile(&counts, 100, 0.7), Some(200));
-        assert_eq!(quantile(&counts, 100, 0.99), Some(1_000));
-        // More than the last bound.
-        assert_eq!(quantile(&counts, 200, 0.99), Some(1_000));
-        assert_eq!(quantile(&counts, 0, 0.5), None);
+        let of = |all, most, share| quantile(&counts, (all, most), share);
+        assert_eq!(of(100, 2_000, 0.25), Some(50));
+        assert_eq!(of(100, 2_000, 0.5), Some(100));
+        assert_eq!(of(100, 2_000, 0.7), Some(200));
+        assert_eq!(of(100, 2_000, 0.99), Some(1_000));
+        assert_eq!(of(100, 2_000, 1.0), Some(2_000));
+        // Beyond the last bound, and no further than the longest.
+        assert_eq!(of(199, 2_000, 0.995), Some(1_990));
+        assert_eq!(of(99, 650, 1.0), Some(650));
+        assert_eq!(of(0, 0, 0.5), None);
     }
 }

@@ -20,7 +20,7 @@ use crate::store;
 /// How often nodes are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How often requests are rolled up, at most.
-const ROLL_UP_EVERY: Duration = Duration::from_mins(1);
+const ROLL_UP_EVERY: Duration = LOOK_EVERY;
 /// A roll-up is followed by a pause of so many times its own length at least: it takes a hundredth of the time at most.
 const PAUSE: u32 = 100;
 /// How often what is old goes.

@@ -80,7 +80,7 @@ pub(crate) struct StatisticsBody {
 
 /// Shows what came of requests by the hour, day or week
 ///
-/// Counted from the request records, and kept longer than those. The present hour is a few minutes behind at most.
+/// Counted from the request records, and kept longer than those. The present hour is some seconds behind, or minutes where it has millions.
 #[utoipa::path(get, path = "/api/v1/statistics/requests", operation_id = "show_request_statistics", tag = "inference",
     params(StatisticsParams), security(("bearer" = [])),
     responses(

@@ -12,17 +12,25 @@ macro_rules! counted {
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub(crate) struct Counted {
             $(pub(crate) $column: u64,)*
+            /// The longest time to a first token.
+            pub(crate) first_most_us: u64,
+            /// The longest time to an end.
+            pub(crate) total_most_us: u64,
         }
 
         impl Counted {
             fn read(row: &Row) -> Result<Self, StoreError> {
-                Ok(Self { $($column: row.get(stringify!($column))?,)* })
+                Ok(Self {
+                    $($column: row.get(stringify!($column))?,)*
+                    first_most_us: row.get("first_most_us")?,
+                    total_most_us: row.get("total_most_us")?,
+                })
             }
         }
 
         /// Of an hour (`$1`), from its records: those from the id `$2` on, before `$3`.
         const HOUR: &str = concat!(
-            "INSERT INTO request_statistics (span, starts_at, model, node, operation", $(", ", stringify!($column),)* ")
+            "INSERT INTO request_statistics (span, starts_at, model, node, operation", $(", ", stringify!($column),)* ", first_most_us, total_most_us)
             SELECT 'hour', CAST($1 AS BIGINT), COALESCE(model, ''), COALESCE(node_name, ''), operation, CAST(count(*) AS BIGINT),
             CAST(SUM(CASE WHEN outcome = 'ok' THEN 1 ELSE 0 END) AS BIGINT),
             CAST(SUM(CASE WHEN outcome = 'client_error' THEN 1 ELSE 0 END) AS BIGINT),
@@ -45,16 +53,17 @@ macro_rules! counted {
             CAST(SUM(CASE WHEN total_us <= 3000000 THEN 1 ELSE 0 END) AS BIGINT),
             CAST(SUM(CASE WHEN total_us <= 10000000 THEN 1 ELSE 0 END) AS BIGINT),
             CAST(SUM(CASE WHEN total_us <= 30000000 THEN 1 ELSE 0 END) AS BIGINT),
-            CAST(SUM(CASE WHEN total_us <= 100000000 THEN 1 ELSE 0 END) AS BIGINT)
+            CAST(SUM(CASE WHEN total_us <= 100000000 THEN 1 ELSE 0 END) AS BIGINT),
+            CAST(COALESCE(MAX(first_token_us), 0) AS BIGINT), CAST(MAX(total_us) AS BIGINT)
             FROM requests WHERE id >= $2 AND id < $3 GROUP BY 3, 4, 5"
         );
 
         /// Of a day (`$1`), from its hours: those before `$2`.
         const DAY: &str = concat!(
-            "INSERT INTO request_statistics (span, starts_at, model, node, operation", $(", ", stringify!($column),)* ")
+            "INSERT INTO request_statistics (span, starts_at, model, node, operation", $(", ", stringify!($column),)* ", first_most_us, total_most_us)
             SELECT 'day', CAST($1 AS BIGINT), model, node, operation",
             $(", CAST(SUM(", stringify!($column), ") AS BIGINT)",)*
-            " FROM request_statistics WHERE span = 'hour' AND starts_at >= $1 AND starts_at < $2 GROUP BY model, node, operation"
+            ", CAST(MAX(first_most_us) AS BIGINT), CAST(MAX(total_most_us) AS BIGINT) FROM request_statistics WHERE span = 'hour' AND starts_at >= $1 AND starts_at < $2 GROUP BY model, node, operation"
         );
 
         /// Of times of a length (`$2`, beginning at `$1` beside its multiples), by model, node or operation where `$3` to `$5` are 1; from
@@ -65,7 +74,7 @@ macro_rules! counted {
                 CASE WHEN CAST($4 AS BIGINT) = 1 THEN node ELSE '' END AS of_node,
                 CASE WHEN CAST($5 AS BIGINT) = 1 THEN operation ELSE '' END AS of_operation",
             $(", CAST(SUM(", stringify!($column), ") AS BIGINT) AS ", stringify!($column),)*
-            " FROM request_statistics WHERE span = $6 AND starts_at >= $7 AND starts_at < $8
+            ", CAST(MAX(first_most_us) AS BIGINT) AS first_most_us, CAST(MAX(total_most_us) AS BIGINT) AS total_most_us FROM request_statistics WHERE span = $6 AND starts_at >= $7 AND starts_at < $8
                 AND (CAST($9 AS TEXT) IS NULL OR model = $9) AND (CAST($10 AS TEXT) IS NULL OR node = $10)
                 AND (CAST($11 AS TEXT) IS NULL OR operation = $11)
             GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4 LIMIT $12"

@@ -14,6 +14,7 @@ const GROUPS = [
     ["/models", "Models", "platform"],
     ["/queue", "Queue", "platform"],
     ["/requests", "Requests", "platform"],
+    ["/usage", "Usage", "platform"],
     ["/simulator", "Simulator", "platform"],
   ]],
   ["Try", [

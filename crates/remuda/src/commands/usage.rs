@@ -137,7 +137,7 @@ impl Usage {
                 "FIRST P99",
                 "TOTAL P50",
             ],
-            "No requests in that time: counts appear within a minute or two.",
+            "No requests in that time: counts appear some seconds after a request's end.",
         )
         .dispensing_with(&["TOTAL P50", "FIRST P50", "TOKENS IN"]);
         for row in page.items {

@@ -1,5 +1,5 @@
--- What came of requests, by the hour and by the day (UTC). model, node and operation are '' where a request had none. The last columns
--- count those whose first token, or whole answer, came within a time.
+-- What came of requests, by the hour and by the day (UTC). model, node and operation are '' where a request had none. The columns
+-- with a time in their name count those whose first token, or whole answer, came within it.
 CREATE TABLE request_statistics (
     span TEXT COLLATE "C" NOT NULL,
     starts_at BIGINT NOT NULL,
@@ -33,6 +33,8 @@ CREATE TABLE request_statistics (
     total_10s BIGINT NOT NULL,
     total_30s BIGINT NOT NULL,
     total_100s BIGINT NOT NULL,
+    first_most_us BIGINT NOT NULL,
+    total_most_us BIGINT NOT NULL,
     CONSTRAINT request_statistics_span_starts_at PRIMARY KEY (span, starts_at, model, node, operation)
 );
 -- The health and load of nodes by the minute, hour and day: means over the samples, but for what is called most. What a node does not tell is absent.

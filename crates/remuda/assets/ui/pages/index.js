@@ -23,6 +23,7 @@ import requests from "./requests.js";
 import settings from "./settings.js";
 import simulator from "./simulator.js";
 import start from "./start.js";
+import usage from "./usage.js";
 import widget from "./widget.js";
 
 export const ROUTES = [
@@ -35,6 +36,7 @@ export const ROUTES = [
   ["/queue", queue],
   ["/requests", requests],
   ["/requests/:id", request],
+  ["/usage", usage],
   ["/simulator", simulator],
   ["/playground", playground],
   ["/embeddings", embeddings],

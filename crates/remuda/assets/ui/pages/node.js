@@ -14,6 +14,7 @@ import { Grid } from "../widgets/grid.js";
 import { toast } from "../widgets/toast.js";
 import { badge, card, chip, empty, facts, failure, heading, loading, notice } from "../widgets/state.js";
 import { columns as activeColumns } from "./active.js";
+import { nodeHistory } from "./node_history.js";
 import { load } from "./nodes.js";
 import { requestLink } from "./request.js";
 import { speed } from "./requests.js";
@@ -35,6 +36,7 @@ export default {
       [requests, whole] = [page.items, !page.next_cursor];
     });
     const running = new Grid(view, { name: "under way", key: (row) => row.id, columns: activeColumns(hurry).filter(({ id }) => id !== "node") });
+    const history = nodeHistory(view, path);
     view.watch(figures);
     // A change of state arrives here before the node is read again.
     view.watch(fleet, ({ nodes }) => {
@@ -50,6 +52,7 @@ export default {
         (node.reason ?? node.last_error) && !node.draining && notice(node.state === "ready" ? "warn" : "bad", h("strong", {}, `${node.state}: `), node.reason ?? node.last_error),
         h("div", { class: "columns even" }, about(node), lately(node, requests, whole)),
         plots(node, requests, points),
+        history(),
         active?.items.length > 0 && card("Requests now", { flush: true, aside: counted(active.total, "request") }, keep(running.set(active.items))),
         models(node),
         recentList(node, requests),

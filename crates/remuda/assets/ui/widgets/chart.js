@@ -23,7 +23,8 @@ export function plot({ label, series, from, to, unit = figure, height = 150, gap
   const ticks = [0, 0.5, 1];
   const minutes = [0, 0.25, 0.5, 0.75, 1];
   const seconds = to - from < 5 * 60_000 ? { second: "2-digit" } : {};
-  const clock = (at) => new Date(at).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", hour12: false, ...seconds });
+  const day = { month: "short", day: "numeric" };
+  const clock = (at) => (to - from > 48 * 3_600_000 ? new Date(at).toLocaleDateString(undefined, day) : new Date(at).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", hour12: false, ...seconds }));
   // A line of nothing but noughts would only be in the way.
   const seen = (one) => one.kind !== "bad" || one.points.some(([, value]) => value > 0);
   const words = series.map((one) => `${one.label} ${one.points.length > 0 ? unit(one.points.at(-1)[1]) : "unknown"}`).join(", ");

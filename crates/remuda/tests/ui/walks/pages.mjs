@@ -11,7 +11,7 @@ const WEIGHT = 300 * 1_024;
 /** The pages of one walk: all of them together would take longer than one test may. */
 const GROUPS = {
   fleet: ["/overview", "/nodes", "/nodes/gpu-north-1", "/models", "/models/llama3.1%3A70b", "/queue"],
-  work: ["/requests", "/requests/LATEST", "/simulator", "/playground", "/embeddings", "/jobs", "/account", "/nowhere"],
+  work: ["/requests", "/requests/LATEST", "/usage", "/simulator", "/playground", "/embeddings", "/jobs", "/account", "/nowhere"],
   access: ["/keys", "/people", "/invitations", "/organisations", "/audit", "/inventory", "/inventory/NIC-1", "/settings", "/database"],
 };
 const PAGES = GROUPS[process.env.PAGES];
