@@ -97,6 +97,8 @@ impl axum::extract::FromRef<Desk> for ::identity::Identity {
     request_body = GraphqlBody,
     responses(
         (status = 200, description = "What could be had.", body = GraphqlAnswerBody),
+        (status = 400, description = "The query is not valid, or the request is not.",
+            content((GraphqlAnswerBody = "application/json"), (Problem = "application/problem+json"))),
         (status = "4XX", description = "Nothing could be had.", body = GraphqlAnswerBody),
         (status = "5XX", description = "Nothing could be had.", body = GraphqlAnswerBody),
     ))]

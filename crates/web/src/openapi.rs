@@ -166,6 +166,7 @@ fn complete(operation: &mut Operation, managed: bool) {
     for (status, answer) in &mut operation.responses.responses {
         if let RefOr::T(answer) = answer
             && (status.starts_with('4') || status.starts_with('5'))
+            && answer.content.get(JSON).is_some_and(is_problem)
             && let Some(content) = answer.content.shift_remove(JSON)
         {
             answer.content.insert(PROBLEM.to_owned(), content);
@@ -176,6 +177,14 @@ fn complete(operation: &mut Operation, managed: bool) {
             describe(parameter);
         }
     }
+}
+
+/// Tells whether an answer is of the shape that errors of most surfaces have.
+fn is_problem(content: &RefOr<Content>) -> bool {
+    let RefOr::T(content) = content else {
+        return false;
+    };
+    matches!(&content.schema, Some(RefOr::Ref(schema)) if schema.ref_location.ends_with("/Problem"))
 }
 
 fn parameters(operation: &Operation) -> impl Iterator<Item = &Parameter> {

@@ -33,7 +33,7 @@ pub(crate) struct HistoryParams {
 
 /// How a node was.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct HistoryBody {
+pub(crate) struct NodeHistoryBody {
     /// How long each point's time is, in seconds: a minute, an hour or a day, or several of them.
     step_seconds: u64,
     /// The points, the oldest first. None stands for times of which nothing is known.
@@ -46,7 +46,7 @@ pub(crate) struct HistoryBody {
 #[utoipa::path(get, path = "/api/v1/nodes/{node}/history", operation_id = "show_node_history", tag = "nodes", security(("bearer" = [])),
     params(("node" = String, Path, description = "The node's id or name."), HistoryParams),
     responses(
-        (status = 200, description = "The history.", body = HistoryBody),
+        (status = 200, description = "The history.", body = NodeHistoryBody),
         (status = 400, description = "Not such a time.", body = Problem),
         (status = 403, description = "Not an administrator of the platform.", body = Problem),
         (status = 404, description = "There is no such node.", body = Problem),
@@ -56,12 +56,12 @@ pub(super) async fn show_node_history(
     State(fleet): State<Fleet>,
     PathParam(node): PathParam<String>,
     QueryParams(params): QueryParams<HistoryParams>,
-) -> Result<JsonBody<HistoryBody>, Problem> {
+) -> Result<JsonBody<NodeHistoryBody>, Problem> {
     let now = fleet.inner.clock.now();
     let until = params.until.unwrap_or(now);
     let since = params.since.unwrap_or_else(|| until.before(USUAL));
     let (step, items) = fleet.node_history(&node, since, until).await?;
-    Ok(JsonBody(HistoryBody {
+    Ok(JsonBody(NodeHistoryBody {
         step_seconds: step.as_secs(),
         items,
     }))

@@ -73,7 +73,7 @@ fn parts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Parts, D::Error> 
 
 /// What came of requests.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct StatisticsBody {
+pub(crate) struct RequestStatisticsBody {
     /// One for each time and whatever is told apart, the oldest first; at most 5,000. Times without requests are left out.
     items: Vec<StatisticsRow>,
 }
@@ -84,7 +84,7 @@ pub(crate) struct StatisticsBody {
 #[utoipa::path(get, path = "/api/v1/statistics/requests", operation_id = "show_request_statistics", tag = "inference",
     params(StatisticsParams), security(("bearer" = [])),
     responses(
-        (status = 200, description = "The counts.", body = StatisticsBody),
+        (status = 200, description = "The counts.", body = RequestStatisticsBody),
         (status = 400, description = "What is asked for cannot be so, or is too much.", body = Problem),
         (status = 403, description = "Not an administrator of the platform.", body = Problem),
     ))]
@@ -92,7 +92,7 @@ pub(super) async fn show_request_statistics(
     _: Admin,
     State(fleet): State<Fleet>,
     QueryParams(params): QueryParams<StatisticsParams>,
-) -> Result<JsonBody<StatisticsBody>, Problem> {
+) -> Result<JsonBody<RequestStatisticsBody>, Problem> {
     let query = StatisticsQuery {
         span: params.span.unwrap_or(Span::Day),
         by_model: params.by.model,
@@ -105,5 +105,5 @@ pub(super) async fn show_request_statistics(
         operation: params.operation,
     };
     let items = fleet.request_statistics(query).await?;
-    Ok(JsonBody(StatisticsBody { items }))
+    Ok(JsonBody(RequestStatisticsBody { items }))
 }

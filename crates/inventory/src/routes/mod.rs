@@ -47,7 +47,8 @@ impl Inventory {
             let wrong = get(rpc::other_method)
                 .put(rpc::other_method)
                 .patch(rpc::other_method)
-                .delete(rpc::other_method);
+                .delete(rpc::other_method)
+                .options(rpc::other_method);
             router = router.route(&path, wrong);
         }
         router.with_state(self.clone())

@@ -42,9 +42,9 @@ pub(super) struct AddWidgetBody {
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "describes what is read by hand, for its errors")]
 pub(super) struct RemoveWidgetBody {
-    /// Its serial number.
+    /// Its serial number; no widget has `null`.
     #[schema(example = "NIC-0001")]
-    widget_sn: String,
+    widget_sn: Option<String>,
 }
 
 /// Two widgets and the port that joins them.

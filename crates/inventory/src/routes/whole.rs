@@ -48,7 +48,8 @@ pub(super) struct LinesQuery {
     what: What,
     /// The number of the first line of a part; 1 when absent. Refusals name lines by it.
     #[serde(default)]
-    first_line: Option<u64>,
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_u32)]
+    first_line: Option<u32>,
 }
 
 /// Lines, a widget or an association each.
@@ -89,7 +90,7 @@ pub(super) async fn check_inventory(
 /// part are made in one transaction.
 #[utoipa::path(post, path = "/api/v1/inventory/import", operation_id = "import_inventory", tag = "inventory",
     params(LinesQuery), security(("bearer" = [])),
-    request_body(content = Lines, content_type = "text/plain"),
+    request_body(content = Option<Lines>, content_type = "text/plain", description = "The lines; nothing is a part without lines."),
     responses((status = 200, description = "What became of each line.", body = ImportBody),
         (status = 413, description = "The part is too large.", body = Problem)))]
 pub(super) async fn import_inventory(
@@ -116,7 +117,7 @@ pub(super) async fn import_inventory(
             "the lines are not UTF-8 text: convert the file first",
         )
     })?;
-    let first_line = query.first_line.unwrap_or(1);
+    let first_line = u64::from(query.first_line.unwrap_or(1));
     let answer = inventory
         .import(text, query.format, query.what, first_line)
         .await?;
