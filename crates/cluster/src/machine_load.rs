@@ -1,23 +1,30 @@
 //! How busy the machine of a node is, in a few figures.
 
 use agent_proto::v1::{Gpu, NodeStatus};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::model::NodeView;
 
 /// What an agent tells of its machine, in short. What it does not tell is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct MachineLoad {
     /// Use of all processor cores together, 0 to 100.
     pub cpu_percent: f32,
     /// Memory that programs cannot have any more, 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_percent: Option<f32>,
     /// Use of the GPUs in the mean, 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_percent: Option<f32>,
     /// Memory of all GPUs together that is in use, 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory_percent: Option<f32>,
     /// The hottest GPU's temperature in degrees Celsius.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_celsius: Option<f32>,
     /// What all GPUs draw together.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_watts: Option<f32>,
 }
 

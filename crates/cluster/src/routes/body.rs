@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::machine_body::{AgentBody, MachineBody};
+use crate::machine_load::MachineLoad;
 use crate::model::{
     ModelDetails, ModelView, NodeKind, NodeSource, NodeView, Pressure, ServerFlavour,
 };
@@ -76,6 +77,9 @@ pub(super) struct NodeBody {
     /// Its agent, where it is reached through one.
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<AgentBody>,
+    /// How busy its machine was at its agent's last report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load: Option<MachineLoad>,
 }
 
 impl From<&NodeView> for NodeBody {
@@ -113,6 +117,7 @@ impl From<&NodeView> for NodeBody {
             last_error: node.last_error.as_deref().map(str::to_owned),
             created_at: node.created_at,
             agent: node.agent.as_deref().map(AgentBody::from),
+            load: node.machine_load(),
         }
     }
 }

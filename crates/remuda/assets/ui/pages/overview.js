@@ -90,7 +90,14 @@ function tile(node) {
     node.reason && node.state !== "ready" && node.state !== "busy"
       ? h("div", { class: "small bad-text clip", title: node.reason }, node.reason)
       : h("div", { class: "tile-load" }, meter(node.in_flight / (places ?? Math.max(8, node.in_flight)), `${node.in_flight} requests under way${places ? ` of ${places} places` : ""}`), h("span", {}, places ? `${node.in_flight}/${places}` : node.in_flight), h("span", { class: "muted" }, `${figure(rate)} tok/s`)),
+    node.load && h("div", { class: "small muted clip" }, machineLoad(node.load)),
     h("div", { class: "chips" }, loaded.slice(0, 3).map((model) => chip(model, "loaded")), loaded.length > 3 && chip(`+${loaded.length - 3}`), loaded.length === 0 && h("span", { class: "muted small" }, node.model_count > 0 ? `${counted(node.model_count, "model")}, none loaded` : "no models")));
+}
+
+/** How busy a machine is, as far as its agent tells, in one line. */
+function machineLoad(load) {
+  const parts = [["CPU", load.cpu_percent, "%"], ["memory", load.memory_percent, "%"], ["GPU", load.gpu_percent, "%"], ["its memory", load.gpu_memory_percent, "%"], ["", load.gpu_celsius, "°C"]];
+  return parts.filter(([, value]) => value !== undefined).map(([name, value, unit]) => `${name} ${Math.round(value)} ${unit}`.trim()).join(" · ");
 }
 
 /** What failed, the newest first; what failed alike is one line with its number. */
