@@ -12,6 +12,9 @@ pub struct HelloRequest {
     /// Why it will not go on, and what to do; it closes the connection afterwards.
     #[prost(string, optional, tag = "4")]
     pub refusal: ::core::option::Option<::prost::alloc::string::String>,
+    /// The process that greets: an agent keeps one link to each, by whatever address. Absent from older ones.
+    #[prost(string, optional, tag = "5")]
+    pub process: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HelloResponse {
@@ -44,6 +47,14 @@ pub struct NodeFacts {
     #[prost(uint64, tag = "7")]
     pub memory_bytes: u64,
 }
+/// Addresses as `<https://HOST:PORT`.>
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ControlPlanes {
+    #[prost(string, repeated, tag = "1")]
+    pub urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ControlPlanesHeard {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchStatusRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -177,95 +188,6 @@ pub struct Model {
 pub struct Piece {
     #[prost(bytes = "bytes", tag = "1")]
     pub data: ::prost::bytes::Bytes,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ModelCommand {
-    #[prost(oneof = "model_command::Command", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
-    pub command: ::core::option::Option<model_command::Command>,
-}
-/// Nested message and enum types in `ModelCommand`.
-pub mod model_command {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Command {
-        #[prost(message, tag = "1")]
-        Pull(super::PullModel),
-        #[prost(message, tag = "2")]
-        Push(super::PushModel),
-        #[prost(message, tag = "3")]
-        Delete(super::DeleteModel),
-        #[prost(message, tag = "4")]
-        Copy(super::CopyModel),
-        #[prost(message, tag = "5")]
-        Show(super::ShowModel),
-        #[prost(message, tag = "6")]
-        Load(super::LoadModel),
-        #[prost(message, tag = "7")]
-        Unload(super::UnloadModel),
-        #[prost(message, tag = "8")]
-        Create(super::CreateModel),
-    }
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PullModel {
-    #[prost(string, tag = "1")]
-    pub model: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PushModel {
-    #[prost(string, tag = "1")]
-    pub model: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeleteModel {
-    #[prost(string, tag = "1")]
-    pub model: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CopyModel {
-    #[prost(string, tag = "1")]
-    pub source: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub destination: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ShowModel {
-    #[prost(string, tag = "1")]
-    pub model: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LoadModel {
-    #[prost(string, tag = "1")]
-    pub model: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UnloadModel {
-    #[prost(string, tag = "1")]
-    pub model: ::prost::alloc::string::String,
-}
-/// A model that is made of another one.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CreateModel {
-    #[prost(string, tag = "1")]
-    pub model: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub from: ::prost::alloc::string::String,
-    #[prost(string, optional, tag = "3")]
-    pub system: ::core::option::Option<::prost::alloc::string::String>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CommandProgress {
-    /// What the server is at, in its own words.
-    #[prost(string, tag = "1")]
-    pub status: ::prost::alloc::string::String,
-    #[prost(string, optional, tag = "2")]
-    pub digest: ::core::option::Option<::prost::alloc::string::String>,
-    #[prost(uint64, optional, tag = "3")]
-    pub total_bytes: ::core::option::Option<u64>,
-    #[prost(uint64, optional, tag = "4")]
-    pub completed_bytes: ::core::option::Option<u64>,
-    /// The answer of commands that have one, as JSON.
-    #[prost(string, optional, tag = "5")]
-    pub answer: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinRequest {
@@ -453,12 +375,13 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("remuda.agent.v1.Agent", "Tunnel"));
             self.inner.streaming(req, path, codec).await
         }
-        /// Has the model server do something about its models. Dropping the call stops it.
-        pub async fn run_model_command(
+        /// Where all control planes of the installation listen for agents: after the greeting, and whenever that changes. Agents that do not
+        /// know the call stay with the control plane that they dialled.
+        pub async fn tell_control_planes(
             &mut self,
-            request: impl tonic::IntoRequest<super::ModelCommand>,
+            request: impl tonic::IntoRequest<super::ControlPlanes>,
         ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::CommandProgress>>,
+            tonic::Response<super::ControlPlanesHeard>,
             tonic::Status,
         > {
             self.inner
@@ -471,12 +394,12 @@ pub mod agent_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/remuda.agent.v1.Agent/RunModelCommand",
+                "/remuda.agent.v1.Agent/TellControlPlanes",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("remuda.agent.v1.Agent", "RunModelCommand"));
-            self.inner.server_streaming(req, path, codec).await
+                .insert(GrpcMethod::new("remuda.agent.v1.Agent", "TellControlPlanes"));
+            self.inner.unary(req, path, codec).await
         }
     }
 }
@@ -523,18 +446,13 @@ pub mod agent_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::Piece>>,
         ) -> std::result::Result<tonic::Response<Self::TunnelStream>, tonic::Status>;
-        /// Server streaming response type for the RunModelCommand method.
-        type RunModelCommandStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::CommandProgress, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
-        /// Has the model server do something about its models. Dropping the call stops it.
-        async fn run_model_command(
+        /// Where all control planes of the installation listen for agents: after the greeting, and whenever that changes. Agents that do not
+        /// know the call stay with the control plane that they dialled.
+        async fn tell_control_planes(
             &self,
-            request: tonic::Request<super::ModelCommand>,
+            request: tonic::Request<super::ControlPlanes>,
         ) -> std::result::Result<
-            tonic::Response<Self::RunModelCommandStream>,
+            tonic::Response<super::ControlPlanesHeard>,
             tonic::Status,
         >;
     }
@@ -748,26 +666,23 @@ pub mod agent_server {
                     };
                     Box::pin(fut)
                 }
-                "/remuda.agent.v1.Agent/RunModelCommand" => {
+                "/remuda.agent.v1.Agent/TellControlPlanes" => {
                     #[allow(non_camel_case_types)]
-                    struct RunModelCommandSvc<T: Agent>(pub Arc<T>);
-                    impl<
-                        T: Agent,
-                    > tonic::server::ServerStreamingService<super::ModelCommand>
-                    for RunModelCommandSvc<T> {
-                        type Response = super::CommandProgress;
-                        type ResponseStream = T::RunModelCommandStream;
+                    struct TellControlPlanesSvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::UnaryService<super::ControlPlanes>
+                    for TellControlPlanesSvc<T> {
+                        type Response = super::ControlPlanesHeard;
                         type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
+                            tonic::Response<Self::Response>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::ModelCommand>,
+                            request: tonic::Request<super::ControlPlanes>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as Agent>::run_model_command(&inner, request).await
+                                <T as Agent>::tell_control_planes(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -778,7 +693,7 @@ pub mod agent_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = RunModelCommandSvc(inner);
+                        let method = TellControlPlanesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -789,7 +704,7 @@ pub mod agent_server {
                                 max_decoding_message_size,
                                 max_encoding_message_size,
                             );
-                        let res = grpc.server_streaming(method, req).await;
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

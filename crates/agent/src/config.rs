@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use primitives::{Clock, SystemClock};
 use serde::{Deserialize, Serialize};
+use tokio::io::DuplexStream;
 use url::Url;
 
 use crate::error::AgentError;
@@ -21,10 +24,14 @@ pub struct AgentConfig {
     pub data_dir: PathBuf,
     /// The model server beside the agent, by plain HTTP.
     pub server: Url,
+    /// A model server within this process, in place of the one beside it.
+    pub inside: Option<Arc<dyn InsideServer>>,
     /// Where `/health` and the metrics are, if anywhere.
     pub listen: Option<SocketAddr>,
     /// The versions of the protocol that it speaks.
     pub protocols: RangeInclusive<u32>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
     /// Where `/sys` is found: `/`, but for tests.
     pub root: PathBuf,
 }
@@ -35,8 +42,10 @@ impl AgentConfig {
         Self {
             data_dir,
             server,
+            inside: None,
             listen: None,
             protocols: agent_proto::PROTOCOLS,
+            clock: Arc::new(SystemClock::new()),
             root: PathBuf::from("/"),
         }
     }
@@ -58,8 +67,14 @@ impl AgentConfig {
     }
 }
 
+/// A model server within the agent's process, which nobody else can reach.
+pub trait InsideServer: fmt::Debug + Send + Sync {
+    /// Opens a connection, over which it answers HTTP/1.1 until the connection is dropped.
+    fn connect(&self) -> DuplexStream;
+}
+
 /// Where a control plane listens for agents: host and port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ControlPlane(String);
 

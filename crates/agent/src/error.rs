@@ -50,6 +50,16 @@ pub enum AgentError {
         /// What happened.
         reason: String,
     },
+    /// A certificate does not count by this machine's clock.
+    #[error(
+        "the certificate of {address} does not count by this machine's clock: {reason}; set the clock of whichever machine is wrong"
+    )]
+    Clock {
+        /// Where the control plane is.
+        address: String,
+        /// What happened.
+        reason: String,
+    },
     /// The control plane said no.
     #[error("{0}")]
     Refused(String),

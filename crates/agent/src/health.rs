@@ -73,6 +73,7 @@ async fn health(State(shown): State<Shown>) -> (StatusCode, Json<Value>) {
         "status": if well { "healthy" } else { "degraded" },
         "version": env!("CARGO_PKG_VERSION"),
         "linked": linked,
+        "control_planes": shown.link.control_planes(),
         "model_server": {"reachable": server.reachable, "problem": server.problem},
     });
     let code = if well {

@@ -11,7 +11,7 @@ use tonic::Status;
 
 use crate::config::{AgentConfig, ControlPlane};
 use crate::error::AgentError;
-use crate::membership::{Membership, make_key};
+use crate::membership::{Kept, Membership, make_key};
 use crate::tls;
 
 /// The longest that joining or renewing may take.
@@ -39,7 +39,7 @@ pub async fn join(
         public_key: key.public_key_raw().to_vec().into(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let tls = tls::invited(invitation)?;
+    let tls = tls::invited(invitation, &config.clock)?;
     let issued = with_control_plane(&control_plane, tls, async |channel| {
         JoiningClient::new(channel).join(request).await
     })
@@ -49,23 +49,31 @@ pub async fn join(
     Ok(membership)
 }
 
-/// Gets another certificate, for another key, and keeps it.
-pub(crate) async fn renew(
-    config: &AgentConfig,
-    present: &Membership,
-) -> Result<Membership, AgentError> {
+/// Gets another certificate, for another key, from the first control plane that answers, and keeps it.
+pub(crate) async fn renew(config: &AgentConfig, kept: &Kept) -> Result<(), AgentError> {
     let key: KeyPair = make_key()?;
     let request = RenewRequest {
         public_key: key.public_key_raw().to_vec().into(),
     };
-    let tls = tls::member(present, JOINING)?;
-    let issued = with_control_plane(&present.control_plane, tls, async |channel| {
-        JoiningClient::new(channel).renew(request).await
+    let present = kept.latest();
+    let mut outcome = Err(AgentError::NotJoined);
+    for address in present.control_planes() {
+        let tls = tls::member(&present, JOINING, &config.clock)?;
+        let request = request.clone();
+        outcome = with_control_plane(&address, tls, async |channel| {
+            JoiningClient::new(channel).renew(request).await
+        })
+        .await;
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    let issued = outcome?;
+    kept.change(|membership| {
+        let others = std::mem::take(&mut membership.others);
+        *membership = Membership::new(membership.control_plane.clone(), issued, &key);
+        membership.others = others;
     })
-    .await?;
-    let membership = Membership::new(present.control_plane.clone(), issued, &key);
-    membership.save(&config.data_dir)?;
-    Ok(membership)
 }
 
 async fn with_control_plane<T>(

@@ -1,7 +1,7 @@
-//! The agent beside a model server: it reads the machine, carries calls to the server and has the server load, fetch and drop models.
+//! The agent beside a model server: it reads the machine and carries calls to the server.
 //!
-//! It dials the control plane and answers over that connection, so that it works behind NAT. It never connects to an address that
-//! came over the wire: tunnels lead to the one model server that its own command line names.
+//! It dials the control planes of its installation and answers over these connections, so that it works behind NAT. Tunnels lead to the
+//! one model server that its own command line names or that runs within it, never to an address that came over the wire.
 
 mod beside;
 mod config;
@@ -9,15 +9,17 @@ mod error;
 mod health;
 mod joining;
 mod link;
+mod links;
 mod machine;
 mod membership;
 mod model_server;
+mod renewal;
 mod service;
 mod status;
 mod tls;
 mod tunnels;
 
-pub use config::{AgentConfig, ControlPlane};
+pub use config::{AgentConfig, ControlPlane, InsideServer};
 pub use error::AgentError;
 pub use health::HealthPage;
 pub use joining::join;
@@ -26,18 +28,19 @@ pub use membership::Membership;
 
 use std::sync::Arc;
 
-use primitives::Clock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::link::{Link, LinkState};
+use crate::link::LinkState;
+use crate::links::Links;
+use crate::membership::Kept;
+use crate::renewal::keep_valid;
 use crate::status::Sampler;
 use crate::tunnels::Tunnels;
 
 /// An agent that belongs to a control plane.
 pub struct Agent {
     config: Arc<AgentConfig>,
-    clock: Arc<dyn Clock>,
     membership: Membership,
     page: Option<HealthPage>,
 }
@@ -47,7 +50,7 @@ impl Agent {
     ///
     /// # Errors
     /// When this machine has not joined, or the address is taken.
-    pub async fn open(config: AgentConfig, clock: Arc<dyn Clock>) -> Result<Self, AgentError> {
+    pub async fn open(config: AgentConfig) -> Result<Self, AgentError> {
         let membership = Membership::load(&config.data_dir)?.ok_or(AgentError::NotJoined)?;
         let page = match config.listen {
             Some(address) => Some(HealthPage::bind(address).await?),
@@ -55,7 +58,6 @@ impl Agent {
         };
         Ok(Self {
             config: Arc::new(config),
-            clock,
             membership,
             page,
         })
@@ -75,22 +77,27 @@ impl Agent {
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let tunnels = Arc::new(Tunnels::default());
-        let (sampler, status) =
-            Sampler::new(&self.config, Arc::clone(&self.clock), Arc::clone(&tunnels));
+        let (sampler, status) = Sampler::new(&self.config, Arc::clone(&tunnels));
         tasks.spawn(sampler.run(stop.clone()));
         let state = Arc::new(LinkState::default());
         if let Some(page) = self.page {
             tasks.spawn(page.serve(status.clone(), Arc::clone(&state), stop.clone()));
         }
-        let link = Link {
+        let kept = Arc::new(Kept::new(self.config.data_dir.clone(), self.membership));
+        tasks.spawn(keep_valid(
+            Arc::clone(&self.config),
+            Arc::clone(&kept),
+            stop.clone(),
+        ));
+        let links = Links {
             config: self.config,
-            clock: self.clock,
-            membership: self.membership,
+            kept,
             status,
             tunnels,
             state,
+            told: Arc::default(),
         };
-        tasks.spawn(link.keep_up(stop));
+        tasks.spawn(links.keep_up(stop));
         tasks.close();
         tasks.wait().await;
     }

@@ -3,23 +3,37 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_proto::v1;
-use primitives::{Secret, Timestamp};
+use parking_lot::Mutex;
+use primitives::{Clock, Secret, Timestamp};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use crate::config::ControlPlane;
 use crate::error::AgentError;
+use crate::tls;
+
+/// The most control planes that an agent is linked to.
+pub(crate) const MOST_CONTROL_PLANES: usize = 8;
+/// The longest wait for a connection with TLS.
+const DIAL_LIMIT: Duration = Duration::from_secs(10);
 
 const FILE: &str = "membership.json";
 
 /// The membership of this machine in a fleet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Membership {
-    /// Where the control plane listens for agents.
+    /// Where the control plane that let this machine in listens for agents.
     pub control_plane: ControlPlane,
+    /// Where the other control planes of the installation did when that was told last.
+    #[serde(default)]
+    pub(crate) others: Vec<ControlPlane>,
     /// The node's id.
     pub node_id: String,
     /// The node's name when it joined.
@@ -52,6 +66,7 @@ impl Membership {
     pub(crate) fn new(control_plane: ControlPlane, issued: v1::Membership, key: &KeyPair) -> Self {
         Self {
             control_plane,
+            others: Vec::new(),
             node_id: issued.node_id,
             node_name: issued.node_name,
             certificate: issued.certificate.to_vec(),
@@ -100,6 +115,35 @@ impl Membership {
         write().map_err(|error| files(path.clone(), &error))
     }
 
+    /// Returns where control planes listen: the one that let this machine in first, each once, 8 at most.
+    pub(crate) fn control_planes(&self) -> Vec<ControlPlane> {
+        let mut addresses = vec![self.control_plane.clone()];
+        for other in &self.others {
+            if addresses.len() < MOST_CONTROL_PLANES && !addresses.contains(other) {
+                addresses.push(other.clone());
+            }
+        }
+        addresses
+    }
+
+    /// Opens a connection over which the control plane asks and whoever holds it answers. Both sides have shown certificates.
+    ///
+    /// # Errors
+    /// When nobody answers within 10 s, or what answers is not of the installation that this machine belongs to.
+    pub async fn dial(
+        &self,
+        address: &ControlPlane,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<TlsStream<TcpStream>, AgentError> {
+        let config = tls::member(self, agent_proto::LINK, clock)?;
+        timeout(DIAL_LIMIT, tls::connect(address, config))
+            .await
+            .map_err(|_| AgentError::Unreachable {
+                address: address.to_string(),
+                reason: format!("no answer within {} s", DIAL_LIMIT.as_secs()),
+            })?
+    }
+
     /// Returns where the membership is kept.
     pub(crate) fn path(data_dir: &Path) -> PathBuf {
         data_dir.join(FILE)
@@ -120,6 +164,34 @@ impl Membership {
     /// Returns how long to wait until the certificate should be renewed.
     pub(crate) fn renew_in(&self, now: Timestamp) -> Duration {
         self.renew_at().since(now)
+    }
+}
+
+/// The membership of an agent at work: every change is on the disk before anybody sees it.
+pub(crate) struct Kept {
+    data_dir: PathBuf,
+    latest: Mutex<Membership>,
+}
+
+impl Kept {
+    pub(crate) fn new(data_dir: PathBuf, membership: Membership) -> Self {
+        Self {
+            data_dir,
+            latest: Mutex::new(membership),
+        }
+    }
+
+    pub(crate) fn latest(&self) -> Membership {
+        self.latest.lock().clone()
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Membership)) -> Result<(), AgentError> {
+        let mut latest = self.latest.lock();
+        let mut changed = latest.clone();
+        change(&mut changed);
+        changed.save(&self.data_dir)?;
+        *latest = changed;
+        Ok(())
     }
 }
 
@@ -184,6 +256,32 @@ mod tests {
         fs::write(&path, "{").unwrap();
         let error = Membership::load(directory.path()).unwrap_err().to_string();
         assert!(error.contains("join anew"), "{error}");
+    }
+
+    #[test]
+    fn control_planes_are_known_once_each_and_bounded() {
+        let mut ours = membership();
+        let others = (0..20).map(|number| format!("h:{}", number / 2).parse().unwrap());
+        ours.others = others.collect();
+        let known = ours.control_planes();
+        let known: Vec<&str> = known.iter().map(ControlPlane::as_str).collect();
+        assert_eq!(
+            known,
+            ["h:1", "h:0", "h:2", "h:3", "h:4", "h:5", "h:6", "h:7"]
+        );
+    }
+
+    #[test]
+    fn what_an_older_version_kept_can_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        membership().save(directory.path()).unwrap();
+        let path = Membership::path(directory.path());
+        let mut kept: serde_json::Value =
+            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert!(kept.as_object_mut().unwrap().remove("others").is_some());
+        fs::write(&path, kept.to_string()).unwrap();
+        let read = Membership::load(directory.path()).unwrap().unwrap();
+        assert_eq!(read.control_planes().len(), 1);
     }
 
     #[test]

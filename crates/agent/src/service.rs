@@ -8,7 +8,7 @@ use std::time::Duration;
 use agent_proto::common_protocol;
 use agent_proto::v1::agent_server::Agent;
 use agent_proto::v1::{
-    CommandProgress, HelloRequest, HelloResponse, ModelCommand, NodeStatus, Piece,
+    ControlPlanes, ControlPlanesHeard, HelloRequest, HelloResponse, NodeStatus, Piece,
     WatchStatusRequest,
 };
 use futures_util::stream::{Stream, unfold};
@@ -16,10 +16,11 @@ use primitives::{Clock, MonotonicTime};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, ControlPlane};
 use crate::link::LinkState;
 use crate::machine::facts;
-use crate::model_server::{ModelServer, run_command};
+use crate::membership::MOST_CONTROL_PLANES;
+use crate::model_server::ModelServer;
 use crate::status::differs;
 use crate::tunnels::{self, Pieces, Tunnels};
 
@@ -36,24 +37,32 @@ pub(crate) struct Service {
     clock: Arc<dyn Clock>,
     status: watch::Receiver<Arc<NodeStatus>>,
     tunnels: Arc<Tunnels>,
-    state: Arc<LinkState>,
+    far_end: FarEnd,
+}
+
+/// Whose connection it is.
+#[derive(Clone)]
+pub(crate) struct FarEnd {
+    pub(crate) address: ControlPlane,
+    pub(crate) state: Arc<LinkState>,
+    /// Where control planes listen, as told last.
+    pub(crate) told: Arc<watch::Sender<Vec<ControlPlane>>>,
 }
 
 impl Service {
     pub(crate) fn new(
         config: &AgentConfig,
-        clock: Arc<dyn Clock>,
         status: watch::Receiver<Arc<NodeStatus>>,
         tunnels: Arc<Tunnels>,
-        state: Arc<LinkState>,
+        far_end: FarEnd,
     ) -> Self {
         Self {
-            server: ModelServer::new(&config.server),
+            server: ModelServer::new(config),
             protocols: config.protocols.clone(),
-            clock,
+            clock: Arc::clone(&config.clock),
             status,
             tunnels,
-            state,
+            far_end,
         }
     }
 }
@@ -62,7 +71,6 @@ impl Service {
 impl Agent for Service {
     type WatchStatusStream = Answers<NodeStatus>;
     type TunnelStream = Pieces;
-    type RunModelCommandStream = Answers<CommandProgress>;
 
     async fn hello(
         &self,
@@ -73,8 +81,13 @@ impl Agent for Service {
         if let Some(refusal) = asked.refusal {
             tracing::error!("the control plane refuses this agent: {refusal}");
         } else if common_protocol(&self.protocols, &theirs).is_some() {
-            self.state.set(true);
-            tracing::info!(control_plane = asked.version, "linked");
+            let FarEnd { address, state, .. } = &self.far_end;
+            if !state.greeted(address, asked.process) {
+                return Err(Status::already_exists(
+                    "this agent is linked to this control plane by another address already",
+                ));
+            }
+            tracing::info!(%address, version = asked.version, "linked to a control plane");
         } else {
             let older = self.protocols.end() < theirs.start();
             let what = if older {
@@ -112,17 +125,25 @@ impl Agent for Service {
         Ok(Response::new(Box::pin(unfold(telling, Telling::next))))
     }
 
+    async fn tell_control_planes(
+        &self,
+        request: Request<ControlPlanes>,
+    ) -> Result<Response<ControlPlanesHeard>, Status> {
+        let urls = request.into_inner().urls;
+        // What cannot be read is of a later version: the others are as good as ever.
+        let told = urls.iter().take(MOST_CONTROL_PLANES);
+        let told: Vec<ControlPlane> = told.filter_map(|url| url.parse().ok()).collect();
+        self.far_end.told.send_if_modified(|present| {
+            let differs = *present != told;
+            *present = told;
+            differs
+        });
+        Ok(Response::new(ControlPlanesHeard {}))
+    }
+
     async fn tunnel(&self, request: Request<Streaming<Piece>>) -> Result<Response<Pieces>, Status> {
         let pieces = tunnels::open(&self.tunnels, &self.server, request.into_inner()).await?;
         Ok(Response::new(pieces))
-    }
-
-    async fn run_model_command(
-        &self,
-        request: Request<ModelCommand>,
-    ) -> Result<Response<Self::RunModelCommandStream>, Status> {
-        let progress = run_command(&self.server, request.into_inner()).await?;
-        Ok(Response::new(progress))
     }
 }
 
@@ -159,10 +180,7 @@ impl Telling {
 mod tests {
     use agent_proto::v1::agent_client::AgentClient;
     use agent_proto::v1::agent_server::AgentServer;
-    use agent_proto::v1::model_command::Command;
-    use agent_proto::v1::{DeleteModel, PullModel, ShowModel, UnloadModel};
     use agent_proto::{Channel, TunnelStream};
-    use primitives::SystemClock;
     use testbed::{Flavour, ScriptedUpstream};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -173,13 +191,12 @@ mod tests {
         let config = AgentConfig::new("unused".into(), server.parse().unwrap());
         let (publish, status) = watch::channel(Arc::default());
         let tunnels = Arc::new(Tunnels::default());
-        let service = Service::new(
-            &config,
-            Arc::new(SystemClock::new()),
-            status,
-            Arc::clone(&tunnels),
-            Arc::default(),
-        );
+        let far_end = FarEnd {
+            address: "h:1".parse().unwrap(),
+            state: Arc::default(),
+            told: Arc::default(),
+        };
+        let service = Service::new(&config, status, Arc::clone(&tunnels), far_end);
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         tokio::spawn(agent_proto::serve(theirs, AgentServer::new(service)));
         let (channel, connection) = agent_proto::connect(ours).await.unwrap();
@@ -187,63 +204,9 @@ mod tests {
         (channel, publish, tunnels)
     }
 
-    async fn run(channel: &Channel, command: Command) -> Result<Vec<CommandProgress>, Status> {
-        let command = ModelCommand {
-            command: Some(command),
-        };
-        let mut client = AgentClient::new(channel.clone());
-        let mut stream = client.run_model_command(command).await?.into_inner();
-        let mut told = Vec::new();
-        while let Some(progress) = stream.message().await? {
-            told.push(progress);
-        }
-        Ok(told)
-    }
-
     #[tokio::test]
-    async fn commands_tell_their_progress_and_what_went_wrong() {
-        let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
-        let (channel, _publish, _) = linked(&upstream.url()).await;
-        let model = |name: &str| name.to_owned();
-        let pull = Command::Pull(PullModel {
-            model: model("new-model"),
-        });
-        let told = run(&channel, pull).await.unwrap();
-        assert_eq!(told[0].status, "pulling manifest");
-        assert!(
-            told.iter().any(|line| line.total_bytes.is_some()),
-            "{told:?}"
-        );
-        assert_eq!(told.last().unwrap().status, "success");
-        let show = Command::Show(ShowModel {
-            model: model("new-model"),
-        });
-        let told = run(&channel, show).await.unwrap();
-        assert!(
-            told[0].answer.as_ref().unwrap().contains("model_info"),
-            "{told:?}"
-        );
-        let delete = Command::Delete(DeleteModel {
-            model: model("nobody-has-it"),
-        });
-        let refused = run(&channel, delete).await.unwrap_err();
-        assert!(refused.message().contains("not found"), "{refused}");
-    }
-
-    #[tokio::test]
-    async fn servers_without_commands_and_servers_that_are_gone_say_what_to_do() {
-        let upstream = ScriptedUpstream::start(Flavour::Vllm).unwrap();
-        let (channel, _publish, _) = linked(&upstream.url()).await;
-        let unload = || {
-            Command::Unload(UnloadModel {
-                model: "m".to_owned(),
-            })
-        };
-        let refused = run(&channel, unload()).await.unwrap_err();
-        assert!(refused.message().contains("Ollama"), "{refused}");
-        upstream.kill();
-        let refused = run(&channel, unload()).await.unwrap_err();
-        assert!(refused.message().contains("--model-server"), "{refused}");
+    async fn a_server_that_is_gone_is_told_with_what_to_do() {
+        let (channel, _publish, _) = linked("http://127.0.0.1:1").await;
         let refused = TunnelStream::open(channel).await.unwrap_err();
         assert!(refused.message().contains("--model-server"), "{refused}");
     }

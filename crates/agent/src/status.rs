@@ -34,7 +34,6 @@ impl Sampler {
     /// Makes a sampler and the channel that shows its latest reading.
     pub(crate) fn new(
         config: &AgentConfig,
-        clock: Arc<dyn Clock>,
         tunnels: Arc<Tunnels>,
     ) -> (Self, watch::Receiver<Arc<NodeStatus>>) {
         let (publish, status) = watch::channel(Arc::default());
@@ -42,9 +41,9 @@ impl Sampler {
         let sampler = Self {
             machine: Beside::start("machine", LIMIT, move || machine.read()),
             gpus: Beside::start("gpus", LIMIT, move || gpus.read()),
-            server: ModelServer::new(&config.server),
+            server: ModelServer::new(config),
             tunnels,
-            clock,
+            clock: Arc::clone(&config.clock),
             publish,
         };
         (sampler, status)

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use agent_proto::{CONTROL_PLANE, Invitation};
+use primitives::{Clock, Timestamp};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
@@ -19,13 +21,16 @@ use crate::error::AgentError;
 use crate::membership::Membership;
 
 /// Returns the TLS of a machine that has not joined: it believes the authority that its invitation names, whatever the host.
-pub(crate) fn invited(invitation: Invitation) -> Result<ClientConfig, AgentError> {
+pub(crate) fn invited(
+    invitation: Invitation,
+    clock: &Arc<dyn Clock>,
+) -> Result<ClientConfig, AgentError> {
     let provider = provider();
     let verifier = Arc::new(InviterVerifier {
         invitation,
         provider: Arc::clone(&provider),
     });
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_details(provider, time(clock))
         .with_safe_default_protocol_versions()
         .map_err(wrong)?
         .dangerous()
@@ -36,7 +41,11 @@ pub(crate) fn invited(invitation: Invitation) -> Result<ClientConfig, AgentError
 }
 
 /// Returns the TLS of a node, for one of the two protocols.
-pub(crate) fn member(membership: &Membership, protocol: &[u8]) -> Result<ClientConfig, AgentError> {
+pub(crate) fn member(
+    membership: &Membership,
+    protocol: &[u8],
+    clock: &Arc<dyn Clock>,
+) -> Result<ClientConfig, AgentError> {
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from(membership.authority.clone());
     roots.add(authority.clone()).map_err(wrong)?;
@@ -45,7 +54,7 @@ pub(crate) fn member(membership: &Membership, protocol: &[u8]) -> Result<ClientC
         authority,
     ];
     let key = PrivatePkcs8KeyDer::from(membership.key().to_vec());
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_details(provider(), time(clock))
         .with_safe_default_protocol_versions()
         .map_err(wrong)?
         .with_root_certificates(roots)
@@ -61,15 +70,21 @@ pub(crate) async fn connect(
     config: ClientConfig,
 ) -> Result<TlsStream<TcpStream>, AgentError> {
     let unreachable = |error: std::io::Error| {
-        let about_certificate = error
+        let cause = error
             .get_ref()
-            .and_then(|cause| cause.downcast_ref::<rustls::Error>())
-            .is_some_and(|cause| matches!(cause, rustls::Error::InvalidCertificate(_)));
+            .and_then(|cause| cause.downcast_ref::<rustls::Error>());
         let (address, reason) = (address.to_string(), error.to_string());
-        if about_certificate {
-            AgentError::NotTheInviter { address, reason }
-        } else {
-            AgentError::Unreachable { address, reason }
+        match cause {
+            Some(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+                | CertificateError::Expired
+                | CertificateError::ExpiredContext { .. },
+            )) => AgentError::Clock { address, reason },
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                AgentError::NotTheInviter { address, reason }
+            }
+            _ => AgentError::Unreachable { address, reason },
         }
     };
     let socket = TcpStream::connect(address.as_str())
@@ -81,6 +96,21 @@ pub(crate) async fn connect(
         .connect(name, socket)
         .await
         .map_err(unreachable)
+}
+
+/// Certificates count by the agent's clock.
+fn time(clock: &Arc<dyn Clock>) -> Arc<dyn TimeProvider> {
+    Arc::new(ClockTime(Arc::clone(clock)))
+}
+
+#[derive(Debug)]
+struct ClockTime(Arc<dyn Clock>);
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since_epoch = self.0.now().since(Timestamp::from_micros(0));
+        Some(UnixTime::since_unix_epoch(since_epoch))
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {

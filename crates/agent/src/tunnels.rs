@@ -8,12 +8,11 @@ use agent_proto::MOST_TUNNELS;
 use agent_proto::v1::Piece;
 use bytes::BytesMut;
 use futures_util::stream::{Stream, StreamExt as _, unfold};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Status, Streaming};
 
-use crate::model_server::ModelServer;
+use crate::model_server::{ModelServer, Socket};
 
 /// What one read asks for.
 const READ: usize = 32 << 10;
@@ -63,8 +62,23 @@ pub(crate) async fn open(
     incoming: Streaming<Piece>,
 ) -> Result<Pieces, Status> {
     let seat = tunnels.take()?;
-    let socket = server.connect().await.map_err(Status::unavailable)?;
-    let (read, write) = socket.into_split();
+    match server.connect().await.map_err(Status::unavailable)? {
+        Socket::Beside(socket) => {
+            let (read, write) = socket.into_split();
+            Ok(carry(read, write, incoming, seat))
+        }
+        Socket::Inside(socket) => {
+            let (read, write) = tokio::io::split(socket);
+            Ok(carry(read, write, incoming, seat))
+        }
+    }
+}
+
+fn carry<R, W>(read: R, write: W, incoming: Streaming<Piece>, seat: Seat) -> Pieces
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
     let ended = CancellationToken::new();
     let back = Back {
         read,
@@ -78,10 +92,10 @@ pub(crate) async fn open(
         // The control plane has closed its end, or the server takes no more: both directions end.
         ended.cancel();
     });
-    Ok(Box::pin(unfold(back, Back::next)))
+    Box::pin(unfold(back, Back::next))
 }
 
-async fn forward(mut incoming: Streaming<Piece>, mut write: OwnedWriteHalf) {
+async fn forward<W: AsyncWrite + Unpin>(mut incoming: Streaming<Piece>, mut write: W) {
     while let Some(Ok(piece)) = incoming.next().await {
         if write.write_all(&piece.data).await.is_err() {
             // What the server answered before it stopped reading is still to be brought back.
@@ -91,15 +105,15 @@ async fn forward(mut incoming: Streaming<Piece>, mut write: OwnedWriteHalf) {
 }
 
 /// The direction from the server to the control plane.
-struct Back {
-    read: OwnedReadHalf,
+struct Back<R> {
+    read: R,
     buffer: BytesMut,
     ended: CancellationToken,
     _close: DropGuard,
     _seat: Seat,
 }
 
-impl Back {
+impl<R: AsyncRead + Unpin> Back<R> {
     async fn next(mut self) -> Option<(Result<Piece, Status>, Self)> {
         self.buffer.reserve(READ);
         let read = tokio::select! {

@@ -299,6 +299,43 @@ pub(crate) async fn forget_invitations(tx: &mut Tx, before: Timestamp) -> Result
     Ok(())
 }
 
+/// Shows that a control plane listens for agents at an address.
+pub(crate) async fn show_control_plane(tx: &mut Tx, url: &str) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO agent_control_planes (url, signs) VALUES ($1, 1) \
+         ON CONFLICT (url) DO UPDATE SET signs = agent_control_planes.signs + 1",
+        params![url.to_owned()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The most control planes that are looked at.
+const MOST_CONTROL_PLANES: i64 = 64;
+
+/// Lists where control planes listen for agents, each with the number of its signs of life.
+pub(crate) async fn list_control_planes(tx: &mut Tx) -> Result<Vec<(String, i64)>, StoreError> {
+    let rows = tx
+        .fetch_all(
+            "SELECT url, signs FROM agent_control_planes ORDER BY url LIMIT $1",
+            params![MOST_CONTROL_PLANES],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.get("url")?, row.get("signs")?)))
+        .collect()
+}
+
+/// Takes a control plane away that listens no more.
+pub(crate) async fn delete_control_plane(tx: &mut Tx, url: &str) -> Result<(), StoreError> {
+    tx.execute(
+        "DELETE FROM agent_control_planes WHERE url = $1",
+        params![url.to_owned()],
+    )
+    .await?;
+    Ok(())
+}
+
 fn declined_key(url: &str) -> String {
     format!("cluster.not_adopted.{url}")
 }

@@ -78,6 +78,7 @@ pub struct Metrics {
     pairs: parking_lot::Mutex<std::collections::HashSet<(String, String)>>,
     pub(crate) continuations: Counter,
     pub(crate) retry_budget_exhausted: Counter,
+    pub(crate) waiting_for_agents: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) connections_refused: Counter,
     pub(crate) in_flight: Gauge,
@@ -94,6 +95,22 @@ pub struct Metrics {
     configuration: ConfigurationSeries,
     pub(crate) shared_executions: Counter,
     resident_bytes: Gauge,
+}
+
+/// Counts somebody who waits, until it is dropped.
+pub(crate) struct Waiting<'a>(&'a Gauge);
+
+impl<'a> Waiting<'a> {
+    pub(crate) fn begin(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// The series of one (model, node) pair, resolved.
@@ -137,6 +154,7 @@ impl Metrics {
             pairs: parking_lot::Mutex::default(),
             continuations: Counter::default(),
             retry_budget_exhausted: Counter::default(),
+            waiting_for_agents: Gauge::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             in_flight: Gauge::default(),
@@ -209,6 +227,11 @@ impl Metrics {
             "retry_budget_exhausted",
             "Retries that were not made because the budget was spent",
             self.retry_budget_exhausted.clone(),
+        );
+        r.register(
+            "waiting_for_agents",
+            "Requests that wait for an agent whose link is lost",
+            self.waiting_for_agents.clone(),
         );
         r.register(
             "breaker_open",

@@ -52,6 +52,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     21 "0021_agents"
     22 "0022_work"
     23 "0023_statistics"
+    24 "0024_agent_control_planes"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

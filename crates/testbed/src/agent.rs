@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use agent::{Agent, AgentConfig, AgentError};
 use anyhow::Context as _;
-use primitives::SystemClock;
 use tokio_util::sync::CancellationToken;
 
 use crate::System;
@@ -29,10 +28,25 @@ impl RunningAgent {
         door: &str,
         server: &str,
     ) -> anyhow::Result<Self> {
+        Self::join_as(system, name, door, server, |_| {}).await
+    }
+
+    /// The same for an agent that differs.
+    ///
+    /// # Errors
+    /// Fails when any of it does.
+    pub async fn join_as(
+        system: &System,
+        name: &str,
+        door: &str,
+        server: &str,
+        change: impl FnOnce(&mut AgentConfig),
+    ) -> anyhow::Result<Self> {
         let token = system.invite(name).await?;
         let data = Arc::new(tempfile::tempdir()?);
         let mut config = AgentConfig::new(data.path().to_owned(), server.parse()?);
         config.listen = Some(([127, 0, 0, 1], 0).into());
+        change(&mut config);
         agent::join(&config, door.parse()?, token.parse()?).await?;
         Self::start(config, data).await
     }
@@ -56,7 +70,7 @@ impl RunningAgent {
     }
 
     async fn start(config: AgentConfig, data: Arc<tempfile::TempDir>) -> anyhow::Result<Self> {
-        let agent = Agent::open(config.clone(), Arc::new(SystemClock::new())).await?;
+        let agent = Agent::open(config.clone()).await?;
         let page = agent.page_address();
         let stop = CancellationToken::new();
         tokio::spawn(agent.run(stop.clone()));

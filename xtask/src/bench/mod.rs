@@ -2,6 +2,7 @@
 
 mod api;
 mod calibration;
+mod cluster;
 mod dashboards;
 mod embeddings;
 mod gateway;
@@ -31,6 +32,8 @@ pub(crate) enum Bench {
     Api(api::Options),
     /// The same workload live and simulated; prints Markdown, fails when they differ by more than 15 %
     Calibration(calibration::Options),
+    /// What linked agents cost, and the way through an agent beside the direct one; prints Markdown, fails when a budget is missed
+    Cluster(cluster::Options),
     /// What open dashboards cost; prints Markdown, fails above a twentieth of a core for 200
     Dashboards(dashboards::Options),
     /// Embeddings of 32 clients with and without joined calls; prints Markdown, fails when joining gains too little
@@ -49,6 +52,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
         Bench::Gateway(options) => gateway::run(options),
         Bench::Api(options) => api::run(options),
         Bench::Calibration(options) => calibration::run(options),
+        Bench::Cluster(options) => cluster::run(options),
         Bench::Dashboards(options) => dashboards::run(options),
         Bench::Embeddings(options) => embeddings::run(options),
         Bench::Inventory(options) => inventory::run(options),

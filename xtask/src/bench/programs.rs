@@ -25,8 +25,14 @@ impl Build {
 /// Builds these programs of `remuda` and the test bed, unless they are kept; returns the folder that they lie in.
 pub(super) fn programs(names: &[&str], build: Build) -> anyhow::Result<PathBuf> {
     if matches!(build, Build::Anew) {
-        let mut cargo =
-            workspace::cargo(&["build", "--release", "-p", "remuda", "-p", "remuda-testbed"])?;
+        // The same features for every benchmark: others would compile everything anew.
+        let mut cargo = workspace::cargo(&["build", "--release", "-p", "remuda"])?;
+        cargo.args([
+            "-p",
+            "remuda-testbed",
+            "--features",
+            "remuda-testbed/agents",
+        ]);
         for name in names {
             cargo.args(["--bin", name]);
         }

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::header::HOST;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::ModelServer;
+use super::{ModelServer, Socket};
 
 /// The most bytes of an answer: room for 10,000 models.
 const MOST_BYTES: usize = 16 << 20;
@@ -29,14 +29,17 @@ pub(super) enum CallError {
 }
 
 impl ModelServer {
-    /// Sends a request and returns the answer, whatever its status. Dropping the answer's body ends the call.
-    pub(super) async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Response<Incoming>, CallError> {
-        let socket = self.connect().await.map_err(CallError::Unreachable)?;
+    async fn get(&self, path: &str) -> Result<Response<Incoming>, CallError> {
+        match self.connect().await.map_err(CallError::Unreachable)? {
+            Socket::Beside(socket) => self.get_over(socket, path).await,
+            Socket::Inside(socket) => self.get_over(socket, path).await,
+        }
+    }
+
+    async fn get_over<I>(&self, socket: I, path: &str) -> Result<Response<Incoming>, CallError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let broken =
             |error: hyper::Error| CallError::Unreachable(self.unreachable(&error.to_string()));
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
@@ -44,13 +47,10 @@ impl ModelServer {
             .map_err(broken)?;
         // Ends with the answer's body.
         tokio::spawn(connection);
-        let text = body.map(Value::to_string).unwrap_or_default();
         let request = Request::builder()
-            .method(method)
             .uri(path)
             .header(HOST, &*self.address)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(text)))
+            .body(Empty::<Bytes>::new())
             .map_err(|error| CallError::Answer(error.to_string()))?;
         sender.send_request(request).await.map_err(broken)
     }
@@ -58,14 +58,18 @@ impl ModelServer {
     /// Asks for text, within 2 s.
     pub(super) async fn text(&self, path: &str) -> Result<Bytes, CallError> {
         let asked = async {
-            let answer = self.send(Method::GET, path, None).await?;
+            let answer = self.get(path).await?;
             if answer.status() != StatusCode::OK {
                 return Err(CallError::Answer(format!(
                     "{path} answers {}",
                     answer.status()
                 )));
             }
-            whole(answer).await
+            Limited::new(answer.into_body(), MOST_BYTES)
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes)
+                .map_err(|error| CallError::Answer(error.to_string()))
         };
         timeout(PATIENCE, asked)
             .await
@@ -77,13 +81,4 @@ impl ModelServer {
         let text = self.text(path).await?;
         serde_json::from_slice(&text).map_err(|error| CallError::Answer(format!("{path}: {error}")))
     }
-}
-
-/// Reads the whole body of an answer.
-pub(super) async fn whole(answer: Response<Incoming>) -> Result<Bytes, CallError> {
-    Limited::new(answer.into_body(), MOST_BYTES)
-        .collect()
-        .await
-        .map(http_body_util::Collected::to_bytes)
-        .map_err(|error| CallError::Answer(error.to_string()))
 }

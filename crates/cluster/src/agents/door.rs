@@ -15,7 +15,9 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
 
+use super::control_planes::{Told, tell};
 use super::joining::JoiningService;
 use super::link::AgentLink;
 use super::seat::AgentSeat;
@@ -51,6 +53,13 @@ impl Registry {
             tls: TlsAcceptor::from(Arc::new(tls)),
             strangers: Arc::new(Semaphore::new(STRANGERS)),
             links: Arc::new(Semaphore::new(MAX_NODES)),
+            process: format!("{:032x}", rand::random::<u128>()),
+            told: self
+                .inner
+                .agents_config()
+                .url
+                .clone()
+                .map(|url| self.show_control_plane(url, stop.clone())),
             stop: stop.clone(),
         });
         let tasks = self.inner.tasks.clone();
@@ -87,6 +96,10 @@ struct Door {
     tls: TlsAcceptor,
     strangers: Arc<Semaphore>,
     links: Arc<Semaphore>,
+    /// What this process is known by to its agents.
+    process: String,
+    /// Where control planes listen, as far as this one says where it does.
+    told: Option<Told>,
     stop: CancellationToken,
 }
 
@@ -137,7 +150,7 @@ impl Door {
         let talk = async {
             let Some(seat) = self.seat_of(node).await else {
                 let refusal = "this node was removed: delete membership.json in the agent's data directory and join anew";
-                drop(hello(channel, Some(refusal.to_owned())).await);
+                drop(self.hello(channel, Some(refusal.to_owned())).await);
                 return tracing::warn!(%node, %peer, "an agent of a node that is no more was sent away");
             };
             self.hold(&seat, channel, peer).await;
@@ -153,9 +166,14 @@ impl Door {
     }
 
     async fn hold(&self, seat: &Arc<AgentSeat>, channel: Channel, peer: SocketAddr) {
-        let hello = match hello(channel.clone(), None).await {
+        let hello = match self.hello(channel.clone(), None).await {
             Ok(hello) => hello,
-            Err(reason) => return tracing::warn!(%peer, reason, "an agent did not greet"),
+            // It dialled another address of this process, too.
+            Err(status) if status.code() == Code::AlreadyExists => return,
+            Err(status) => {
+                let reason = agent_proto::deepest(&status);
+                return tracing::warn!(%peer, reason, "an agent did not greet");
+            }
         };
         let theirs = hello.least_protocol..=hello.most_protocol;
         let Some(protocol) = common_protocol(&PROTOCOLS, &theirs) else {
@@ -175,6 +193,7 @@ impl Door {
             return self.registry.look_again(seat.node());
         };
         let since = self.registry.inner.clock.now();
+        let telling = self.told.clone().map(|told| tell(channel.clone(), told));
         let link = Arc::new(AgentLink::new(channel, protocol, hello, peer, since));
         seat.attach(Arc::clone(&link));
         // Whatever ends this, also being dropped with the connection, frees the seat.
@@ -191,9 +210,37 @@ impl Door {
                     tracing::debug!(%peer, reason = status.message(), "an agent no longer tells its state");
                 }
             }
+            status = async {
+                match telling {
+                    Some(telling) => telling.await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                tracing::debug!(%peer, reason = status.message(), "an agent does not hear of control planes");
+            }
             () = link.ended() => {}
             () = seat.gone.cancelled() => {}
         }
+    }
+
+    /// Says who we are and hears who the agent is.
+    async fn hello(
+        &self,
+        channel: Channel,
+        refusal: Option<String>,
+    ) -> Result<HelloResponse, Status> {
+        let request = HelloRequest {
+            least_protocol: *PROTOCOLS.start(),
+            most_protocol: *PROTOCOLS.end(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            refusal,
+            process: Some(self.process.clone()),
+        };
+        let mut client = AgentClient::new(channel);
+        let answer = timeout(HELLO_LIMIT, client.hello(request)).await;
+        let silent =
+            |_| Status::deadline_exceeded(format!("no word within {} s", HELLO_LIMIT.as_secs()));
+        Ok(answer.map_err(silent)??.into_inner())
     }
 
     /// Finds the seat of a node with an agent; another process may have made the node a moment ago.
@@ -210,22 +257,6 @@ impl Door {
     fn known(&self, node: NodeId) -> Option<Arc<AgentSeat>> {
         self.registry.find_agent_node(node)?;
         Some(self.registry.inner.agents.seat(node))
-    }
-}
-
-/// Says who we are and hears who the agent is.
-async fn hello(channel: Channel, refusal: Option<String>) -> Result<HelloResponse, String> {
-    let request = HelloRequest {
-        least_protocol: *PROTOCOLS.start(),
-        most_protocol: *PROTOCOLS.end(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        refusal,
-    };
-    let mut client = AgentClient::new(channel);
-    match timeout(HELLO_LIMIT, client.hello(request)).await {
-        Ok(Ok(hello)) => Ok(hello.into_inner()),
-        Ok(Err(status)) => Err(agent_proto::deepest(&status)),
-        Err(_) => Err(format!("no word within {} s", HELLO_LIMIT.as_secs())),
     }
 }
 

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use agent_proto::v1::agent_client::AgentClient;
-use agent_proto::v1::{HelloResponse, ModelCommand, NodeFacts, NodeStatus, WatchStatusRequest};
+use agent_proto::v1::{HelloResponse, NodeFacts, NodeStatus, WatchStatusRequest};
 use agent_proto::{Channel, TunnelStream};
 use arc_swap::ArcSwapOption;
 use primitives::Timestamp;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 /// A connection that agreed on a version of the protocol.
 #[derive(Debug)]
@@ -74,18 +74,6 @@ impl AgentLink {
         self.status.load_full()
     }
 
-    /// Has the agent's model server do something about its models. Dropping the stream calls it off.
-    ///
-    /// # Errors
-    /// With what the agent or its server says.
-    pub async fn run_model_command(
-        &self,
-        command: ModelCommand,
-    ) -> Result<Streaming<agent_proto::v1::CommandProgress>, Status> {
-        let mut client = AgentClient::new(self.channel.clone());
-        Ok(client.run_model_command(command).await?.into_inner())
-    }
-
     pub(super) async fn open_tunnel(&self) -> Result<TunnelStream, Status> {
         tokio::select! {
             opened = TunnelStream::open(self.channel.clone()) => opened,
@@ -101,11 +89,9 @@ impl AgentLink {
             .await?
             .into_inner();
         while let Some(status) = states.message().await? {
-            let before = self.status.swap(Some(Arc::new(status)));
-            let server = |status: &Option<Arc<NodeStatus>>| {
-                status.as_ref().and_then(|status| status.server.clone())
-            };
-            if server(&before) != server(&self.status.load_full()) {
+            let fresh = Arc::new(status);
+            let before = self.status.swap(Some(Arc::clone(&fresh)));
+            if before.is_none_or(|before| before.server != fresh.server) {
                 told();
             }
         }

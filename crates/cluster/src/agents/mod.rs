@@ -4,6 +4,7 @@
 //! exists; the connection of the moment is a [`AgentSeat`]'s link, and never stored.
 
 mod authority;
+mod control_planes;
 mod door;
 mod joining;
 mod link;
@@ -17,12 +18,26 @@ pub use seat::{AgentSeat, AgentSeats};
 pub(crate) use authority::{Authority, KEY_PLACE};
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Where agents are expected.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AgentsConfig {
     /// The address that the listener for agents has; without it nobody can join.
     pub listen: Option<SocketAddr>,
-    /// Where agents reach it, as `https://HOST:PORT`; without it whoever invites has to know.
+    /// Where agents reach it, as `https://HOST:PORT`; without it whoever invites has to know, and agents that joined at other control
+    /// planes do not hear of this one.
     pub url: Option<String>,
+    /// How long requests wait for an agent whose link is lost. 35 s by default: partitions of 30 s, and the time to dial again.
+    pub patience: Duration,
+}
+
+impl Default for AgentsConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            url: None,
+            patience: Duration::from_secs(35),
+        }
+    }
 }

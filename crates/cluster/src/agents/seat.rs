@@ -24,16 +24,25 @@ const A_MOMENT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default)]
 pub struct AgentSeats {
     seats: Arc<Mutex<HashMap<NodeId, Arc<AgentSeat>>>>,
+    patience: Duration,
 }
 
 impl AgentSeats {
+    /// Makes seats whose agents are waited for as long as `patience` says when their link is lost.
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            ..Self::default()
+        }
+    }
+
     /// Returns a node's seat, made if need be.
     pub(crate) fn seat(&self, node: NodeId) -> Arc<AgentSeat> {
         let mut seats = self.seats.lock();
         Arc::clone(
             seats
                 .entry(node)
-                .or_insert_with(|| Arc::new(AgentSeat::new(node))),
+                .or_insert_with(|| Arc::new(AgentSeat::new(node, self.patience))),
         )
     }
 
@@ -68,6 +77,9 @@ pub struct AgentSeat {
     node: NodeId,
     link: watch::Sender<Option<Arc<AgentLink>>>,
     lost: Mutex<Lost>,
+    patience: Duration,
+    /// When this process began to expect the agent.
+    since: Instant,
     /// Ends with the node.
     pub(super) gone: CancellationToken,
 }
@@ -81,11 +93,13 @@ struct Lost {
 }
 
 impl AgentSeat {
-    fn new(node: NodeId) -> Self {
+    fn new(node: NodeId, patience: Duration) -> Self {
         Self {
             node,
             link: watch::Sender::new(None),
             lost: Mutex::default(),
+            patience,
+            since: Instant::now(),
             gone: CancellationToken::new(),
         }
     }
@@ -97,6 +111,24 @@ impl AgentSeat {
     /// Returns the agent's connection, if there is one.
     pub fn link(&self) -> Option<Arc<AgentLink>> {
         self.link.borrow().clone()
+    }
+
+    /// Returns until when requests wait for the agent; `None` while it is linked, and when it was sent away or is gone for too long.
+    /// What a process that has just started does not know counts as lost at that moment.
+    pub fn awaited_until(&self) -> Option<Instant> {
+        if self.link.borrow().is_some() || self.gone.is_cancelled() {
+            return None;
+        }
+        let lost = self.lost.lock();
+        let until = lost.at.unwrap_or(self.since) + self.patience;
+        (lost.refusal.is_none() && until > Instant::now()).then_some(until)
+    }
+
+    /// Waits until the agent is linked.
+    pub async fn linked(&self) {
+        let mut links = self.link.subscribe();
+        // The sender lives as long as `self`.
+        drop(links.wait_for(Option::is_some).await);
     }
 
     /// Says why the node cannot be reached, and what to do; `None` when its agent is linked.

@@ -145,7 +145,7 @@ impl Registry {
         let fresh = InstanceId::generate(deps.clock.now());
         let instance = crate::store::load_or_insert_instance(&mut tx, fresh).await?;
         tx.commit().await?;
-        let agents = AgentSeats::default();
+        let agents = AgentSeats::new(config.agents.patience);
         if !deps.client.reach_by(Arc::new(agents.clone())) {
             tracing::warn!("the client reaches the agents of another registry");
         }
@@ -340,6 +340,10 @@ impl Registry {
 impl Inner {
     pub(crate) fn agents_config(&self) -> &AgentsConfig {
         &self.config.agents
+    }
+
+    pub(crate) fn reconcile_interval(&self) -> Duration {
+        self.config.reconcile_interval
     }
 
     /// Changes the fleet and publishes the outcome, as one step.

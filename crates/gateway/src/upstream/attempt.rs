@@ -12,6 +12,7 @@ use primitives::{ErrorKind, MonotonicTime};
 use scheduling::{CallOutcome, CapacityOutcome};
 
 use super::engine_call;
+use super::lost_agents;
 use super::prepare::{Answer, Prepared, Wanted, prepare};
 use super::{Response, ResponseHead, UpstreamBody, UpstreamError, UpstreamRequest};
 use crate::admission;
@@ -99,7 +100,7 @@ impl Failure {
 ///
 /// `limit` bounds the wait for the head of each answer. When the nodes that could serve the request were lost one after
 /// the other, they are tried again after a pause, a few times: nodes come back, and a client that has half of an answer
-/// should not lose it for a restart.
+/// should not lose it for a restart. Agents whose link was lost a moment ago are waited for.
 pub(crate) async fn open(
     exchange: &mut Exchange,
     wanted: &Wanted,
@@ -133,6 +134,10 @@ pub(crate) async fn open(
             // What the tried nodes said tells more than that none is left.
             Err(error) => exchange.last_failure.take().unwrap_or(error),
         };
+        if lost_agents::come_back(exchange).await {
+            exchange.tried.clear();
+            continue;
+        }
         if !exchange.next_round() {
             return Err(error);
         }

@@ -5,6 +5,7 @@ mod body;
 mod dial;
 pub(crate) mod engine_call;
 mod http1;
+mod lost_agents;
 mod pool;
 pub(crate) mod prepare;
 mod target;

@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent::{Agent, AgentConfig, AgentError, ControlPlane, Membership};
+use agent::{Agent, AgentConfig, AgentError, ControlPlane, InsideServer, Membership};
 use agent_proto::Invitation;
 use clap::Args;
+use engine::{Engine, EngineConfig, LoadOutcome};
+use gateway::EngineServer;
 use primitives::{Clock, SystemClock};
+use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -26,7 +29,8 @@ use crate::telemetry;
 #[command(after_long_help = "Examples:
   remuda agent --join https://remuda.lan:11441 --token rmdj_...   join, and go on as a node
   remuda agent                                                    link again, after a restart
-  remuda agent --model-server http://127.0.0.1:8000               beside vLLM or llama-server")]
+  remuda agent --model-server http://127.0.0.1:8000               beside vLLM or llama-server
+  remuda agent --model qwen3-4b.gguf --models /srv/models         no other server: serve these model files")]
 pub(super) struct AgentCommand {
     /// Where the Remuda to join listens for agents.
     #[arg(long, value_name = "URL", requires = "token")]
@@ -47,6 +51,20 @@ pub(super) struct AgentCommand {
         env = "REMUDA_AGENT_MODEL_SERVER"
     )]
     model_server: Url,
+    /// A model file (GGUF) that the agent serves itself, with no other model server. Repeatable.
+    #[arg(long = "model", value_name = "PATH", conflicts_with = "model_server")]
+    models: Vec<PathBuf>,
+    /// A directory all of whose model files the agent serves itself.
+    #[arg(
+        long = "models",
+        value_name = "DIR",
+        env = "REMUDA_AGENT_MODELS",
+        conflicts_with = "model_server"
+    )]
+    models_dir: Option<PathBuf>,
+    /// Serve the built-in demo model.
+    #[arg(long, conflicts_with = "model_server")]
+    demo: bool,
     /// Where /health and /api/v1/metrics/current are.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:11442", value_parser = parse_address)]
     listen: SocketAddr,
@@ -56,7 +74,43 @@ pub(super) struct AgentCommand {
 }
 
 impl AgentCommand {
+    /// Starts the agent's own engine, if it was told of models.
+    fn engine(&self) -> Result<Option<Arc<dyn InsideServer>>, Failure> {
+        if self.models.is_empty() && self.models_dir.is_none() && !self.demo {
+            return Ok(None);
+        }
+        let directory = self.models_dir.as_ref();
+        if let Some(missing) = directory.filter(|directory| !directory.is_dir()) {
+            return Err(Failure::Usage(format!(
+                "{} is no directory: give the one that the model files are in",
+                missing.display()
+            )));
+        }
+        engine::reserve_compute_threads(None);
+        let (engine, reports) = Engine::start(&EngineConfig {
+            models: self.models.clone(),
+            models_dir: self.models_dir.clone(),
+            demo: self.demo,
+            ..EngineConfig::default()
+        });
+        for report in reports {
+            match report.outcome {
+                LoadOutcome::Loaded => remark(&format!("serves {}", report.name)),
+                LoadOutcome::Refused(why) => {
+                    return Err(Failure::Usage(format!(
+                        "{} cannot be served: {why}",
+                        report.name
+                    )));
+                }
+            }
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        Ok(Some(Arc::new(OwnEngine(EngineServer::new(engine, clock)))))
+    }
+
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        // Before any other thread starts: the compute library takes its thread count from the environment, once.
+        let inside = self.engine()?;
         let _log = telemetry::install(&LogSection::default()).map_err(Failure::Runtime)?;
         let data_dir = match self.data {
             Some(directory) => directory,
@@ -70,6 +124,7 @@ impl AgentCommand {
         };
         let mut config = AgentConfig::new(data_dir, self.model_server);
         config.listen = Some(self.listen);
+        config.inside = inside;
         let usage = |error: AgentError| Failure::Usage(error.to_string());
         let refused = |error: AgentError| Failure::Refused(error.to_string());
         config.check().map_err(usage)?;
@@ -84,8 +139,7 @@ impl AgentCommand {
                 .map_err(refused)?;
             remark(&format!("joined as the node {}", joined.node_name));
         }
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let agent = Agent::open(config, clock).await.map_err(refused)?;
+        let agent = Agent::open(config).await.map_err(refused)?;
         let page = agent.page_address().map_or_else(String::new, |page| {
             format!(": health at http://{page}/health")
         });
@@ -103,5 +157,20 @@ impl AgentCommand {
         }
         running.await;
         Ok(())
+    }
+}
+
+/// The agent's own engine, reached by pipes within the process.
+#[derive(Debug)]
+struct OwnEngine(EngineServer);
+
+/// What a pipe holds before the writer waits.
+const PIPE: usize = 64 << 10;
+
+impl InsideServer for OwnEngine {
+    fn connect(&self) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        tokio::spawn(self.0.clone().serve(theirs));
+        ours
     }
 }

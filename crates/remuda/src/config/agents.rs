@@ -8,10 +8,11 @@ use url::Url;
 
 use super::error::ConfigError;
 use super::origin::Origins;
+use super::quantity::Period;
 use super::server::parse_address;
 
 /// Where agents of nodes dial.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AgentsSection {
     /// Address and port, as `0.0.0.0:11441`. Unset: no agent can join or link. Port 0 takes a free one.
@@ -20,10 +21,28 @@ pub struct AgentsSection {
     /// Where agents reach that address, as `https://remuda.lan:11441`: what invitations name. Unset: the host that the inviting
     /// command itself talks to.
     pub url: Option<Url>,
+    /// How long requests wait for an agent whose link is lost, at most 10 minutes. 35 s: partitions of 30 s, and the time to dial again.
+    pub patience: Period,
+}
+
+impl Default for AgentsSection {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            url: None,
+            patience: Period::seconds(35),
+        }
+    }
 }
 
 impl AgentsSection {
     pub(super) fn check(&self, at: &Origins) -> Result<(), ConfigError> {
+        if self.patience > Period::seconds(600) {
+            return Err(at.bad(
+                ["agents", "patience"],
+                "requests wait at most 10m for an agent".to_owned(),
+            ));
+        }
         let Some(url) = &self.url else { return Ok(()) };
         if url.scheme() != "https" || !url.has_host() || !matches!(url.path(), "" | "/") {
             return Err(at.bad(

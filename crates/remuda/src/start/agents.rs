@@ -28,7 +28,11 @@ impl AgentDoor {
             .map(|url| url.as_str().trim_end_matches('/').to_owned());
         Ok(Self {
             listener,
-            config: AgentsConfig { listen, url },
+            config: AgentsConfig {
+                listen,
+                url,
+                patience: section.patience.0,
+            },
         })
     }
 

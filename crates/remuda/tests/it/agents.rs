@@ -1,9 +1,11 @@
 //! Nodes that dial us: joining once, serving through the link alone, losing it and coming back.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use agent::AgentError;
+use primitives::{Clock, MonotonicTime, SystemClock, Timestamp};
 use serde_json::{Value, json};
 use store::params;
 use store::testing::TestStore;
@@ -18,7 +20,8 @@ const AGENTS: &str = "[agents]\nlisten = \"127.0.0.1:0\"\n";
 store::on_every_engine! {
     a_machine_behind_nat_joins_and_serves,
     an_invitation_works_once_whoever_is_first,
-    what_is_no_invitation_lets_nobody_in
+    what_is_no_invitation_lets_nobody_in,
+    an_agent_serves_all_control_planes_and_one_that_is_killed_takes_nothing_along
 }
 
 async fn system(store: &TestStore) -> System {
@@ -213,6 +216,97 @@ async fn what_is_no_invitation_lets_nobody_in(store: TestStore) {
     system.stop().await;
 }
 
+async fn an_agent_serves_all_control_planes_and_one_that_is_killed_takes_nothing_along(
+    store: TestStore,
+) {
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let (first, second) = (free_address(), free_address());
+    let config = |door: &str| {
+        format!(
+            "[agents]\nlisten = \"{door}\"\nurl = \"https://{door}\"\n[store]\nencryption_key = \"{KEY}\"\n"
+        )
+    };
+    let url = store.config().url.expose();
+    let builder = System::builder().config(&config(&first)).database(url);
+    let here = builder.start().await.unwrap();
+    let agent = RunningAgent::join(&here, "gpu1", &first, &upstream.url())
+        .await
+        .unwrap();
+    let home = Home::new();
+    let up = || {
+        let mut up = home.up_over(&[], &config(&second));
+        up.env("REMUDA_STORE__URL", url);
+        if let Some(direct) = &store.config().direct_url {
+            up.env("REMUDA_STORE__DIRECT_URL", direct.expose());
+        }
+        up
+    };
+    // A process of its own, which can be killed.
+    let there = Server::start(up());
+    until_linked_to(&agent, &[&first, &second]).await;
+    until_serves(&here.client(), "one").await;
+    until_serves(&TestClient::new(there.address()), "two").await;
+
+    drop(there);
+    until_serves(&here.client(), "three").await;
+    until_linked_to(&agent, &[&first]).await;
+    // Where else to dial outlives the agent and who told it.
+    here.stop().await;
+    let there = Server::start(up());
+    let agent = agent.restart(|_| {}).await.unwrap();
+    until_linked_to(&agent, &[&second]).await;
+    until_serves(&TestClient::new(there.address()), "four").await;
+}
+
+/// Asks until the agent's model answers.
+async fn until_serves(client: &TestClient, question: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let body = chat(question, false);
+        let reply = client.post("/api/chat", &body).await.unwrap();
+        if reply.status == 200 {
+            let told = reply.json().unwrap()["message"]["content"].clone();
+            assert_eq!(told, answer(question).as_str());
+            return;
+        }
+        assert!(Instant::now() < deadline, "{}", reply.text());
+    }
+}
+
+/// What both control planes seal with.
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+/// Returns an address that nobody listens on.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// Waits until an agent says that it is linked to exactly these control planes.
+async fn until_linked_to(agent: &RunningAgent, doors: &[&str]) {
+    let page = TestClient::new(agent.page().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let health = page.get("/health").await.unwrap().json().unwrap();
+        let mut linked: Vec<&str> = health["control_planes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        linked.sort_unstable();
+        let mut wanted = doors.to_vec();
+        wanted.sort_unstable();
+        if linked == wanted {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "not linked to {doors:?}: {health}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_stops_the_server_beside_the_agent() {
     let system = System::builder().config(AGENTS).start().await.unwrap();
@@ -286,6 +380,177 @@ async fn a_link_that_is_cut_comes_back_and_a_stream_goes_on() {
     system.stop().await;
 }
 
+/// Starts a system, an agent at the other end of a link that can be cut, and a stream that stops after some tokens until the gate opens.
+async fn cut_off(config: &str) -> (System, ScriptedUpstream, Gate, LinkBreaker, RunningAgent) {
+    let system = System::builder().config(config).start().await.unwrap();
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let gate = Gate::closed();
+    upstream.edit_script(|script| {
+        script.tokens = Some(12);
+        script.gate = Some((3, gate.clone()));
+    });
+    let link = LinkBreaker::start(&system.door().unwrap()).await.unwrap();
+    let door = link.address().to_string();
+    let agent = RunningAgent::join(&system, "gpu1", &door, &upstream.url())
+        .await
+        .unwrap();
+    system.until_models(&["test-model"]).await.unwrap();
+    (system, upstream, gate, link, agent)
+}
+
+/// Waits until so many requests wait for an agent.
+async fn until_waiting(system: &System, requests: u32) {
+    let admin = system.admin().await.unwrap();
+    let wanted = format!("\nremuda_waiting_for_agents {requests}\n");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !admin
+        .get("/metrics")
+        .await
+        .unwrap()
+        .text()
+        .contains(&wanted)
+    {
+        assert!(Instant::now() < deadline, "{requests} requests do not wait");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_and_a_new_request_wait_for_the_only_node_until_its_agent_is_back() {
+    let (system, _upstream, gate, link, _agent) = cut_off(AGENTS).await;
+    let client = system.client();
+    let mut stream = client
+        .stream("/api/chat", &chat("hello", true))
+        .await
+        .unwrap();
+    let mut told = content(&serde_json::from_str(&stream.line().await.unwrap().unwrap()).unwrap());
+    link.cut();
+    gate.open();
+    let rest = tokio::spawn(async move { stream.json_lines().await.unwrap() });
+    until_waiting(&system, 1).await;
+    let later = client.clone();
+    let fresh = tokio::spawn(async move { later.post("/api/chat", &chat("new", false)).await });
+    until_waiting(&system, 2).await;
+    link.restore();
+    for line in rest.await.unwrap() {
+        told.push_str(&content(&line));
+    }
+    assert_eq!(told, Answer::to("hello", Some(12)).text());
+    let reply = fresh.await.unwrap().unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    until_waiting(&system, 0).await;
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_waits_no_longer_and_an_agent_that_stays_away_is_given_up() {
+    let config = "[agents]\nlisten = \"127.0.0.1:0\"\npatience = \"3s\"\n";
+    let (system, _upstream, gate, link, _agent) = cut_off(config).await;
+    let client = system.client();
+    let mut stream = client
+        .stream("/api/chat", &chat("hello", true))
+        .await
+        .unwrap();
+    assert!(stream.line().await.unwrap().is_some());
+    link.cut();
+    gate.open();
+    let body = chat("new", false);
+    let leaving = client.post("/api/chat", &body);
+    tokio::select! {
+        reply = leaving => panic!("{:?}", reply.map(|reply| reply.text())),
+        () = until_waiting(&system, 2) => {}
+    }
+    until_waiting(&system, 1).await;
+    let lines = stream.json_lines().await.unwrap();
+    assert!(
+        lines.last().unwrap()["error"].is_string(),
+        "{:?}",
+        lines.last()
+    );
+    let reply = client
+        .post("/api/chat", &chat("late", false))
+        .await
+        .unwrap();
+    assert!(reply.status.is_server_error(), "{}", reply.text());
+    until_waiting(&system, 0).await;
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_of_a_lost_agent_go_on_at_another_node_while_it_is_away() {
+    let (system, first, gate, link, _agent) = cut_off(AGENTS).await;
+    let second = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let held = Gate::closed();
+    second.edit_script(|script| {
+        script.tokens = Some(12);
+        script.gate = Some((3, held.clone()));
+    });
+    let admin = system.admin().await.unwrap();
+    let body = json!({"name": "other", "url": second.url()});
+    admin.post("/api/v1/nodes", &body).await.unwrap();
+    let ready = |node: &Value| node["state"] == json!("ready");
+    system
+        .until_node("other", "it is ready", ready)
+        .await
+        .unwrap();
+    let client = system.client();
+    let mut streams = Vec::new();
+    while first.counters().in_flight == 0 || second.counters().in_flight == 0 {
+        let body = chat("hello", true);
+        let mut stream = client.stream("/api/chat", &body).await.unwrap();
+        let line = stream.line().await.unwrap().unwrap();
+        streams.push((content(&serde_json::from_str(&line).unwrap()), stream));
+        assert!(streams.len() < 50, "one node gets everything");
+    }
+    link.cut();
+    gate.open();
+    held.open();
+    for (mut told, stream) in streams {
+        for line in stream.json_lines().await.unwrap() {
+            told.push_str(&content(&line));
+        }
+        assert_eq!(told, Answer::to("hello", Some(12)).text());
+    }
+    system.stop().await;
+}
+
+/// The system's clock, wrong by some seconds.
+#[derive(Debug)]
+struct Wrong(SystemClock, i64);
+
+impl Clock for Wrong {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.now().as_micros() + self.1 * 1_000_000)
+    }
+
+    fn monotonic(&self) -> MonotonicTime {
+        self.0.monotonic()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clocks_that_are_apart_by_minutes_stop_nobody_and_by_days_are_named() {
+    let system = System::builder().config(AGENTS).start().await.unwrap();
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let door = system.door().unwrap();
+    let join = async |name: &str, seconds: i64| {
+        let clock = Arc::new(Wrong(SystemClock::new(), seconds));
+        let change = |config: &mut agent::AgentConfig| config.clock = clock;
+        RunningAgent::join_as(&system, name, &door, &upstream.url(), change).await
+    };
+    let _behind = join("behind", -600).await.unwrap();
+    let _ahead = join("ahead", 600).await.unwrap();
+    let ready = |node: &Value| node["state"] == json!("ready");
+    for node in ["behind", "ahead"] {
+        system.until_node(node, "it is ready", ready).await.unwrap();
+    }
+    let body = chat("one", false);
+    let reply = system.client().post("/api/chat", &body).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let refused = join("days", -3 * 86_400).await.err().unwrap().to_string();
+    assert!(refused.contains("set the clock"), "{refused}");
+    system.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_of_another_age_is_told_apart_and_what_to_update() {
     let system = System::builder().config(AGENTS).start().await.unwrap();
@@ -313,7 +578,7 @@ async fn an_agent_of_another_age_is_told_apart_and_what_to_update() {
         assert!(reply.status.is_server_error(), "{}", reply.text());
     }
     let _agent = agent
-        .restart(|config| config.protocols = 1..=9)
+        .restart(|config| config.protocols = 0..=9)
         .await
         .unwrap();
     system
@@ -453,4 +718,46 @@ async fn a_restarted_control_plane_finds_its_agents_again() {
         answer("one").as_str()
     );
     system.stop().await;
+}
+
+#[test]
+fn an_agent_serves_models_with_its_own_engine_and_a_client_that_leaves_frees_it() {
+    let home = Home::new();
+    let server = Server::start(home.up_over(&[], AGENTS));
+    succeed(
+        home.remuda(["login", "--password-stdin", "--server", server.url()])
+            .stdin(home.password_file()),
+    );
+    let line = succeed(&mut home.remuda(["node", "invite", "own", "--server", server.url()]));
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let mut command = home.remuda(["agent", "--listen", "127.0.0.1:0", "--demo"]);
+    command
+        .args(&words[2..])
+        .stderr(std::process::Stdio::null());
+    let _agent = Killed(command.spawn().unwrap());
+    let listed = || {
+        let models = home
+            .remuda(["models", "--json", "--server", server.url()])
+            .output();
+        String::from_utf8_lossy(&models.unwrap().stdout).contains("remuda-demo")
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !listed() {
+        assert!(Instant::now() < deadline, "the agent's model is not listed");
+    }
+    let told = succeed(&mut home.remuda([
+        "run",
+        "remuda-demo",
+        "What is Remuda?",
+        "--server",
+        server.url(),
+    ]));
+    assert!(!told.trim().is_empty());
+    let shown =
+        succeed(&mut home.remuda(["node", "show", "own", "--json", "--server", server.url()]));
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(
+        (&shown["kind"], &shown["state"]),
+        (&json!("agent"), &json!("ready"))
+    );
 }
