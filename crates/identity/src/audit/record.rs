@@ -104,6 +104,12 @@ pub enum Action {
     ModelLoad,
     /// Nodes were told to unload a model from memory.
     ModelUnload,
+    /// A kind of work was paused.
+    JobKindPause,
+    /// A kind of work was let go on.
+    JobKindResume,
+    /// Work that had failed was made due again.
+    JobReplay,
     /// A request under way was cancelled.
     RequestCancel,
     /// A setting of the system was changed.
@@ -168,6 +174,9 @@ impl Action {
             Self::ModelUpload => "model.upload",
             Self::ModelLoad => "model.load",
             Self::ModelUnload => "model.unload",
+            Self::JobKindPause => "job_kind.pause",
+            Self::JobKindResume => "job_kind.resume",
+            Self::JobReplay => "job.replay",
             Self::RequestCancel => "request.cancel",
             Self::SettingEdit => "setting.edit",
             Self::SettingRollback => "setting.rollback",

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ::store::StoreError;
+use ::store::{StoreError, Tx};
+use identity::journal::{self, Action, Actor, Change};
 use primitives::{JobId, Timestamp};
+use serde_json::{Value, json};
 
 use super::counts::Came;
 use crate::model::JobError;
@@ -106,30 +108,54 @@ impl Jobs {
     ///
     /// # Errors
     /// When there is no such kind, or the database fails.
-    pub async fn pause_kind(&self, kind: &str) -> Result<(), JobError> {
-        self.set_pause(kind, true).await
+    pub async fn pause_kind(&self, kind: &str, by: &Actor) -> Result<(), JobError> {
+        self.set_pause(kind, true, by).await
     }
 
     /// Lets a kind go on everywhere.
     ///
     /// # Errors
     /// When there is no such kind, or the database fails.
-    pub async fn resume_kind(&self, kind: &str) -> Result<(), JobError> {
-        self.set_pause(kind, false).await?;
+    pub async fn resume_kind(&self, kind: &str, by: &Actor) -> Result<(), JobError> {
+        self.set_pause(kind, false, by).await?;
         self.poke();
         Ok(())
     }
 
-    async fn set_pause(&self, kind: &str, pause: bool) -> Result<(), JobError> {
-        let mut tx = self.inner.db.write().await?;
+    async fn set_pause(&self, kind: &str, pause: bool, by: &Actor) -> Result<(), JobError> {
+        let mut tx = self.inner.db.write_ordered().await?;
+        journal::begin(&mut tx).await?;
         let now = store::now(&mut tx, &*self.inner.clock).await?;
-        let known = store::pause_kind(&mut tx, kind, pause.then_some(now)).await?;
-        tx.commit().await?;
-        if known {
-            Ok(())
-        } else {
-            Err(JobError::UnknownKind(kind.chars().take(64).collect()))
+        if !store::pause_kind(&mut tx, kind, pause.then_some(now)).await? {
+            return Err(JobError::UnknownKind(kind.chars().take(64).collect()));
         }
+        let action = if pause {
+            Action::JobKindPause
+        } else {
+            Action::JobKindResume
+        };
+        let subject = ("job_kind", kind.to_owned());
+        self.note(&mut tx, action, subject, None, by).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Adds what was done to the journal, within its transaction.
+    async fn note(
+        &self,
+        tx: &mut Tx,
+        action: Action,
+        (kind, id): (&'static str, String),
+        new: Option<Value>,
+        by: &Actor,
+    ) -> Result<(), StoreError> {
+        let change = Change {
+            action,
+            org: None,
+            subject: (kind, Some(id)),
+            old: None,
+            new,
+        };
+        journal::record(tx, self.inner.clock.now(), by, change).await
     }
 
     /// Lists jobs of a kind that have failed, the newest first, from before an id.
@@ -165,14 +191,17 @@ impl Jobs {
     ///
     /// # Errors
     /// When it has not failed, what it was asked for is gone, or the database fails.
-    pub async fn replay(&self, id: JobId) -> Result<(), JobError> {
-        let mut tx = self.inner.db.write().await?;
+    pub async fn replay(&self, id: JobId, by: &Actor) -> Result<(), JobError> {
+        let mut tx = self.inner.db.write_ordered().await?;
+        journal::begin(&mut tx).await?;
         let now = store::now(&mut tx, &*self.inner.clock).await?;
-        let replayed = store::replay(&mut tx, id, now).await?;
-        tx.commit().await?;
-        if !replayed {
+        if !store::replay(&mut tx, id, now).await? {
             return Err(JobError::NotDead(id));
         }
+        let subject = ("job", id.to_string());
+        self.note(&mut tx, Action::JobReplay, subject, None, by)
+            .await?;
+        tx.commit().await?;
         self.poke();
         Ok(())
     }
@@ -181,12 +210,19 @@ impl Jobs {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn replay_kind(&self, kind: &str) -> Result<u64, JobError> {
-        let mut tx = self.inner.db.write().await?;
+    pub async fn replay_kind(&self, kind: &str, by: &Actor) -> Result<u64, JobError> {
+        let mut tx = self.inner.db.write_ordered().await?;
+        journal::begin(&mut tx).await?;
         let now = store::now(&mut tx, &*self.inner.clock).await?;
         let mut replayed = 0;
         for dead in store::list_dead(&mut tx, kind, "\u{10ffff}", REPLAYED).await? {
             replayed += u64::from(store::replay(&mut tx, dead.id, now).await?);
+        }
+        if replayed > 0 {
+            let subject = ("job_kind", kind.to_owned());
+            let new = Some(json!({"replayed": replayed}));
+            self.note(&mut tx, Action::JobReplay, subject, new, by)
+                .await?;
         }
         tx.commit().await?;
         self.poke();

@@ -223,7 +223,9 @@ pub(super) async fn pause_job_kind(
     State(jobs): State<Jobs>,
     PathParam(kind): PathParam<String>,
 ) -> Result<StatusCode, Problem> {
-    jobs.pause_kind(&kind).await.map_err(problem)?;
+    jobs.pause_kind(&kind, &admin.actor())
+        .await
+        .map_err(problem)?;
     tracing::info!(kind, by = %admin.principal().name, "a kind of work was paused");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -240,7 +242,9 @@ pub(super) async fn resume_job_kind(
     State(jobs): State<Jobs>,
     PathParam(kind): PathParam<String>,
 ) -> Result<StatusCode, Problem> {
-    jobs.resume_kind(&kind).await.map_err(problem)?;
+    jobs.resume_kind(&kind, &admin.actor())
+        .await
+        .map_err(problem)?;
     tracing::info!(kind, by = %admin.principal().name, "a kind of work goes on");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -252,11 +256,14 @@ pub(super) async fn resume_job_kind(
     params(("kind" = String, Path, description = "The kind.")), security(("bearer" = [])),
     responses((status = 200, description = "So many are due again.", body = ReplayedBody)))]
 pub(super) async fn replay_job_kind(
-    _admin: Admin,
+    admin: Admin,
     State(jobs): State<Jobs>,
     PathParam(kind): PathParam<String>,
 ) -> Result<JsonBody<ReplayedBody>, Problem> {
-    let replayed = jobs.replay_kind(&kind).await.map_err(problem)?;
+    let replayed = jobs
+        .replay_kind(&kind, &admin.actor())
+        .await
+        .map_err(problem)?;
     Ok(JsonBody(ReplayedBody { replayed }))
 }
 
@@ -293,12 +300,12 @@ pub(super) async fn list_dead_jobs(
         (status = 409, description = "It has not failed, or is there again.", body = Problem),
     ))]
 pub(super) async fn replay_job(
-    _admin: Admin,
+    admin: Admin,
     State(jobs): State<Jobs>,
     PathParam(id): PathParam<String>,
 ) -> Result<StatusCode, Problem> {
     let id = job_id(&id).map_err(problem)?;
-    jobs.replay(id).await.map_err(problem)?;
+    jobs.replay(id, &admin.actor()).await.map_err(problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use identity::journal::Actor;
 use jobs::{
     Backoff, Cron, Enqueued, Handler, Jobs, Keep, KindSpec, NewWork, Outcome, Priority, Rate,
     Refusal, ScheduleSpec, Task,
@@ -330,16 +331,39 @@ async fn what_fails_for_good_can_be_replayed(store: TestStore) {
         said.contains(&"after 3 attempts: it went wrong"),
         "{said:?}"
     );
-    process.jobs.replay(dead[0].id).await.unwrap();
+    process
+        .jobs
+        .replay(dead[0].id, &Actor::system())
+        .await
+        .unwrap();
     until("it was tried again", || process.done() > 4).await;
     process.until_figures((0, 0, 2)).await;
-    assert_eq!(process.jobs.replay_kind("test").await.unwrap(), 2);
+    assert_eq!(
+        process
+            .jobs
+            .replay_kind("test", &Actor::system())
+            .await
+            .unwrap(),
+        2
+    );
     process.until_figures((0, 0, 2)).await;
     // One that is not dead cannot be.
-    process.jobs.pause_kind("test").await.unwrap();
+    process
+        .jobs
+        .pause_kind("test", &Actor::system())
+        .await
+        .unwrap();
     let dead = process.jobs.list_dead("test", None, 10).await.unwrap();
-    process.jobs.replay(dead[0].id).await.unwrap();
-    let twice = process.jobs.replay(dead[0].id).await.unwrap_err();
+    process
+        .jobs
+        .replay(dead[0].id, &Actor::system())
+        .await
+        .unwrap();
+    let twice = process
+        .jobs
+        .replay(dead[0].id, &Actor::system())
+        .await
+        .unwrap_err();
     assert!(twice.to_string().contains("cannot be replayed"), "{twice}");
     process.stop().await;
 }
@@ -360,15 +384,27 @@ async fn a_paused_kind_waits_and_goes_on(store: TestStore) {
     let process = process(&store, spec(), Doing::default()).await;
     process.enqueue(work("done")).await;
     until("one is done", || process.done() == 1).await;
-    process.jobs.pause_kind("test").await.unwrap();
+    process
+        .jobs
+        .pause_kind("test", &Actor::system())
+        .await
+        .unwrap();
     process.enqueue(work("done")).await;
     process.until_figures((1, 0, 0)).await;
     let kinds = process.jobs.list_kinds().await.unwrap();
     let kind = kinds.iter().find(|kind| kind.kind == "test").unwrap();
     assert!(kind.paused_at.is_some());
-    process.jobs.resume_kind("test").await.unwrap();
+    process
+        .jobs
+        .resume_kind("test", &Actor::system())
+        .await
+        .unwrap();
     until("the other is done", || process.done() == 2).await;
-    let unknown = process.jobs.pause_kind("nothing").await.unwrap_err();
+    let unknown = process
+        .jobs
+        .pause_kind("nothing", &Actor::system())
+        .await
+        .unwrap_err();
     assert!(unknown.to_string().contains("no kind"), "{unknown}");
     process.stop().await;
 }

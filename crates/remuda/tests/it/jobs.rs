@@ -443,6 +443,12 @@ async fn administrators_see_kinds_pause_them_and_replay_what_failed() {
     let reply = admin.post(&pause("resume"), &json!({})).await.unwrap();
     assert_eq!(reply.status, 204, "{}", reply.text());
     in_state(&admin, &waiting, "completed").await;
+    for action in ["job_kind.pause", "job_kind.resume"] {
+        let path = format!("/api/v1/audit?action={action}");
+        let changes = admin.get(&path).await.unwrap().json().unwrap();
+        assert_eq!(changes["items"][0]["subject_id"], "chat", "{changes}");
+        assert_eq!(changes["total"], 1, "{changes}");
+    }
     let schedules = admin.get("/api/v1/jobs/schedules").await.unwrap();
     assert_eq!(schedules.json().unwrap()["items"][0]["kind"], "batch_sweep");
     let id = waiting["id"].as_str().unwrap();
