@@ -14,6 +14,7 @@ mod error;
 mod model;
 mod name;
 mod node_url;
+mod placement;
 mod probe;
 mod record;
 mod registry;
@@ -33,6 +34,9 @@ pub use model::{
 };
 pub use name::model_key;
 pub use node_url::{NodeUrl, NodeUrlError};
+pub use placement::{
+    Placement, PlacementConfig, PlacementDeps, PlacementError, TakeDuty, Window, WindowError,
+};
 pub use registry::{
     AddedNode, CallFailure, CheckedNode, ClusterConfig, ClusterDeps, ConfigSync, EditedNode,
     Registry,

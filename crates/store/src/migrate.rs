@@ -51,6 +51,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     20 "0020_repeated_refreshes"
     21 "0021_agents"
     22 "0022_work"
+    23 "0023_placement"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

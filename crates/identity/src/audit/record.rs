@@ -104,6 +104,14 @@ pub enum Action {
     ModelLoad,
     /// Nodes were told to unload a model from memory.
     ModelUnload,
+    /// What is wanted of a model was changed.
+    PlacementEdit,
+    /// Nothing is wanted of a model any more.
+    PlacementRemove,
+    /// What is planned for models was to be carried out.
+    PlacementApply,
+    /// An action of placement was called off.
+    PlacementCancel,
     /// A request under way was cancelled.
     RequestCancel,
     /// A setting of the system was changed.
@@ -168,6 +176,10 @@ impl Action {
             Self::ModelUpload => "model.upload",
             Self::ModelLoad => "model.load",
             Self::ModelUnload => "model.unload",
+            Self::PlacementEdit => "placement.edit",
+            Self::PlacementRemove => "placement.remove",
+            Self::PlacementApply => "placement.apply",
+            Self::PlacementCancel => "placement.cancel",
             Self::RequestCancel => "request.cancel",
             Self::SettingEdit => "setting.edit",
             Self::SettingRollback => "setting.rollback",

@@ -37,6 +37,7 @@ pub(super) struct Parts {
     pub(super) system: system::System,
     pub(super) hub: realtime::Hub,
     pub(super) jobs: jobs::Jobs,
+    pub(super) placement: cluster::Placement,
     pub(super) inventory: inventory::Inventory,
     pub(super) metrics: Arc<Metrics>,
     pub(super) bus: Bus,
@@ -55,6 +56,7 @@ struct MetricsState {
     bus: Bus,
     hub: realtime::Hub,
     jobs: jobs::Jobs,
+    placement: cluster::Placement,
     inventory: inventory::Inventory,
     identity: Identity,
     server_tls: Option<Arc<ServerTls>>,
@@ -85,6 +87,7 @@ pub(super) fn router(parts: Parts) -> Router {
             bus: parts.bus.clone(),
             hub: parts.hub.clone(),
             jobs: parts.jobs.clone(),
+            placement: parts.placement.clone(),
             inventory: parts.inventory.clone(),
             identity: parts.identity.clone(),
             server_tls: parts.server_tls,
@@ -97,6 +100,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .merge(parts.registry.routes(&parts.identity))
         .merge(parts.system.routes())
         .merge(parts.jobs.routes())
+        .merge(parts.placement.routes())
         .merge(parts.inventory.routes())
         .merge(gateway::routes(parts.db.clone(), parts.identity.clone()))
         .merge(graphql::routes(graphql::Services {
@@ -149,6 +153,7 @@ async fn show_description(State(text): State<Description>) -> Response {
 async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Response {
     let metrics = joined(&state.metrics.render(), &state.hub.render_metrics());
     let metrics = joined(&metrics, &state.jobs.render_metrics());
+    let metrics = joined(&metrics, &state.placement.render_metrics());
     let metrics = joined(&metrics, &state.inventory.render_metrics());
     let metrics = joined(&metrics, &state.bus.render_metrics());
     let metrics = joined(&metrics, &state.registry.render_agent_metrics());

@@ -23,6 +23,7 @@ pub(crate) mod open_files;
 pub(crate) mod opened;
 mod pages;
 mod personal;
+mod placement;
 mod realtime;
 mod reload;
 mod rest;
@@ -109,6 +110,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::new());
     let hub = realtime::open(&config, &identity, &registry, &clock, &tasks, &stop);
     let jobs = jobs::open(&config, &db, sealer, &clock, &identity, &hub);
+    let placement = placement::open(&config, &db, &clock, &identity, &registry, &jobs);
+    tasks.spawn(placement.clone().keep(stop.clone()));
     let inventory = inventory::open(&config.inventory, &db, &clock, &identity, &tasks, &stop);
     personal::join(&identity, &system, &jobs, &db);
     let control = control::router(control::Parts {
@@ -118,6 +121,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         system: system.clone(),
         hub: hub.clone(),
         jobs: jobs.clone(),
+        placement: placement.clone(),
         inventory,
         metrics: Arc::clone(&metrics),
         bus: bus.clone(),
@@ -136,7 +140,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             trust,
             outbound,
             db: db.clone(),
-            observer: Some(realtime::observer(hub.clone())),
+            observer: Some(placement::observer(
+                placement,
+                realtime::observer(hub.clone()),
+            )),
             metrics: Arc::clone(&metrics),
             server_tls: server_tls.clone(),
             control: ControlPlane::new(control, tokio::runtime::Handle::current()),
