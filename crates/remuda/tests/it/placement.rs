@@ -32,8 +32,9 @@ async fn started(upstreams: &[&ScriptedUpstream]) -> anyhow::Result<(System, Tes
     let admin = system.admin().await?;
     until("every node is met", async || {
         let nodes = admin.get("/api/v1/nodes").await?.json()?;
-        let ready = nodes["items"].as_array().into_iter().flatten();
-        Ok(ready.filter(|node| node["state"] == "ready").count() == upstreams.len())
+        let nodes = nodes["items"].as_array().into_iter().flatten();
+        let met = nodes.filter(|node| node["state"] == "ready" && node["kind"] == "ollama");
+        Ok(met.count() == upstreams.len())
     })
     .await?;
     Ok((system, admin))
@@ -186,10 +187,9 @@ async fn a_fetch_that_breaks_off_keeps_its_reason_and_is_tried_again() -> anyhow
     );
     let plan = admin.get(PLAN).await?.json()?;
     assert_eq!(plan["actions"], json!([]), "it waits for a while");
-    assert_eq!(
-        plan["unmet"][0]["reason"],
-        "0 of 1 copies on disk: one node is waiting after a failure"
-    );
+    let reason = plan["unmet"][0]["reason"].as_str().unwrap_or_default();
+    let expected = "0 of 1 copies on disk: one node is waiting after a failure";
+    assert!(reason.starts_with(expected), "{plan}");
     // Who says anew what is wanted wants it now.
     want(&admin, "m:1b", wanted).await?;
     newest_is(&admin, "done").await?;
@@ -227,8 +227,8 @@ async fn a_fetch_under_way_is_seen_and_can_be_called_off() -> anyhow::Result<()>
         Ok(plan["open"] == json!([]) && plan["actions"][0]["kind"] == "pull")
     })
     .await?;
-    gate.open();
     assert!(!has(&b, "m:1b"));
+    gate.open();
     system.stop().await;
     Ok(())
 }
