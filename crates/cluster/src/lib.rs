@@ -15,6 +15,7 @@ mod machine_load;
 mod model;
 mod name;
 mod node_url;
+mod placement;
 mod probe;
 mod record;
 mod registry;
@@ -35,6 +36,9 @@ pub use model::{
 };
 pub use name::model_key;
 pub use node_url::{NodeUrl, NodeUrlError};
+pub use placement::{
+    Placement, PlacementConfig, PlacementDeps, PlacementError, TakeDuty, Window, WindowError,
+};
 pub use registry::{
     AddedNode, CallFailure, CheckedNode, ClusterConfig, ClusterDeps, ConfigSync, EditedNode,
     Registry,

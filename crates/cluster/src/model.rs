@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use primitives::{NodeId, Secret, Timestamp};
+use scheduling::placement::ModelShape;
 use scheduling::{Health, Residency};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -339,6 +340,8 @@ pub struct ModelView {
     pub loaded: Option<Loaded>,
     /// What the node writes as its `owned_by`, where it tells.
     pub owned_by: Option<Arc<str>>,
+    /// What the metadata of its files says of its layers, where the node tells.
+    pub shape: Option<Arc<ModelShape>>,
 }
 
 impl ModelView {
@@ -355,6 +358,7 @@ impl ModelView {
             modified_at: None,
             loaded: None,
             owned_by: None,
+            shape: None,
         }
     }
 

@@ -18,6 +18,7 @@ mod hashing;
 mod holders;
 mod liveness;
 mod lru;
+pub mod placement;
 mod policies;
 mod policy;
 mod prefix;

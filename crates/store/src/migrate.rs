@@ -53,6 +53,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     22 "0022_work"
     23 "0023_statistics"
     24 "0024_agent_control_planes"
+    25 "0025_placement"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

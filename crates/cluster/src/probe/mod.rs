@@ -4,7 +4,7 @@ pub(crate) mod check;
 pub(crate) mod contact;
 pub(crate) mod detect;
 pub(crate) mod learned;
-mod ollama;
+pub(crate) mod ollama;
 mod openai;
 mod pressure;
 

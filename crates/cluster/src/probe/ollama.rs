@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, join, stream};
+use scheduling::placement::ModelShape;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -95,6 +96,7 @@ struct Shown {
     context_length: Option<u32>,
     embedding_length: Option<u32>,
     capabilities: Vec<String>,
+    shape: Option<Arc<ModelShape>>,
 }
 
 impl From<Show> for Shown {
@@ -110,8 +112,44 @@ impl From<Show> for Shown {
             context_length: number(".context_length"),
             embedding_length: number(".embedding_length"),
             capabilities: show.capabilities.unwrap_or_default(),
+            shape: shape(&info).map(Arc::new),
         }
     }
+}
+
+/// The most layers whose heads are added up one by one.
+const MOST_LAYERS: usize = 10_000;
+
+/// Reads what the metadata says of a model's layers. Keys stand under the architecture's name, and the number of heads may be one for all
+/// layers or a list.
+fn shape(info: &Map<String, Value>) -> Option<ModelShape> {
+    let architecture = info.get("general.architecture")?.as_str()?;
+    let value = |key: &str| info.get(&format!("{architecture}.{key}"));
+    let number = |key: &str| value(key)?.as_u64().and_then(|n| u32::try_from(n).ok());
+    let block_count = number("block_count")?;
+    let embedding_length = number("embedding_length")?;
+    let heads = number("attention.head_count");
+    let kv_heads = match value("attention.head_count_kv") {
+        Some(Value::Array(each)) => each
+            .iter()
+            .take(MOST_LAYERS)
+            .filter_map(Value::as_u64)
+            .fold(0, u64::saturating_add),
+        Some(one) => one.as_u64()?.saturating_mul(block_count.into()),
+        None => u64::from(heads?).saturating_mul(block_count.into()),
+    };
+    let of_head = || {
+        heads
+            .filter(|heads| *heads > 0)
+            .map(|heads| embedding_length / heads)
+    };
+    Some(ModelShape {
+        block_count,
+        kv_heads,
+        key_length: number("attention.key_length").or_else(of_head)?,
+        value_length: number("attention.value_length").or_else(of_head)?,
+        embedding_length,
+    })
 }
 
 /// Details of models by digest.
@@ -124,23 +162,11 @@ pub(super) async fn learn(
     found: Found,
     shown: &mut ShownModels,
 ) -> Result<Learned, ContactError> {
-    let (tags, running, told_version) = join!(
-        contact.get::<Tags>("/api/tags"),
-        contact.get::<Running>("/api/ps"),
+    let (models, told_version) = join!(
+        listed(contact, Silence::Forgiven),
         contact.get::<Version>("/api/version"),
     );
-    let mut models: Vec<ModelView> = tags?
-        .models
-        .unwrap_or_default()
-        .into_iter()
-        .take(2 * MAX_MODELS)
-        .map(view)
-        .collect();
-    let mut loaded = running.map_or_else(|_| HashMap::new(), Running::by_name);
-    for model in &mut models {
-        model.loaded = loaded.remove(&*model.name);
-    }
-    let mut models = orderly(models);
+    let mut models = models?;
     shown.complete(contact, &mut models).await;
     Ok(Learned {
         found,
@@ -149,6 +175,43 @@ pub(super) async fn learn(
         slots: None,
         pressure: None,
     })
+}
+
+/// Lists a server's models as they are at this moment, without what only `/api/show` tells.
+pub(crate) async fn list_models(contact: &Contact) -> Result<Vec<ModelView>, ContactError> {
+    listed(contact, Silence::Counts).await
+}
+
+/// What it means that a server does not tell what it has in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    /// Nothing is in memory, as far as is known.
+    Forgiven,
+    /// Nothing is known.
+    Counts,
+}
+
+async fn listed(contact: &Contact, silence: Silence) -> Result<Vec<ModelView>, ContactError> {
+    let (tags, running) = join!(
+        contact.get::<Tags>("/api/tags"),
+        contact.get::<Running>("/api/ps"),
+    );
+    let mut models: Vec<ModelView> = tags?
+        .models
+        .unwrap_or_default()
+        .into_iter()
+        .take(2 * MAX_MODELS)
+        .map(view)
+        .collect();
+    let mut loaded = match running {
+        Ok(running) => running.by_name(),
+        Err(_) if silence == Silence::Forgiven => HashMap::new(),
+        Err(error) => return Err(error),
+    };
+    for model in &mut models {
+        model.loaded = loaded.remove(&*model.name);
+    }
+    Ok(orderly(models))
 }
 
 fn view(tag: Tag) -> ModelView {
@@ -213,9 +276,43 @@ impl ShownModels {
             };
             model.context_length = shown.context_length;
             model.embedding_length = shown.embedding_length;
+            model.shape.clone_from(&shown.shape);
             if !shown.capabilities.is_empty() {
                 model.capabilities.clone_from(&shown.capabilities);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_heads_of_layers_are_added_up_and_lengths_follow_from_the_embedding() {
+        let read = |info: Value| shape(info.as_object().unwrap());
+        let plain = read(json!({
+            "general.architecture": "llama", "llama.block_count": 32, "llama.embedding_length": 4096,
+            "llama.attention.head_count": 32, "llama.attention.head_count_kv": 8,
+        }));
+        let expected = ModelShape {
+            block_count: 32,
+            kv_heads: 256,
+            key_length: 128,
+            value_length: 128,
+            embedding_length: 4_096,
+        };
+        assert_eq!(plain, Some(expected));
+        let mixed = read(json!({
+            "general.architecture": "x", "x.block_count": 3, "x.embedding_length": 64,
+            "x.attention.head_count_kv": [4, 0, 2], "x.attention.key_length": 16, "x.attention.value_length": 32,
+        }));
+        assert_eq!(
+            mixed.map(|shape| (shape.kv_heads, shape.value_length)),
+            Some((6, 32))
+        );
+        assert_eq!(read(json!({"general.architecture": "x"})), None);
     }
 }

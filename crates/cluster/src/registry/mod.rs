@@ -36,6 +36,7 @@ use crate::agents::{AgentSeats, AgentsConfig, Authority};
 use crate::embedded::EmbeddedNode;
 use crate::error::NodeError;
 use crate::model::{NodeKind, NodeSource, NodeState, NodeView, ServerFlavour};
+use crate::placement::replica_notes::ReplicaNotes;
 use crate::probe::Prober;
 use crate::probe::contact::Contact;
 use crate::record::NodeRecord;
@@ -116,6 +117,7 @@ pub(crate) struct Inner {
     authority: OnceCell<Arc<Authority>>,
     snapshot: ArcSwap<FleetSnapshot>,
     changes: channel::Sender<u64>,
+    notes: ArcSwap<ReplicaNotes>,
     embedded: OnceLock<Embedded>,
     /// One change of the database at a time, and no look at it in the middle of one.
     pub(crate) writing: tokio::sync::Mutex<()>,
@@ -162,6 +164,7 @@ impl Registry {
                 authority: OnceCell::new(),
                 snapshot: ArcSwap::default(),
                 changes: channel::Sender::new(0),
+                notes: ArcSwap::default(),
                 embedded: OnceLock::new(),
                 writing: tokio::sync::Mutex::new(()),
                 probes: Mutex::default(),
@@ -326,14 +329,35 @@ impl Registry {
     }
 
     fn prober(&self, settings: &NodeSettings) -> Prober {
-        let contact = Contact {
+        Prober::new(self.contact_of(settings), settings.kind)
+    }
+
+    /// Returns how a node is called; nothing for the embedded engine and for nodes that are gone.
+    pub(crate) fn contact(&self, id: NodeId) -> Option<Contact> {
+        let fleet = self.inner.fleet.lock();
+        fleet
+            .find(id)
+            .map(|record| self.contact_of(&record.settings))
+    }
+
+    fn contact_of(&self, settings: &NodeSettings) -> Contact {
+        Contact {
             client: self.inner.client.clone(),
             url: settings.url.clone(),
             credential: settings.credential.clone(),
             timeout: self.inner.config.probe_timeout,
             instance: self.inner.instance,
-        };
-        Prober::new(contact, settings.kind)
+        }
+    }
+
+    /// Returns what is told of replicas beside what nodes say.
+    pub(crate) fn notes(&self) -> Arc<ReplicaNotes> {
+        self.inner.notes.load_full()
+    }
+
+    /// Shows what is to be told of replicas.
+    pub(crate) fn show_notes(&self, notes: Arc<ReplicaNotes>) {
+        self.inner.notes.store(notes);
     }
 }
 

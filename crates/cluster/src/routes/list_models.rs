@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use identity::Admin;
-use primitives::ErrorKind;
+use primitives::{ErrorKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use web::{
@@ -10,9 +10,10 @@ use web::{
 };
 
 use super::name_page::{NameOrder, name_page};
-use crate::model::ModelDetails;
+use crate::model::{ModelDetails, ModelView, NodeView};
+use crate::placement::replica_notes::{ReplicaNote, ReplicaNotes};
 use crate::registry::Registry;
-use crate::snapshot::{FleetSnapshot, ReplicaRef};
+use crate::snapshot::FleetSnapshot;
 
 /// A model of the fleet.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -34,7 +35,13 @@ pub(super) struct FleetModelBody {
     capabilities: Vec<String>,
     /// Whether the nodes have different files under this name.
     digests_differ: bool,
-    /// The nodes that have it.
+    /// Calls that all nodes have answered with it.
+    requests: u64,
+    /// When the last of them ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used: Option<Timestamp>,
+    /// The nodes that have it, or are getting it.
     replicas: Vec<ReplicaBody>,
 }
 
@@ -58,6 +65,31 @@ pub(super) struct ReplicaBody {
     /// The digest of its files.
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
+    /// When its files changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    modified_at: Option<Timestamp>,
+    /// How far its files have come, while placement has them fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    syncing: Option<SyncBody>,
+    /// Why the last action of placement with it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<String>,
+    /// Calls that it has answered here, as far as they are counted by now.
+    requests: u64,
+    /// When the last of them ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used: Option<Timestamp>,
+}
+
+/// How far files have come.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct SyncBody {
+    /// Bytes that are there.
+    done_bytes: u64,
+    /// Bytes in all, as far as is known; 0 when nothing is.
+    total_bytes: u64,
 }
 
 /// Which models to list.
@@ -103,7 +135,7 @@ pub(super) async fn list_models(
         cursor: query.cursor,
         offset: query.offset,
     };
-    let snapshot = registry.snapshot();
+    let (snapshot, notes) = (registry.snapshot(), registry.notes());
     let keys = snapshot.by_model.keys();
     let words = words(query.q.as_deref());
     let wanted = keys.filter(|key| has_words(&snapshot, key, &words));
@@ -113,7 +145,9 @@ pub(super) async fn list_models(
         total,
     } = name_page(wanted, &page, query.sort, |key| key)
         .map_err(|error| Problem::new(ErrorKind::Invalid, error.to_string()))?;
-    let items = items.into_iter().filter_map(|key| body(&snapshot, key));
+    let items = items
+        .into_iter()
+        .filter_map(|key| body(&snapshot, &notes, key));
     Ok(JsonBody(PageBody {
         items: items.collect(),
         next_cursor,
@@ -155,7 +189,7 @@ fn has_words(snapshot: &FleetSnapshot, key: &str, words: &[String]) -> bool {
         .all(|word| told.iter().any(|text| text.contains(word.as_str())))
 }
 
-fn body(snapshot: &FleetSnapshot, key: &str) -> Option<FleetModelBody> {
+fn body(snapshot: &FleetSnapshot, notes: &ReplicaNotes, key: &str) -> Option<FleetModelBody> {
     let replicas = snapshot.by_model.get(key)?;
     let (_, first) = snapshot.resolve(*replicas.first()?)?;
     let views = || {
@@ -169,6 +203,15 @@ fn body(snapshot: &FleetSnapshot, key: &str) -> Option<FleetModelBody> {
         .unwrap_or(first);
     let mut digests = views().filter_map(|(_, model)| model.digest.as_ref());
     let any_digest = digests.next();
+    let mut bodies: Vec<ReplicaBody> = views()
+        .map(|(node, model)| replica_body(node, Some(model), notes.find(key, node.id)))
+        .collect();
+    for (node, note) in notes.syncing(key) {
+        let is_there = views().any(|(other, _)| other.id == node);
+        if let Some(node) = snapshot.find_node(node).filter(|_| !is_there) {
+            bodies.push(replica_body(node, None, Some(note)));
+        }
+    }
     Some(FleetModelBody {
         name: first.name.to_string(),
         key: key.to_owned(),
@@ -177,25 +220,40 @@ fn body(snapshot: &FleetSnapshot, key: &str) -> Option<FleetModelBody> {
         context_length: views().filter_map(|(_, model)| model.context_length).max(),
         capabilities: richest.capabilities.clone(),
         digests_differ: digests.any(|digest| Some(digest) != any_digest),
-        replicas: replicas
+        requests: bodies
             .iter()
-            .filter_map(|replica| replica_body(snapshot, *replica))
-            .collect(),
+            .map(|replica| replica.requests)
+            .fold(0, u64::saturating_add),
+        last_used: bodies.iter().filter_map(|replica| replica.last_used).max(),
+        replicas: bodies,
     })
 }
 
-fn replica_body(snapshot: &FleetSnapshot, replica: ReplicaRef) -> Option<ReplicaBody> {
-    let (node, model) = snapshot.resolve(replica)?;
-    Some(ReplicaBody {
+fn replica_body(
+    node: &NodeView,
+    model: Option<&ModelView>,
+    note: Option<&ReplicaNote>,
+) -> ReplicaBody {
+    let loaded = model.and_then(|model| model.loaded);
+    ReplicaBody {
         node: node.name.to_string(),
         node_id: node.id.to_string(),
         state: node.state.as_str(),
-        loaded: model.loaded.is_some(),
-        context: model
-            .loaded
+        loaded: loaded.is_some(),
+        context: loaded
             .and_then(|loaded| loaded.context)
-            .or(model.context_length),
-        size_bytes: model.size_bytes,
-        digest: model.digest.as_deref().map(str::to_owned),
-    })
+            .or(model.and_then(|model| model.context_length)),
+        size_bytes: model.and_then(|model| model.size_bytes),
+        digest: model.and_then(|model| model.digest.as_deref().map(str::to_owned)),
+        modified_at: model.and_then(|model| model.modified_at),
+        syncing: note
+            .and_then(|note| note.syncing)
+            .map(|(done_bytes, total_bytes)| SyncBody {
+                done_bytes,
+                total_bytes,
+            }),
+        failed: note.and_then(|note| note.failed.as_ref().map(|(why, _)| why.clone())),
+        requests: note.map_or(0, |note| note.requests),
+        last_used: note.and_then(|note| note.last_used),
+    }
 }

@@ -110,6 +110,14 @@ pub enum Action {
     JobKindResume,
     /// Work that had failed was made due again.
     JobReplay,
+    /// What is wanted of a model was changed.
+    PlacementEdit,
+    /// Nothing is wanted of a model any more.
+    PlacementRemove,
+    /// What is planned for models was to be carried out.
+    PlacementApply,
+    /// An action of placement was called off.
+    PlacementCancel,
     /// A request under way was cancelled.
     RequestCancel,
     /// A setting of the system was changed.
@@ -177,6 +185,10 @@ impl Action {
             Self::JobKindPause => "job_kind.pause",
             Self::JobKindResume => "job_kind.resume",
             Self::JobReplay => "job.replay",
+            Self::PlacementEdit => "placement.edit",
+            Self::PlacementRemove => "placement.remove",
+            Self::PlacementApply => "placement.apply",
+            Self::PlacementCancel => "placement.cancel",
             Self::RequestCancel => "request.cancel",
             Self::SettingEdit => "setting.edit",
             Self::SettingRollback => "setting.rollback",

@@ -29,6 +29,7 @@ mod node_agent;
 mod options;
 mod own_password;
 mod password;
+mod placement;
 mod ps;
 mod pull;
 mod register;
@@ -193,6 +194,8 @@ enum Command {
     Rm(rm::Rm),
     /// Copy a model under another name.
     Cp(cp::Cp),
+    /// Say where models are wanted, and see to it.
+    Placement(placement::Placement),
     /// Ask a model one question.
     Run(run::Run),
     /// Talk to a model.
@@ -309,6 +312,7 @@ impl Command {
             Self::Pull(command) => command.run(context).await,
             Self::Rm(command) => command.run(context).await,
             Self::Cp(command) => command.run(context).await,
+            Self::Placement(command) => command.run(context).await,
             Self::Run(command) => command.run(context).await,
             Self::Chat(command) => command.run(context).await,
             Self::Requests(command) => command.run(context).await,

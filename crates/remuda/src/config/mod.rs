@@ -22,6 +22,7 @@ mod nodes;
 mod oidc;
 mod origin;
 mod outbound;
+mod placement;
 mod probes;
 mod quantity;
 mod queue;
@@ -61,6 +62,7 @@ pub use nodes::NodeSection;
 pub use oidc::{OidcRoleSection, OidcSection};
 pub use origin::{KeyPath, Origins, Place};
 pub use outbound::OutboundSection;
+pub use placement::PlacementSection;
 pub use probes::ProbesSection;
 pub use quantity::{ByteSize, Period};
 pub use realtime::RealtimeSection;
@@ -104,6 +106,8 @@ pub struct Config {
     pub realtime: RealtimeSection,
     /// Work that is accepted to be done later.
     pub jobs: JobsSection,
+    /// Where models are, and who sees to it.
+    pub placement: PlacementSection,
     /// The hardware inventory.
     pub inventory: InventorySection,
     /// Request records.
@@ -204,6 +208,7 @@ impl Config {
         self.limits.check(origins)?;
         self.realtime.check(origins)?;
         self.jobs.check(origins)?;
+        self.placement.check(origins)?;
         self.inventory.check(origins)?;
         self.requests.check(origins)?;
         self.statistics.check(origins)?;

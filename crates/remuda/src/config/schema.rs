@@ -9,8 +9,8 @@ use serde::de::{self, Deserializer, Visitor};
 use super::{
     AgentsSection, AuthSection, CacheSection, CoalescingSection, Config, DiscoverySection,
     EngineSection, InventorySection, JobsSection, LimitsSection, LogSection, ModelSection,
-    NodeSection, OutboundSection, ProbesSection, RealtimeSection, RedisSection, RequestsSection,
-    RoutingSection, ServerSection, StatisticsSection, StoreSection,
+    NodeSection, OutboundSection, PlacementSection, ProbesSection, RealtimeSection, RedisSection,
+    RequestsSection, RoutingSection, ServerSection, StatisticsSection, StoreSection,
 };
 
 /// What a section looks like.
@@ -48,6 +48,7 @@ pub(super) fn shape(section: &str) -> Option<Shape> {
         "limits" => Shape::Table(fields::<LimitsSection>()),
         "realtime" => Shape::Table(fields::<RealtimeSection>()),
         "jobs" => Shape::Table(fields::<JobsSection>()),
+        "placement" => Shape::Table(fields::<PlacementSection>()),
         "inventory" => Shape::Table(fields::<InventorySection>()),
         "requests" => Shape::Table(fields::<RequestsSection>()),
         "statistics" => Shape::Table(fields::<StatisticsSection>()),

@@ -38,6 +38,7 @@ pub(super) struct Parts {
     pub(super) hub: realtime::Hub,
     pub(super) jobs: jobs::Jobs,
     pub(super) fleet: fleet::Fleet,
+    pub(super) placement: cluster::Placement,
     pub(super) inventory: inventory::Inventory,
     pub(super) metrics: Arc<Metrics>,
     pub(super) bus: Bus,
@@ -57,6 +58,7 @@ struct MetricsState {
     hub: realtime::Hub,
     jobs: jobs::Jobs,
     fleet: fleet::Fleet,
+    placement: cluster::Placement,
     inventory: inventory::Inventory,
     identity: Identity,
     server_tls: Option<Arc<ServerTls>>,
@@ -88,6 +90,7 @@ pub(super) fn router(parts: Parts) -> Router {
             hub: parts.hub.clone(),
             jobs: parts.jobs.clone(),
             fleet: parts.fleet.clone(),
+            placement: parts.placement.clone(),
             inventory: parts.inventory.clone(),
             identity: parts.identity.clone(),
             server_tls: parts.server_tls,
@@ -101,6 +104,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .merge(parts.system.routes())
         .merge(parts.jobs.routes())
         .merge(parts.fleet.routes())
+        .merge(parts.placement.routes())
         .merge(parts.inventory.routes())
         .merge(gateway::routes(parts.db.clone(), parts.identity.clone()))
         .merge(graphql::routes(graphql::Services {
@@ -154,6 +158,7 @@ async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Res
     let metrics = joined(&state.metrics.render(), &state.hub.render_metrics());
     let metrics = joined(&metrics, &state.jobs.render_metrics());
     let metrics = joined(&metrics, &state.fleet.render_metrics());
+    let metrics = joined(&metrics, &state.placement.render_metrics());
     let metrics = joined(&metrics, &state.inventory.render_metrics());
     let metrics = joined(&metrics, &state.bus.render_metrics());
     let metrics = joined(&metrics, &state.registry.render_agent_metrics());

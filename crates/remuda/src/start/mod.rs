@@ -24,6 +24,7 @@ pub(crate) mod open_files;
 pub(crate) mod opened;
 mod pages;
 mod personal;
+mod placement;
 mod realtime;
 mod reload;
 mod rest;
@@ -110,6 +111,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::new());
     let hub = realtime::open(&config, &identity, &registry, &clock, &tasks, &stop);
     let jobs = jobs::open(&config, &db, sealer, &clock, &identity, &hub);
+    let placement = placement::open(&config, &db, &clock, &identity, &registry, &jobs);
+    tasks.spawn(placement.clone().keep(stop.clone()));
     let inventory = inventory::open(&config.inventory, &db, &clock, &identity, &tasks, &stop);
     let fleet = fleet::open(
         &config.statistics,
@@ -128,6 +131,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         hub: hub.clone(),
         jobs: jobs.clone(),
         fleet,
+        placement: placement.clone(),
         inventory,
         metrics: Arc::clone(&metrics),
         bus: bus.clone(),
@@ -146,7 +150,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             trust,
             outbound,
             db: db.clone(),
-            observer: Some(realtime::observer(hub.clone())),
+            observer: Some(placement::observer(
+                placement,
+                realtime::observer(hub.clone()),
+            )),
             metrics: Arc::clone(&metrics),
             server_tls: server_tls.clone(),
             control: ControlPlane::new(control, tokio::runtime::Handle::current()),

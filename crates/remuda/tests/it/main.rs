@@ -55,6 +55,8 @@ mod openapi;
 mod outage;
 mod people;
 #[cfg(test)]
+mod placement;
+#[cfg(test)]
 mod providers;
 #[cfg(test)]
 mod realtime;

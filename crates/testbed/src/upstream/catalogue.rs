@@ -1,18 +1,18 @@
 //! Everything but inference: heartbeats, versions, model lists and Ollama's model commands.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use http::Method;
 use serde_json::{Value, json};
 
-use super::body::sleep_for;
 use super::flavour::Flavour;
 use super::models::{ScriptedModel, normalise};
+use super::pull::pull;
 use super::service::{Call, Node, Reply, full, json as reply, refusal, response};
 use super::wire::CREATED;
 
 /// Answers a request that is not inference.
-pub(super) async fn answer(node: &Node, call: &Call) -> Reply {
+pub(super) async fn answer(node: &Arc<Node>, call: &Call) -> Reply {
     let get = matches!(call.method, Method::GET | Method::HEAD);
     match (call.path.as_str(), node.flavour) {
         ("/v1/models", _) if get => reply(200, &openai_models(node)),
@@ -92,7 +92,7 @@ fn vllm_metrics(node: &Node) -> String {
     )
 }
 
-async fn ollama(node: &Node, call: &Call) -> Reply {
+async fn ollama(node: &Arc<Node>, call: &Call) -> Reply {
     let get = matches!(call.method, Method::GET | Method::HEAD);
     let post = call.method == Method::POST;
     match call.path.as_str() {
@@ -185,7 +185,7 @@ fn show(model: &ScriptedModel) -> Value {
 }
 
 /// Returns the model a command names; the npm client sends `name` only.
-fn named(call: &Call) -> String {
+pub(super) fn named(call: &Call) -> String {
     let root = call.json();
     root["model"]
         .as_str()
@@ -209,7 +209,7 @@ fn with_model(node: &Node, call: &Call, then: impl FnOnce(&ScriptedModel) -> Rep
 }
 
 /// Answers with progress lines, or with the last of them when streaming is off.
-fn progress(call: &Call, lines: &[Value]) -> Reply {
+pub(super) fn progress(call: &Call, lines: &[Value]) -> Reply {
     if call.json()["stream"] == false {
         let last = lines.last().cloned().unwrap_or_default();
         let status = if last["error"].is_null() { 200 } else { 500 };
@@ -222,34 +222,6 @@ fn progress(call: &Call, lines: &[Value]) -> Reply {
     ) + "
 ";
     response(200, "application/x-ndjson", full(text))
-}
-
-/// Pulls any name but those that contain `missing`.
-async fn pull(node: &Node, call: &Call) -> Reply {
-    let name = named(call);
-    let mut lines = vec![json!({"status": "pulling manifest"})];
-    if name.is_empty() || name.contains("missing") {
-        lines.push(json!({"error": "pull model manifest: file does not exist"}));
-        return progress(call, &lines);
-    }
-    let model = ScriptedModel::chat(&normalise(&name));
-    let digest = format!("sha256:{}", model.digest);
-    let status = format!("pulling {}", &model.digest[..12]);
-    lines.push(json!({"status": status, "digest": digest, "total": 4096}));
-    for completed in [1024, 2048, 4096] {
-        lines.push(
-            json!({"status": status, "digest": digest, "total": 4096, "completed": completed}),
-        );
-    }
-    for status in ["verifying sha256 digest", "writing manifest", "success"] {
-        lines.push(json!({"status": status}));
-    }
-    let delay: Duration = node.script.lock().load_delay;
-    sleep_for(delay).await;
-    if node.find_model(&name).is_none() {
-        node.models.lock().push(model);
-    }
-    progress(call, &lines)
 }
 
 fn create(node: &Node, call: &Call) -> Reply {

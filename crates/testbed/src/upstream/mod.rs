@@ -14,6 +14,7 @@ mod flavour;
 mod gate;
 mod models;
 mod plan;
+mod pull;
 mod record;
 mod script;
 mod server;

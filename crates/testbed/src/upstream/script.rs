@@ -34,6 +34,10 @@ pub struct Script {
     pub chunking: Chunking,
     /// How many requests wait, and what part of the cache is in use, as a vLLM says in its metrics.
     pub pressure: (u32, f32),
+    /// Models that are pulled wait at the gate once 99 % are there.
+    pub pull_gate: Option<Gate>,
+    /// So many of the next pulls end once 99 % are there, without a word.
+    pub broken_pulls: u32,
     /// What goes wrong with every inference request.
     pub fault: Option<Fault>,
     /// What goes wrong with every other request (model lists, versions, health).
