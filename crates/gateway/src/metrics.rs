@@ -176,7 +176,38 @@ impl Metrics {
         metrics
     }
 
+    /// Registers what happens between a request and the nodes.
+    fn register_attempts(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "retries",
+            "Attempts on another node before the first byte, by reason",
+            self.retries.clone(),
+        );
+        r.register(
+            "continuations",
+            "Streams continued on another node",
+            self.continuations.clone(),
+        );
+        r.register(
+            "retry_budget_exhausted",
+            "Retries that were not made because the budget was spent",
+            self.retry_budget_exhausted.clone(),
+        );
+        r.register(
+            "waiting_for_agents",
+            "Requests that wait for an agent whose link is lost",
+            self.waiting_for_agents.clone(),
+        );
+        r.register(
+            "breaker_open",
+            "1 while the breaker of a model on a node is open",
+            self.breakers.clone(),
+        );
+    }
+
     fn register(&mut self) {
+        self.register_attempts();
         let r = &mut self.registry;
         self.embeddings.register(r);
         self.residency.register(r);
@@ -212,31 +243,6 @@ impl Metrics {
             "From arrival to the end of the answer",
             Unit::Seconds,
             self.duration.clone(),
-        );
-        r.register(
-            "retries",
-            "Attempts on another node before the first byte, by reason",
-            self.retries.clone(),
-        );
-        r.register(
-            "continuations",
-            "Streams continued on another node",
-            self.continuations.clone(),
-        );
-        r.register(
-            "retry_budget_exhausted",
-            "Retries that were not made because the budget was spent",
-            self.retry_budget_exhausted.clone(),
-        );
-        r.register(
-            "waiting_for_agents",
-            "Requests that wait for an agent whose link is lost",
-            self.waiting_for_agents.clone(),
-        );
-        r.register(
-            "breaker_open",
-            "1 while the breaker of a model on a node is open",
-            self.breakers.clone(),
         );
         r.register(
             "connections",

@@ -109,7 +109,8 @@ const ARROWS: [(&str, &[&str]); 22] = [
 const DRIVERS: [(&str, &[&str]); 3] = [
     ("sqlx", &["store"]),
     ("redis", &["bus"]),
-    ("tonic", &["agent", "agent-proto", "cluster"]),
+    // The test bed speaks it where it stands for agents.
+    ("tonic", &["agent", "agent-proto", "cluster", "testbed"]),
 ];
 
 /// Checks every dependency line of the workspace.

@@ -84,7 +84,7 @@ impl Registry {
                         }
                         // Agents keep the links that they have.
                         Err(error) => {
-                            tracing::debug!(%error, "other control planes cannot be looked up")
+                            tracing::debug!(%error, "other control planes cannot be looked up");
                         }
                     }
                 }

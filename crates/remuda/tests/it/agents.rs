@@ -497,8 +497,8 @@ async fn streams_of_a_lost_agent_go_on_at_another_node_while_it_is_away() {
     while first.counters().in_flight == 0 || second.counters().in_flight == 0 {
         let body = chat("hello", true);
         let mut stream = client.stream("/api/chat", &body).await.unwrap();
-        let line = stream.line().await.unwrap().unwrap();
-        streams.push((content(&serde_json::from_str(&line).unwrap()), stream));
+        let shown = stream.line().await.unwrap().unwrap();
+        streams.push((content(&serde_json::from_str(&shown).unwrap()), stream));
         assert!(streams.len() < 50, "one node gets everything");
     }
     link.cut();

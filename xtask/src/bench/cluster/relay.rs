@@ -1,5 +1,6 @@
 //! Requests to one node by two ways: by its address, and through the agent beside it.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -94,8 +95,9 @@ pub(super) fn measure(programs: &Path, options: &Options) -> anyhow::Result<Part
             .iter()
             .map(|window| window.responses_per_s * (SECONDS + 0.5))
             .sum();
-        rows += &format!(
-            "| {} | {rate_direct:.0} | {rate_through:.0} | {part:.2} | {:.0} / {:.0} | {:.0} | at least {PART}: {} |\n",
+        writeln!(
+            rows,
+            "| {} | {rate_direct:.0} | {rate_through:.0} | {part:.2} | {:.0} / {:.0} | {:.0} | at least {PART}: {} |",
             match scenario.kind {
                 "whole" => "requests/s, 1 KiB in one piece, 64 connections",
                 _ => "chunks/s, streams of 64, 16 connections",
@@ -104,7 +106,7 @@ pub(super) fn measure(programs: &Path, options: &Options) -> anyhow::Result<Part
             cost(&through),
             agent_time.as_secs_f64() * 1e6 / answered,
             if kept { "kept" } else { "**missed**" },
-        );
+        )?;
     }
     Ok(Part {
         method: format!(
