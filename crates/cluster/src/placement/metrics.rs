@@ -55,9 +55,19 @@ impl Placement {
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, series: Vec<(String, u64)>| {
             let suffix = if kind == "counter" { "_total" } else { "" };
-            text += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+            text.extend([
+                "# HELP ",
+                name,
+                " ",
+                help,
+                "\n# TYPE ",
+                name,
+                " ",
+                kind,
+                "\n",
+            ]);
             for (labels, count) in series {
-                text += &format!("{name}{suffix}{labels} {count}\n");
+                text.extend([name, suffix, &labels, " ", &count.to_string(), "\n"]);
             }
         };
         let planned = ActionKind::ALL.map(|kind| {

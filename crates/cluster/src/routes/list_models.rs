@@ -232,7 +232,7 @@ fn body(snapshot: &FleetSnapshot, notes: &ReplicaNotes, key: &str) -> Option<Fle
 fn replica_body(
     node: &NodeView,
     model: Option<&ModelView>,
-    note: Option<&ReplicaNote>,
+    told: Option<&ReplicaNote>,
 ) -> ReplicaBody {
     let loaded = model.and_then(|model| model.loaded);
     ReplicaBody {
@@ -246,14 +246,14 @@ fn replica_body(
         size_bytes: model.and_then(|model| model.size_bytes),
         digest: model.and_then(|model| model.digest.as_deref().map(str::to_owned)),
         modified_at: model.and_then(|model| model.modified_at),
-        syncing: note
+        syncing: told
             .and_then(|note| note.syncing)
             .map(|(done_bytes, total_bytes)| SyncBody {
                 done_bytes,
                 total_bytes,
             }),
-        failed: note.and_then(|note| note.failed.as_ref().map(|(why, _)| why.clone())),
-        requests: note.map_or(0, |note| note.requests),
-        last_used: note.and_then(|note| note.last_used),
+        failed: told.and_then(|note| note.failed.as_ref().map(|(why, _)| why.clone())),
+        requests: told.map_or(0, |note| note.requests),
+        last_used: told.and_then(|note| note.last_used),
     }
 }

@@ -33,6 +33,7 @@ mod settings;
 pub(crate) mod tls;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cluster::{ClusterConfig, ClusterDeps, NodeSource, NodeSpec, Registry};
@@ -150,10 +151,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             trust,
             outbound,
             db: db.clone(),
-            observer: Some(placement::observer(
-                placement,
-                realtime::observer(hub.clone()),
-            )),
+            observer: Some(placement::observer(placement, hub.clone())),
             metrics: Arc::clone(&metrics),
             server_tls: server_tls.clone(),
             control: ControlPlane::new(control, tokio::runtime::Handle::current()),
@@ -181,10 +179,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     Ok(Running {
         addr,
         agents_addr,
-        url: listener::base_url(
-            addr,
-            server_tls.as_ref().map(|tls| tls.certificate()).as_deref(),
-        ),
+        url: base_url(addr, server_tls.as_ref()),
         setup_token: match setup {
             SetupState::TokenIssued(token) => Some(token),
             SetupState::Done | SetupState::TokenPending => None,
@@ -204,6 +199,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         db,
         _data_dir: data_dir,
     })
+}
+
+/// Returns where this machine reaches the listener.
+fn base_url(addr: SocketAddr, server_tls: Option<&Arc<ServerTls>>) -> String {
+    let certificate = server_tls.map(|tls| tls.certificate());
+    listener::base_url(addr, certificate.as_deref())
 }
 
 /// Has the certificate read anew when its files change, or when the returned bell rings.

@@ -8,6 +8,7 @@ use gateway::EndObserver;
 use identity::Identity;
 use jobs::Jobs;
 use primitives::Clock;
+use realtime::Hub;
 use scheduling::placement::DemandRule;
 use store::Db;
 
@@ -55,8 +56,9 @@ pub(super) fn open(
     Placement::new(deps, config)
 }
 
-/// Has each request that has ended told to placement, and then to `next`.
-pub(super) fn observer(placement: Placement, next: EndObserver) -> EndObserver {
+/// Has each request that has ended told to placement, and then to the hub.
+pub(super) fn observer(placement: Placement, hub: Hub) -> EndObserver {
+    let next = super::realtime::observer(hub);
     Arc::new(move |record| {
         if let (Some((node, _)), Some(model)) = (&record.node, &record.model) {
             let took = Duration::from_micros(record.total_us.saturating_sub(record.queue_us));

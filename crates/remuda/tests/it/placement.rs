@@ -303,7 +303,7 @@ async fn a_fetch_goes_on_after_a_restart_and_is_not_doubled() -> anyhow::Result<
     gate.open();
     let admin = system.admin().await?;
     // The duty goes over when the lease of the process that is gone has run out.
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !has(&a, "m:1b") {
         anyhow::ensure!(Instant::now() < deadline, "{:?}", actions(&admin).await?);
         tokio::time::sleep(Duration::from_millis(50)).await;

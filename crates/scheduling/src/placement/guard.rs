@@ -76,8 +76,15 @@ impl FleetView {
                 if desired.keep_warm && desired.pins(node.id) {
                     return Some(Forbidden::KeptWarm);
                 }
-                let others = self.others(node.id, key, |copy| copy.in_memory.is_some());
-                (others < self.wanted_loaded(desired)).then_some(Forbidden::Wanted)
+                // One with too small a context, or that goes by itself, does not stand in for one that is kept.
+                let others = self.nodes.iter().filter(|other| {
+                    other.id != node.id
+                        && self.is_usable(other)
+                        && other.suits(desired)
+                        && self.is_kept(other, desired)
+                });
+                let wanted = self.wanted_loaded(desired) as usize;
+                (others.count() < wanted).then_some(Forbidden::Wanted)
             }
             Removal::Replacement => None,
             Removal::Files => {
