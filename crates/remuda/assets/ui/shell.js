@@ -12,6 +12,7 @@ const GROUPS = [
     ["/overview", "Overview", "platform"],
     ["/nodes", "Nodes", "platform"],
     ["/models", "Models", "platform"],
+    ["/placement", "Placement", "platform"],
     ["/queue", "Queue", "platform"],
     ["/requests", "Requests", "platform"],
     ["/usage", "Usage", "platform"],

@@ -60,7 +60,7 @@ enum Action {
 impl Backup {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self.action {
-            Action::Create { file, start } => create(context, &file, start).await,
+            Action::Create { file, start } => Box::pin(create(context, &file, start)).await,
             Action::Verify { file, start } => verify(context, &file, start),
             Action::Restore { file, start } => restore(context, &file, start).await,
         }

@@ -299,7 +299,7 @@ impl Command {
             Self::Key(command) => command.run(context).await,
             Self::Setting(command) => command.run(context).await,
             Self::Graphql(command) => command.run(context).await,
-            Self::Db(command) => command.run(context).await,
+            Self::Db(command) => Box::pin(command.run(context)).await,
             Self::Backup(command) => Box::pin(command.run(context)).await,
             Self::Secrets(command) => command.run(context).await,
             Self::Node(command) => command.run(context).await,

@@ -40,7 +40,7 @@ use cluster::{ClusterConfig, ClusterDeps, NodeSource, NodeSpec, Registry};
 use engine::{Engine, LoadOutcome, LoadReport};
 use gateway::{ControlPlane, Gateway, GatewayDeps, Metrics};
 use identity::{AuthConfig, Identity, OidcConfig, SetupState};
-use primitives::{Clock, SystemClock};
+use primitives::{Clock, Secret, SystemClock};
 use store::{Db, Sealer};
 use system::{System, SystemDeps};
 use tokio::sync::Notify;
@@ -115,14 +115,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let placement = placement::open(&config, &db, &clock, &identity, &registry, &jobs);
     tasks.spawn(placement.clone().keep(stop.clone()));
     let inventory = inventory::open(&config.inventory, &db, &clock, &identity, &tasks, &stop);
-    let fleet = fleet::open(
-        &config.statistics,
-        &db,
-        &clock,
-        &identity,
-        (&registry, &jobs),
-        (&tasks, &stop),
-    );
+    let fleet = fleet::open(&config, &db, &clock, &identity, &registry, &jobs);
+    tasks.spawn(fleet.clone().keep(stop.clone()));
     personal::join(&identity, &system, &jobs, (&db, &clock));
     let control = control::router(control::Parts {
         db: db.clone(),
@@ -180,10 +174,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         addr,
         agents_addr,
         url: base_url(addr, server_tls.as_ref()),
-        setup_token: match setup {
-            SetupState::TokenIssued(token) => Some(token),
-            SetupState::Done | SetupState::TokenPending => None,
-        },
+        setup_token: token_of(setup),
         auth_required: config.auth_required(),
         found,
         drain: std::time::Duration::from_secs(config.server.drain_seconds),
@@ -199,6 +190,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         db,
         _data_dir: data_dir,
     })
+}
+
+/// Returns the set-up token, when one was issued just now.
+fn token_of(setup: SetupState) -> Option<Secret<String>> {
+    match setup {
+        SetupState::TokenIssued(token) => Some(token),
+        SetupState::Done | SetupState::TokenPending => None,
+    }
 }
 
 /// Returns where this machine reaches the listener.

@@ -16,6 +16,7 @@ import nodes from "./nodes.js";
 import organisations from "./organisations.js";
 import overview from "./overview.js";
 import people from "./people.js";
+import placement from "./placement.js";
 import playground from "./playground.js";
 import queue from "./queue.js";
 import request from "./request.js";
@@ -33,6 +34,7 @@ export const ROUTES = [
   ["/nodes/:name", node],
   ["/models", models],
   ["/models/:name", model],
+  ["/placement", placement],
   ["/queue", queue],
   ["/requests", requests],
   ["/requests/:id", request],

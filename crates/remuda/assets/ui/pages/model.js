@@ -2,12 +2,13 @@
 
 import { all, get, open, post } from "../core/api.js";
 import { h } from "../core/dom.js";
-import { bytes, count, counted, figure, span } from "../core/format.js";
+import { bytes, count, counted, figure, span, when } from "../core/format.js";
 import { percentile } from "../core/recent.js";
 import { link } from "../core/router.js";
 import * as dialog from "../widgets/dialog.js";
 import { badge, card, chip, empty, facts, failure, heading, loading, notice } from "../widgets/state.js";
 import { startPull } from "./pull.js";
+import { fetched } from "./models.js";
 import { speed } from "./requests.js";
 
 export default {
@@ -48,10 +49,10 @@ function shown(model, requests, whole, hurry) {
         ["Requests", count(requests.length)], ["Ended badly", count(requests.filter((one) => one.outcome === "failed" || one.outcome === "truncated").length)],
         ["Tokens", `${figure(requests.reduce((sum, one) => sum + (one.prompt_tokens ?? 0), 0))} in, ${figure(requests.reduce((sum, one) => sum + (one.completion_tokens ?? 0), 0))} out`],
         ["First token", `${span(percentile(values((one) => one.first_token_us), 0.5))} p50, ${span(percentile(values((one) => one.first_token_us), 0.99))} p99`], ["Speed", speeds.length > 0 ? `${figure(percentile(speeds, 0.5))} tokens/s p50` : null],
-        ["Callers", count(new Set(requests.map((one) => one.caller)).size)]))),
+        ["Callers", count(new Set(requests.map((one) => one.caller)).size)], ["Last used", model.last_used && when(model.last_used, "ago")], ["Over days and weeks", h("a", { href: link("/usage", { model: model.name }) }, "Usage")]))),
     card("Where it is", { flush: true, aside: counted(model.replicas.length, "node") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
       h("thead", {}, h("tr", {}, ["Node", "State", "Model", "Context", "Size", "Digest", ""].map((head, at) => h("th", { scope: "col", class: at === 4 || at === 5 ? "not-on-phone" : null }, head || h("span", { class: "offscreen" }, "Actions"))))),
-      h("tbody", {}, model.replicas.slice(0, 500).map((one) => h("tr", { key: one.node_id }, h("td", {}, h("a", { href: link("/nodes", one.node) }, one.node)), h("td", {}, badge(one.state)), h("td", {}, one.loaded ? chip("in memory", "loaded") : h("span", { class: "muted" }, "on disk")), h("td", {}, count(one.context)), h("td", { class: "not-on-phone" }, bytes(one.size_bytes)), h("td", { class: "not-on-phone" }, one.digest ? h("code", { title: one.digest }, one.digest.replace("sha256:", "").slice(0, 12)) : "–"), h("td", { class: "right" }, one.loaded
+      h("tbody", {}, model.replicas.slice(0, 500).map((one) => h("tr", { key: one.node_id }, h("td", {}, h("a", { href: link("/nodes", one.node) }, one.node)), h("td", {}, badge(one.state)), h("td", {}, one.loaded ? chip("in memory", "loaded") : one.syncing ? chip(`being fetched${fetched(one.syncing)}`) : h("span", { class: "muted" }, "on disk"), one.failed && chip("failed", "warn", one.failed)), h("td", {}, count(one.context)), h("td", { class: "not-on-phone" }, bytes(one.size_bytes)), h("td", { class: "not-on-phone" }, one.digest ? h("code", { title: one.digest }, one.digest.replace("sha256:", "").slice(0, 12)) : "–"), h("td", { class: "right" }, one.loaded
         ? h("button", { class: "button small danger-quiet", type: "button", "aria-label": `Unload from ${one.node}`, onclick: () => unload(model, one, hurry) }, "Unload")
         : h("button", { class: "button small", type: "button", "aria-label": `Load at ${one.node}`, onclick: () => load(model, one, hurry) }, "Load")))))))),
   ];

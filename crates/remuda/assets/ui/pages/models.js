@@ -33,7 +33,7 @@ export default {
       h("div", { class: "toolbar" },
         search("Model", view.query.get("q"), (q) => view.narrow({ q })), search("Node", view.query.get("node"), (node) => view.narrow({ node })),
         choice("Where", view.query.get("where"), [["", "All"], ["loaded", "In memory somewhere"], ["cold", "In memory nowhere"], ["differ", "Files differ"]], (where) => view.narrow({ where })),
-        h("span", { class: "spring" }), h("span", { class: "key small muted" }, mark(true), " in memory ", mark(false), " on disk"), models && exportMenu("models", () => lines(models), () => models)),
+        h("span", { class: "spring" }), h("span", { class: "key small muted" }, mark("loaded"), " in memory ", mark("disk"), " on disk ", mark("sync"), " being fetched"), models && exportMenu("models", () => lines(models), () => models)),
       models === null ? !view.error && loading() : models.length === 0
         ? empty("No models yet", "Pull one onto an Ollama node, or add a node that has some.", h("button", { class: "button primary", type: "button", onclick: () => startPull() }, "Pull a model"), h("a", { class: "button", href: link("/nodes", { add: "1" }) }, "Add a node"))
         : matrix(view, models),
@@ -45,7 +45,10 @@ export default {
 
 const lines = (models) => [["model", "node", "state", "in memory", "context", "size", "digest"], ...models.flatMap((model) => model.replicas.map((one) => [model.name, one.node, one.state, one.loaded, one.context, one.size_bytes, one.digest]))];
 
-const mark = (loaded) => h("i", { class: ["mark-cell", loaded ? "loaded" : "disk"], "aria-hidden": "true" });
+const mark = (kind) => h("i", { class: ["mark-cell", kind], "aria-hidden": "true" });
+const kindOf = (replica) => (replica.loaded ? "loaded" : replica.syncing ? "sync" : "disk");
+/** How far the files of a replica have come, as `43 %`; nothing where that is not known. */
+export const fetched = ({ done_bytes: done, total_bytes: total }) => (total > 0 ? ` ${Math.floor((100 * done) / total)} %` : "");
 
 function matrix(view, models) {
   const [q, node, where] = ["q", "node", "where"].map((name) => (view.query.get(name) ?? "").toLowerCase());
@@ -75,8 +78,8 @@ function row(model, columns) {
     h("td", { class: "right" }, `${count(loaded)} of ${count(model.replicas.length)}`),
     columns.map((node) => {
       const replica = at.get(node.id);
-      const words = !replica ? "not there" : replica.loaded ? `in memory${replica.context ? `, context ${count(replica.context)}` : ""}` : "on disk";
-      return h("td", { key: node.id, class: "cell", title: `${model.name} on ${node.name}: ${words}` }, replica && mark(replica.loaded), h("span", { class: "offscreen" }, words));
+      const words = !replica ? "not there" : replica.loaded ? `in memory${replica.context ? `, context ${count(replica.context)}` : ""}` : replica.syncing ? `being fetched${fetched(replica.syncing)}` : replica.failed ? `on disk; the last step failed: ${replica.failed}` : "on disk";
+      return h("td", { key: node.id, class: "cell", title: `${model.name} on ${node.name}: ${words}` }, replica && mark(kindOf(replica)), h("span", { class: "offscreen" }, words));
     }));
 }
 

@@ -34,6 +34,20 @@ await run(async (page, guard) => {
     await page.getByRole("rowheader", { name: "tiny:1b" }).waitFor();
     step("a pull shows its progress, and then the model");
 
+    await visit(page, "/placement", "Placement");
+    await page.getByRole("button", { name: "Say what is wanted" }).first().click();
+    await dialog.getByLabel("Model", { exact: true }).fill("second:1b");
+    await dialog.getByLabel(/Pinned to these nodes/).fill("nova");
+    await dialog.getByRole("button", { name: "Save" }).click();
+    const planned = page.getByRole("table", { name: "Planned steps" }).getByRole("row", { name: /second:1b/ });
+    await planned.getByText("pinned").first().waitFor();
+    await planned.getByRole("button", { name: "Apply: Fetch second:1b to nova" }).click();
+    await dialog.getByRole("button", { name: "Carry out" }).click();
+    await page.getByRole("progressbar", { name: "Fetch second:1b to nova" }).waitFor();
+    await page.getByRole("table", { name: "What was done" }).getByRole("row", { name: /Fetch second:1b to nova/ }).getByText("completed").waitFor();
+    await page.getByText("The fleet is as it is wanted").waitFor();
+    step("what is wanted is planned with its reason, applied, and done");
+
     const streaming = fetch(`${BASE}/v1/chat/completions`, {
       method: "POST", headers: { "content-type": "application/json" },
       body: JSON.stringify({ model: "only-on-one", stream: true, messages: [{ role: "user", content: "[[testbed tokens=80 token_ms=60]] go on" }] }),
