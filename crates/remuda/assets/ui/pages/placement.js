@@ -92,7 +92,7 @@ function wants(policies, hurry) {
   return card("What is wanted", { flush: true, aside: counted(policies.length, "model") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid", "aria-label": "What is wanted" },
     h("thead", {}, h("tr", {}, ["Model", "Wanted", "Carried out", ""].map((head) => h("th", { scope: "col" }, head || h("span", { class: "offscreen" }, "Actions"))))),
     h("tbody", {}, policies.map((one) => h("tr", { key: one.key }, h("td", {}, h("a", { href: link("/models", one.model) }, one.model)), h("td", { class: "prose wide" }, words(one)), h("td", {}, chip(one.mode)),
-      h("td", { class: "right" }, h("button", { class: "button small", type: "button", "aria-label": `Change what is wanted of ${one.model}`, onclick: () => want(one, hurry) }, "Change"), " ", h("button", { class: "button small danger-quiet", type: "button", "aria-label": `Want nothing of ${one.model}`, onclick: () => drop(one) }, "Remove"))))))));
+      h("td", { class: "right" }, h("button", { class: "button small", type: "button", "aria-label": `Change what is wanted of ${one.model}`, onclick: () => want(one, hurry) }, "Change"), " ", h("button", { class: "button small danger-quiet", type: "button", "aria-label": `Remove what is wanted of ${one.model}`, onclick: () => drop(one) }, "Remove"))))))));
 }
 
 /** Asks what is wanted of a model; `one` is what is wanted so far. */
