@@ -41,6 +41,7 @@ pub(crate) fn run_with(runner: &[String], more: &[(&str, &str)]) -> anyhow::Resu
         ("CANDLE_NUM_THREADS", "1"),
         ("RAYON_NUM_THREADS", "1"),
     ];
+    let threads = tests_at_once().to_string();
     let nextest = has_nextest()?;
     let everything = arguments.is_empty();
     if nextest && everything {
@@ -69,11 +70,21 @@ pub(crate) fn run_with(runner: &[String], more: &[(&str, &str)]) -> anyhow::Resu
     let status = interrupt::wait(
         runner
             .args(arguments)
+            .env("NEXTEST_TEST_THREADS", &threads)
+            .env("RUST_TEST_THREADS", &threads)
             .envs(environment)
             .envs(more.iter().copied())
             .envs(browser.environment()),
     )?;
     Ok(workspace::exit_code(status))
+}
+
+/// Returns how many tests run at once unless the environment says so: one more than there are processors, since tests wait for servers
+/// and browsers for a good part of their time.
+fn tests_at_once() -> usize {
+    let told = std::env::var("NEXTEST_TEST_THREADS").ok();
+    let told = told.and_then(|threads| threads.parse().ok());
+    told.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |count| count.get() + 1))
 }
 
 fn has_nextest() -> anyhow::Result<bool> {

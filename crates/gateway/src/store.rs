@@ -224,6 +224,17 @@ macro_rules! led {
     };
 }
 
+/// The count of what one index leads to: from the id `$1` on, of a value `$2`, `$3` at most.
+macro_rules! counted {
+    ($leader:literal) => {
+        concat!(
+            "SELECT CAST(count(*) AS BIGINT) AS total FROM (SELECT id FROM requests WHERE ",
+            $leader,
+            " AND id >= $1 ORDER BY id DESC LIMIT $3) AS counted"
+        )
+    };
+}
+
 impl Filter {
     fn of_ended_badly(&self) -> bool {
         self.outcome.as_deref().is_some_and(|name| name != "ok")
@@ -344,14 +355,27 @@ pub(crate) async fn list_records(
     })
 }
 
-/// Counts the records that a filter lets through, at most [`COUNTED`]; nothing where they would have to be looked for.
+/// Counts the records that a filter lets through, at most [`COUNTED`]; nothing where they would have to be looked for. Only what the
+/// index has is read: a count is made for every page.
 pub(crate) async fn count_records(db: &Db, filter: &Filter) -> Result<Option<u64>, StoreError> {
     if !filter.lies_together() {
         return Ok(None);
     }
+    let (sql, of) = if filter.of_ended_badly() {
+        (
+            counted!("outcome = $2 AND outcome <> 'ok'"),
+            &filter.outcome,
+        )
+    } else if filter.model.is_some() {
+        (counted!("model = $2"), &filter.model)
+    } else if filter.node.is_some() {
+        (counted!("node_name = $2"), &filter.node)
+    } else {
+        (counted!("CAST($2 AS TEXT) IS NULL"), &None)
+    };
     let mut tx = db.read().await?;
-    let values = filter.params((LAST, &filter.floor()), COUNTED as i64, 0);
-    let row = tx.fetch_optional(filter.led().count, values).await?;
+    let values = params![filter.floor(), of.clone(), COUNTED];
+    let row = tx.fetch_optional(sql, values).await?;
     tx.commit().await?;
     read_total(row.as_ref()).map(Some)
 }
