@@ -179,20 +179,23 @@ async fn an_invitation_works_once_whoever_is_first(store: TestStore) {
 async fn what_is_no_invitation_lets_nobody_in(store: TestStore) {
     let system = system(&store).await;
     let (door, token) = (system.door().unwrap(), system.invite("gpu1").await.unwrap());
-    // The same control plane, another secret.
-    let flipped = if token.as_bytes()[6] == b'A' {
-        "B"
-    } else {
-        "A"
+    let with_another = |at: usize| {
+        let letter = if token.as_bytes()[at] == b'A' {
+            "B"
+        } else {
+            "A"
+        };
+        format!("{}{letter}{}", &token[..at], &token[at + 1..])
     };
-    let forged = format!("{}{flipped}{}", &token[..6], &token[7..]);
+    // The same control plane, another secret.
+    let forged = with_another(6);
     let refused = RunningAgent::try_join(&door, &forged)
         .await
         .unwrap_err()
         .to_string();
     assert!(refused.contains("did not make it"), "{refused}");
     // The right secret, and another control plane behind the address.
-    let other = format!("{}{flipped}{}", &token[..60], &token[61..]);
+    let other = with_another(60);
     let refused = RunningAgent::try_join(&door, &other).await.unwrap_err();
     assert!(
         matches!(refused, AgentError::NotTheInviter { .. }),
