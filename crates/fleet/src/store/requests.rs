@@ -163,15 +163,27 @@ pub(crate) async fn replace_hour(tx: &mut Tx, hour: Timestamp) -> Result<(), Sto
     Ok(())
 }
 
-/// Counts a day anew, from its hours.
+/// Counts a day anew, from its hours, unless some of them are gone: then what was counted stays.
 pub(crate) async fn replace_day(tx: &mut Tx, day: Timestamp) -> Result<(), StoreError> {
+    let end = day.after(Span::Day.length());
+    let row = tx
+        .fetch_optional(
+            "SELECT CAST(COALESCE((SELECT SUM(requests) FROM request_statistics WHERE span = 'hour' AND starts_at >= $1 AND starts_at < $2), 0) AS BIGINT) AS present,
+                    CAST(COALESCE((SELECT SUM(requests) FROM request_statistics WHERE span = 'day' AND starts_at = $1), 0) AS BIGINT) AS counted",
+            params![day, end],
+        )
+        .await?;
+    if let Some(row) = row
+        && row.get::<u64>("present")? < row.get::<u64>("counted")?
+    {
+        return Ok(());
+    }
     tx.execute(
         "DELETE FROM request_statistics WHERE span = 'day' AND starts_at = $1",
         params![day],
     )
     .await?;
-    let next = day.after(Span::Day.length());
-    tx.execute(DAY, params![day, next]).await?;
+    tx.execute(DAY, params![day, end]).await?;
     Ok(())
 }
 
