@@ -230,6 +230,12 @@ impl Hall {
             .is_some_and(|seat| !seat.memory.is_told || seat.memory.is_there())
     }
 
+    /// Tells whether the model of a seat is in memory or on its way there, by what was seen here since the node told.
+    pub(super) fn was_seen_there(&self, number: u32) -> bool {
+        self.seat(number)
+            .is_some_and(|seat| seat.memory.is_told && seat.memory.is_there())
+    }
+
     /// Describes the memory of a seat's node as a call for the seat finds it.
     pub(super) fn findings(&self, number: u32, now: MonotonicTime) -> Option<Findings> {
         let wanted = self.seat(number)?;

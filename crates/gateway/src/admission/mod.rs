@@ -189,6 +189,13 @@ impl Admission {
         }
     }
 
+    /// Tells whether a replica's model is in its node's memory or on its way there: what was seen here is newer than what the node
+    /// told last.
+    pub(crate) fn has_in_memory(&self, replica: &Replica) -> bool {
+        let told = matches!(replica.residency, Residency::Loaded { .. });
+        told || self.state.lock().hall.was_seen_there(replica.live.seat.number())
+    }
+
     /// Completes candidates by how full their nodes are and by what waits for them. `looks` tells how they were looked at.
     pub(crate) fn describe(
         &self,

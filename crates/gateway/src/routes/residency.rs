@@ -13,7 +13,6 @@ use http_body_util::BodyExt as _;
 use identity::journal::Action;
 use identity::{Admin, PriorityClass};
 use primitives::{Classify, ErrorKind, MonotonicTime};
-use scheduling::Residency;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -141,9 +140,9 @@ pub(crate) async fn unload_model(
     let nodes: Vec<Arc<RouteNode>> = if let Some(node) = &spec.node {
         vec![replica(&route, node)?.node.clone()]
     } else {
-        let loaded =
-            |replica: &&Arc<Replica>| matches!(replica.residency, Residency::Loaded { .. });
-        let replicas = route.replicas.iter().filter(loaded);
+        let admission = &shared.live.admission;
+        let replicas = route.replicas.iter();
+        let replicas = replicas.filter(|replica| admission.has_in_memory(replica));
         replicas.map(|replica| replica.node.clone()).collect()
     };
     let asked = shared.clock.monotonic();

@@ -370,12 +370,7 @@ async fn an_administrator_loads_and_unloads_a_model_at_a_node() -> anyhow::Resul
         asked.map(|body| body["keep_alive"].clone()),
         Some(json!(-1))
     );
-    testbed::wait_until("the fleet knows", PATIENCE, || {
-        let snapshot = rig.registry.snapshot();
-        let node = snapshot.find_node_named("b");
-        node.is_some_and(|node| node.models.iter().any(|model| model.loaded.is_some()))
-    })
-    .await?;
+    // The node may not have been asked since: what was loaded through us is known.
     let (status, told) = tell("unload", json!({"model": "cold"})).await?;
     assert_eq!((status, &told["nodes"]), (200, &json!(["b"])), "{told}");
     for (verb, body, expected) in [

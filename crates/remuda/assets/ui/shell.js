@@ -32,6 +32,7 @@ const GROUPS = [
   ]],
   ["System", [
     ["/inventory", "Inventory", "platform"],
+    ["/work", "Deferred work", "platform"],
     ["/settings", "Settings", "platform"],
     ["/database", "Database", "platform"],
   ]],

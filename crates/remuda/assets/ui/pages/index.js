@@ -26,6 +26,7 @@ import simulator from "./simulator.js";
 import start from "./start.js";
 import usage from "./usage.js";
 import widget from "./widget.js";
+import work from "./work.js";
 
 export const ROUTES = [
   ["/", start],
@@ -52,6 +53,7 @@ export const ROUTES = [
   ["/inventory", inventory],
   ["/inventory/:serial", widget],
   ["/settings", settings],
+  ["/work", work],
   ["/database", database],
   ["/account", account],
 ];

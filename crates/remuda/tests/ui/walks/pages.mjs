@@ -12,7 +12,7 @@ const WEIGHT = 300 * 1_024;
 const GROUPS = {
   fleet: ["/overview", "/nodes", "/nodes/gpu-north-1", "/models", "/models/llama3.1%3A70b", "/placement", "/queue"],
   work: ["/requests", "/requests/LATEST", "/usage", "/simulator", "/playground", "/embeddings", "/jobs", "/account", "/nowhere"],
-  access: ["/keys", "/people", "/invitations", "/organisations", "/audit", "/inventory", "/inventory/NIC-1", "/settings", "/database"],
+  access: ["/keys", "/people", "/invitations", "/organisations", "/audit", "/inventory", "/inventory/NIC-1", "/work", "/settings", "/database"],
 };
 const PAGES = GROUPS[process.env.PAGES];
 const MODELS = ["llama3.1:70b", "mistral:7b", "qwen3-32b", "phi4:14b", "qwen2.5:32b"];

@@ -88,6 +88,23 @@ await run(async (page) => {
   await page.getByText("No jobs yet").waitFor();
   step("a job is begun, followed and deleted");
 
+  const refused = await api(page, "POST", "/api/v1/inference/chat", { model: "shared:latest", messages: [{ role: "user", content: "[[testbed status=400]]" }] });
+  check(refused.status === 202, "it is accepted");
+  await visit(page, "/work?kind=chat", "Deferred work");
+  const failed = page.locator("section", { has: page.getByRole("heading", { name: "Failed for good" }) });
+  await failed.getByRole("button", { name: /^Begin .* again$/ }).click();
+  await dialog.getByText("The chat job for shared:latest is due again").waitFor();
+  await dialog.getByRole("button", { name: "Begin again" }).click();
+  await dialog.waitFor({ state: "hidden" });
+  await page.getByRole("button", { name: "Pause chat" }).click();
+  await dialog.getByText("What is under way goes on").waitFor();
+  await dialog.getByRole("button", { name: "Pause" }).click();
+  await page.getByText("Nothing more begins of chat until it is resumed").waitFor();
+  await page.getByRole("button", { name: "Resume chat" }).click();
+  await page.getByRole("button", { name: "Pause chat" }).waitFor();
+  await page.getByRole("table", { name: "Schedules" }).getByRole("cell", { name: "batches" }).first().waitFor();
+  step("what failed for good is begun again, a kind of work paused and resumed");
+
   const long = fetch(`${BASE}/v1/chat/completions`, {
     method: "POST", headers: { "content-type": "application/json" },
     body: JSON.stringify({ model: "shared:latest", stream: true, messages: [{ role: "user", content: "[[testbed tokens=2000 token_ms=50]] on and on" }] }),
