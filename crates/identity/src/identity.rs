@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::audit::{Action, Actor, Change, record};
 use crate::lists::Lists;
 use crate::lockout::{Lockout, Patience};
+use crate::metrics::Metrics;
 use crate::model::Principal;
 use crate::oidc::{Oidc, OidcConfig};
 use crate::password::{PasswordError, Passwords};
@@ -142,6 +143,7 @@ pub(crate) struct Inner {
     pub(crate) registrations: Lockout<Option<IpAddr>>,
     pub(crate) policies: ArcSwap<Policies>,
     pub(crate) oidc: Option<Oidc>,
+    pub(crate) metrics: Metrics,
     /// When old records of changes were looked for.
     pub(crate) audit_trimmed: Mutex<Option<MonotonicTime>>,
     snapshot: ArcSwap<Snapshot>,
@@ -175,6 +177,9 @@ impl Identity {
             config.max_staleness,
             clock.now(),
         );
+        let metrics = Metrics::new();
+        let oidc = config.oidc;
+        let oidc = oidc.map(|oidc| Oidc::new(oidc, metrics.by_provider.clone()));
         let identity = Self {
             inner: Arc::new(Inner {
                 db,
@@ -198,7 +203,8 @@ impl Identity {
                     registration: config.registration,
                     audit_retention: config.audit_retention,
                 }),
-                oidc: config.oidc.map(Oidc::new),
+                oidc,
+                metrics,
                 audit_trimmed: Mutex::new(None),
                 snapshot: ArcSwap::from_pointee(empty),
                 renewing: Mutex::new(0),
@@ -219,9 +225,12 @@ impl Identity {
         self.inner.snapshot.load_full()
     }
 
-    /// Lists how many sign-ins by providers ended how; nothing where there are none.
-    pub fn provider_sign_ins(&self) -> Option<[(&'static str, u64); 3]> {
-        self.inner.oidc.as_ref().map(Oidc::ended)
+    /// Returns the metrics in the text format, with its end mark.
+    pub fn render_metrics(&self) -> String {
+        let snapshot = self.snapshot();
+        let age = snapshot.age(self.inner.clock.now());
+        let metrics = &self.inner.metrics;
+        metrics.render(snapshot.len(), age.as_secs_f64())
     }
 
     /// Has other policies apply, from now on.

@@ -24,6 +24,7 @@ pub mod limits;
 mod listing;
 mod lists;
 mod lockout;
+mod metrics;
 mod model;
 mod oidc;
 mod organisations;

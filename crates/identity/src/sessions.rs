@@ -238,6 +238,12 @@ impl Identity {
 
     /// Gives the next access token for a refresh token, and the next refresh token. A session in its last hour lasts another 24.
     pub async fn refresh(&self, token: &str) -> Result<SignIn, RefreshError> {
+        let result = self.refreshed(token).await;
+        self.inner.metrics.refreshed(&result);
+        result
+    }
+
+    async fn refreshed(&self, token: &str) -> Result<SignIn, RefreshError> {
         let hash = SecretHash::of(token);
         let now = self.inner.clock.now();
         let mut tx = self.inner.db.read().await?;

@@ -118,6 +118,12 @@ impl Classify for SignInError {
 impl Identity {
     /// Signs a person in. A password that is stored as an older hash gets a present one.
     pub async fn sign_in(&self, request: SignInRequest) -> Result<SignIn, SignInError> {
+        let result = self.sign_in_by_password(request).await;
+        self.inner.metrics.signed_in(&result);
+        result
+    }
+
+    async fn sign_in_by_password(&self, request: SignInRequest) -> Result<SignIn, SignInError> {
         let account = normalised_username(&request.username).ok_or(SignInError::Wrong)?;
         let account_from = (account.clone(), request.origin.ip);
         let at = self.inner.clock.monotonic();

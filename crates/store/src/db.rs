@@ -5,7 +5,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use primitives::Secret;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -15,6 +15,7 @@ use sqlx::sqlite::{
 
 use crate::config::Address;
 use crate::group::Group;
+use crate::metrics::{Kind, Metrics, PoolState};
 use crate::migrate;
 use crate::migrate::Step;
 use crate::tx::{Begin, Connection, STATEMENT_TIMEOUT};
@@ -45,6 +46,7 @@ pub struct Db {
     /// The address that migrations use.
     direct_url: Secret<String>,
     statement_timeout: Duration,
+    metrics: Arc<Metrics>,
     #[cfg(feature = "testing")]
     plans: Option<crate::testing::Plans>,
 }
@@ -86,6 +88,7 @@ impl Db {
             pools,
             direct_url,
             statement_timeout: STATEMENT_TIMEOUT,
+            metrics: Arc::new(Metrics::new()),
             #[cfg(feature = "testing")]
             plans: None,
         };
@@ -140,7 +143,9 @@ impl Db {
 
     /// Begins a transaction that only reads, and sees one state of the database throughout.
     pub async fn read(&self) -> Result<Tx, StoreError> {
-        let tx = self.begin_reading().await?;
+        let asked = Instant::now();
+        let tx = self.begin_reading().await;
+        let tx = self.metrics.begun(Kind::Read, asked, tx)?;
         #[cfg(feature = "testing")]
         let tx = tx.explained(self.plans.clone());
         Ok(tx)
@@ -176,19 +181,25 @@ impl Db {
     ///
     /// On SQLite writers take turns, and those who wait at the same time share a commit.
     pub async fn write_with(&self, durability: Durability) -> Result<Tx, StoreError> {
-        match &self.pools {
+        let asked = Instant::now();
+        let tx = match &self.pools {
             Pools::Sqlite { .. } => self.write_in_turn(durability).await,
-            Pools::Postgres { pool, .. } => {
-                let connection = Connection::Postgres(pool.acquire().await?);
-                Tx::begin(connection, Begin::Write(durability), self.statement_timeout).await
-            }
-        }
+            Pools::Postgres { pool, .. } => self.write_alone(pool, durability).await,
+        };
+        self.metrics.begun(Kind::Write, asked, tx)
     }
 
     /// Begins a transaction like [`Db::write`] that takes turns with others begun so on PostgreSQL too: for changes that wait for
     /// each other in any case, by a lock that they hold until their commit. Here they share the commit, with an outcome each.
     pub async fn write_ordered(&self) -> Result<Tx, StoreError> {
-        self.write_in_turn(Durability::Full).await
+        let asked = Instant::now();
+        let tx = self.write_in_turn(Durability::Full).await;
+        self.metrics.begun(Kind::Write, asked, tx)
+    }
+
+    async fn write_alone(&self, pool: &PgPool, durability: Durability) -> Result<Tx, StoreError> {
+        let connection = Connection::Postgres(pool.acquire().await?);
+        Tx::begin(connection, Begin::Write(durability), self.statement_timeout).await
     }
 
     async fn write_in_turn(&self, durability: Durability) -> Result<Tx, StoreError> {
@@ -242,6 +253,27 @@ impl Db {
             Pools::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await?),
         };
         Tx::glance(connection, self.statement_timeout, sql).await
+    }
+
+    /// Returns the metrics of the database's use in the text format, with its end mark.
+    pub fn render_metrics(&self) -> String {
+        fn state<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> PoolState {
+            PoolState {
+                pool: name,
+                open: pool.size(),
+                idle: u32::try_from(pool.num_idle()).unwrap_or(u32::MAX),
+                most: pool.options().get_max_connections(),
+            }
+        }
+        match &self.pools {
+            Pools::Sqlite {
+                readers, writer, ..
+            } => {
+                let pools = [state("readers", readers), state("writer", writer)];
+                self.metrics.render(pools)
+            }
+            Pools::Postgres { pool, .. } => self.metrics.render([state("all", pool)]),
+        }
     }
 
     /// Returns the address that goes past any pooler.

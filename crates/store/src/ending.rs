@@ -37,6 +37,7 @@ impl Tx {
             statement_timeout,
             turn: Some(turn),
             shares: true,
+            timed: None,
             #[cfg(feature = "testing")]
             plans: None,
         };
@@ -84,12 +85,21 @@ impl Tx {
         {
             let unwanted = Arc::clone(&self.unwanted);
             let ended = turn.leave_open(connection, unwanted, self.statement_timeout);
-            return ended.await;
+            ended.await?;
+            self.has_committed();
+            return Ok(());
         }
         self.script("COMMIT".into_sql_str()).await?;
+        self.has_committed();
         // Dropping the connection now returns it to its pool.
         self.connection = None;
         Ok(())
+    }
+
+    fn has_committed(&mut self) {
+        if let Some(timed) = &mut self.timed {
+            timed.committed();
+        }
     }
 }
 

@@ -23,6 +23,7 @@ impl Tx {
             statement_timeout: limit,
             turn: None,
             shares: false,
+            timed: None,
             #[cfg(feature = "testing")]
             plans: None,
         };

@@ -16,6 +16,7 @@ mod error;
 mod explain;
 mod glance;
 mod group;
+mod metrics;
 mod migrate;
 mod months;
 mod param;

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::bulk::Column;
 use crate::group::Turn;
+use crate::metrics::Timed;
 use crate::param::{Param, Params};
 use crate::row::{Driver, Row};
 use crate::{Bulk, ColumnType, Durability, Engine, Statement, StoreError};
@@ -41,6 +42,8 @@ pub struct Tx {
     pub(crate) turn: Option<Turn>,
     /// Whether the next ones may write in the same transaction.
     pub(crate) shares: bool,
+    /// Tells of the end.
+    pub(crate) timed: Option<Timed>,
     /// Where the plans of queries are noted, in tests that look at them.
     #[cfg(feature = "testing")]
     pub(crate) plans: Option<crate::testing::Plans>,
@@ -108,6 +111,7 @@ impl Tx {
             statement_timeout,
             turn: None,
             shares: false,
+            timed: None,
             #[cfg(feature = "testing")]
             plans: None,
         };
@@ -125,6 +129,12 @@ impl Tx {
             (_, begin) => tx.script(begin.sqlite().into_sql_str()).await?,
         }
         Ok(tx)
+    }
+
+    /// Has the transaction tell of its end.
+    pub(crate) fn told_of(mut self, timed: Timed) -> Self {
+        self.timed = Some(timed);
+        self
     }
 
     /// Lifts the bound on one statement's time, for migrations that rewrite tables.

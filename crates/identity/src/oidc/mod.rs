@@ -19,7 +19,6 @@ mod ticket;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use url::Url;
@@ -34,6 +33,7 @@ pub use provider::{OidcProvider, RoleRule};
 
 use self::discovery::Provider;
 use crate::lockout::{Lockout, Patience};
+use crate::metrics::Outcomes;
 use crate::origin::Origin;
 
 /// Where the routes are.
@@ -58,13 +58,13 @@ pub(crate) struct Oidc {
     providers: Vec<Arc<Provider>>,
     /// Journeys begun from one address.
     departures: Lockout<Option<IpAddr>>,
-    signed_in: AtomicU64,
-    linked: AtomicU64,
-    refused: AtomicU64,
+    ended: Outcomes,
 }
 
 impl Oidc {
-    pub(crate) fn new(config: OidcConfig) -> Self {
+    /// Makes them; `ended` counts how journeys end.
+    pub(crate) fn new(config: OidcConfig, ended: Outcomes) -> Self {
+        ended.announce(&["signed_in", "linked", "refused"]);
         Self {
             public_url: config.public_url,
             client: config.client,
@@ -77,9 +77,7 @@ impl Oidc {
                 free_attempts: 60,
                 longest_wait: Duration::from_mins(1),
             }),
-            signed_in: AtomicU64::new(0),
-            linked: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            ended,
         }
     }
 
@@ -90,27 +88,17 @@ impl Oidc {
 
     /// Counts a sign-in. Who begins there may go on.
     fn signed_in(&self, origin: &Origin) {
-        self.signed_in.fetch_add(1, Ordering::Relaxed);
+        self.ended.count("signed_in");
         self.departures.succeed(&origin.ip);
     }
 
     fn linked(&self, origin: &Origin) {
-        self.linked.fetch_add(1, Ordering::Relaxed);
+        self.ended.count("linked");
         self.departures.succeed(&origin.ip);
     }
 
     fn refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Lists how many journeys ended how.
-    pub(crate) fn ended(&self) -> [(&'static str, u64); 3] {
-        [
-            ("signed_in", &self.signed_in),
-            ("linked", &self.linked),
-            ("refused", &self.refused),
-        ]
-        .map(|(outcome, count)| (outcome, count.load(Ordering::Relaxed)))
+        self.ended.count("refused");
     }
 
     fn find(&self, name: &str) -> Result<&Arc<Provider>, OidcError> {

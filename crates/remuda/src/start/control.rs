@@ -13,7 +13,7 @@ use axum::routing::get;
 use gateway::Metrics;
 use http::header::CONTENT_TYPE;
 use identity::{Caller, Identity};
-use primitives::{Clock, Timestamp};
+use primitives::Clock;
 use store::Db;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -61,6 +61,7 @@ struct MetricsState {
     placement: cluster::Placement,
     inventory: inventory::Inventory,
     identity: Identity,
+    db: Db,
     server_tls: Option<Arc<ServerTls>>,
     clock: Arc<dyn Clock>,
 }
@@ -93,6 +94,7 @@ pub(super) fn router(parts: Parts) -> Router {
             placement: parts.placement.clone(),
             inventory: parts.inventory.clone(),
             identity: parts.identity.clone(),
+            db: parts.db.clone(),
             server_tls: parts.server_tls,
             clock: Arc::clone(&parts.clock),
         });
@@ -155,55 +157,28 @@ async fn show_description(State(text): State<Description>) -> Response {
 }
 
 async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Response {
-    let metrics = joined(&state.metrics.render(), &state.hub.render_metrics());
-    let metrics = joined(&metrics, &state.jobs.render_metrics());
-    let metrics = joined(&metrics, &state.fleet.render_metrics());
-    let metrics = joined(&metrics, &state.placement.render_metrics());
-    let metrics = joined(&metrics, &state.inventory.render_metrics());
-    let metrics = joined(&metrics, &state.bus.render_metrics());
-    let metrics = joined(&metrics, &state.registry.render_agent_metrics());
-    let now = state.clock.now();
-    let mut metrics = with_credentials(&metrics, &state.identity, now);
-    if let Some(tls) = &state.server_tls {
-        metrics = joined(&metrics, &tls::metrics(tls, now));
-    }
+    let tls = state.server_tls.as_ref();
+    let parts = [
+        state.metrics.render(),
+        state.hub.render_metrics(),
+        state.jobs.render_metrics(),
+        state.fleet.render_metrics(),
+        state.placement.render_metrics(),
+        state.inventory.render_metrics(),
+        state.bus.render_metrics(),
+        state.registry.render_agent_metrics(),
+        state.db.render_metrics(),
+        state.identity.render_metrics(),
+        tls.map_or_else(String::new, |tls| tls::metrics(tls, state.clock.now())),
+    ];
+    let metrics = joined(&parts);
     ([(CONTENT_TYPE, OPEN_METRICS)], metrics).into_response()
 }
 
-/// Joins two texts of metrics into one.
-fn joined(one: &str, other: &str) -> String {
-    format!("{}{other}", one.strip_suffix(END).unwrap_or(one))
-}
-
-/// Adds how many keys and sessions there are, and how long ago the database confirmed them.
-fn with_credentials(metrics: &str, identity: &Identity, now: Timestamp) -> String {
-    let snapshot = identity.snapshot();
-    let body = metrics.strip_suffix(END).unwrap_or(metrics);
-    let mut sign_ins = String::new();
-    for (place, (outcome, count)) in identity
-        .provider_sign_ins()
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        if place == 0 {
-            sign_ins.push_str(
-                "# HELP remuda_provider_sign_ins Sign-ins by OpenID Connect providers.\n# TYPE remuda_provider_sign_ins counter\n",
-            );
-        }
-        let count = count.to_string();
-        let series = "remuda_provider_sign_ins_total{outcome=\"";
-        sign_ins.extend([series, outcome, "\"} ", &count, "\n"]);
-    }
-    format!(
-        "{body}# HELP remuda_credentials Keys and sessions that are let in.\n\
-         # TYPE remuda_credentials gauge\n\
-         remuda_credentials {}\n\
-         # HELP remuda_credentials_age_seconds How long ago the database confirmed them.\n\
-         # TYPE remuda_credentials_age_seconds gauge\n\
-         # UNIT remuda_credentials_age_seconds seconds\n\
-         remuda_credentials_age_seconds {:.3}\n{sign_ins}{END}",
-        snapshot.len(),
-        snapshot.age(now).as_secs_f64(),
-    )
+/// Joins texts of metrics, each with its end mark, into one.
+fn joined(parts: &[String]) -> String {
+    let bodies = parts
+        .iter()
+        .map(|part| part.strip_suffix(END).unwrap_or(part));
+    bodies.chain([END]).collect()
 }

@@ -127,7 +127,15 @@ async fn walk(service: &Service, node: &str) -> anyhow::Result<()> {
     let audit = ok(admin.get("/api/v1/audit").await, 200)?;
     assert!(audit["total"].as_u64() >= Some(3), "{audit}");
     let metrics = admin.get("/metrics").await?.text();
-    assert!(metrics.contains("remuda_credentials "), "{metrics}");
+    for series in [
+        "remuda_credentials ",
+        "remuda_sign_ins_total{outcome=\"signed_in\"} ",
+        "remuda_database_connections_open{pool=",
+        "remuda_database_transactions_total{kind=\"write\",outcome=\"committed\"} ",
+    ] {
+        assert!(metrics.contains(series), "{series}: {metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
 
     assert_eq!(heartbeat(service, token).await?, ["welcome", "heartbeat"]);
 

@@ -65,13 +65,27 @@ impl Home {
 
     /// `remuda up` on a free port with its data below the home directory.
     pub(crate) fn up(&self) -> Command {
-        let mut command = self.remuda(["up", "--listen", "127.0.0.1:0", "--data"]);
+        self.up_at("127.0.0.1:0")
+    }
+
+    fn up_at(&self, address: &str) -> Command {
+        let mut command = self.remuda(["up", "--listen", address, "--data"]);
         command.arg(self.data());
         command
     }
 
     /// `remuda up` with a configuration of its own, over these upstreams as nodes, with an administrator and no embedded model.
     pub(crate) fn up_over(&self, upstreams: &[&ScriptedUpstream], config: &str) -> Command {
+        self.up_over_at("127.0.0.1:0", upstreams, config)
+    }
+
+    /// The same at an address that stays when it is started again.
+    pub(crate) fn up_over_at(
+        &self,
+        address: &str,
+        upstreams: &[&ScriptedUpstream],
+        config: &str,
+    ) -> Command {
         let mut text = format!("{config}\n[engine]\ndemo = false\n");
         for upstream in upstreams {
             let (name, url) = (upstream.name(), upstream.url());
@@ -82,7 +96,7 @@ impl Home {
             .unwrap();
         }
         let file = self.write("remuda.toml", &text);
-        let mut up = self.up();
+        let mut up = self.up_at(address);
         up.arg("--config").arg(file);
         up.env("REMUDA_ADMIN_PASSWORD", PASSWORD);
         up

@@ -46,6 +46,8 @@ mod jobs;
 #[cfg(test)]
 mod kept_answers;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod model_changes;
@@ -53,6 +55,7 @@ mod model_changes;
 mod openapi;
 #[cfg(test)]
 mod outage;
+#[cfg(test)]
 mod people;
 #[cfg(test)]
 mod placement;

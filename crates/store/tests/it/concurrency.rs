@@ -6,6 +6,7 @@ use store::{Db, StoreError, params};
 store::on_every_engine! {
     concurrent_increments_are_all_counted,
     readers_do_not_wait_for_a_writer,
+    metrics_tell_how_transactions_ended,
 }
 
 async fn increment(db: Db) -> Result<(), StoreError> {
@@ -61,4 +62,37 @@ async fn readers_do_not_wait_for_a_writer(store: TestStore) {
     assert_eq!(value(&db).await, "0");
     writer.commit().await.unwrap();
     assert_eq!(value(&db).await, "changed");
+}
+
+async fn metrics_tell_how_transactions_ended(store: TestStore) {
+    let db = prepared(&store).await;
+    let count = |series: &str| -> u64 {
+        let metrics = db.render_metrics();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series));
+        line.map_or(0, |value| value.trim().parse().unwrap())
+    };
+    let written = "remuda_database_transactions_total{kind=\"write\",outcome=\"committed\"}";
+    let undone = "remuda_database_transactions_total{kind=\"write\",outcome=\"undone\"}";
+    let (before, none) = (count(written), count(undone));
+    increment(db.clone()).await.unwrap();
+    let mut given_up = db.write().await.unwrap();
+    given_up
+        .execute("UPDATE settings SET value = 'lost' WHERE key = 'n'", ())
+        .await
+        .unwrap();
+    drop(given_up);
+    assert_eq!((count(written), count(undone)), (before + 1, none + 1));
+    assert_eq!(
+        count("remuda_database_transaction_seconds_count{kind=\"write\"}"),
+        before + none + 2
+    );
+    let metrics = db.render_metrics();
+    assert!(
+        metrics.contains("remuda_database_connections_most{pool="),
+        "{metrics}"
+    );
+    db.close().await;
+    assert!(db.write().await.is_err());
+    let refused = "remuda_database_transactions_total{kind=\"write\",outcome=\"not_begun\"}";
+    assert_eq!(count(refused), 1);
 }
