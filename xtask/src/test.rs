@@ -21,7 +21,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     run_with(&options.runner, &[])
 }
 
-/// The same with arguments for the test runner and more variables for the tests.
+/// The same with arguments for the test runner and more variables for cargo and the tests.
 pub(crate) fn run_with(runner: &[String], more: &[(&str, &str)]) -> anyhow::Result<ExitCode> {
     let arguments = runner;
     interrupt::catch()?;
@@ -47,7 +47,9 @@ pub(crate) fn run_with(runner: &[String], more: &[(&str, &str)]) -> anyhow::Resu
     if nextest && everything {
         // First, so that the runner's closing lines are the last ones.
         let status = interrupt::wait(
-            workspace::cargo(&["test", "--workspace", "--doc"])?.envs(environment),
+            workspace::cargo(&["test", "--workspace", "--doc"])?
+                .envs(environment)
+                .envs(more.iter().copied()),
         )?;
         if !status.success() {
             return Ok(workspace::exit_code(status));

@@ -15,7 +15,8 @@ use super::programs::{Build, programs};
 use super::remuda::{ADMINISTRATOR, Remuda};
 use super::upstream::scripted_upstream;
 use super::{http, machine};
-use crate::interrupt;
+use crate::databases::Databases;
+use crate::{interrupt, workspace};
 
 /// What `cargo xtask bench api` takes.
 #[derive(Args)]
@@ -29,9 +30,9 @@ pub(crate) struct Options {
     /// Seconds of each window
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// An empty PostgreSQL database, in place of SQLite; `psql` must be there to fill it
+    /// PostgreSQL in place of SQLite, on the core of the load
     #[arg(long)]
-    database: Option<String>,
+    postgres: bool,
 }
 
 const CONNECTIONS: usize = 64;
@@ -94,8 +95,10 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let directory = tempfile::tempdir()?;
     let (_upstream, upstream_address) =
         scripted_upstream(&programs, &["vllm", "--chat", "bench-model"])?;
-    let store = options.database.as_ref();
-    let store = store.map(|url| format!("[store]\nurl = \"{url}\"\n"));
+    let postgres = options.postgres.then(Postgres::start).transpose()?;
+    let store = postgres
+        .as_ref()
+        .map(|postgres| format!("[store]\nurl = \"{}\"\n", postgres.url));
     let sections = format!("{SECTIONS}{}", store.unwrap_or_default());
     let remuda = Remuda::start_with(
         &programs.join("remuda"),
@@ -103,7 +106,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         upstream_address,
         &sections,
     )?;
-    fill(options, &directory.path().join("remuda/data/remuda.db"))?;
+    let file = directory.path().join("remuda/data/remuda.db");
+    fill(options.rows, postgres.as_ref(), &file)?;
     let sign_in = json!({"username": ADMINISTRATOR.0, "password": ADMINISTRATOR.1});
     let session = http::send(
         remuda.address,
@@ -125,8 +129,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     };
     let mut table = String::new();
     let kept = bench.measure_all(&mut table)?;
-    let engine = match &options.database {
-        Some(_) => "PostgreSQL, on whatever core it runs",
+    let engine = match &postgres {
+        Some(_) => "PostgreSQL on core 1, what is committed lasts",
         None => "SQLite",
     };
     writeln!(
@@ -343,14 +347,34 @@ impl Bench {
     }
 }
 
+/// A PostgreSQL of the benchmark's own.
+struct Postgres {
+    databases: Databases,
+    url: String,
+}
+
+impl Postgres {
+    /// Starts it on the core of the load.
+    fn start() -> anyhow::Result<Self> {
+        let databases = Databases::start_durable(&workspace::metadata()?.target_directory)?;
+        let pid = databases.postgres_pid().context("PostgreSQL has ended")?;
+        let moved = Command::new("taskset")
+            .args(["-cp", &LOAD_CORE.to_string(), &pid.to_string()])
+            .stdout(Stdio::null())
+            .status()?;
+        anyhow::ensure!(moved.success(), "taskset: {moved}");
+        let url = databases.make("bench_api")?;
+        Ok(Self { databases, url })
+    }
+}
+
 /// Puts rows behind the lists while the server runs, by a program that speaks to the database.
-fn fill(options: &Options, file: &Path) -> anyhow::Result<()> {
-    let rows = options.rows;
-    let mut command = if let Some(url) = &options.database {
-        let mut psql = Command::new("psql");
+fn fill(rows: u32, postgres: Option<&Postgres>, file: &Path) -> anyhow::Result<()> {
+    let mut command = if let Some(postgres) = postgres {
+        let mut psql = Command::new(postgres.databases.postgres_bin.join("psql"));
         psql.args(["--no-psqlrc", "--quiet", "--command"])
             .arg(POSTGRES_ROWS.replace("ROWS", &rows.to_string()))
-            .arg(url);
+            .arg(&postgres.url);
         psql
     } else {
         let mut python = Command::new("python3");

@@ -223,6 +223,30 @@ async fn accepted_by(door: &TestClient, question: &str) -> Option<String> {
     Some(job["id"].as_str()?.to_owned())
 }
 
+/// Waits until no job is open any more; as long as some end, others may take their time.
+async fn until_ended(door: &TestClient) -> anyhow::Result<()> {
+    let open = async || {
+        let mut open = Vec::new();
+        for state in ["queued", "running"] {
+            let list = door.get(&format!("{JOBS}?limit=500&state={state}")).await?;
+            let list = list.json()?;
+            open.extend(list["items"].as_array().cloned().context("no items")?);
+        }
+        anyhow::Ok(open)
+    };
+    let mut left = open().await?;
+    while !left.is_empty() {
+        let before = left.len();
+        until("another job has ended", async || {
+            Ok(open().await?.len() < before)
+        })
+        .await
+        .with_context(|| format!("open: {left:#?}"))?;
+        left = open().await?;
+    }
+    Ok(())
+}
+
 /// Asserts that a job has ended once, and rightly; tells whether it is completed.
 async fn has_ended_once(door: &TestClient, job: &str, question: &str) -> anyhow::Result<bool> {
     let reply = door.get(&format!("{JOBS}/{job}")).await?;
@@ -285,15 +309,7 @@ async fn every_accepted_job_ends_once_whoever_is_killed() -> anyhow::Result<()> 
             .with_context(|| format!("kill {kill}, of {victim}, seed {seed}"))?;
     }
     let wanted = load.end().await?;
-    until("every job has ended", async || {
-        let mut open = 0;
-        for state in ["queued", "running"] {
-            let list = doors[0].get(&format!("{JOBS}?state={state}")).await?;
-            open += list.json()?["total"].as_u64().context("no total")?;
-        }
-        Ok(open == 0)
-    })
-    .await?;
+    until_ended(&doors[0]).await?;
     let mut completed = 0;
     for (job, question) in &wanted.accepted {
         completed += usize::from(has_ended_once(&doors[0], job, question).await?);
