@@ -192,7 +192,11 @@ impl Drop for Timed {
         let took = self.begun.elapsed().as_secs_f64();
         let times = &self.metrics.took;
         times.get_or_create(&self.kind.label()).observe(took);
-        let outcome = if self.committed { "committed" } else { "undone" };
+        let outcome = if self.committed {
+            "committed"
+        } else {
+            "undone"
+        };
         self.metrics.count(self.kind, outcome);
     }
 }

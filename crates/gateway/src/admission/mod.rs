@@ -193,7 +193,11 @@ impl Admission {
     /// told last.
     pub(crate) fn has_in_memory(&self, replica: &Replica) -> bool {
         let told = matches!(replica.residency, Residency::Loaded { .. });
-        told || self.state.lock().hall.was_seen_there(replica.live.seat.number())
+        told || self
+            .state
+            .lock()
+            .hall
+            .was_seen_there(replica.live.seat.number())
     }
 
     /// Completes candidates by how full their nodes are and by what waits for them. `looks` tells how they were looked at.

@@ -42,7 +42,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    async fn start() -> anyhow::Result<Self> {
+    fn start() -> anyhow::Result<Self> {
         let node = |name: &str| {
             let node = ScriptedUpstream::builder(Flavour::Ollama)
                 .name(name)
@@ -63,8 +63,8 @@ impl Fleet {
             postgres: OwnServer::postgres()?,
             nodes: [node("direct")?, node("behind")?],
         };
-        fleet.start_server(0)?;
-        fleet.start_server(1)?;
+        fleet.start_server(0);
+        fleet.start_server(1);
         let url = format!("http://{}", fleet.addresses[0]);
         let home = &fleet.homes[0];
         succeed(
@@ -77,7 +77,7 @@ impl Fleet {
         Ok(fleet)
     }
 
-    fn start_server(&mut self, at: usize) -> anyhow::Result<()> {
+    fn start_server(&mut self, at: usize) {
         let door = &self.doors[at];
         let config = format!(
             "[jobs]\nlease = \"3s\"\nconcurrency = 4\n[agents]\nlisten = \"{door}\"\nurl = \"https://{door}\"\n"
@@ -87,13 +87,12 @@ impl Fleet {
             .env("REMUDA_STORE__ENCRYPTION_KEY", KEY)
             .env("REMUDA_STORE__MAX_CONNECTIONS", "6");
         self.servers[at] = Some(Server::start(up));
-        Ok(())
     }
 
     fn start_agent(&mut self, joining: &[&str]) -> anyhow::Result<()> {
-        let mut command: Command = self
-            .agent_home
-            .remuda(["agent", "--listen", "127.0.0.1:0", "--model-server"]);
+        let mut command: Command =
+            self.agent_home
+                .remuda(["agent", "--listen", "127.0.0.1:0", "--model-server"]);
         command.arg(self.nodes[1].url()).args(joining);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.agent = Some(child?);
@@ -108,7 +107,7 @@ impl Fleet {
                     server.stop("KILL");
                 }
                 load.go_on(BETWEEN / 2).await?;
-                self.start_server(victim)?;
+                self.start_server(victim);
             }
             2 => {
                 self.kill_agent();
@@ -283,13 +282,19 @@ async fn every_accepted_job_ends_once_whoever_is_killed() -> anyhow::Result<()> 
     let seed = setting("REMUDA_KILLS_SEED")?.unwrap_or_else(|| rand::rng().random());
     println!("REMUDA_KILLS_SEED={seed}");
     let mut order = StdRng::seed_from_u64(seed);
-    let mut fleet = Fleet::start().await?;
+    let mut fleet = Fleet::start()?;
     let client = |address: &String| anyhow::Ok(TestClient::new(address.parse()?));
     let admin = sign_in(&client(&fleet.addresses[0])?).await?;
     until("the agent serves", async || {
         let nodes = admin.get("/api/v1/nodes").await?.json()?;
         let ready = |node: &&Value| node["state"] == "ready";
-        Ok(nodes["items"].as_array().into_iter().flatten().filter(ready).count() == 2)
+        Ok(nodes["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(ready)
+            .count()
+            == 2)
     })
     .await?;
     // A key outlives more than a session that nobody renews.
