@@ -10,13 +10,13 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::postgres::Postgres;
 use super::process::{LOAD_CORE, Running, cpu_time, pinned};
 use super::programs::{Build, programs};
 use super::remuda::{ADMINISTRATOR, Remuda};
 use super::upstream::scripted_upstream;
 use super::{http, machine};
-use crate::databases::Databases;
-use crate::{interrupt, workspace};
+use crate::interrupt;
 
 /// What `cargo xtask bench api` takes.
 #[derive(Args)]
@@ -95,10 +95,11 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let directory = tempfile::tempdir()?;
     let (_upstream, upstream_address) =
         scripted_upstream(&programs, &["vllm", "--chat", "bench-model"])?;
-    let postgres = options.postgres.then(Postgres::start).transpose()?;
-    let store = postgres
-        .as_ref()
-        .map(|postgres| format!("[store]\nurl = \"{}\"\n", postgres.url));
+    let postgres = options
+        .postgres
+        .then(|| Postgres::start("bench_api"))
+        .transpose()?;
+    let store = postgres.as_ref().map(Postgres::section);
     let sections = format!("{SECTIONS}{}", store.unwrap_or_default());
     let remuda = Remuda::start_with(
         &programs.join("remuda"),
@@ -159,6 +160,7 @@ impl Bench {
             ("one's own profile", "/api/v1/me/profile"),
             ("one node", "/api/v1/nodes/bench"),
             ("list of models", "/api/v1/models?limit=50"),
+            ("one model", "/api/v1/models/bench-model"),
             ("list of keys, 50 of them", "/api/v1/keys?limit=50"),
             (
                 "the newest 50 requests of 1 million",
@@ -347,31 +349,10 @@ impl Bench {
     }
 }
 
-/// A PostgreSQL of the benchmark's own.
-struct Postgres {
-    databases: Databases,
-    url: String,
-}
-
-impl Postgres {
-    /// Starts it on the core of the load.
-    fn start() -> anyhow::Result<Self> {
-        let databases = Databases::start_durable(&workspace::metadata()?.target_directory)?;
-        let pid = databases.postgres_pid().context("PostgreSQL has ended")?;
-        let moved = Command::new("taskset")
-            .args(["-cp", &LOAD_CORE.to_string(), &pid.to_string()])
-            .stdout(Stdio::null())
-            .status()?;
-        anyhow::ensure!(moved.success(), "taskset: {moved}");
-        let url = databases.make("bench_api")?;
-        Ok(Self { databases, url })
-    }
-}
-
 /// Puts rows behind the lists while the server runs, by a program that speaks to the database.
 fn fill(rows: u32, postgres: Option<&Postgres>, file: &Path) -> anyhow::Result<()> {
     let mut command = if let Some(postgres) = postgres {
-        let mut psql = Command::new(postgres.databases.postgres_bin.join("psql"));
+        let mut psql = Command::new(postgres.psql());
         psql.args(["--no-psqlrc", "--quiet", "--command"])
             .arg(POSTGRES_ROWS.replace("ROWS", &rows.to_string()))
             .arg(&postgres.url);

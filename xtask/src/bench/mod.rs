@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measurements of the release build.
 
 mod api;
+mod batches;
 mod calibration;
 mod cluster;
 mod dashboards;
@@ -11,6 +12,7 @@ mod inventory;
 mod jobs;
 mod machine;
 mod nginx;
+mod postgres;
 mod process;
 mod programs;
 mod realtime;
@@ -30,6 +32,8 @@ pub(crate) enum Bench {
     Gateway(gateway::Options),
     /// Reads and writes of the control plane with a million rows behind them; prints Markdown, fails when a budget is missed
     Api(api::Options),
+    /// One large batch and the memory that it takes; prints Markdown, fails when a budget is missed
+    Batches(batches::Options),
     /// The same workload live and simulated; prints Markdown, fails when they differ by more than 15 %
     Calibration(calibration::Options),
     /// What linked agents cost, and the way through an agent beside the direct one; prints Markdown, fails when a budget is missed
@@ -51,6 +55,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
     match bench {
         Bench::Gateway(options) => gateway::run(options),
         Bench::Api(options) => api::run(options),
+        Bench::Batches(options) => batches::run(options),
         Bench::Calibration(options) => calibration::run(options),
         Bench::Cluster(options) => cluster::run(options),
         Bench::Dashboards(options) => dashboards::run(options),

@@ -147,7 +147,7 @@ pub(super) async fn list_models(
         .map_err(|error| Problem::new(ErrorKind::Invalid, error.to_string()))?;
     let items = items
         .into_iter()
-        .filter_map(|key| body(&snapshot, &notes, key));
+        .filter_map(|key| fleet_model(&snapshot, &notes, key));
     Ok(JsonBody(PageBody {
         items: items.collect(),
         next_cursor,
@@ -189,7 +189,12 @@ fn has_words(snapshot: &FleetSnapshot, key: &str, words: &[String]) -> bool {
         .all(|word| told.iter().any(|text| text.contains(word.as_str())))
 }
 
-fn body(snapshot: &FleetSnapshot, notes: &ReplicaNotes, key: &str) -> Option<FleetModelBody> {
+/// Describes a model by its normalised name. `None`: no node has it.
+pub(super) fn fleet_model(
+    snapshot: &FleetSnapshot,
+    notes: &ReplicaNotes,
+    key: &str,
+) -> Option<FleetModelBody> {
     let replicas = snapshot.by_model.get(key)?;
     let (_, first) = snapshot.resolve(*replicas.first()?)?;
     let views = || {

@@ -11,6 +11,7 @@ mod list_nodes;
 mod machine_body;
 mod name_page;
 mod remove_node;
+mod show_model;
 mod show_node;
 
 use axum::extract::FromRef;
@@ -54,6 +55,7 @@ impl Registry {
             .routes(routes!(drain_node::drain_node))
             .routes(routes!(drain_node::undrain_node))
             .routes(routes!(list_models::list_models))
+            .routes(routes!(show_model::show_model))
             .with_state(Surface {
                 registry: self.clone(),
                 identity: identity.clone(),

@@ -127,7 +127,10 @@ pub(crate) async fn answer(
                 .ok_or_else(|| ApiError::invalid("model is required"))?;
             let stream = subject.stream.unwrap_or(true);
             match command {
-                ModelCommand::Show => show::show(visit, principal, &table, &model, body).await,
+                ModelCommand::Show => {
+                    let wanted = (&*model, wanted.as_deref());
+                    show::show(visit, principal, &table, wanted, body).await
+                }
                 ModelCommand::Pull => {
                     let nodes = choose::for_pull(&table, wanted.as_deref(), &model)?;
                     journal

@@ -1,7 +1,9 @@
 //! `POST /api/show`: from an Ollama node that has the model, else from what is known about it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use cluster::NodeKind;
+use cluster::{NodeKind, NodeView, ServerFlavour};
 use dialects::{ApiError, Fields, Json, ModelDescription, Operation, ollama_show};
 use http::{Method, Response};
 use identity::Principal;
@@ -17,7 +19,7 @@ pub(super) async fn show(
     visit: &Visit<'_>,
     principal: &Principal,
     table: &RouteTable,
-    model: &str,
+    (model, wanted): (&str, Option<&[String]>),
     body: Bytes,
 ) -> Result<Response<ReplyBody>, ApiError> {
     let not_found = || ApiError::model_not_found(Operation::OllamaChat, model);
@@ -27,10 +29,12 @@ pub(super) async fn show(
     if !principal.may_use(&route.name) && !principal.may_use(model) {
         return Err(not_found());
     }
-    let ollama = route
-        .replicas
-        .iter()
-        .find(|r| r.node.view.kind == NodeKind::Ollama && r.node.view.is_routable());
+    let is_wanted = |replica: &&Arc<Replica>| {
+        let name = &*replica.node.view.name;
+        wanted.is_none_or(|nodes| nodes.iter().any(|node| node == name))
+    };
+    let replicas = || route.replicas.iter().filter(is_wanted);
+    let ollama = replicas().find(|r| is_ollama(&r.node.view) && r.node.view.is_routable());
     if let Some(replica) = ollama {
         let body = renamed(&body, &replica.model.name);
         let shown = call::once(visit, &replica.node, Method::POST, "/api/show", body).await?;
@@ -38,9 +42,7 @@ pub(super) async fn show(
             .node(Some(&replica.node.view.name))
             .whole("application/json; charset=utf-8", shown));
     }
-    let replica = route
-        .replicas
-        .iter()
+    let replica = replicas()
         .max_by_key(|r| r.node.view.is_routable())
         .ok_or_else(not_found)?;
     Ok(Reply::new(visit.id)
@@ -49,6 +51,11 @@ pub(super) async fn show(
             "application/json; charset=utf-8",
             ollama_show(&description(visit, replica)),
         ))
+}
+
+/// Tells whether Ollama answers there, also through an agent beside it.
+fn is_ollama(view: &NodeView) -> bool {
+    view.kind == NodeKind::Ollama || view.server == ServerFlavour::Ollama
 }
 
 /// Puts the node's name for the model into the body, leaving the other fields as they are.

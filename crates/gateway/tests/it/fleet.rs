@@ -106,6 +106,37 @@ async fn model_commands_reach_the_right_nodes() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_shown_as_one_node_has_it() -> anyhow::Result<()> {
+    let node = |flavour, name: &str| {
+        let node = ScriptedUpstream::builder(flavour).name(name);
+        node.model(ScriptedModel::chat("one")).start()
+    };
+    let nodes = vec![
+        node(Flavour::Ollama, "a")?,
+        node(Flavour::Ollama, "b")?,
+        node(Flavour::Vllm, "c")?,
+        ScriptedUpstream::builder(Flavour::Ollama)
+            .name("d")
+            .start()?,
+    ];
+    let rig = Rig::over(nodes, |_| {}).await?;
+    for name in ["a", "b", "c"] {
+        let path = format!("/api/show?node={name}");
+        let shown = rig.client.post(&path, &json!({"model": "one"})).await?;
+        assert_eq!(shown.status, 200, "{name}: {}", shown.text());
+        assert_eq!(shown.headers["x-remuda-node"], name);
+        assert!(shown.json()?["model_info"].is_object(), "{name}");
+    }
+    for name in ["d", "nowhere"] {
+        let path = format!("/api/show?node={name}");
+        let shown = rig.client.post(&path, &json!({"model": "one"})).await?;
+        assert_eq!(shown.status, 404, "{name}: {}", shown.text());
+    }
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_draining_node_gets_nothing_new() -> anyhow::Result<()> {
     let rig = Rig::start(&[Flavour::Vllm, Flavour::Vllm]).await?;
     let body = json!({"model": "test-model", "messages": [{"role": "user", "content": "x"}]});

@@ -9,6 +9,7 @@ mod chat;
 mod completions;
 mod context;
 mod cp;
+mod create;
 mod db;
 mod doctor;
 mod failure;
@@ -23,6 +24,7 @@ mod login_by_provider;
 mod logout;
 mod man;
 mod model_choice;
+mod modelfile;
 mod models;
 mod node;
 mod node_agent;
@@ -32,6 +34,7 @@ mod password;
 mod placement;
 mod ps;
 mod pull;
+mod push;
 mod register;
 mod requests;
 mod residency;
@@ -48,6 +51,7 @@ mod simulate;
 mod start_args;
 mod status;
 mod totp;
+mod transfer;
 mod up;
 mod usage;
 mod user;
@@ -190,6 +194,10 @@ enum Command {
     Stop(residency::Stop),
     /// Fetch a model onto nodes.
     Pull(pull::Pull),
+    /// Send a model to a registry.
+    Push(push::Push),
+    /// Make a model out of another one.
+    Create(create::Create),
     /// Remove a model from nodes.
     Rm(rm::Rm),
     /// Copy a model under another name.
@@ -310,6 +318,8 @@ impl Command {
             Self::Load(command) => command.run(context).await,
             Self::Stop(command) => command.run(context).await,
             Self::Pull(command) => command.run(context).await,
+            Self::Push(command) => command.run(context).await,
+            Self::Create(command) => command.run(context).await,
             Self::Rm(command) => command.run(context).await,
             Self::Cp(command) => command.run(context).await,
             Self::Placement(command) => command.run(context).await,

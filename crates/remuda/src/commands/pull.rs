@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::failure::Failure;
-use crate::client::query;
-use crate::output::{Step, TransferProgress};
+use super::transfer::{at_nodes, follow};
 
 /// Fetches a model onto nodes and shows how far it is.
 #[derive(Debug, Args)]
@@ -29,52 +28,10 @@ pub(super) struct Pull {
 
 impl Pull {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let nodes = self.nodes.join(",");
-        let path = query(
-            "/api/pull",
-            &[("node", (!nodes.is_empty()).then_some(nodes.as_str()))],
-        );
         let mut body = json!({"model": self.model, "stream": true});
         if self.insecure {
             body["insecure"] = Value::Bool(true);
         }
-        let api = context.api()?;
-        let mut progress = TransferProgress::new();
-        let pulling = async {
-            let mut lines = api.stream(&path, &body).await?;
-            let mut succeeded = false;
-            while let Some(line) = lines.next().await? {
-                let status = line
-                    .get("status")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                succeeded = status == "success";
-                if context.out.is_json() {
-                    context.out.json(&line)?;
-                } else {
-                    progress.show(&Step {
-                        status,
-                        node: line.get("node").and_then(Value::as_str),
-                        bytes: number(&line, "total")
-                            .map(|total| (number(&line, "completed").unwrap_or(0), total)),
-                    });
-                }
-            }
-            if succeeded {
-                Ok(())
-            } else {
-                Err(Failure::from(lines.cut()))
-            }
-        };
-        let result = tokio::select! {
-            result = Box::pin(pulling) => result,
-            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
-        };
-        progress.finish();
-        result
+        follow(context, &at_nodes("/api/pull", &self.nodes), &body).await
     }
-}
-
-fn number(line: &Value, name: &str) -> Option<u64> {
-    line.get(name).and_then(Value::as_u64)
 }

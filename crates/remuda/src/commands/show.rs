@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::failure::Failure;
+use crate::client::query;
 use crate::output::{Output, Tone, minute};
 
 /// Shows one model: architecture, context, capabilities, parameters, template.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   remuda show llama3.2
-  remuda show llama3.2 --template")]
+  remuda show llama3.2 --template
+  remuda show llama3.2 --node gpu1")]
 pub(super) struct Show {
     /// The model.
     model: String,
@@ -25,6 +27,9 @@ pub(super) struct Show {
     /// Show the system message only.
     #[arg(long)]
     system: bool,
+    /// The node whose model is shown.
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
 }
 
 impl Show {
@@ -32,7 +37,10 @@ impl Show {
         let out = context.out;
         let model = context
             .api()?
-            .post("/api/show", &json!({"model": self.model}))
+            .post(
+                &query("/api/show", &[("node", self.node.as_deref())]),
+                &json!({"model": self.model}),
+            )
             .await?;
         if out.is_json() {
             return Ok(out.json(&model)?);

@@ -90,6 +90,9 @@ async fn walk(service: &Service, node: &str) -> anyhow::Result<()> {
         Ok(models.to_string().contains("\"walked"))
     })
     .await?;
+    let shown = ok(admin.get("/api/v1/models/walked:latest").await, 200)?;
+    assert_eq!(shown["replicas"][0]["node"], node, "{shown}");
+    ok(admin.get("/api/v1/models/nowhere").await, 404)?;
     ok(
         admin.post("/api/show", &json!({"model": "walked"})).await,
         200,
