@@ -1,6 +1,6 @@
 // The playground, and from there to the explanation of a request.
 
-import { BASE, check, run, signIn, step, until, visit } from "./stage.mjs";
+import { BASE, api, check, run, signIn, step, until, visit } from "./stage.mjs";
 
 const PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
@@ -8,7 +8,7 @@ await run(async (page) => {
   await signIn(page);
   await visit(page, "/playground?model=shared:latest", "Playground");
   const message = page.getByLabel("Message");
-  await message.fill("Say something. [[testbed tokens=12]]");
+  await message.fill("Say something. [[testbed tokens=12 token_ms=10]]");
   await message.press("Enter");
   await page.getByRole("log").getByText("12 tokens").waitFor();
   const foot = page.locator(".turn-foot").first();
@@ -93,7 +93,7 @@ await run(async (page) => {
   await visit(page, "/work?kind=chat", "Deferred work");
   const failed = page.locator("section", { has: page.getByRole("heading", { name: "Failed for good" }) });
   await failed.getByRole("button", { name: /^Begin .* again$/ }).click();
-  await dialog.getByText("The chat job for shared:latest is due again").waitFor();
+  await dialog.getByText("The chat job for shared is due again").waitFor();
   await dialog.getByRole("button", { name: "Begin again" }).click();
   await dialog.waitFor({ state: "hidden" });
   await page.getByRole("button", { name: "Pause chat" }).click();
