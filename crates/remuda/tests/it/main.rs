@@ -18,6 +18,8 @@ mod agents;
 #[cfg(test)]
 mod authorisation;
 #[cfg(test)]
+mod batch_command;
+#[cfg(test)]
 mod budgets;
 #[cfg(test)]
 mod care;
