@@ -39,6 +39,7 @@ pub(super) struct Parts {
     pub(super) jobs: jobs::Jobs,
     pub(super) fleet: fleet::Fleet,
     pub(super) placement: cluster::Placement,
+    pub(super) rollouts: cluster::Rollouts,
     pub(super) inventory: inventory::Inventory,
     pub(super) metrics: Arc<Metrics>,
     pub(super) bus: Bus,
@@ -59,6 +60,7 @@ struct MetricsState {
     jobs: jobs::Jobs,
     fleet: fleet::Fleet,
     placement: cluster::Placement,
+    rollouts: cluster::Rollouts,
     inventory: inventory::Inventory,
     identity: Identity,
     server_tls: Option<Arc<ServerTls>>,
@@ -91,6 +93,7 @@ pub(super) fn router(parts: Parts) -> Router {
             jobs: parts.jobs.clone(),
             fleet: parts.fleet.clone(),
             placement: parts.placement.clone(),
+            rollouts: parts.rollouts.clone(),
             inventory: parts.inventory.clone(),
             identity: parts.identity.clone(),
             server_tls: parts.server_tls,
@@ -105,6 +108,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .merge(parts.jobs.routes())
         .merge(parts.fleet.routes())
         .merge(parts.placement.routes())
+        .merge(parts.rollouts.routes())
         .merge(parts.inventory.routes())
         .merge(gateway::routes(parts.db.clone(), parts.identity.clone()))
         .merge(graphql::routes(graphql::Services {
@@ -159,6 +163,7 @@ async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Res
     let metrics = joined(&metrics, &state.jobs.render_metrics());
     let metrics = joined(&metrics, &state.fleet.render_metrics());
     let metrics = joined(&metrics, &state.placement.render_metrics());
+    let metrics = joined(&metrics, &state.rollouts.render_metrics());
     let metrics = joined(&metrics, &state.inventory.render_metrics());
     let metrics = joined(&metrics, &state.bus.render_metrics());
     let metrics = joined(&metrics, &state.registry.render_agent_metrics());
