@@ -45,8 +45,8 @@ pub use registry::{
     Registry,
 };
 pub use rollouts::{
-    ConfiguredNames, RolloutAnswer, RolloutChoice, RolloutError, RolloutSplit, RolloutVersion, Rollouts,
-    RolloutsConfig, RolloutsDeps,
+    ConfiguredNames, RolloutAnswer, RolloutChoice, RolloutError, RolloutSplit, RolloutVersion,
+    Rollouts, RolloutsConfig, RolloutsDeps,
 };
 pub use snapshot::{FleetSnapshot, ReplicaRef};
 pub use spec::{EMBEDDED_NAME, InvalidNode, NodeAddress, NodeEdit, NodeSpec};

@@ -1,7 +1,6 @@
 //! Figures of roll-outs, as `OpenMetrics` text. Models are those of open roll-outs, which are bounded; other labels come from closed sets.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use identity::journal::Action;
 use parking_lot::Mutex;
@@ -59,48 +58,47 @@ impl Rollouts {
     /// Writes the figures.
     pub fn render_metrics(&self) -> String {
         let counts = self.inner.figures.0.lock();
-        let mut text = String::from(
-            "# HELP remuda_rollouts Roll-outs that decide which version callers get.\n# TYPE remuda_rollouts gauge\n",
-        );
-        // Writing into a text does not fail.
-        for state in State::ALL {
+        let mut text = String::new();
+        let mut family = |head: &str, name: &str, series: Vec<(&str, String, String)>| {
+            text.push_str(head);
+            for (label, of, value) in series {
+                text.extend([name, "{", label, "=\"", &escaped(&of), "\"} ", &value, "\n"]);
+            }
+        };
+        let states = State::ALL.map(|state| {
             let count = counts.states.get(&state).copied().unwrap_or(0);
-            let state = state.as_str();
-            drop(writeln!(
-                text,
-                "remuda_rollouts{{state=\"{state}\"}} {count}"
-            ));
-        }
-        text.push_str(
+            ("state", state.as_str().to_owned(), count.to_string())
+        });
+        family(
+            "# HELP remuda_rollouts Roll-outs that decide which version callers get.\n# TYPE remuda_rollouts gauge\n",
+            "remuda_rollouts",
+            states.to_vec(),
+        );
+        let open = |value: fn(Option<u32>, u32) -> String| {
+            let series = counts.open.iter();
+            series
+                .map(|(model, stage, share)| ("model", model.clone(), value(*stage, *share)))
+                .collect()
+        };
+        family(
             "# HELP remuda_rollout_stage The stage of a roll-out, from 1 on; 0 before the first.\n# TYPE remuda_rollout_stage gauge\n",
+            "remuda_rollout_stage",
+            open(|stage, _| stage.map_or(0, |stage| stage + 1).to_string()),
         );
-        for (model, stage, _) in &counts.open {
-            let (model, stage) = (escaped(model), stage.map_or(0, |stage| stage + 1));
-            drop(writeln!(
-                text,
-                "remuda_rollout_stage{{model=\"{model}\"}} {stage}"
-            ));
-        }
-        text.push_str(
+        family(
             "# HELP remuda_rollout_share_ratio The share of callers who get the new version.\n# TYPE remuda_rollout_share_ratio gauge\n# UNIT remuda_rollout_share_ratio ratio\n",
+            "remuda_rollout_share_ratio",
+            open(|_, share| (f64::from(share) / 10_000.0).to_string()),
         );
-        for (model, _, share) in &counts.open {
-            let (model, share) = (escaped(model), f64::from(*share) / 10_000.0);
-            drop(writeln!(
-                text,
-                "remuda_rollout_share_ratio{{model=\"{model}\"}} {share}"
-            ));
-        }
-        text.push_str(
-            "# HELP remuda_rollout_decisions Decisions about roll-outs by this process.\n# TYPE remuda_rollout_decisions counter\n",
-        );
-        for decision in DECISIONS {
+        let decided = DECISIONS.map(|decision| {
             let count = counts.decided.get(decision).copied().unwrap_or(0);
-            drop(writeln!(
-                text,
-                "remuda_rollout_decisions_total{{decision=\"{decision}\"}} {count}"
-            ));
-        }
+            ("decision", decision.to_owned(), count.to_string())
+        });
+        family(
+            "# HELP remuda_rollout_decisions Decisions about roll-outs by this process.\n# TYPE remuda_rollout_decisions counter\n",
+            "remuda_rollout_decisions_total",
+            decided.to_vec(),
+        );
         text.push_str("# EOF\n");
         text
     }
