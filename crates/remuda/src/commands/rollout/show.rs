@@ -140,7 +140,7 @@ impl List {
                     row.to.model.clone(),
                     row.state(),
                     row.stage(),
-                    format!("{} %", rounded(row.share_percent)),
+                    format!("{} %", row.share_percent),
                     row.to.errors(),
                     ago(row.updated_at, context.now()),
                     row.reason.or(row.waits_for).unwrap_or_default(),
@@ -182,7 +182,7 @@ pub(super) fn tell(context: &Context, answered: Value) -> Result<(), Failure> {
     out.line(format!(
         "  stage: {}{at}; {} % of the callers get {}",
         row.stage(),
-        rounded(row.share_percent),
+        row.share_percent,
         row.to.model
     ))?;
     for version in [&row.to, &row.from] {

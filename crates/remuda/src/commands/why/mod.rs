@@ -91,7 +91,7 @@ impl Split {
                     format!(
                         "stage {}, {} % of the callers get the new version; ",
                         stage + 1,
-                        rounded(rollout.share_percent)
+                        rollout.share_percent
                     )
                 });
                 format!("The roll-out of {} ({stage}{})", self.name, rollout.id)
