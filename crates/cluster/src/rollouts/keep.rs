@@ -23,7 +23,7 @@ pub(super) const ITSELF: &str = "remuda";
 impl Rollouts {
     /// Looks after roll-outs until `stop`.
     pub async fn keep(self, stop: CancellationToken) {
-        let mut cleaned_at = None;
+        let mut cleaned_at = self.clock().now();
         let mut problem: Option<String> = None;
         loop {
             let looked = tokio::select! {
@@ -47,7 +47,7 @@ impl Rollouts {
         drop(tokio::time::timeout(Duration::from_secs(2), self.store_counts()).await);
     }
 
-    async fn look(&self, cleaned_at: &mut Option<Timestamp>) -> Result<(), StoreError> {
+    async fn look(&self, cleaned_at: &mut Timestamp) -> Result<(), StoreError> {
         self.store_counts().await?;
         let open = self.refresh().await?;
         self.inner.figures.show(&open);
@@ -65,11 +65,11 @@ impl Rollouts {
             }
         }
         let now = self.clock().now();
-        if cleaned_at.is_none_or(|at| now.since(at) >= CLEAN_EVERY) {
+        if now.since(*cleaned_at) >= CLEAN_EVERY {
             let mut tx = self.db().write().await?;
             store::forget(&mut tx, now.before(self.inner.config.retention)).await?;
             tx.commit().await?;
-            *cleaned_at = Some(now);
+            *cleaned_at = now;
         }
         Ok(())
     }

