@@ -51,7 +51,7 @@ await run(async (page, guard) => {
     await visit(page, "/rollouts", "Roll-outs");
     await page.getByRole("button", { name: "Roll a version out" }).first().click();
     await dialog.getByLabel("Model", { exact: true }).fill("shared:latest");
-    await dialog.getByLabel("New version").fill("qwen3-32b");
+    await dialog.getByLabel("New version", { exact: true }).fill("qwen3-32b");
     await dialog.getByRole("button", { name: "Start" }).click();
     await page.getByRole("heading", { name: "shared:latest to qwen3-32b" }).waitFor();
     await page.getByText("1 of 3", { exact: true }).waitFor();
