@@ -19,6 +19,7 @@ mod placement;
 mod probe;
 mod record;
 mod registry;
+mod rollouts;
 mod routes;
 mod snapshot;
 mod spec;
@@ -42,6 +43,10 @@ pub use placement::{
 pub use registry::{
     AddedNode, CallFailure, CheckedNode, ClusterConfig, ClusterDeps, ConfigSync, EditedNode,
     Registry,
+};
+pub use rollouts::{
+    ConfiguredNames, RolloutAnswer, RolloutChoice, RolloutError, RolloutSplit, RolloutVersion,
+    Rollouts, RolloutsConfig, RolloutsDeps,
 };
 pub use snapshot::{FleetSnapshot, ReplicaRef};
 pub use spec::{EMBEDDED_NAME, InvalidNode, NodeAddress, NodeEdit, NodeSpec};

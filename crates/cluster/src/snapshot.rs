@@ -7,6 +7,7 @@ use primitives::NodeId;
 
 use crate::model::{ModelView, NodeView};
 use crate::name::model_key;
+use crate::rollouts::RolloutSplit;
 
 /// Where one model stands: positions within the snapshot that it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct FleetSnapshot {
     pub nodes: Vec<Arc<NodeView>>,
     /// Every model under its [`model_key`], with the nodes that have it, whatever their state.
     pub by_model: HashMap<String, Vec<ReplicaRef>>,
+    /// How the callers of some names are divided by roll-outs.
+    pub rollouts: Arc<[RolloutSplit]>,
     by_id: HashMap<NodeId, usize>,
 }
 
@@ -55,8 +58,15 @@ impl FleetSnapshot {
             generation,
             nodes,
             by_model,
+            rollouts: Arc::default(),
             by_id,
         }
+    }
+
+    /// Returns the snapshot with the splits of roll-outs.
+    #[must_use]
+    pub fn with_rollouts(self, rollouts: Arc<[RolloutSplit]>) -> Self {
+        Self { rollouts, ..self }
     }
 
     /// Returns where a model stands, however its name is spelled. Empty when nobody has it.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use cluster::{FleetSnapshot, ModelView, NodeKind, NodeView, ServerFlavour, model_key};
 use dialects::{Dialect, ServerKind};
 use primitives::NodeId;
-use scheduling::{PolicyName, Residency, RoutingPolicy, Split, Variant, policy};
+use scheduling::{PolicyName, Residency, RoutingPolicy, policy};
 
 use crate::admission::ModelKey;
 use crate::config::GatewayConfig;
 use crate::live::{LiveFleet, ReplicaLive};
 use crate::metrics::Metrics;
-use crate::splitting::SplitCaller;
+use crate::record::SplitRecord;
+use crate::splitting::{Divided, SplitCaller};
 use crate::upstream::Target;
 
 /// How a node is spoken to.
@@ -77,18 +78,16 @@ pub(crate) struct RouteTable {
     models: HashMap<String, Arc<Route>>,
     aliases: HashMap<String, String>,
     fallbacks: HashMap<String, Vec<String>>,
-    splits: HashMap<String, Split>,
+    splits: HashMap<String, Divided>,
 }
 
-fn split(name: &str, variants: &[Variant]) -> Split {
-    let normal = |variant: &Variant| Variant {
-        model: model_key(&variant.model).into_owned(),
-        weight: variant.weight,
-    };
-    Split {
-        name: model_key(name).into_owned(),
-        variants: variants.iter().map(normal).collect(),
-    }
+/// The model that a client means.
+pub(crate) struct Found {
+    pub(crate) route: Arc<Route>,
+    /// What a split chose, where there is one.
+    pub(crate) split: Option<Arc<SplitRecord>>,
+    /// The only node that may serve it.
+    pub(crate) only: Option<NodeId>,
 }
 
 impl RouteTable {
@@ -150,12 +149,7 @@ impl RouteTable {
                 .iter()
                 .map(|(name, m)| (key(name), m.fallbacks.iter().map(key).collect()))
                 .collect(),
-            splits: config
-                .models
-                .iter()
-                .filter(|(_, m)| !m.split.is_empty())
-                .map(|(name, m)| (key(name), split(name, &m.split)))
-                .collect(),
+            splits: splits(snapshot, config),
         }
     }
 
@@ -166,32 +160,35 @@ impl RouteTable {
 
     /// Finds the model that a client means: by name, by alias, the caller's variant of a split, or a fallback when no node can serve it
     /// now.
-    pub(crate) fn find(&self, name: &str, caller: SplitCaller) -> Option<Arc<Route>> {
+    pub(crate) fn find(&self, name: &str, caller: SplitCaller) -> Option<Found> {
         let key = model_key(name);
         let key = self
             .aliases
             .get(key.as_ref())
             .map_or(key.as_ref(), String::as_str);
-        let variant = self
-            .splits
-            .get(key)
-            .and_then(|split| split.variant(caller.key().as_bytes()))
-            .and_then(|variant| self.models.get(&variant.model));
-        if variant.is_some_and(|route| route.is_servable()) {
-            return variant.cloned();
+        let divided = self.splits.get(key);
+        let choice = divided.and_then(|divided| divided.choose(caller));
+        let found = |route: &Arc<Route>, only| Found {
+            route: route.clone(),
+            split: choice.map(|choice| choice.record.clone()),
+            only,
+        };
+        let variant = choice.and_then(|choice| self.models.get(&*choice.record.chosen));
+        let only = choice.and_then(|choice| choice.only);
+        if let Some(route) = variant
+            && route.is_servable_at(only)
+        {
+            return Some(found(route, only));
         }
-        let asked = self.models.get(key);
-        if asked.is_some_and(|route| route.is_servable()) {
-            return asked.cloned();
-        }
-        let fallback = self
-            .fallbacks
-            .get(key)
-            .into_iter()
-            .flatten()
+        let otherwise = divided.and_then(|divided| divided.otherwise.as_ref());
+        let others = otherwise.into_iter().map(String::as_str).chain([key]);
+        let fallbacks = self.fallbacks.get(key).into_iter().flatten();
+        let all = others.chain(fallbacks.map(String::as_str));
+        let servable = all
             .filter_map(|name| self.models.get(name))
-            .find(|route| route.is_servable());
-        fallback.or(variant).or(asked).cloned()
+            .find(|route| route.is_servable_at(None));
+        let route = servable.or(variant).or_else(|| self.models.get(key))?;
+        Some(found(route, None))
     }
 
     /// Returns the model that an alias stands for, or the name itself, normalised.
@@ -207,9 +204,9 @@ impl RouteTable {
     pub(crate) fn aliases(&self) -> impl Iterator<Item = (&str, &Arc<Route>)> {
         let aliases = self.aliases.iter();
         let aliases = aliases.filter_map(|(alias, model)| Some((alias, self.models.get(model)?)));
-        let splits = self.splits.iter().filter_map(|(name, split)| {
-            let mut variants = split.variants.iter();
-            Some((name, variants.find_map(|v| self.models.get(&v.model))?))
+        let splits = self.splits.iter().filter_map(|(name, divided)| {
+            let mut models = divided.models();
+            Some((name, models.find_map(|model| self.models.get(model))?))
         });
         let all = aliases.chain(splits);
         all.map(|(name, route)| (name.as_str(), route))
@@ -253,10 +250,27 @@ impl Route {
         }
     }
 
-    /// Tells whether any node may take new requests for this model.
-    fn is_servable(&self) -> bool {
-        self.replicas.iter().any(|r| r.node.view.is_routable())
+    /// Tells whether any node, or this one, may take new requests for this model.
+    fn is_servable_at(&self, only: Option<NodeId>) -> bool {
+        self.replicas
+            .iter()
+            .any(|r| r.node.view.is_routable() && only.is_none_or(|node| node == r.node.view.id))
     }
+}
+
+/// Makes the splits of roll-outs, and those of the configuration, which come first.
+fn splits(snapshot: &FleetSnapshot, config: &GatewayConfig) -> HashMap<String, Divided> {
+    let rolled_out = snapshot.rollouts.iter();
+    let rolled_out = rolled_out.map(|split| (split.model.clone(), Divided::rolled_out(split)));
+    let configured = config.models.iter();
+    let configured =
+        configured
+            .filter(|(_, model)| !model.split.is_empty())
+            .map(|(name, model)| {
+                let divided = Divided::configured(name, &model.split);
+                (model_key(name).into_owned(), divided)
+            });
+    rolled_out.chain(configured).collect()
 }
 
 fn route_node(view: &Arc<NodeView>) -> RouteNode {

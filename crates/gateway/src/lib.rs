@@ -46,7 +46,7 @@ pub use engine_server::EngineServer;
 pub use front::{AllowedOrigins, Inside, InsideRequest};
 pub use metrics::Metrics;
 pub use personal::RequestsOfPeople;
-pub use record::{Caller, Outcome, RecordOwner, RequestRecord};
+pub use record::{Caller, Outcome, RecordOwner, RequestRecord, SplitRecord};
 pub use recorder::EndObserver;
 pub use routes::{Figures, RequestBody, RequestRecords, RequestsQuery, ShowRequestsError, routes};
 pub use server::{Gateway, GatewayDeps, StartGatewayError};

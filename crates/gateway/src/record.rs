@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use cluster::RolloutChoice;
 use primitives::{KeyId, NodeId, OrgId, RequestId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +77,18 @@ pub struct RecordOwner {
     pub org: OrgId,
     /// The person who called, or whose key it is.
     pub person: Option<UserId>,
+}
+
+/// What a split chose for a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SplitRecord {
+    /// The name whose callers are divided.
+    pub name: Arc<str>,
+    /// The model that the caller's share is; another one serves where no node can serve it.
+    pub chosen: Arc<str>,
+    /// The roll-out whose split it is; absent where it is the configuration's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutChoice>,
 }
 
 /// One try on one node.
@@ -191,6 +204,8 @@ pub struct RequestRecord {
     pub completion_tokens: u64,
     /// The policy that decided.
     pub policy: &'static str,
+    /// What a split chose, where there is one.
+    pub split: Option<Arc<SplitRecord>>,
     /// Every try with its candidates.
     pub attempts: Vec<AttemptRecord>,
 }

@@ -38,6 +38,7 @@ const COLUMNS: &[BulkColumn] = &[
     BulkColumn::new("completion_tokens", ColumnType::I64),
     BulkColumn::new("policy", ColumnType::Text),
     BulkColumn::new("decision", ColumnType::Json),
+    BulkColumn::new("split", ColumnType::Json),
 ];
 
 /// A batch that was written but not confirmed is sent again: rows that are there already stay.
@@ -58,6 +59,10 @@ pub(crate) async fn insert_records(db: &Db, records: &[RequestRecord]) -> Result
 fn row(r: &RequestRecord) -> Params {
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let attempts = JsonText::of(&r.attempts).unwrap_or_else(|_| JsonText::empty_array());
+    let split = r
+        .split
+        .as_ref()
+        .and_then(|split| JsonText::of(&**split).ok());
     params![
         r.id,
         r.received_at,
@@ -84,6 +89,7 @@ fn row(r: &RequestRecord) -> Params {
         number(r.completion_tokens),
         r.policy,
         attempts,
+        split,
     ]
 }
 
@@ -155,6 +161,9 @@ pub(crate) struct StoredRecord {
     /// Every attempt with its candidates; only in the full view.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attempts: Option<Value>,
+    /// What a split chose; only in the full view.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) split: Option<Value>,
 }
 
 /// What to list. Absent: everything.
@@ -473,11 +482,12 @@ pub(crate) async fn find_record(
 }
 
 fn record(row: &Row, full: bool) -> Result<StoredRecord, StoreError> {
-    let attempts = if full {
-        row.get::<Option<Json<Value>>>("decision")?
-            .map(|json| json.0)
-    } else {
-        None
+    let json = |column: &str| -> Result<Option<Value>, StoreError> {
+        if !full {
+            return Ok(None);
+        }
+        let found = row.get::<Option<Json<Value>>>(column)?;
+        Ok(found.map(|json| json.0))
     };
     Ok(StoredRecord {
         id: row.get("id")?,
@@ -504,6 +514,7 @@ fn record(row: &Row, full: bool) -> Result<StoredRecord, StoreError> {
         prompt_tokens: row.get("prompt_tokens")?,
         completion_tokens: row.get("completion_tokens")?,
         policy: row.get("policy")?,
-        attempts,
+        attempts: json("decision")?,
+        split: json("split")?,
     })
 }

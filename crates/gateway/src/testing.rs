@@ -138,6 +138,7 @@ impl Bench {
         let table = shared.routes.load();
         let route = table
             .find(model, caller)
+            .map(|found| found.route)
             .ok_or_else(|| anyhow::anyhow!("nobody has {model}"))?;
         let asked = asked(&self.worker, operation, &head, model, &route);
         let now = shared.clock.now();
@@ -152,6 +153,7 @@ impl Bench {
             hops: shared.instance_header.clone(),
             class,
             reservation: None,
+            split: None,
         };
         let in_flight = shared.admit().ok_or_else(|| anyhow::anyhow!("no room"))?;
         let share = BodyShare::new(&shared.body_rules.memory);

@@ -84,6 +84,8 @@ ids! {
     OrgId
     /// One inference call.
     RequestId
+    /// A staged roll-out of a model's new version.
+    RolloutId
     /// A signed-in session.
     SessionId
     /// A person.

@@ -11,7 +11,8 @@ mod secret;
 pub use clock::{Clock, ManualClock, MonotonicTime, SystemClock, Timestamp};
 pub use error::{Classify, ErrorKind};
 pub use ids::{
-    InvitationId, JobId, KeyId, NodeId, OrgId, ParseIdError, RequestId, SessionId, UserId,
+    InvitationId, JobId, KeyId, NodeId, OrgId, ParseIdError, RequestId, RolloutId, SessionId,
+    UserId,
 };
 pub use page::{COUNTED, Cursor, InvalidCursor, Page, PageRequest};
 pub use secret::Secret;

@@ -26,6 +26,7 @@ pub mod queue;
 mod reason;
 mod residency;
 mod retry_budget;
+pub mod rollout;
 mod row;
 mod rows;
 mod scores;

@@ -54,6 +54,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     23 "0023_statistics"
     24 "0024_agent_control_planes"
     25 "0025_placement"
+    26 "0026_rollouts"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use primitives::{
-    InvitationId, JobId, KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId,
+    InvitationId, JobId, KeyId, NodeId, OrgId, RequestId, RolloutId, SessionId, Timestamp, UserId,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -145,6 +145,7 @@ bindable! {
     Timestamp => I64, |value| Param::I64(value.as_micros());
     InvitationId => Text, |id| Param::Text(id_text(id.as_uuid()));
     JobId => Text, |id| Param::Text(id_text(id.as_uuid()));
+    RolloutId => Text, |id| Param::Text(id_text(id.as_uuid()));
     KeyId => Text, |id| Param::Text(id_text(id.as_uuid()));
     NodeId => Text, |id| Param::Text(id_text(id.as_uuid()));
     OrgId => Text, |id| Param::Text(id_text(id.as_uuid()));

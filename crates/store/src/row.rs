@@ -1,7 +1,7 @@
 //! Rows of a result, read by column name.
 
 use primitives::{
-    InvitationId, JobId, KeyId, NodeId, OrgId, RequestId, SessionId, Timestamp, UserId,
+    InvitationId, JobId, KeyId, NodeId, OrgId, RequestId, RolloutId, SessionId, Timestamp, UserId,
 };
 use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
@@ -144,7 +144,7 @@ macro_rules! ids {
     )*};
 }
 
-ids! { InvitationId JobId KeyId NodeId OrgId RequestId SessionId UserId }
+ids! { InvitationId JobId KeyId NodeId OrgId RequestId RolloutId SessionId UserId }
 
 fn corrupt(column: &str, reason: &dyn std::fmt::Display) -> StoreError {
     StoreError::Corrupt {

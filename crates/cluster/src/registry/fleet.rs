@@ -13,6 +13,7 @@ use crate::agents::AgentSeats;
 use crate::model::{ModelView, NodeKind, NodeView};
 use crate::probe::learned::Learned;
 use crate::record::NodeRecord;
+use crate::rollouts::RolloutSplit;
 use crate::snapshot::FleetSnapshot;
 
 /// Deaths this recent count as "at once".
@@ -40,6 +41,7 @@ pub(super) struct Fleet {
     entries: BTreeMap<NodeId, Entry>,
     embedded: Option<Arc<NodeView>>,
     agents: AgentSeats,
+    rollouts: Arc<[RolloutSplit]>,
     generation: u64,
     membership_changed: bool,
     sparing: bool,
@@ -98,6 +100,14 @@ impl Fleet {
             .is_some_and(|present| present.models == view.models);
         if !same {
             self.embedded = Some(Arc::new(view));
+            self.membership_changed = true;
+        }
+    }
+
+    /// Shows the splits of roll-outs.
+    pub(super) fn set_rollouts(&mut self, rollouts: Arc<[RolloutSplit]>) {
+        if self.rollouts != rollouts {
+            self.rollouts = rollouts;
             self.membership_changed = true;
         }
     }
@@ -221,7 +231,7 @@ impl Fleet {
             .chain(&self.embedded)
             .map(Arc::clone)
             .collect();
-        FleetSnapshot::new(self.generation, views)
+        FleetSnapshot::new(self.generation, views).with_rollouts(Arc::clone(&self.rollouts))
     }
 }
 

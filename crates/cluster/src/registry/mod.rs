@@ -40,6 +40,7 @@ use crate::placement::replica_notes::ReplicaNotes;
 use crate::probe::Prober;
 use crate::probe::contact::Contact;
 use crate::record::NodeRecord;
+use crate::rollouts::RolloutSplit;
 use crate::snapshot::FleetSnapshot;
 use crate::spec::{EMBEDDED_NAME, NodeSettings};
 
@@ -353,6 +354,11 @@ impl Registry {
     /// Returns what is told of replicas beside what nodes say.
     pub(crate) fn notes(&self) -> Arc<ReplicaNotes> {
         self.inner.notes.load_full()
+    }
+
+    /// Shows gateways the splits of roll-outs.
+    pub(crate) fn show_rollouts(&self, splits: Arc<[RolloutSplit]>) {
+        self.inner.change(|fleet| fleet.set_rollouts(splits));
     }
 
     /// Shows what is to be told of replicas.

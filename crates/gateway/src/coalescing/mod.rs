@@ -59,7 +59,9 @@ impl Default for CoalescingRules {
 /// Answers an embedding request, or says what the client must hear.
 pub(crate) async fn answer(exchange: &mut Exchange) -> Result<Bytes, ApiError> {
     let rules = exchange.shared().config().coalescing;
-    if !rules.enabled || exchange.operation.task() != Task::Embedding {
+    // Who is bound for one node joins no call that another one may answer.
+    let is_bound = exchange.asked.only.is_some();
+    if !rules.enabled || is_bound || exchange.operation.task() != Task::Embedding {
         return unary::answer(exchange).await;
     }
     let Some((task, request)) = joinable(exchange) else {

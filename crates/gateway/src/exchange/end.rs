@@ -126,6 +126,7 @@ impl Exchange {
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
             policy: self.policy,
+            split: self.split.take(),
             attempts: std::mem::take(&mut self.attempts),
         };
         shared.recorder.submit(record);

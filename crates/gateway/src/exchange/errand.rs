@@ -64,6 +64,7 @@ impl Exchange {
             attempts: Vec::with_capacity(1),
             retries: 0,
             continued: 0,
+            split: None,
             policy: self.policy,
             continued_after: 0,
             traceparent: self.traceparent.clone(),

@@ -22,7 +22,7 @@ use scheduling::{CallOutcome, CapacityOutcome, SpeedSample};
 use crate::admission::{Facts, Load, Queued, Turn};
 use crate::body_memory::RequestBody;
 use crate::fleet_view::{Replica, Route};
-use crate::record::{AttemptRecord, Caller, JoinedRecord, RecordOwner};
+use crate::record::{AttemptRecord, Caller, JoinedRecord, RecordOwner, SplitRecord};
 use crate::routing::{Chosen, EXPECTED_COMPLETION};
 use crate::shared::{InFlight, Shared, Worker};
 use crate::under_way::{self, UnderWay};
@@ -104,6 +104,8 @@ pub(crate) struct Exchange {
     pub(crate) retries: u32,
     pub(crate) continued: u32,
     pub(crate) policy: &'static str,
+    /// What a split chose.
+    split: Option<Arc<SplitRecord>>,
     /// Tokens that the client had when the present node took over.
     pub(crate) continued_after: u64,
     /// The client's trace context, passed on to nodes.
@@ -158,6 +160,8 @@ pub(crate) struct Arrival {
     pub(crate) class: Class,
     /// What was reserved for it of its caller's limits.
     pub(crate) reservation: Option<Reservation>,
+    /// What a split chose for its caller.
+    pub(crate) split: Option<Arc<SplitRecord>>,
 }
 
 impl Exchange {
@@ -210,6 +214,7 @@ impl Exchange {
             retries: 0,
             continued: 0,
             policy,
+            split: arrival.split,
             continued_after: 0,
             traceparent: arrival.traceparent,
             hops: arrival.hops,

@@ -10,7 +10,7 @@ use primitives::ErrorKind;
 use super::reply::Reply;
 use super::{LingeringBody, Visit, form, read_body};
 use crate::body::ReplyBody;
-use crate::fleet_view::{NodeSpeech, Replica};
+use crate::fleet_view::{Found, NodeSpeech, Replica};
 use crate::splitting::SplitCaller;
 use crate::upstream::{Response as NodeResponse, UpstreamRequest, attempt};
 
@@ -131,7 +131,7 @@ pub(super) async fn answer(
     })?;
     let not_found = || ApiError::model_not_found(dialects::Operation::OpenAiChat, &model);
     let table = shared.routes.load();
-    let route = table
+    let Found { route, only, .. } = table
         .find(&model, SplitCaller::new(principal, visit.peer.ip()))
         .ok_or_else(not_found)?;
     if !principal.may_use(&route.name) && !principal.may_use(&model) {
@@ -141,6 +141,7 @@ pub(super) async fn answer(
         .replicas
         .iter()
         .filter(|replica| replica.node.view.is_routable() && speaks(replica, visit.dialect))
+        .filter(|replica| only.is_none_or(|node| node == replica.node.view.id))
         .min_by_key(|replica| replica.node.view.activity.in_flight())
         .cloned()
         .ok_or_else(|| {

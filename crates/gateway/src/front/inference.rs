@@ -20,8 +20,9 @@ use crate::body::ReplyBody;
 use crate::body_memory::RequestBody;
 use crate::coalescing;
 use crate::exchange::{Arrival, Asked, Exchange};
-use crate::fleet_view::Route;
+use crate::fleet_view::{Found, Route};
 use crate::limits::{self, Limited};
+use crate::record::SplitRecord;
 use crate::relay::{Relay, outcome_of};
 use crate::routing::EXPECTED_COMPLETION;
 use crate::shared::{InFlight, Worker};
@@ -91,6 +92,7 @@ pub(super) async fn serve(
         hops: entered.hops,
         class: entered.class,
         reservation: entered.reservation,
+        split: entered.split,
     };
     let mut exchange = Box::new(Exchange::new(
         worker.clone(),
@@ -146,6 +148,8 @@ pub(super) struct Entered {
     hops: http::HeaderValue,
     class: Class,
     pub(super) reservation: Option<Reservation>,
+    /// What a split chose for the caller.
+    split: Option<Arc<SplitRecord>>,
     /// A refusal that is worth a record: the caller is known and so is what was asked.
     refused: Result<(), ApiError>,
 }
@@ -239,17 +243,23 @@ pub(super) async fn let_in(
         let table = shared.routes.load();
         match only {
             // Neither another model nor another node would do.
-            Some(_) => table.model(&cluster::model_key(model)).cloned(),
+            Some(_) => table.model(&cluster::model_key(model)).map(|route| Found {
+                route: route.clone(),
+                split: None,
+                only,
+            }),
             None => table.find(model, SplitCaller::new(&principal, address)),
         }
     };
     let mut refused = Ok(());
-    let route = if let Some(route) = found {
-        route
-    } else {
+    let Found { route, split, only } = found.unwrap_or_else(|| {
         refused = Err(ApiError::model_not_found(operation, model));
-        Arc::new(Route::unknown(model))
-    };
+        Found {
+            route: Arc::new(Route::unknown(model)),
+            split: None,
+            only,
+        }
+    });
     if !principal.may_use(&route.name) && !principal.may_use(model) {
         // Whether the model exists is not for this key to know.
         refused = Err(ApiError::model_not_found(operation, model));
@@ -276,6 +286,7 @@ pub(super) async fn let_in(
         hops,
         class,
         reservation,
+        split,
         refused,
     })
 }

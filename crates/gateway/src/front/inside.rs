@@ -67,8 +67,9 @@ impl Inside {
         let model = model.ok_or_else(|| ApiError::model_missing(operation))?;
         let table = self.worker.shared.routes.load();
         let caller = SplitCaller::new(&request.principal, request.address);
-        let route = table.find(model, caller);
-        route
+        let found = table.find(model, caller);
+        found
+            .map(|found| found.route)
             .filter(|route| {
                 request.principal.may_use(&route.name) || request.principal.may_use(model)
             })

@@ -99,6 +99,7 @@ fn one(
 ) -> Result<Bytes, ApiError> {
     table
         .find(name, SplitCaller::new(principal, address))
+        .map(|found| found.route)
         .filter(|route| principal.may_use(&route.name) || principal.may_use(name))
         .and_then(|route| route_entry(&route))
         .map(|entry| {

@@ -25,6 +25,7 @@ pub(super) async fn show(
     let not_found = || ApiError::model_not_found(Operation::OllamaChat, model);
     let route = table
         .find(model, SplitCaller::new(principal, visit.peer.ip()))
+        .map(|found| found.route)
         .ok_or_else(not_found)?;
     if !principal.may_use(&route.name) && !principal.may_use(model) {
         return Err(not_found());

@@ -137,6 +137,11 @@ pub struct RequestBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
     pub attempts: Option<serde_json::Value>,
+    /// What a split chose for the caller: the `name` whose callers are divided, the `chosen` model and, where the split is a roll-out's,
+    /// the `rollout` with its stage and version. Only when one request is shown, and where there was a split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub split: Option<serde_json::Value>,
 }
 
 impl From<StoredRecord> for RequestBody {
@@ -167,6 +172,7 @@ impl From<StoredRecord> for RequestBody {
             completion_tokens: r.completion_tokens,
             policy: r.policy,
             attempts: r.attempts,
+            split: r.split,
         }
     }
 }

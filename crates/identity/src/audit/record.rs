@@ -118,6 +118,22 @@ pub enum Action {
     PlacementApply,
     /// An action of placement was called off.
     PlacementCancel,
+    /// A new version of a model began to be rolled out.
+    RolloutStart,
+    /// A roll-out went on to its next stage: by itself, or by somebody.
+    RolloutAdvance,
+    /// A roll-out was stopped where it is.
+    RolloutPause,
+    /// A roll-out that was stopped may go on.
+    RolloutResume,
+    /// A roll-out was taken back by itself: its new version failed.
+    RolloutRollBack,
+    /// A roll-out was taken back by somebody.
+    RolloutAbort,
+    /// All callers have the new version for good.
+    RolloutDone,
+    /// A roll-out that has ended decides no more who gets which version.
+    RolloutClose,
     /// A request under way was cancelled.
     RequestCancel,
     /// A setting of the system was changed.
@@ -189,6 +205,14 @@ impl Action {
             Self::PlacementRemove => "placement.remove",
             Self::PlacementApply => "placement.apply",
             Self::PlacementCancel => "placement.cancel",
+            Self::RolloutStart => "rollout.start",
+            Self::RolloutAdvance => "rollout.advance",
+            Self::RolloutPause => "rollout.pause",
+            Self::RolloutResume => "rollout.resume",
+            Self::RolloutRollBack => "rollout.roll_back",
+            Self::RolloutAbort => "rollout.abort",
+            Self::RolloutDone => "rollout.done",
+            Self::RolloutClose => "rollout.close",
             Self::RequestCancel => "request.cancel",
             Self::SettingEdit => "setting.edit",
             Self::SettingRollback => "setting.rollback",

@@ -13,6 +13,7 @@ const GROUPS = [
     ["/nodes", "Nodes", "platform"],
     ["/models", "Models", "platform"],
     ["/placement", "Placement", "platform"],
+    ["/rollouts", "Roll-outs", "platform"],
     ["/queue", "Queue", "platform"],
     ["/requests", "Requests", "platform"],
     ["/usage", "Usage", "platform"],

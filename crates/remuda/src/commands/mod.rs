@@ -40,6 +40,7 @@ mod requests;
 mod residency;
 mod rm;
 mod role;
+mod rollout;
 mod run;
 mod secrets;
 mod session;
@@ -204,6 +205,8 @@ enum Command {
     Cp(cp::Cp),
     /// Say where models are wanted, and see to it.
     Placement(placement::Placement),
+    /// Roll a new version of a model out, a few callers at a time.
+    Rollout(rollout::Rollout),
     /// Ask a model one question.
     Run(run::Run),
     /// Talk to a model.
@@ -323,6 +326,7 @@ impl Command {
             Self::Rm(command) => command.run(context).await,
             Self::Cp(command) => command.run(context).await,
             Self::Placement(command) => command.run(context).await,
+            Self::Rollout(command) => command.run(context).await,
             Self::Run(command) => command.run(context).await,
             Self::Chat(command) => command.run(context).await,
             Self::Requests(command) => command.run(context).await,

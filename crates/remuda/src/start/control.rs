@@ -39,6 +39,7 @@ pub(super) struct Parts {
     pub(super) jobs: jobs::Jobs,
     pub(super) fleet: fleet::Fleet,
     pub(super) placement: cluster::Placement,
+    pub(super) rollouts: cluster::Rollouts,
     pub(super) inventory: inventory::Inventory,
     pub(super) metrics: Arc<Metrics>,
     pub(super) bus: Bus,
@@ -59,6 +60,7 @@ struct MetricsState {
     jobs: jobs::Jobs,
     fleet: fleet::Fleet,
     placement: cluster::Placement,
+    rollouts: cluster::Rollouts,
     inventory: inventory::Inventory,
     identity: Identity,
     db: Db,
@@ -92,6 +94,7 @@ pub(super) fn router(parts: Parts) -> Router {
             jobs: parts.jobs.clone(),
             fleet: parts.fleet.clone(),
             placement: parts.placement.clone(),
+            rollouts: parts.rollouts.clone(),
             inventory: parts.inventory.clone(),
             identity: parts.identity.clone(),
             db: parts.db.clone(),
@@ -107,6 +110,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .merge(parts.jobs.routes())
         .merge(parts.fleet.routes())
         .merge(parts.placement.routes())
+        .merge(parts.rollouts.routes())
         .merge(parts.inventory.routes())
         .merge(gateway::routes(parts.db.clone(), parts.identity.clone()))
         .merge(graphql::routes(graphql::Services {
@@ -164,6 +168,7 @@ async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Res
         state.jobs.render_metrics(),
         state.fleet.render_metrics(),
         state.placement.render_metrics(),
+        state.rollouts.render_metrics(),
         state.inventory.render_metrics(),
         state.bus.render_metrics(),
         state.registry.render_agent_metrics(),

@@ -28,6 +28,7 @@ mod placement;
 mod realtime;
 mod reload;
 mod rest;
+mod rollouts;
 mod running;
 mod settings;
 pub(crate) mod tls;
@@ -114,6 +115,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let jobs = jobs::open(&config, &db, sealer, &clock, &identity, &hub);
     let placement = placement::open(&config, &db, &clock, &identity, &registry, &jobs);
     tasks.spawn(placement.clone().keep(stop.clone()));
+    let rollouts = rollouts::open(&config, &db, &clock, &identity, &registry, &jobs).await?;
+    tasks.spawn(rollouts.clone().keep(stop.clone()));
     let inventory = inventory::open(&config.inventory, &db, &clock, &identity, &tasks, &stop);
     let fleet = fleet::open(&config, &db, &clock, &identity, &registry, &jobs);
     tasks.spawn(fleet.clone().keep(stop.clone()));
@@ -127,6 +130,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         jobs: jobs.clone(),
         fleet,
         placement: placement.clone(),
+        rollouts: rollouts.clone(),
         inventory,
         metrics: Arc::clone(&metrics),
         bus: bus.clone(),
@@ -145,7 +149,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             trust,
             outbound,
             db: db.clone(),
-            observer: Some(placement::observer(placement, hub.clone())),
+            observer: Some(rollouts::observer(
+                rollouts.clone(),
+                placement::observer(placement, hub.clone()),
+            )),
             metrics: Arc::clone(&metrics),
             server_tls: server_tls.clone(),
             control: ControlPlane::new(control, tokio::runtime::Handle::current()),
@@ -185,6 +192,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         jobs: (jobs, working),
         settings,
         registry,
+        rollouts,
         tasks,
         stop,
         db,

@@ -1,6 +1,7 @@
 //! Taking over a changed configuration while requests are under way.
 
 use super::gateway_config::gateway_config;
+use super::rollouts::configured_names;
 use super::{Running, node_spec};
 use crate::config::{Config, ConfigError, ConfigValues, KeyPath, Loaded, applies_at_once};
 
@@ -45,6 +46,7 @@ impl Running {
             return false;
         }
         self.gateway.configure(gateway_config(&loaded.config));
+        self.rollouts.configure(configured_names(&loaded.config));
         let applied = standing.latest.changed(&loaded.values);
         let applied = named(applied.iter().filter(|key| applies_at_once(key)));
         tracing::info!(changed = applied, "the configuration was read again");

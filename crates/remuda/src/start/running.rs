@@ -42,6 +42,7 @@ pub struct Running {
     /// Who applies settings to the gateway, and what ends that.
     pub(super) settings: (JoinHandle<()>, CancellationToken),
     pub(super) registry: Registry,
+    pub(super) rollouts: cluster::Rollouts,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     pub(super) db: Db,

@@ -72,6 +72,8 @@ mod refusals;
 #[cfg(test)]
 mod reloading;
 #[cfg(test)]
+mod rollouts;
+#[cfg(test)]
 mod shared_limits;
 #[cfg(test)]
 mod shutdown;

@@ -5,5 +5,6 @@
 mod placement;
 mod policies;
 mod queue;
+mod rollout;
 mod simulator;
 mod speed_of_deciding;

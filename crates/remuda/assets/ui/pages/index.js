@@ -21,6 +21,7 @@ import playground from "./playground.js";
 import queue from "./queue.js";
 import request from "./request.js";
 import requests from "./requests.js";
+import rollouts from "./rollouts.js";
 import settings from "./settings.js";
 import simulator from "./simulator.js";
 import start from "./start.js";
@@ -36,6 +37,7 @@ export const ROUTES = [
   ["/models", models],
   ["/models/:name", model],
   ["/placement", placement],
+  ["/rollouts", rollouts],
   ["/queue", queue],
   ["/requests", requests],
   ["/requests/:id", request],

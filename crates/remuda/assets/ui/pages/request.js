@@ -52,6 +52,7 @@ function shown(request) {
     h("div", { class: "columns even" },
       card("What was asked", {}, facts(
         ["Id", copyable(request.id)], ["Model asked for", request.requested_model], ["Model that answered", request.model && h("a", { href: link("/models", request.model) }, request.model)],
+        request.split && ["Chosen by", split(request.split)],
         ["Operation", request.operation], ["Client's dialect", request.dialect], ["Stream", request.stream ? "yes" : "no"],
         ["Caller", `${request.caller} (${request.caller_kind})`], ["From", request.client_address])),
       card("How it went", {}, facts(
@@ -62,6 +63,11 @@ function shown(request) {
     (request.attempts ?? []).length === 0 && card("Why this node", {}, h("p", { class: "muted" }, "No node was asked: the request ended before one was chosen.")),
   ];
 }
+
+/** What a split chose for the caller, and whose it is. */
+const split = ({ name, chosen, rollout }) => (rollout
+  ? [h("a", { href: link("/rollouts") }, `the roll-out of ${name}`), `: ${chosen}, the ${rollout.version} version${rollout.stage === undefined ? "" : `, stage ${rollout.stage + 1}`}`]
+  : `the configuration's split of ${name}: ${chosen}`);
 
 /** Queue, the way to the first token, the answer. */
 function timeline(request) {

@@ -8,9 +8,10 @@ const TONES = {
   ok: "good", degraded: "warn", down: "bad",
   client_error: "warn", rejected: "warn", failed: "bad", cancelled: "calm", truncated: "bad",
   queued: "calm", running: "good", completed: "good",
+  paused: "warn", done: "good", rolled_back: "bad", aborted: "calm",
   active: "good", revoked: "calm", expired: "calm", owner_disabled: "warn",
 };
-const WORDS = { client_error: "client error", owner_disabled: "owner disabled" };
+const WORDS = { client_error: "client error", rolled_back: "rolled back", owner_disabled: "owner disabled" };
 
 /** A state with its colour; the word says the same, so that nobody needs to see the colour. */
 export function badge(state, title) {

@@ -62,6 +62,53 @@ struct Record {
     policy: Option<String>,
     #[serde(default)]
     attempts: Option<Vec<Attempt>>,
+    split: Option<Split>,
+}
+
+/// What a split chose.
+#[derive(Deserialize)]
+struct Split {
+    name: String,
+    chosen: String,
+    rollout: Option<RolloutChoice>,
+}
+
+#[derive(Deserialize)]
+struct RolloutChoice {
+    id: String,
+    version: String,
+    stage: Option<u32>,
+    share_percent: f64,
+}
+
+impl Split {
+    /// Says what the split chose, and what came of it.
+    fn told(&self, served: Option<&str>) -> String {
+        let by = match &self.rollout {
+            None => format!("The configuration's split of {}", self.name),
+            Some(rollout) => {
+                let stage = rollout.stage.map_or(String::new(), |stage| {
+                    format!(
+                        "stage {}, {} % of the callers get the new version; ",
+                        stage + 1,
+                        rollout.share_percent
+                    )
+                });
+                format!("The roll-out of {} ({stage}{})", self.name, rollout.id)
+            }
+        };
+        let version = self.rollout.as_ref();
+        let version = version.map_or(String::new(), |rollout| {
+            format!(", the {} version", rollout.version)
+        });
+        let instead = match served {
+            Some(served) if served != self.chosen => {
+                format!(" No node could serve that, so {served} did.")
+            }
+            _ => String::new(),
+        };
+        format!("{by} chose {}{version}.{instead}", self.chosen)
+    }
 }
 
 impl Why {
@@ -144,7 +191,9 @@ fn tell(context: &Context, record: &Record) -> Result<(), Failure> {
         ago(record.received_at, context.now()),
     );
     out.paragraph("  ", 2, &story)?;
-    if let Some(model) = record
+    if let Some(split) = &record.split {
+        out.paragraph("  ", 2, &split.told(record.model.as_deref()))?;
+    } else if let Some(model) = record
         .model
         .as_deref()
         .filter(|model| cluster::model_key(model) != cluster::model_key(asked))

@@ -48,6 +48,25 @@ await run(async (page, guard) => {
     await page.getByText("The fleet is as it is wanted").waitFor();
     step("what is wanted is planned with its reason, applied, and done");
 
+    await visit(page, "/rollouts", "Roll-outs");
+    await page.getByRole("button", { name: "Roll a version out" }).first().click();
+    await dialog.getByLabel("Model", { exact: true }).fill("shared:latest");
+    await dialog.getByLabel("New version", { exact: true }).fill("qwen3-32b");
+    await dialog.getByRole("button", { name: "Start" }).click();
+    await page.getByRole("heading", { name: "shared:latest to qwen3-32b" }).waitFor();
+    await page.getByText("1 of 3", { exact: true }).waitFor();
+    await page.getByRole("link", { name: "three" }).waitFor();
+    await page.getByRole("button", { name: "Promote: shared:latest" }).click();
+    await dialog.getByText("10 % of the callers of shared:latest get qwen3-32b from now on").waitFor();
+    await dialog.getByRole("button", { name: "Promote" }).click();
+    await page.getByText("2 of 3", { exact: true }).waitFor();
+    await page.getByText("too few requests to tell: 0 of 50").waitFor();
+    await page.getByRole("button", { name: "Abort: shared:latest" }).click();
+    await dialog.getByText("All callers of shared:latest get shared:latest at once").waitFor();
+    await dialog.getByRole("button", { name: "Abort" }).click();
+    await page.getByRole("table", { name: "Roll-outs before" }).getByRole("row", { name: /qwen3-32b/ }).getByText("aborted", { exact: true }).waitFor();
+    step("a version is rolled out to a first node, pushed on, and taken back");
+
     const streaming = fetch(`${BASE}/v1/chat/completions`, {
       method: "POST", headers: { "content-type": "application/json" },
       body: JSON.stringify({ model: "only-on-one", stream: true, messages: [{ role: "user", content: "[[testbed tokens=80 token_ms=60]] go on" }] }),

@@ -10,7 +10,7 @@ const LOAD_MS = Number(process.env.TEST_LOAD_SECONDS ?? 4) * 1_000;
 const WEIGHT = 300 * 1_024;
 /** The pages of one walk: all of them together would take longer than one test may. */
 const GROUPS = {
-  fleet: ["/overview", "/nodes", "/nodes/gpu-north-1", "/models", "/models/llama3.1%3A70b", "/placement", "/queue"],
+  fleet: ["/overview", "/nodes", "/nodes/gpu-north-1", "/models", "/models/llama3.1%3A70b", "/placement", "/rollouts", "/queue"],
   work: ["/requests", "/requests/LATEST", "/usage", "/simulator", "/playground", "/embeddings", "/jobs", "/account", "/nowhere"],
   access: ["/keys", "/people", "/invitations", "/organisations", "/audit", "/inventory", "/inventory/NIC-1", "/work", "/settings", "/database"],
 };
@@ -38,6 +38,7 @@ await run(async (page, guard) => {
   await api(page, "POST", "/api/v1/users", { username: "ana", password: "a password of hers", role: "operator" });
   await api(page, "POST", "/api/v1/invitations", { note: "the new colleague" });
   await api(page, "PUT", "/api/v1/placement/policies/llama3.1:70b", { mode: "suggest", min_on_disk: 3, min_loaded: 1 });
+  await api(page, "POST", "/api/v1/rollouts", { model: "mistral:7b", to: "phi4:14b", stages: ["50", "100"], min_requests: 100_000 });
   await api(page, "PUT", "/api/v1/system/config", { config: { "queue.batch": 50_000 } });
   for (const [serial, name] of [["CHASSIS-1", "Chassis, 8 bays"], ["NIC-1", "25 GbE card"], ["NIC-2", "25 GbE card"], ["SSD-1", "Drive, 4 TB"]]) {
     await api(page, "POST", "/rpc/add_widget", { widget_sn: serial, widget_name: name, slots: ["P", "P", "Q"] });
