@@ -536,7 +536,7 @@ async fn what_cannot_be_rolled_out_is_refused_with_what_to_do() -> anyhow::Resul
     let cursor = admin.get(&format!("{ROLLOUTS}?cursor=%25")).await?;
     assert_eq!(cursor.status, 400, "{}", cursor.text());
     // The same request by the same name is one roll-out.
-    let twice = admin.with_header("idempotency-key", "the same")?;
+    let twice = admin.with_header("idempotency-key", "the-same")?;
     step(&admin, "abort", 200).await?;
     let wanted = json!({"model": OLD, "to": NEW});
     let one = twice.post(ROLLOUTS, &wanted).await?;
