@@ -9,7 +9,7 @@ use scheduling::rollout::{Stage, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use super::Rollouts;
-use super::look::{count_usable, usable_nodes, verdict};
+use super::look::{count_usable, read_seen, usable_nodes, verdict};
 use super::operations::change;
 use super::record::{FaultKind, Rollout, State};
 use super::split::RolloutSplit;
@@ -92,7 +92,7 @@ impl Rollouts {
             return Ok(false);
         }
         let mut tx = self.db().read().await?;
-        let seen = self.read_seen(&mut tx, &rollout).await?;
+        let seen = read_seen(&mut tx, &rollout).await?;
         tx.commit().await?;
         let fleet = self.registry().snapshot();
         let now = self.clock().now();

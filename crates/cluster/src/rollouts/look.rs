@@ -113,24 +113,20 @@ pub(super) fn waiting_text(rollout: &Rollout, hold: &Hold) -> String {
     }
 }
 
-impl Rollouts {
-    /// Reads what was seen of a roll-out in its present stage.
-    pub(super) async fn read_seen(
-        &self,
-        tx: &mut Tx,
-        rollout: &Rollout,
-    ) -> Result<Seen, StoreError> {
-        let counts = store::read_counts(tx, rollout.id).await?;
-        Ok(Seen::of(&counts, rollout.stage))
-    }
+/// Reads what was seen of a roll-out in its present stage.
+pub(super) async fn read_seen(tx: &mut Tx, rollout: &Rollout) -> Result<Seen, StoreError> {
+    let counts = store::read_counts(tx, rollout.id).await?;
+    Ok(Seen::of(&counts, rollout.stage))
+}
 
+impl Rollouts {
     /// Looks at a roll-out.
     pub(super) async fn look_at(
         &self,
         tx: &mut Tx,
         rollout: Rollout,
     ) -> Result<Looked, StoreError> {
-        let seen = self.read_seen(tx, &rollout).await?;
+        let seen = read_seen(tx, &rollout).await?;
         let mut waits_for = None;
         if rollout.state.is_active() {
             let fleet = self.registry().snapshot();

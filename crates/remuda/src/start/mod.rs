@@ -98,8 +98,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         clock.now(),
     )));
 
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let bus = bus::open(&config, &clock, &tasks, &stop).await?;
     tasks.spawn(identity.clone().reconcile(stop.clone()));
     tasks.spawn(embedded::follow_loading(registry.clone(), stop.clone()));
@@ -115,8 +114,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let jobs = jobs::open(&config, &db, sealer, &clock, &identity, &hub);
     let placement = placement::open(&config, &db, &clock, &identity, &registry, &jobs);
     tasks.spawn(placement.clone().keep(stop.clone()));
-    let rollouts = rollouts::open(&config, &db, &clock, &identity, &registry, &jobs).await?;
-    tasks.spawn(rollouts.clone().keep(stop.clone()));
+    let domains = (&identity, &registry, &jobs);
+    let rollouts = rollouts::open(&config, &db, &clock, domains, (&tasks, &stop)).await?;
     let inventory = inventory::open(&config.inventory, &db, &clock, &identity, &tasks, &stop);
     let fleet = fleet::open(&config, &db, &clock, &identity, &registry, &jobs);
     tasks.spawn(fleet.clone().keep(stop.clone()));
@@ -149,10 +148,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             trust,
             outbound,
             db: db.clone(),
-            observer: Some(rollouts::observer(
-                rollouts.clone(),
-                placement::observer(placement, hub.clone()),
-            )),
+            observer: Some(rollouts::observer(&rollouts, placement, &hub)),
             metrics: Arc::clone(&metrics),
             server_tls: server_tls.clone(),
             control: ControlPlane::new(control, tokio::runtime::Handle::current()),

@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{
-    ConfiguredNames, Registry, RolloutAnswer, Rollouts, RolloutsConfig, RolloutsDeps, model_key,
+    ConfiguredNames, Placement, Registry, RolloutAnswer, Rollouts, RolloutsConfig, RolloutsDeps,
+    model_key,
 };
 use gateway::{EndObserver, Outcome, RequestRecord};
 use identity::Identity;
 use jobs::Jobs;
 use primitives::Clock;
+use realtime::Hub;
 use store::Db;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::error::StartError;
 use crate::config::Config;
@@ -18,14 +22,13 @@ use crate::config::Config;
 /// The duty of deciding.
 const DUTY: &str = "rollouts";
 
-/// Makes the domain and publishes the splits that hold. Nothing is decided before it is kept.
+/// Makes the domain, publishes the splits that hold, and has it kept until `stop`.
 pub(super) async fn open(
     config: &Config,
     db: &Db,
     clock: &Arc<dyn Clock>,
-    identity: &Identity,
-    registry: &Registry,
-    jobs: &Jobs,
+    (identity, registry, jobs): (&Identity, &Registry, &Jobs),
+    (tasks, stop): (&TaskTracker, &CancellationToken),
 ) -> Result<Rollouts, StartError> {
     let jobs = jobs.clone();
     let deps = RolloutsDeps {
@@ -38,9 +41,11 @@ pub(super) async fn open(
             Box::pin(async move { jobs.take_duty(DUTY).await })
         }),
     };
-    Rollouts::open(deps, RolloutsConfig::default(), configured_names(config))
+    let rollouts = Rollouts::open(deps, RolloutsConfig::default(), configured_names(config))
         .await
-        .map_err(|error| StartError::part("roll-outs", &error))
+        .map_err(|error| StartError::part("roll-outs", &error))?;
+    tasks.spawn(rollouts.clone().keep(stop.clone()));
+    Ok(rollouts)
 }
 
 /// Returns the names of models that the configuration decides about.
@@ -65,8 +70,10 @@ pub(super) fn configured_names(config: &Config) -> ConfiguredNames {
     names
 }
 
-/// Has each request that has ended told to roll-outs, and then to the next observer.
-pub(super) fn observer(rollouts: Rollouts, next: EndObserver) -> EndObserver {
+/// Has each request that has ended told to roll-outs, then to placement and the hub.
+pub(super) fn observer(rollouts: &Rollouts, placement: Placement, hub: &Hub) -> EndObserver {
+    let rollouts = rollouts.clone();
+    let next = super::placement::observer(placement, hub.clone());
     Arc::new(move |record| {
         note(&rollouts, record);
         next(record);

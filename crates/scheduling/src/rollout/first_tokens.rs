@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Bins for each doubling: the middle of a bin is at most 4.5 % off (the idea of Masson, Rim and Lee, "DDSketch", 2019).
+/// Bins for each doubling: the middle of a bin is at most 4.5 % off (the idea of the quantile sketch of Masson, Rim and Lee, 2019).
 const FOR_EACH_DOUBLING: f64 = 8.0;
 /// What lies in the first bin, in microseconds, at most.
 const FIRST_US: f64 = 1_000.0;

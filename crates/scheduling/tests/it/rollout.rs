@@ -225,7 +225,10 @@ fn looking_after_every_request_takes_few_good_versions_back_and_nearly_all_bad_o
     let bad = taken_back(0.2, 0.01);
     assert!(bad >= 990, "{bad} of 1000 bad versions");
     let all_bad = taken_back(0.2, 0.2);
-    assert!(all_bad <= 120, "{all_bad} of 1000 no worse than the old one");
+    assert!(
+        all_bad <= 120,
+        "{all_bad} of 1000 no worse than the old one"
+    );
 }
 
 proptest! {
