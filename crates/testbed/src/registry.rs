@@ -123,12 +123,11 @@ impl Shared {
 
     fn blob(self: &Arc<Self>, blob: &Bytes, request: &Request<Incoming>) -> Reply {
         let range = request.headers().get(RANGE).and_then(|range| {
-            let (first, last) = range
-                .to_str()
-                .ok()?
-                .strip_prefix("bytes=")?
-                .split_once('-')?;
-            Some(first.parse::<usize>().ok()?..last.parse::<usize>().ok()? + 1)
+            let range = range.to_str().ok()?.strip_prefix("bytes=")?;
+            let (first, last) = range.split_once('-')?;
+            let (start, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+            let end = last + 1;
+            Some(start..end)
         });
         let Some(range) = range else {
             let body = if request.method() == Method::HEAD {

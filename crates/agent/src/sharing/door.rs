@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agent_proto::{FILES, node_of};
+use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE, RETRY_AFTER,
 };
@@ -149,7 +150,7 @@ impl Sharing {
                     return unknown();
                 };
                 let text = if is_head {
-                    Default::default()
+                    Bytes::new()
                 } else {
                     manifest.text.clone()
                 };

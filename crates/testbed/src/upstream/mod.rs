@@ -122,6 +122,7 @@ impl Builder {
             record: Record::default(),
             responses: 0.into(),
             embedder: tokio::sync::Mutex::default(),
+            puller: tokio::sync::Mutex::default(),
             reader: tokio::sync::Mutex::default(),
         });
         server.revive(&node)?;

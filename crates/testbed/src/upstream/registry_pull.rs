@@ -72,6 +72,8 @@ pub(super) struct Pull {
 impl Pull {
     /// Pulls, and says how it goes.
     pub(super) async fn run(self) {
+        // One after the other, so that the next goes on with all that the one before has noted.
+        let _turn = self.node.puller.lock().await;
         if let Err(Stop::Error(error)) = self.pull().await {
             // Whoever is gone needs no reason.
             drop(self.lines.send(json!({"error": error})).await);

@@ -47,6 +47,8 @@ pub(super) struct Node {
     pub(super) responses: AtomicU64,
     /// Held by the embedding call that is computed.
     pub(super) embedder: tokio::sync::Mutex<()>,
+    /// Held by the pull of a model with files that is under way.
+    pub(super) puller: tokio::sync::Mutex<()>,
     /// Held by the request whose prompt is read.
     pub(super) reader: tokio::sync::Mutex<()>,
 }
