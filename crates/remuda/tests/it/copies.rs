@@ -162,7 +162,8 @@ impl Pair {
     /// Waits until the newest action is in a state, and returns it.
     async fn newest_is(&self, status: &str) -> anyhow::Result<Value> {
         let seen = std::sync::Mutex::new(Value::Null);
-        let waited = until(&format!("the newest action is {status}"), async || {
+        let what = format!("the newest action is {status}");
+        let waited = until(&what, async || {
             let page = self.admin.get(ACTIONS).await?.json()?;
             let newest = page["items"][0].clone();
             let fits = newest["status"] == status;
