@@ -511,7 +511,7 @@ async fn a_pull_that_breaks_off_near_the_end_goes_on_from_there() -> anyhow::Res
     // Nothing to copy from: the model is nobody's.
     registry_only(&pair)?;
     registry.break_off_at(Some(SIZE as u64 / 100 * 99));
-    let wanted = json!({"mode": "auto", "min_on_disk": 1, "pinned": ["b"]}).to_string();
+    let wanted = json!({"mode": "auto", "pinned": ["b"]}).to_string();
     let policy = "/api/v1/placement/policies/n:1b";
     let put = async || {
         let reply = pair.admin.send(Method::PUT, policy, wanted.clone().into());
@@ -550,7 +550,7 @@ async fn a_full_disk_fails_a_pull_with_its_reason_and_it_goes_on_later() -> anyh
     pair.b
         .upstream
         .edit_script(|script| script.disk_room = room);
-    let wanted = json!({"mode": "auto", "min_on_disk": 1, "pinned": ["b"]}).to_string();
+    let wanted = json!({"mode": "auto", "pinned": ["b"]}).to_string();
     let policy = "/api/v1/placement/policies/n:1b";
     pair.admin
         .send(Method::PUT, policy, wanted.clone().into())
