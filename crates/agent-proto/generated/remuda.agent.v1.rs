@@ -82,6 +82,86 @@ pub struct NodeStatus {
     /// Connections to the model server that the agent carries.
     #[prost(uint32, tag = "10")]
     pub tunnels: u32,
+    /// Where files of models are had from this machine; absent where they are not.
+    #[prost(message, optional, tag = "11")]
+    pub sharing: ::core::option::Option<Sharing>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sharing {
+    /// Addresses as `HOST:PORT`, the one to try first first.
+    #[prost(string, repeated, tag = "1")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Bytes of files since the agent started, to other nodes and from them.
+    #[prost(uint64, tag = "2")]
+    pub sent_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub received_bytes: u64,
+    /// Files, or parts of them, that are being sent.
+    #[prost(uint32, tag = "4")]
+    pub transfers: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OfferRequest {
+    /// The node that may fetch.
+    #[prost(string, tag = "1")]
+    pub node_id: ::prost::alloc::string::String,
+    /// The model, as it is called at this machine.
+    #[prost(string, tag = "2")]
+    pub model: ::prost::alloc::string::String,
+    /// For how long.
+    #[prost(uint32, tag = "3")]
+    pub seconds: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OfferResponse {
+    /// The digest of the model's manifest: 64 hex digits.
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    /// The size of its files.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CopyRequest {
+    /// The name that the model gets here.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// The node that has it, and its name there.
+    #[prost(string, tag = "2")]
+    pub source_node_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub source_model: ::prost::alloc::string::String,
+    /// Where that node shares files, as `HOST:PORT`, the one to try first first.
+    #[prost(string, repeated, tag = "4")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The digest that the model's manifest must have: 64 hex digits.
+    #[prost(string, tag = "5")]
+    pub digest: ::prost::alloc::string::String,
+    /// At most so many bytes a second; 0: as fast as it goes.
+    #[prost(uint64, tag = "6")]
+    pub bytes_per_second: u64,
+}
+/// How far a copy has come: a part of it, or its end.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CopyProgress {
+    /// What of the model this is about; empty at the end.
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub total_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub done_bytes: u64,
+    #[prost(message, optional, tag = "4")]
+    pub end: ::core::option::Option<CopyEnd>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CopyEnd {
+    /// Why it did not work, for people; absent: the model is there, under its name.
+    #[prost(string, optional, tag = "1")]
+    pub error: ::core::option::Option<::prost::alloc::string::String>,
+    /// The reason lies with this machine: neither another source nor a pull would help.
+    #[prost(bool, tag = "2")]
+    pub hopeless: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Cpu {
@@ -401,6 +481,55 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("remuda.agent.v1.Agent", "TellControlPlanes"));
             self.inner.unary(req, path, codec).await
         }
+        /// Lets another node fetch the files of one model from this machine, for a while. Only agents that tell where they share files know the
+        /// call, and the next one.
+        pub async fn offer_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OfferRequest>,
+        ) -> std::result::Result<tonic::Response<super::OfferResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/remuda.agent.v1.Agent/OfferModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("remuda.agent.v1.Agent", "OfferModel"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Has this machine fetch the files of one model from another node that offers them. Ending the stream calls it off; what was fetched
+        /// is not fetched again by the next try.
+        pub async fn copy_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CopyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::CopyProgress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/remuda.agent.v1.Agent/CopyModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("remuda.agent.v1.Agent", "CopyModel"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -455,6 +584,24 @@ pub mod agent_server {
             tonic::Response<super::ControlPlanesHeard>,
             tonic::Status,
         >;
+        /// Lets another node fetch the files of one model from this machine, for a while. Only agents that tell where they share files know the
+        /// call, and the next one.
+        async fn offer_model(
+            &self,
+            request: tonic::Request<super::OfferRequest>,
+        ) -> std::result::Result<tonic::Response<super::OfferResponse>, tonic::Status>;
+        /// Server streaming response type for the CopyModel method.
+        type CopyModelStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::CopyProgress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Has this machine fetch the files of one model from another node that offers them. Ending the stream calls it off; what was fetched
+        /// is not fetched again by the next try.
+        async fn copy_model(
+            &self,
+            request: tonic::Request<super::CopyRequest>,
+        ) -> std::result::Result<tonic::Response<Self::CopyModelStream>, tonic::Status>;
     }
     /// Served by the agent.
     #[derive(Debug)]
@@ -705,6 +852,95 @@ pub mod agent_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/remuda.agent.v1.Agent/OfferModel" => {
+                    #[allow(non_camel_case_types)]
+                    struct OfferModelSvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::UnaryService<super::OfferRequest>
+                    for OfferModelSvc<T> {
+                        type Response = super::OfferResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OfferRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::offer_model(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OfferModelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/remuda.agent.v1.Agent/CopyModel" => {
+                    #[allow(non_camel_case_types)]
+                    struct CopyModelSvc<T: Agent>(pub Arc<T>);
+                    impl<
+                        T: Agent,
+                    > tonic::server::ServerStreamingService<super::CopyRequest>
+                    for CopyModelSvc<T> {
+                        type Response = super::CopyProgress;
+                        type ResponseStream = T::CopyModelStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CopyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::copy_model(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CopyModelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

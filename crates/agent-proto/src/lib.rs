@@ -22,7 +22,7 @@ pub mod v1 {
 
 pub use channel::{Channel, MOST_TUNNELS, connect, deepest, serve};
 pub use invitation::{Invitation, InvitationError, fingerprint};
-pub use names::{CONTROL_PLANE, node_host, node_in, node_of};
+pub use names::{CONTROL_PLANE, COPY_NAMESPACE, is_copy_name, node_host, node_in, node_of};
 pub use tunnel::TunnelStream;
 
 use std::ops::RangeInclusive;
@@ -35,6 +35,9 @@ pub const LINK: &[u8] = b"remuda-agent";
 
 /// The protocol within TLS for connections over which the agent asks to join, or for another certificate.
 pub const JOINING: &[u8] = b"h2";
+
+/// The protocol within TLS for connections between agents, over which one fetches files of models from the other by HTTP/1.1.
+pub const FILES: &[u8] = b"remuda-files";
 
 /// Returns the newest version that both sides speak, or `None` where there is none.
 pub fn common_protocol(ours: &RangeInclusive<u32>, theirs: &RangeInclusive<u32>) -> Option<u32> {

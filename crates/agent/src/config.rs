@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -28,6 +28,8 @@ pub struct AgentConfig {
     pub inside: Option<Arc<dyn InsideServer>>,
     /// Where `/health` and the metrics are, if anywhere.
     pub listen: Option<SocketAddr>,
+    /// How files of models are shared with other nodes, if they are.
+    pub share: Option<ShareConfig>,
     /// The versions of the protocol that it speaks.
     pub protocols: RangeInclusive<u32>,
     /// Tells the time.
@@ -44,6 +46,7 @@ impl AgentConfig {
             server,
             inside: None,
             listen: None,
+            share: None,
             protocols: agent_proto::PROTOCOLS,
             clock: Arc::new(SystemClock::new()),
             root: PathBuf::from("/"),
@@ -64,6 +67,68 @@ impl AgentConfig {
         } else {
             Err(AgentError::Server(self.server.to_string()))
         }
+    }
+}
+
+/// How an agent shares files of models: it lets other nodes of the installation fetch them, and has its own server fetch from them.
+#[derive(Clone, Debug)]
+pub struct ShareConfig {
+    /// Where other nodes connect.
+    pub listen: SocketAddr,
+    /// Where they are told to, as `HOST:PORT`, 8 at most; the machine's own addresses where empty.
+    pub told: Vec<String>,
+    /// The models directory of the Ollama beside the agent.
+    pub models_dir: PathBuf,
+}
+
+impl ShareConfig {
+    /// Finds the models directory: the one that is given, or the one where Ollama keeps models of a user whose home is `home`, or those
+    /// of the system.
+    ///
+    /// # Errors
+    /// When it is no directory, or there is none.
+    pub fn find_models_dir(
+        given: Option<PathBuf>,
+        home: Option<&Path>,
+    ) -> Result<PathBuf, AgentError> {
+        if let Some(given) = given {
+            return if given.is_dir() {
+                Ok(given)
+            } else {
+                let given = given.display();
+                Err(AgentError::Share(format!(
+                    "{given} is no directory: give Ollama's models directory with --share-dir"
+                )))
+            };
+        }
+        let of_user = home.map(|home| home.join(".ollama/models"));
+        let of_system = PathBuf::from("/usr/share/ollama/.ollama/models");
+        let mut places = of_user.into_iter().chain([of_system]);
+        places.find(|place| place.is_dir()).ok_or_else(|| {
+            AgentError::Share(
+                "the models directory of Ollama is not found: give it with --share-dir, and this user the right to read it"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// Checks what other nodes are told.
+    ///
+    /// # Errors
+    /// When it is not `HOST:PORT`.
+    pub fn check(&self) -> Result<(), AgentError> {
+        for address in &self.told {
+            let parts = address.rsplit_once(':');
+            let fits = parts.is_some_and(|(host, port)| {
+                !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
+            });
+            if !fits {
+                return Err(AgentError::Share(format!(
+                    "{address:?} is no address that other nodes could connect to: write --share-as HOST:PORT"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -150,6 +215,38 @@ mod tests {
         for wrong in ["", "http://remuda.lan", "https://remuda.lan/path", "a b"] {
             let error = wrong.parse::<ControlPlane>().unwrap_err().to_string();
             assert!(error.contains("https://HOST:11441"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_models_directory_is_the_given_one_or_the_users() {
+        let home = tempfile::tempdir().unwrap();
+        let find = |given: Option<PathBuf>| ShareConfig::find_models_dir(given, Some(home.path()));
+        let missing = find(Some(home.path().join("missing"))).unwrap_err();
+        assert!(missing.to_string().contains("--share-dir"), "{missing}");
+        let of_user = home.path().join(".ollama/models");
+        std::fs::create_dir_all(&of_user).unwrap();
+        assert_eq!(find(None).unwrap(), of_user);
+        let given = Some(home.path().to_owned());
+        assert_eq!(find(given).unwrap(), home.path());
+    }
+
+    #[test]
+    fn other_nodes_are_told_hosts_with_ports() {
+        let check = |told: &str| {
+            let listen = ([0, 0, 0, 0], 11443).into();
+            let (told, models_dir) = (vec![told.to_owned()], PathBuf::new());
+            ShareConfig {
+                listen,
+                told,
+                models_dir,
+            }
+            .check()
+        };
+        assert!(check("gpu1.lan:11443").is_ok() && check("[fd00::1]:11443").is_ok());
+        for wrong in ["gpu1.lan", "https://gpu1.lan:1", ":1", "gpu1:port", ""] {
+            let error = check(wrong).unwrap_err().to_string();
+            assert!(error.contains("--share-as"), "{wrong}: {error}");
         }
     }
 

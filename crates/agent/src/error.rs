@@ -74,6 +74,12 @@ pub enum AgentError {
     /// The address of the health page cannot be used.
     #[error("cannot listen on {0}: {1}; choose another address with --listen")]
     Listen(SocketAddr, io::Error),
+    /// The address at which files are shared cannot be used.
+    #[error("cannot share files on {0}: {1}; choose another address with --share")]
+    ShareListen(SocketAddr, io::Error),
+    /// Files cannot be shared the way that was asked for.
+    #[error("{0}")]
+    Share(String),
     /// Keys or certificates do not work.
     #[error("certificates: {0}")]
     Certificate(String),

@@ -136,6 +136,12 @@ fn seen(status: &NodeStatus) -> Value {
             })).collect::<Vec<_>>(),
         },
         "tunnels": status.tunnels,
+        "sharing": status.sharing.as_ref().map(|sharing| json!({
+            "addresses": sharing.addresses,
+            "sent_bytes": sharing.sent_bytes,
+            "received_bytes": sharing.received_bytes,
+            "transfers": sharing.transfers,
+        })),
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod beside;
 mod config;
+mod copying;
 mod error;
 mod health;
 mod joining;
@@ -15,11 +16,12 @@ mod membership;
 mod model_server;
 mod renewal;
 mod service;
+mod sharing;
 mod status;
 mod tls;
 mod tunnels;
 
-pub use config::{AgentConfig, ControlPlane, InsideServer};
+pub use config::{AgentConfig, ControlPlane, InsideServer, ShareConfig};
 pub use error::AgentError;
 pub use health::HealthPage;
 pub use joining::join;
@@ -28,13 +30,16 @@ pub use membership::Membership;
 
 use std::sync::Arc;
 
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::copying::Copying;
 use crate::link::LinkState;
 use crate::links::Links;
 use crate::membership::Kept;
 use crate::renewal::keep_valid;
+use crate::sharing::Sharing;
 use crate::status::Sampler;
 use crate::tunnels::Tunnels;
 
@@ -43,23 +48,30 @@ pub struct Agent {
     config: Arc<AgentConfig>,
     membership: Membership,
     page: Option<HealthPage>,
+    share: Option<(Arc<Sharing>, TcpListener)>,
 }
 
 impl Agent {
-    /// Takes the membership that an earlier [`join`] left in the data directory, and the address of the health page.
+    /// Takes the membership that an earlier [`join`] left in the data directory, and the addresses of the health page and of the files that
+    /// are shared.
     ///
     /// # Errors
-    /// When this machine has not joined, or the address is taken.
+    /// When this machine has not joined, or an address is taken.
     pub async fn open(config: AgentConfig) -> Result<Self, AgentError> {
         let membership = Membership::load(&config.data_dir)?.ok_or(AgentError::NotJoined)?;
         let page = match config.listen {
             Some(address) => Some(HealthPage::bind(address).await?),
             None => None,
         };
+        let share = match &config.share {
+            Some(share) => Some(Sharing::open(share, &config.clock).await?),
+            None => None,
+        };
         Ok(Self {
             config: Arc::new(config),
             membership,
             page,
+            share,
         })
     }
 
@@ -73,17 +85,29 @@ impl Agent {
         self.page.as_ref().map(HealthPage::address)
     }
 
+    /// Returns where files of models are shared, if they are.
+    pub fn share_address(&self) -> Option<std::net::SocketAddr> {
+        let (_, listener) = self.share.as_ref()?;
+        listener.local_addr().ok()
+    }
+
     /// Works until `stop` is cancelled: keeps the link up, reads the machine, renews the certificate.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let tunnels = Arc::new(Tunnels::default());
-        let (sampler, status) = Sampler::new(&self.config, Arc::clone(&tunnels));
+        let kept = Arc::new(Kept::new(self.config.data_dir.clone(), self.membership));
+        let mut files = None;
+        if let Some((sharing, listener)) = self.share {
+            let copying = Copying::new(&self.config, Arc::clone(&sharing), Arc::clone(&kept));
+            files = Some(Arc::new(copying));
+            tasks.spawn(sharing.serve(listener, Arc::clone(&kept), stop.clone()));
+        }
+        let (sampler, status) = Sampler::new(&self.config, Arc::clone(&tunnels), files.clone());
         tasks.spawn(sampler.run(stop.clone()));
         let state = Arc::new(LinkState::default());
         if let Some(page) = self.page {
             tasks.spawn(page.serve(status.clone(), Arc::clone(&state), stop.clone()));
         }
-        let kept = Arc::new(Kept::new(self.config.data_dir.clone(), self.membership));
         tasks.spawn(keep_valid(
             Arc::clone(&self.config),
             Arc::clone(&kept),
@@ -94,6 +118,7 @@ impl Agent {
             kept,
             status,
             tunnels,
+            files,
             state,
             told: Arc::default(),
         };

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{AgentConfig, ControlPlane};
+use crate::copying::Copying;
 use crate::error::AgentError;
 use crate::membership::Kept;
 use crate::service::{FarEnd, Service};
@@ -102,6 +103,7 @@ pub(crate) struct Link {
     pub(crate) kept: Arc<Kept>,
     pub(crate) status: watch::Receiver<Arc<NodeStatus>>,
     pub(crate) tunnels: Arc<Tunnels>,
+    pub(crate) files: Option<Arc<Copying>>,
     pub(crate) far_end: FarEnd,
 }
 
@@ -154,6 +156,7 @@ impl Link {
             &self.config,
             self.status.clone(),
             Arc::clone(&self.tunnels),
+            self.files.clone(),
             self.far_end.clone(),
         );
         agent_proto::serve(stream, AgentServer::new(service))

@@ -8,6 +8,7 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{AgentConfig, ControlPlane};
+use crate::copying::Copying;
 use crate::link::{Link, LinkState};
 use crate::membership::Kept;
 use crate::service::FarEnd;
@@ -19,6 +20,7 @@ pub(crate) struct Links {
     pub(crate) kept: Arc<Kept>,
     pub(crate) status: watch::Receiver<Arc<NodeStatus>>,
     pub(crate) tunnels: Arc<Tunnels>,
+    pub(crate) files: Option<Arc<Copying>>,
     pub(crate) state: Arc<LinkState>,
     pub(crate) told: Arc<watch::Sender<Vec<ControlPlane>>>,
 }
@@ -83,6 +85,7 @@ impl Links {
             kept: Arc::clone(&self.kept),
             status: self.status.clone(),
             tunnels: Arc::clone(&self.tunnels),
+            files: self.files.clone(),
             far_end: FarEnd {
                 address,
                 state: Arc::clone(&self.state),

@@ -8,15 +8,16 @@ use std::time::Duration;
 use agent_proto::common_protocol;
 use agent_proto::v1::agent_server::Agent;
 use agent_proto::v1::{
-    ControlPlanes, ControlPlanesHeard, HelloRequest, HelloResponse, NodeStatus, Piece,
-    WatchStatusRequest,
+    ControlPlanes, ControlPlanesHeard, CopyProgress, CopyRequest, HelloRequest, HelloResponse,
+    NodeStatus, OfferRequest, OfferResponse, Piece, WatchStatusRequest,
 };
-use futures_util::stream::{Stream, unfold};
+use futures_util::stream::{Stream, poll_fn, unfold};
 use primitives::{Clock, MonotonicTime};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::{AgentConfig, ControlPlane};
+use crate::copying::Copying;
 use crate::link::LinkState;
 use crate::machine::facts;
 use crate::membership::MOST_CONTROL_PLANES;
@@ -37,6 +38,7 @@ pub(crate) struct Service {
     clock: Arc<dyn Clock>,
     status: watch::Receiver<Arc<NodeStatus>>,
     tunnels: Arc<Tunnels>,
+    files: Option<Arc<Copying>>,
     far_end: FarEnd,
 }
 
@@ -54,6 +56,7 @@ impl Service {
         config: &AgentConfig,
         status: watch::Receiver<Arc<NodeStatus>>,
         tunnels: Arc<Tunnels>,
+        files: Option<Arc<Copying>>,
         far_end: FarEnd,
     ) -> Self {
         Self {
@@ -62,8 +65,15 @@ impl Service {
             clock: Arc::clone(&config.clock),
             status,
             tunnels,
+            files,
             far_end,
         }
+    }
+
+    fn files(&self) -> Result<&Arc<Copying>, Status> {
+        self.files.as_ref().ok_or_else(|| {
+            Status::failed_precondition("this agent shares no files: start it with --share")
+        })
     }
 }
 
@@ -71,6 +81,7 @@ impl Service {
 impl Agent for Service {
     type WatchStatusStream = Answers<NodeStatus>;
     type TunnelStream = Pieces;
+    type CopyModelStream = Answers<CopyProgress>;
 
     async fn hello(
         &self,
@@ -141,6 +152,26 @@ impl Agent for Service {
         Ok(Response::new(ControlPlanesHeard {}))
     }
 
+    async fn offer_model(
+        &self,
+        request: Request<OfferRequest>,
+    ) -> Result<Response<OfferResponse>, Status> {
+        let sharing = self.files()?.sharing();
+        sharing
+            .offer(&request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn copy_model(
+        &self,
+        request: Request<CopyRequest>,
+    ) -> Result<Response<Self::CopyModelStream>, Status> {
+        let mut told = self.files()?.start(request.into_inner()).await?;
+        let told = poll_fn(move |cx| told.poll_recv(cx).map(|told| told.map(Ok)));
+        Ok(Response::new(Box::pin(told)))
+    }
+
     async fn tunnel(&self, request: Request<Streaming<Piece>>) -> Result<Response<Pieces>, Status> {
         let pieces = tunnels::open(&self.tunnels, &self.server, request.into_inner()).await?;
         Ok(Response::new(pieces))
@@ -196,7 +227,7 @@ mod tests {
             state: Arc::default(),
             told: Arc::default(),
         };
-        let service = Service::new(&config, status, Arc::clone(&tunnels), far_end);
+        let service = Service::new(&config, status, Arc::clone(&tunnels), None, far_end);
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         tokio::spawn(agent_proto::serve(theirs, AgentServer::new(service)));
         let (channel, connection) = agent_proto::connect(ours).await.unwrap();

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::beside::Beside;
 use crate::config::AgentConfig;
+use crate::copying::Copying;
 use crate::machine::{Gpus, Machine, MachineReading};
 use crate::model_server::{ModelServer, read_server};
 use crate::tunnels::Tunnels;
@@ -26,6 +27,7 @@ pub(crate) struct Sampler {
     gpus: Beside<Gpus>,
     server: ModelServer,
     tunnels: Arc<Tunnels>,
+    files: Option<Arc<Copying>>,
     clock: Arc<dyn Clock>,
     publish: watch::Sender<Arc<NodeStatus>>,
 }
@@ -35,6 +37,7 @@ impl Sampler {
     pub(crate) fn new(
         config: &AgentConfig,
         tunnels: Arc<Tunnels>,
+        files: Option<Arc<Copying>>,
     ) -> (Self, watch::Receiver<Arc<NodeStatus>>) {
         let (publish, status) = watch::channel(Arc::default());
         let (mut machine, mut gpus) = (Machine::new(&config.root), Gpus::source(&config.root));
@@ -43,6 +46,7 @@ impl Sampler {
             gpus: Beside::start("gpus", LIMIT, move || gpus.read()),
             server: ModelServer::new(config),
             tunnels,
+            files,
             clock: Arc::clone(&config.clock),
             publish,
         };
@@ -88,6 +92,7 @@ impl Sampler {
             gpu_problem: gpus.problem,
             server: Some(server),
             tunnels: self.tunnels.open(),
+            sharing: self.files.as_ref().map(|files| files.sharing().told()),
         }
     }
 }

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use agent_proto::{CONTROL_PLANE, Invitation};
+use agent_proto::{CONTROL_PLANE, FILES, Invitation, node_host, node_of};
 use primitives::{Clock, Timestamp};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -48,12 +51,8 @@ pub(crate) fn member(
 ) -> Result<ClientConfig, AgentError> {
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from(membership.authority.clone());
-    roots.add(authority.clone()).map_err(wrong)?;
-    let chain = vec![
-        CertificateDer::from(membership.certificate.clone()),
-        authority,
-    ];
-    let key = PrivatePkcs8KeyDer::from(membership.key().to_vec());
+    roots.add(authority).map_err(wrong)?;
+    let (chain, key) = shown(membership);
     let mut config = ClientConfig::builder_with_details(provider(), time(clock))
         .with_safe_default_protocol_versions()
         .map_err(wrong)?
@@ -62,6 +61,77 @@ pub(crate) fn member(
         .map_err(wrong)?;
     config.alpn_protocols = vec![protocol.to_vec()];
     Ok(config)
+}
+
+/// Returns the TLS of a node that fetches files from another: it believes the certificate of that node alone.
+pub(crate) fn fetching(
+    membership: &Membership,
+    source: &str,
+    clock: &Arc<dyn Clock>,
+) -> Result<ClientConfig, AgentError> {
+    let (chain, key) = shown(membership);
+    let verifier = NodeVerifier {
+        node: source.to_owned(),
+        nodes: nodes(membership)?,
+    };
+    let mut config = ClientConfig::builder_with_details(provider(), time(clock))
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_auth_cert(chain, key.into())
+        .map_err(wrong)?;
+    config.alpn_protocols = vec![FILES.to_vec()];
+    Ok(config)
+}
+
+/// Returns the TLS of a node that shares files: it believes the nodes of its installation, and nobody without a certificate.
+pub(crate) fn sharing(
+    membership: &Membership,
+    clock: &Arc<dyn Clock>,
+) -> Result<ServerConfig, AgentError> {
+    let (chain, key) = shown(membership);
+    let mut config = ServerConfig::builder_with_details(provider(), time(clock))
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?
+        .with_client_cert_verifier(nodes(membership)?)
+        .with_single_cert(chain, key.into())
+        .map_err(wrong)?;
+    config.alpn_protocols = vec![FILES.to_vec()];
+    Ok(config)
+}
+
+/// Returns what a node shows of itself, and its key.
+fn shown(membership: &Membership) -> (Vec<CertificateDer<'static>>, PrivatePkcs8KeyDer<'static>) {
+    let chain = vec![
+        CertificateDer::from(membership.certificate.clone()),
+        CertificateDer::from(membership.authority.clone()),
+    ];
+    (chain, PrivatePkcs8KeyDer::from(membership.key().to_vec()))
+}
+
+/// Returns who tells the nodes of the installation from others.
+fn nodes(membership: &Membership) -> Result<Arc<dyn ClientCertVerifier>, AgentError> {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from(membership.authority.clone());
+    roots.add(authority).map_err(wrong)?;
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(wrong)
+}
+
+/// Connects to another node, for files.
+pub(crate) async fn connect_to_node(
+    address: &str,
+    node: &str,
+    config: ClientConfig,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    let name = ServerName::try_from(node_host(node)).map_err(std::io::Error::other)?;
+    TlsConnector::from(Arc::new(config))
+        .connect(name, socket)
+        .await
 }
 
 /// Connects to a control plane.
@@ -177,5 +247,55 @@ impl ServerCertVerifier for InviterVerifier {
         self.provider
             .signature_verification_algorithms
             .supported_schemes()
+    }
+}
+
+/// Believes one node. Its certificate says who it is, whichever side of a connection shows it: it is looked at as that of a client,
+/// which is what the authority issues it for.
+#[derive(Debug)]
+struct NodeVerifier {
+    node: String,
+    nodes: Arc<dyn ClientCertVerifier>,
+}
+
+impl ServerCertVerifier for NodeVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.nodes
+            .verify_client_cert(end_entity, intermediates, now)?;
+        if node_of(end_entity).as_deref() == Some(self.node.as_str()) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(CertificateError::NotValidForName.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.nodes
+            .verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.nodes
+            .verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.nodes.supported_verify_schemes()
     }
 }

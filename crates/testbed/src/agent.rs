@@ -13,6 +13,7 @@ use crate::System;
 pub struct RunningAgent {
     config: AgentConfig,
     page: Option<std::net::SocketAddr>,
+    share: Option<std::net::SocketAddr>,
     stop: CancellationToken,
     data: Arc<tempfile::TempDir>,
 }
@@ -71,12 +72,13 @@ impl RunningAgent {
 
     async fn start(config: AgentConfig, data: Arc<tempfile::TempDir>) -> anyhow::Result<Self> {
         let agent = Agent::open(config.clone()).await?;
-        let page = agent.page_address();
+        let (page, share) = (agent.page_address(), agent.share_address());
         let stop = CancellationToken::new();
         tokio::spawn(agent.run(stop.clone()));
         Ok(Self {
             config,
             page,
+            share,
             stop,
             data,
         })
@@ -92,6 +94,14 @@ impl RunningAgent {
         drop(self);
         change(&mut config);
         Self::start(config, data).await
+    }
+
+    /// Returns where it shares files.
+    ///
+    /// # Errors
+    /// Fails when it does not.
+    pub fn share(&self) -> anyhow::Result<std::net::SocketAddr> {
+        self.share.context("it shares no files")
     }
 
     /// Returns where its health page is.

@@ -1,6 +1,7 @@
 //! Never shipped: what tests need around Remuda.
 //!
 //! - [`ScriptedUpstream`]: a model server that speaks Ollama's or OpenAI's dialect and misbehaves on request;
+//! - [`ScriptedRegistry`]: where models with files come from, which breaks off on request;
 //! - [`LinkBreaker`]: a TCP link that can be cut and restored;
 //! - [`OwnServer`]: Redis, PostgreSQL or PgBouncer that can be stopped and started again;
 //! - `System`: a whole Remuda in this process (feature `system`);
@@ -16,6 +17,7 @@ mod agent;
 mod client;
 mod link_breaker;
 mod raw;
+mod registry;
 mod servers;
 #[cfg(feature = "system")]
 mod system;
@@ -27,10 +29,12 @@ pub use agent::RunningAgent;
 pub use client::{Reply, ReplyStream, TestClient};
 pub use link_breaker::LinkBreaker;
 pub use raw::{RawConnection, send_raw};
+pub use registry::ScriptedRegistry;
 pub use servers::OwnServer;
 #[cfg(feature = "system")]
 pub use system::{System, SystemBuilder};
 pub use upstream::{
-    Answer, EmbeddingPace, Ending, Fault, Flavour, Gate, Script, ScriptedModel, ScriptedUpstream,
+    Answer, EmbeddingPace, Ending, Fault, Flavour, Gate, ModelFiles, Script, ScriptedModel,
+    ScriptedUpstream,
 };
 pub use wait::wait_until;

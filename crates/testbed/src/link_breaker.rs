@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::io::copy_bidirectional;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -13,6 +14,8 @@ use tokio_util::task::TaskTracker;
 pub struct LinkBreaker {
     address: SocketAddr,
     whole: Arc<watch::Sender<bool>>,
+    target: Arc<Mutex<String>>,
+    left: Arc<Mutex<Option<usize>>>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -25,19 +28,39 @@ impl LinkBreaker {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let whole = Arc::new(watch::Sender::new(true));
-        let (links, target) = (whole.clone(), target.to_owned());
+        let target = Arc::new(Mutex::new(target.to_owned()));
+        let left = Arc::new(Mutex::new(None));
+        let link = (whole.clone(), target.clone(), left.clone());
         let tracker = TaskTracker::new();
         let accepting = tokio::spawn(async move {
+            let (whole, target, left) = link;
             while let Ok((client, _)) = listener.accept().await {
-                let state = links.subscribe();
-                tracker.spawn(forward(client, target.clone(), state));
+                let target = target.lock().clone();
+                tracker.spawn(forward(client, target, whole.clone(), left.clone()));
             }
         });
         Ok(Self {
             address,
             whole,
+            target,
+            left,
             accepting,
         })
+    }
+
+    /// Forwards new connections to another target (`host:port`).
+    pub fn aim(&self, target: &str) {
+        target.clone_into(&mut self.target.lock());
+    }
+
+    /// Cuts the link once so many more bytes have come back from the target.
+    pub fn cut_after(&self, bytes: usize) {
+        *self.left.lock() = Some(bytes);
+    }
+
+    /// Tells whether the link is cut.
+    pub fn is_cut(&self) -> bool {
+        !*self.whole.borrow()
     }
 
     /// Starts forwarding to the server that a URL with an explicit port names.
@@ -90,16 +113,50 @@ fn target_of(url: &str) -> anyhow::Result<String> {
     }
 }
 
-async fn forward(mut client: TcpStream, target: String, mut state: watch::Receiver<bool>) {
+async fn forward(
+    client: TcpStream,
+    target: String,
+    whole: Arc<watch::Sender<bool>>,
+    left: Arc<Mutex<Option<usize>>>,
+) {
+    let mut state = whole.subscribe();
     if !*state.borrow() {
         return;
     }
-    let Ok(mut server) = TcpStream::connect(&target).await else {
+    let Ok(server) = TcpStream::connect(&target).await else {
         return;
     };
-    tokio::select! {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let there = async {
         // Either side may leave at any time; the other side then sees it.
-        result = copy_bidirectional(&mut client, &mut server) => drop(result),
+        drop(copy(&mut from_client, &mut to_server).await);
+        drop(to_server.shutdown().await);
+    };
+    let back = async {
+        let mut buffer = [0; 8 << 10];
+        while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+            let may_pass = match &mut *left.lock() {
+                Some(left) if *left < read => false,
+                Some(left) => {
+                    *left -= read;
+                    true
+                }
+                None => true,
+            };
+            if !may_pass {
+                *left.lock() = None;
+                whole.send_replace(false);
+                return;
+            }
+            if to_client.write_all(&buffer[..read]).await.is_err() {
+                return;
+            }
+        }
+        drop(to_client.shutdown().await);
+    };
+    tokio::select! {
+        _ = async { tokio::join!(there, back) } => {}
         result = state.wait_for(|whole| !*whole) => drop(result),
     }
 }

@@ -150,13 +150,19 @@ impl System {
     /// # Errors
     /// Shows the answer when signing in fails.
     pub async fn admin(&self) -> anyhow::Result<TestClient> {
+        self.client().with_key(&self.admin_token().await?)
+    }
+
+    /// Signs the administrator in and returns the session's token.
+    ///
+    /// # Errors
+    /// Shows the answer when signing in fails.
+    pub async fn admin_token(&self) -> anyhow::Result<String> {
         let sign_in = json!({"username": ADMINISTRATOR, "password": PASSWORD});
         let reply = self.client().post("/api/v1/login", &sign_in).await?;
         let session = reply.json()?;
-        let token = session["token"]
-            .as_str()
-            .with_context(|| format!("signing in: {}", reply.text()))?;
-        self.client().with_key(token)
+        let token = session["token"].as_str().map(str::to_owned);
+        token.with_context(|| format!("signing in: {}", reply.text()))
     }
 
     /// Waits until all these models are listed, 20 s at most.

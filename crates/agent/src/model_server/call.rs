@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::header::{CONTENT_TYPE, HOST};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
@@ -28,15 +29,44 @@ pub(super) enum CallError {
     Answer(String),
 }
 
+impl CallError {
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Unreachable(text) | Self::Answer(text) => text,
+        }
+    }
+}
+
 impl ModelServer {
-    async fn get(&self, path: &str) -> Result<Response<Incoming>, CallError> {
+    /// Sends a request, with JSON or without a body.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response<Incoming>, CallError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, &*self.address);
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| CallError::Answer(error.to_string()))?;
         match self.connect().await.map_err(CallError::Unreachable)? {
-            Socket::Beside(socket) => self.get_over(socket, path).await,
-            Socket::Inside(socket) => self.get_over(socket, path).await,
+            Socket::Beside(socket) => self.send_over(socket, request).await,
+            Socket::Inside(socket) => self.send_over(socket, request).await,
         }
     }
 
-    async fn get_over<I>(&self, socket: I, path: &str) -> Result<Response<Incoming>, CallError>
+    async fn send_over<I>(
+        &self,
+        socket: I,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, CallError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -47,18 +77,13 @@ impl ModelServer {
             .map_err(broken)?;
         // Ends with the answer's body.
         tokio::spawn(connection);
-        let request = Request::builder()
-            .uri(path)
-            .header(HOST, &*self.address)
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| CallError::Answer(error.to_string()))?;
         sender.send_request(request).await.map_err(broken)
     }
 
     /// Asks for text, within 2 s.
     pub(super) async fn text(&self, path: &str) -> Result<Bytes, CallError> {
         let asked = async {
-            let answer = self.get(path).await?;
+            let answer = self.send(Method::GET, path, None).await?;
             if answer.status() != StatusCode::OK {
                 return Err(CallError::Answer(format!(
                     "{path} answers {}",

@@ -1,8 +1,10 @@
 //! The one model server beside the agent.
 
 mod call;
+mod commands;
 mod read;
 
+pub(crate) use commands::PullLine;
 pub(crate) use read::read_server;
 
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use agent_proto::is_copy_name;
 use agent_proto::v1::{Model, ModelServer as Reading};
 use serde::Deserialize;
 
@@ -70,7 +71,9 @@ async fn ollama(server: &ModelServer, on_disk: OllamaModels) -> Result<Reading, 
         .into_iter()
         .map(|model| (model.name.clone(), model))
         .collect();
-    let models = on_disk.models.into_iter().take(MOST_MODELS).map(|model| {
+    let named = on_disk.models.into_iter();
+    let named = named.filter(|model| !is_copy_name(&model.name));
+    let models = named.take(MOST_MODELS).map(|model| {
         let loaded = loaded.get(&model.name);
         Model {
             digest: model.digest,

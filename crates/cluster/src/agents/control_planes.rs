@@ -133,7 +133,8 @@ pub(super) async fn tell(channel: Channel, mut told: Told) -> Status {
 mod tests {
     use agent_proto::v1::agent_server::{Agent, AgentServer};
     use agent_proto::v1::{
-        ControlPlanesHeard, HelloRequest, HelloResponse, NodeStatus, Piece, WatchStatusRequest,
+        ControlPlanesHeard, CopyProgress, CopyRequest, HelloRequest, HelloResponse, NodeStatus,
+        OfferRequest, OfferResponse, Piece, WatchStatusRequest,
     };
     use tokio::time::timeout;
     use tonic::{Request, Response, Streaming};
@@ -175,6 +176,7 @@ mod tests {
     impl Agent for Aged {
         type WatchStatusStream = Nothing<NodeStatus>;
         type TunnelStream = Nothing<Piece>;
+        type CopyModelStream = Nothing<CopyProgress>;
 
         async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
             Err(Status::unimplemented(""))
@@ -191,6 +193,20 @@ mod tests {
             &self,
             _: Request<Streaming<Piece>>,
         ) -> Result<Response<Self::TunnelStream>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn offer_model(
+            &self,
+            _: Request<OfferRequest>,
+        ) -> Result<Response<OfferResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn copy_model(
+            &self,
+            _: Request<CopyRequest>,
+        ) -> Result<Response<Self::CopyModelStream>, Status> {
             Err(Status::unimplemented(""))
         }
 

@@ -2,14 +2,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_proto::v1::agent_client::AgentClient;
-use agent_proto::v1::{HelloResponse, NodeFacts, NodeStatus, WatchStatusRequest};
+use agent_proto::v1::{
+    CopyProgress, CopyRequest, HelloResponse, NodeFacts, NodeStatus, OfferRequest, OfferResponse,
+    WatchStatusRequest,
+};
 use agent_proto::{Channel, TunnelStream};
 use arc_swap::ArcSwapOption;
 use primitives::Timestamp;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Status, Streaming};
+
+/// How long an agent may take to say that another node may fetch a model.
+const OFFERING: Duration = Duration::from_secs(10);
 
 /// A connection that agreed on a version of the protocol.
 #[derive(Debug)]
@@ -79,6 +87,26 @@ impl AgentLink {
             opened = TunnelStream::open(self.channel.clone()) => opened,
             () = self.over.cancelled() => Err(Status::unavailable("the link broke")),
         }
+    }
+
+    /// Has the agent let another node fetch a model's files.
+    pub(crate) async fn offer_model(&self, request: OfferRequest) -> Result<OfferResponse, Status> {
+        let mut client = AgentClient::new(self.channel.clone());
+        let answer = timeout(OFFERING, client.offer_model(request)).await;
+        let silent = |_| {
+            let seconds = OFFERING.as_secs();
+            Status::deadline_exceeded(format!("its agent does not answer within {seconds} s"))
+        };
+        Ok(answer.map_err(silent)??.into_inner())
+    }
+
+    /// Has the agent fetch a model's files from another node, and tell how far it is. Dropping the stream calls it off.
+    pub(crate) async fn copy_model(
+        &self,
+        request: CopyRequest,
+    ) -> Result<Streaming<CopyProgress>, Status> {
+        let mut client = AgentClient::new(self.channel.clone());
+        Ok(client.copy_model(request).await?.into_inner())
     }
 
     /// Takes over what the agent tells of its state, until the link ends. `told` hears of the first one.

@@ -8,11 +8,20 @@ impl Registry {
         let snapshot = self.snapshot();
         let seats = snapshot.nodes.iter().filter_map(|node| node.agent.as_ref());
         let (mut nodes, mut linked, mut tunnels) = (0_u64, 0_u64, 0_u64);
+        let (mut sharing, mut sent, mut received) = (0_u64, 0_u64, 0_u64);
         for seat in seats {
             nodes += 1;
             if let Some(link) = seat.link() {
                 linked += 1;
-                tunnels += link.status().map_or(0, |status| u64::from(status.tunnels));
+                let Some(status) = link.status() else {
+                    continue;
+                };
+                tunnels += u64::from(status.tunnels);
+                if let Some(shared) = &status.sharing {
+                    sharing += 1;
+                    sent = sent.saturating_add(shared.sent_bytes);
+                    received = received.saturating_add(shared.received_bytes);
+                }
             }
         }
         format!(
@@ -25,6 +34,15 @@ impl Registry {
              # HELP remuda_agent_tunnels Connections that agents carry, as they told last.\n\
              # TYPE remuda_agent_tunnels gauge\n\
              remuda_agent_tunnels {tunnels}\n\
+             # HELP remuda_agents_sharing Agents that share files of models.\n\
+             # TYPE remuda_agents_sharing gauge\n\
+             remuda_agents_sharing {sharing}\n\
+             # HELP remuda_agents_sent_bytes Bytes of files that these have sent to other nodes since each was started.\n\
+             # TYPE remuda_agents_sent_bytes gauge\n\
+             remuda_agents_sent_bytes {sent}\n\
+             # HELP remuda_agents_received_bytes Bytes of files that these have had from other nodes since each was started.\n\
+             # TYPE remuda_agents_received_bytes gauge\n\
+             remuda_agents_received_bytes {received}\n\
              # EOF\n"
         )
     }

@@ -161,7 +161,7 @@ impl Placement {
     async fn run(&self, stored: &Stored, term: u64, stop: &CancellationToken) {
         let progress = Arc::new(Progress::default());
         let outcome = tokio::select! {
-            outcome = self.attempt(stored, &progress) => outcome,
+            outcome = self.attempt(stored, term, &progress) => outcome,
             // Called off, or somebody else's now: what was begun is cut by dropping it.
             () = self.follow(stored.id, term, &progress) => return,
             () = stop.cancelled() => return,
@@ -229,7 +229,7 @@ impl Placement {
     }
 
     /// Looks once more, and does it.
-    async fn attempt(&self, stored: &Stored, progress: &Progress) -> Outcome {
+    async fn attempt(&self, stored: &Stored, term: u64, progress: &Progress) -> Outcome {
         let action = &stored.action;
         let snapshot = self.registry().snapshot();
         let Some(node) = snapshot.find_node(action.node) else {
@@ -267,6 +267,13 @@ impl Placement {
                 Some(Forbidden::Absent) => return Outcome::Done,
                 Some(why) => return Outcome::Dropped(format!("not done: {why}")),
             }
+        }
+        if action.kind == ActionKind::Copy {
+            let pulling = async || node_calls::carry_out(&contact, action, None, progress).await;
+            return match self.copy(stored, term, &view, progress, pulling).await {
+                Ok(()) => Outcome::Done,
+                Err(why) => Outcome::Failed(why),
+            };
         }
         let known = node
             .models

@@ -226,7 +226,9 @@ fn plain_node(view: &NodeView) -> Node {
         // Which disk the models are on is not told: the roomiest one.
         disk_free_bytes: status
             .and_then(|status| status.disks.iter().map(|disk| disk.available_bytes).max()),
-        shares_files: false,
+        shares_files: status
+            .and_then(|status| status.sharing.as_ref())
+            .is_some_and(|sharing| !sharing.addresses.is_empty()),
         copies: Vec::new(),
         failing: BTreeMap::new(),
     }

@@ -16,6 +16,18 @@ struct Counts {
     drifting: u64,
     ended: BTreeMap<(&'static str, &'static str), u64>,
     fetched_bytes: u64,
+    copies: BTreeMap<&'static str, u64>,
+    copied_bytes: u64,
+}
+
+/// How a copy went.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Copied {
+    Done,
+    /// It did not work, and the model was pulled.
+    FellBack,
+    /// It did not work, and pulling would not have.
+    Failed,
 }
 
 /// What is counted.
@@ -37,6 +49,18 @@ impl Figures {
         }
         counts.unmet = plan.unmet.len() as u64;
         counts.drifting = plan.drift.len() as u64;
+    }
+
+    /// Counts a copy that has ended, with the bytes that it brought.
+    pub(super) fn copied(&self, how: Copied, bytes: u64) {
+        let outcome = match how {
+            Copied::Done => "done",
+            Copied::FellBack => "fell_back",
+            Copied::Failed => "failed",
+        };
+        let mut counts = self.0.lock();
+        *counts.copies.entry(outcome).or_default() += 1;
+        counts.copied_bytes = counts.copied_bytes.saturating_add(bytes);
     }
 
     /// Counts an action that has ended.
@@ -116,6 +140,21 @@ impl Placement {
             "counter",
             "Bytes of models that nodes told to have fetched.",
             vec![(String::new(), counts.fetched_bytes)],
+        );
+        let copies = counts.copies.iter();
+        family(
+            "remuda_placement_copies",
+            "counter",
+            "Copies between nodes that have ended, and how.",
+            copies
+                .map(|(outcome, count)| (format!("{{outcome=\"{outcome}\"}}"), *count))
+                .collect(),
+        );
+        family(
+            "remuda_placement_copied_bytes",
+            "counter",
+            "Bytes of models that nodes have had from other nodes, as far as their copies came.",
+            vec![(String::new(), counts.copied_bytes)],
         );
         text.push_str("# EOF\n");
         text

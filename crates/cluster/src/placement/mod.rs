@@ -8,6 +8,7 @@
 //! It never touches a model that no policy names, but for taking an idle one from memory where another needs the room.
 
 mod action;
+mod copy;
 mod error;
 mod execute;
 mod keep;
@@ -55,6 +56,8 @@ pub struct PlacementConfig {
     pub interval: Duration,
     /// Files that are fetched at once over the whole fleet; one at a time at each node. 2 by default.
     pub max_pulls: usize,
+    /// The most bytes a second that one copy between nodes takes; 0, the default: as many as there are.
+    pub copy_bytes_per_second: u64,
     /// When files may be fetched and deleted; always when empty.
     pub windows: Vec<Window>,
     /// What is known of a node counts for so long. 40 s by default: three probes and a slow answer.
@@ -74,6 +77,7 @@ impl Default for PlacementConfig {
         Self {
             interval: Duration::from_secs(5),
             max_pulls: 2,
+            copy_bytes_per_second: 0,
             windows: Vec::new(),
             fresh_for: Duration::from_secs(40),
             absent_for: Duration::from_mins(15),

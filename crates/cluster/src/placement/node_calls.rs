@@ -36,7 +36,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    fn set(&self, done: u64, total: u64) {
+    pub(super) fn set(&self, done: u64, total: u64) {
         self.done.store(done, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
     }
@@ -137,7 +137,7 @@ fn told(error: &OutboundError) -> String {
     shortened(&error.public_message())
 }
 
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     text.chars()
         .filter(|c| !c.is_control())
         .take(KEPT)
@@ -182,7 +182,10 @@ async fn pull(contact: &Contact, model: &str, progress: &Progress) -> Result<(),
             if line.status == "success" {
                 return Ok(());
             }
-            parts.note(line);
+            if let Some(digest) = line.digest {
+                let (done, total) = (line.completed.unwrap_or(0), line.total.unwrap_or(0));
+                parts.note(digest, done, total);
+            }
             let (done, total) = parts.sums();
             progress.set(done, total);
         }
@@ -199,7 +202,7 @@ async fn pull(contact: &Contact, model: &str, progress: &Progress) -> Result<(),
 }
 
 /// Says how far a fetch has come that broke off.
-fn broken(why: &str, progress: &Progress) -> String {
+pub(super) fn broken(why: &str, progress: &Progress) -> String {
     match progress.read() {
         (_, 0) => why.to_owned(),
         (done, total) => {
@@ -210,12 +213,10 @@ fn broken(why: &str, progress: &Progress) -> String {
 
 /// The parts of a model that are on their way.
 #[derive(Debug, Default)]
-struct Parts(Vec<(String, u64, u64)>);
+pub(super) struct Parts(Vec<(String, u64, u64)>);
 
 impl Parts {
-    fn note(&mut self, line: Line) {
-        let Some(digest) = line.digest else { return };
-        let (done, total) = (line.completed.unwrap_or(0), line.total.unwrap_or(0));
+    pub(super) fn note(&mut self, digest: String, done: u64, total: u64) {
         let known = self.0.iter_mut().find(|(other, ..)| *other == digest);
         if let Some(part) = known {
             part.1 = part.1.max(done);
@@ -225,7 +226,7 @@ impl Parts {
         }
     }
 
-    fn sums(&self) -> (u64, u64) {
+    pub(super) fn sums(&self) -> (u64, u64) {
         let sum = |read: fn(&(String, u64, u64)) -> u64| {
             self.0.iter().map(read).fold(0, u64::saturating_add)
         };

@@ -314,6 +314,21 @@ pub(crate) async fn note_progress(
     Ok(noted > 0)
 }
 
+/// Says anew why an action is done that this holder of the duty carries out.
+pub(crate) async fn explain_action(
+    tx: &mut Tx,
+    id: JobId,
+    term: u64,
+    why: &str,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE placement_actions SET why = $3 WHERE id = $1 AND term = $2 AND status = 'running'",
+        params![id, term, why],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Ends an action that this holder of the duty carries out. `false`: it was called off or taken over.
 pub(crate) async fn end_action(
     tx: &mut Tx,

@@ -202,6 +202,7 @@ async fn listed(contact: &Contact, silence: Silence) -> Result<Vec<ModelView>, C
         .into_iter()
         .take(2 * MAX_MODELS)
         .map(view)
+        .filter(|model| !agent_proto::is_copy_name(&model.name))
         .collect();
     let mut loaded = match running {
         Ok(running) => running.by_name(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent::{Agent, AgentConfig, AgentError, ControlPlane, InsideServer, Membership};
+use agent::{Agent, AgentConfig, AgentError, ControlPlane, InsideServer, Membership, ShareConfig};
 use agent_proto::Invitation;
 use clap::Args;
 use engine::{Engine, EngineConfig, LoadOutcome};
@@ -30,6 +30,7 @@ use crate::telemetry;
   remuda agent --join https://remuda.lan:11441 --token rmdj_...   join, and go on as a node
   remuda agent                                                    link again, after a restart
   remuda agent --model-server http://127.0.0.1:8000               beside vLLM or llama-server
+  remuda agent --share 0.0.0.0:11443                              other nodes fetch models from here
   remuda agent --model qwen3-4b.gguf --models /srv/models         no other server: serve these model files")]
 pub(super) struct AgentCommand {
     /// Where the Remuda to join listens for agents.
@@ -68,6 +69,22 @@ pub(super) struct AgentCommand {
     /// Where /health and /api/v1/metrics/current are.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:11442", value_parser = parse_address)]
     listen: SocketAddr,
+    /// Share the model files of the Ollama here with other nodes, and let it fetch from them: where they connect, as
+    /// 0.0.0.0:11443. Only nodes of the same Remuda get anything, and only what it tells them to fetch.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_parser = parse_address,
+        env = "REMUDA_AGENT_SHARE",
+        conflicts_with_all = ["models", "models_dir", "demo"]
+    )]
+    share: Option<SocketAddr>,
+    /// Where other nodes reach that address, if not at this machine's own addresses. Repeatable.
+    #[arg(long = "share-as", value_name = "HOST:PORT", requires = "share")]
+    share_as: Vec<String>,
+    /// Ollama's models directory; ~/.ollama/models or /usr/share/ollama/.ollama/models unless set.
+    #[arg(long, value_name = "DIR", env = "OLLAMA_MODELS")]
+    share_dir: Option<PathBuf>,
     /// Where the membership is kept; `remuda/agent` in the user's data directory unless set.
     #[arg(long, value_name = "DIR", env = "REMUDA_AGENT_DATA")]
     data: Option<PathBuf>,
@@ -126,6 +143,18 @@ impl AgentCommand {
         config.listen = Some(self.listen);
         config.inside = inside;
         let usage = |error: AgentError| Failure::Usage(error.to_string());
+        if let Some(listen) = self.share {
+            let home = context.environment.get("HOME").map(PathBuf::from);
+            let models_dir =
+                ShareConfig::find_models_dir(self.share_dir, home.as_deref()).map_err(usage)?;
+            let share = ShareConfig {
+                listen,
+                told: self.share_as,
+                models_dir,
+            };
+            share.check().map_err(usage)?;
+            config.share = Some(share);
+        }
         let refused = |error: AgentError| Failure::Refused(error.to_string());
         config.check().map_err(usage)?;
         if let Some(url) = &self.join {
@@ -140,6 +169,9 @@ impl AgentCommand {
             remark(&format!("joined as the node {}", joined.node_name));
         }
         let agent = Agent::open(config).await.map_err(refused)?;
+        if let Some(address) = agent.share_address() {
+            remark(&format!("shares model files on {address}"));
+        }
         let page = agent.page_address().map_or_else(String::new, |page| {
             format!(": health at http://{page}/health")
         });

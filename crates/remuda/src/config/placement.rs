@@ -5,10 +5,12 @@ use serde::Deserialize;
 
 use super::error::ConfigError;
 use super::origin::Origins;
-use super::quantity::Period;
+use super::quantity::{ByteSize, Period};
 
 /// The most windows.
 const MOST_WINDOWS: usize = 20;
+/// Slower copies would look as if they stood still.
+const SLOWEST_COPY: u64 = 64 << 10;
 
 /// Where models are, and who sees to it.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,6 +20,8 @@ pub struct PlacementSection {
     pub interval: Period,
     /// Models that are fetched at once over the whole fleet, one at a time at each node; 2 unless set.
     pub max_pulls: usize,
+    /// The most bytes a second that one copy of a model between nodes takes, as `50MB`; 0 unless set: as many as there are.
+    pub copy_bytes_per_second: ByteSize,
     /// Hours in which models are fetched and deleted, as `22:00-06:00`; always unless set.
     pub windows: Vec<String>,
     /// The time zone of these hours; UTC unless set.
@@ -41,6 +45,7 @@ impl Default for PlacementSection {
         Self {
             interval: Period::seconds(5),
             max_pulls: 2,
+            copy_bytes_per_second: ByteSize(0),
             windows: Vec::new(),
             time_zone: "UTC".to_owned(),
             quiet_for: Period::seconds(300),
@@ -61,6 +66,12 @@ impl PlacementSection {
         }
         if !(1..=100).contains(&self.max_pulls) {
             return bad("max_pulls", "must be 1 to 100");
+        }
+        if (1..SLOWEST_COPY).contains(&self.copy_bytes_per_second.0) {
+            return bad(
+                "copy_bytes_per_second",
+                "must be at least 64KiB, or 0 for no limit",
+            );
         }
         if self.windows.len() > MOST_WINDOWS {
             return bad("windows", "must be at most 20 windows");

@@ -41,6 +41,7 @@ pub(super) fn open(
     let config = PlacementConfig {
         interval: section.interval.0,
         max_pulls: section.max_pulls,
+        copy_bytes_per_second: section.copy_bytes_per_second.0,
         windows: section.parsed_windows(),
         // Three probes, each of which may come a tenth later, and a slow answer.
         fresh_for: probes.interval.0 * 33 / 10 + probes.timeout.0 + Duration::from_secs(1),

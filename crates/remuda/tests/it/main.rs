@@ -32,6 +32,8 @@ mod command_line;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod copies;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod disk;

@@ -15,8 +15,9 @@ use std::time::Duration;
 use agent::{AgentConfig, ControlPlane, Membership};
 use agent_proto::v1::agent_server::{Agent, AgentServer};
 use agent_proto::v1::{
-    ControlPlanes, ControlPlanesHeard, Cpu, Disk, Gpu, HelloRequest, HelloResponse, Memory, Model,
-    ModelServer, Network, NodeFacts, NodeStatus, Piece, WatchStatusRequest,
+    ControlPlanes, ControlPlanesHeard, CopyProgress, CopyRequest, Cpu, Disk, Gpu, HelloRequest,
+    HelloResponse, Memory, Model, ModelServer, Network, NodeFacts, NodeStatus, OfferRequest,
+    OfferResponse, Piece, WatchStatusRequest,
 };
 use agent_proto::{Invitation, PROTOCOLS};
 use anyhow::Context as _;
@@ -150,6 +151,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Agent for Light {
     type WatchStatusStream = Answers<NodeStatus>;
     type TunnelStream = Answers<Piece>;
+    type CopyModelStream = Answers<CopyProgress>;
 
     async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
         Ok(Response::new(HelloResponse {
@@ -164,6 +166,20 @@ impl Agent for Light {
                 ..NodeFacts::default()
             }),
         }))
+    }
+
+    async fn offer_model(
+        &self,
+        _: Request<OfferRequest>,
+    ) -> Result<Response<OfferResponse>, Status> {
+        Err(Status::unimplemented("no files here"))
+    }
+
+    async fn copy_model(
+        &self,
+        _: Request<CopyRequest>,
+    ) -> Result<Response<Self::CopyModelStream>, Status> {
+        Err(Status::unimplemented("no files here"))
     }
 
     async fn tell_control_planes(
@@ -280,5 +296,6 @@ fn state(beat: u64) -> NodeStatus {
             ..ModelServer::default()
         }),
         tunnels: 1,
+        sharing: None,
     }
 }

@@ -116,6 +116,11 @@ async fn ollama(node: &Arc<Node>, call: &Call) -> Reply {
         "/api/copy" if post => copy(node, call),
         "/api/delete" if call.method == Method::DELETE => with_model(node, call, |found| {
             node.models.lock().retain(|model| model.name != found.name);
+            if let Some(files) = &node.files
+                && let Err(error) = files.remove(&found.name)
+            {
+                return refusal(node, None, &call.path, 500, &format!("{error:#}"));
+            }
             response(200, "text/plain", full(""))
         }),
         path if path.starts_with("/api/blobs/") => blob(node, call),
@@ -272,6 +277,16 @@ fn copy(node: &Node, call: &Call) -> Reply {
         );
     };
     let name = normalise(root["destination"].as_str().unwrap_or_default());
+    if let Some(files) = &node.files {
+        let copied = std::fs::read(files.manifest(&model.name))
+            .map_err(anyhow::Error::from)
+            .and_then(|text| files.add_manifest(&name, &text));
+        if let Err(error) = copied {
+            return refusal(node, None, &call.path, 500, &format!("{error:#}"));
+        }
+        let mut models = node.models.lock();
+        models.retain(|model| normalise(&model.name) != name);
+    }
     node.models.lock().push(ScriptedModel {
         name,
         loaded: None,

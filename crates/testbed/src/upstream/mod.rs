@@ -10,12 +10,14 @@ mod body;
 mod catalogue;
 pub mod directives;
 mod embed;
+mod files;
 mod flavour;
 mod gate;
 mod models;
 mod plan;
 mod pull;
 mod record;
+mod registry_pull;
 mod script;
 mod server;
 mod service;
@@ -28,6 +30,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use answer::Answer;
+pub use files::ModelFiles;
 pub use flavour::Flavour;
 pub use gate::Gate;
 pub use models::ScriptedModel;
@@ -53,6 +56,7 @@ pub struct Builder {
     flavour: Flavour,
     api_key: Option<String>,
     models: Vec<ScriptedModel>,
+    files: Option<ModelFiles>,
     script: Script,
 }
 
@@ -68,6 +72,13 @@ impl Builder {
     #[must_use]
     pub fn model(mut self, model: ScriptedModel) -> Self {
         self.models.push(model);
+        self
+    }
+
+    /// Keeps models in this directory, and pulls them as Ollama does. Those of [`Self::model`] have no files.
+    #[must_use]
+    pub fn files(mut self, files: &ModelFiles) -> Self {
+        self.files = Some(files.clone());
         self
     }
 
@@ -90,7 +101,7 @@ impl Builder {
     /// # Errors
     /// Fails when no thread or port is to be had.
     pub fn start(mut self) -> anyhow::Result<ScriptedUpstream> {
-        if self.models.is_empty() {
+        if self.models.is_empty() && self.files.is_none() {
             let name = if self.flavour == Flavour::Ollama {
                 "test-model:latest"
             } else {
@@ -106,10 +117,12 @@ impl Builder {
             script: Mutex::new(self.script),
             next_faults: Mutex::default(),
             models: Mutex::new(self.models),
+            files: self.files,
             blobs: Mutex::default(),
             record: Record::default(),
             responses: 0.into(),
             embedder: tokio::sync::Mutex::default(),
+            puller: tokio::sync::Mutex::default(),
             reader: tokio::sync::Mutex::default(),
         });
         server.revive(&node)?;
@@ -131,6 +144,7 @@ impl ScriptedUpstream {
             flavour,
             api_key: None,
             models: Vec::new(),
+            files: None,
             script: Script::default(),
         }
     }
@@ -181,6 +195,24 @@ impl ScriptedUpstream {
     /// Changes the models, as another user of the server might.
     pub fn edit_models(&self, edit: impl FnOnce(&mut Vec<ScriptedModel>)) {
         edit(&mut self.node.models.lock());
+    }
+
+    /// Puts a model with files there, one blob for each of `layers`. Returns its digest.
+    ///
+    /// # Errors
+    /// Fails when it was started without a directory, or that cannot be written.
+    pub fn add_files(&self, name: &str, layers: &[&[u8]]) -> anyhow::Result<String> {
+        let files = self.node.files.as_ref();
+        let files = files.ok_or_else(|| anyhow::anyhow!("no directory for models"))?;
+        let (digest, size_bytes) = files.add(name, layers)?;
+        self.edit_models(|models| {
+            models.push(ScriptedModel {
+                digest: digest.clone(),
+                size_bytes,
+                ..ScriptedModel::chat(name)
+            });
+        });
+        Ok(digest)
     }
 
     /// Returns the last 4,096 requests, oldest first.

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::body::sleep_for;
 use super::catalogue::{named, progress};
 use super::models::{ScriptedModel, normalise};
+use super::registry_pull::Pull;
 use super::service::{Call, Node, Reply, response};
 
 /// The size of every pulled model.
@@ -42,6 +43,18 @@ impl Body for Lines {
 /// Answers a pull, in one piece where streaming is off.
 pub(super) async fn pull(node: &Arc<Node>, call: &Call) -> Reply {
     let name = named(call);
+    if let Some(files) = &node.files {
+        let (lines, body) = mpsc::channel(1);
+        let pull = Pull {
+            node: Arc::clone(node),
+            files: files.clone(),
+            name,
+            insecure: call.json()["insecure"] == true,
+            lines,
+        };
+        tokio::spawn(pull.run());
+        return response(200, "application/x-ndjson", UnsyncBoxBody::new(Lines(body)));
+    }
     let manifest = json!({"status": "pulling manifest"});
     if name.is_empty() || name.contains("missing") {
         let error = json!({"error": "pull model manifest: file does not exist"});

@@ -1,5 +1,6 @@
 //! What a scripted upstream is told to do: pace, framing, faults, kinds of reply.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::gate::Gate;
@@ -34,10 +35,14 @@ pub struct Script {
     pub chunking: Chunking,
     /// How many requests wait, and what part of the cache is in use, as a vLLM says in its metrics.
     pub pressure: (u32, f32),
-    /// Models that are pulled wait at the gate once 99 % are there.
+    /// Models that are pulled wait at the gate once 99 % are there; those with files before the last part of each.
     pub pull_gate: Option<Gate>,
     /// So many of the next pulls end once 99 % are there, without a word.
     pub broken_pulls: u32,
+    /// Where models with files come from whose names say nothing else.
+    pub registry: Option<SocketAddr>,
+    /// Bytes that fit on the disk yet, for pulls of models with files. No limit when absent.
+    pub disk_room: Option<u64>,
     /// What goes wrong with every inference request.
     pub fault: Option<Fault>,
     /// What goes wrong with every other request (model lists, versions, health).

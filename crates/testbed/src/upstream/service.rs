@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::ask::{self, Ask};
 use super::body::{ScriptedBody, play_stream, play_whole, sleep_for};
+use super::files::ModelFiles;
 use super::flavour::Flavour;
 use super::models::ScriptedModel;
 use super::plan::Plan;
@@ -38,12 +39,16 @@ pub(super) struct Node {
     /// Faults of the next inference requests, one each.
     pub(super) next_faults: Mutex<VecDeque<Fault>>,
     pub(super) models: Mutex<Vec<ScriptedModel>>,
+    /// Where models are kept that have files.
+    pub(super) files: Option<ModelFiles>,
     /// Digests of uploaded blobs.
     pub(super) blobs: Mutex<BTreeSet<String>>,
     pub(super) record: Record,
     pub(super) responses: AtomicU64,
     /// Held by the embedding call that is computed.
     pub(super) embedder: tokio::sync::Mutex<()>,
+    /// Held by the pull of a model with files that is under way.
+    pub(super) puller: tokio::sync::Mutex<()>,
     /// Held by the request whose prompt is read.
     pub(super) reader: tokio::sync::Mutex<()>,
 }

@@ -189,6 +189,9 @@ pub(super) struct PlacementActionBody {
     node: String,
     /// The node's id.
     node_id: String,
+    /// The id of the node that a copy comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_node_id: Option<String>,
     /// How far it has come.
     #[schema(inline)]
     status: Status,
@@ -233,6 +236,7 @@ impl From<Stored> for PlacementActionBody {
             model: action.model.to_string(),
             node: action.node_name.to_string(),
             node_id: action.node.to_string(),
+            from_node_id: action.from.map(|id| id.to_string()),
             status: stored.status,
             origin: stored.origin,
             why: action.why,

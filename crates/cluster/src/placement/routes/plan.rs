@@ -30,6 +30,9 @@ struct PlannedBody {
     node: String,
     /// The node's id.
     node_id: String,
+    /// The name of the node that a copy comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
     /// Who carries it out.
     #[schema(inline)]
     mode: ModeBody,
@@ -42,9 +45,15 @@ struct PlannedBody {
     bytes: Option<u64>,
 }
 
-impl From<Action> for PlannedBody {
-    fn from(action: Action) -> Self {
+impl PlannedBody {
+    fn new(action: Action, snapshot: &FleetSnapshot) -> Self {
+        let named = |id| {
+            snapshot
+                .find_node(id)
+                .map_or_else(|| id.to_string(), |node| node.name.to_string())
+        };
         Self {
+            from: action.from.map(named),
             id: plan_id(&action),
             kind: action.kind.as_str(),
             model: action.model.to_string(),
@@ -143,7 +152,11 @@ impl PlanBody {
         let snapshot: Arc<FleetSnapshot> = placement.registry().snapshot();
         let state: Reconciler = placement.inner.state.lock().clone();
         Self {
-            actions: plan.actions.into_iter().map(PlannedBody::from).collect(),
+            actions: plan
+                .actions
+                .into_iter()
+                .map(|action| PlannedBody::new(action, &snapshot))
+                .collect(),
             open: stock
                 .open
                 .into_iter()

@@ -21,6 +21,7 @@ struct Planned {
     kind: String,
     model: String,
     node: String,
+    from: Option<String>,
     mode: String,
     why: String,
     bytes: Option<u64>,
@@ -69,8 +70,12 @@ pub(super) async fn show(context: &Context) -> Result<(), Failure> {
     )
     .dispensing_with(&["BYTES", "MODE"]);
     for action in plan.actions {
+        let what = match action.from {
+            Some(from) => format!("{} from {from}", action.kind),
+            None => action.kind,
+        };
         table.row([
-            action.kind,
+            what,
             action.model,
             action.node,
             action.mode,
