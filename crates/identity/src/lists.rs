@@ -3,9 +3,11 @@
 //! A change counts itself in the database, and the count is asked for each time, on every replica: who has changed something sees it in
 //! the list. Other lists are kept by `[cache]`, which forgets them when they are changed; this one is changed by everything.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::store::StoreError;
+use tokio::sync::Mutex;
 use web::{KeptAnswer, KeptAnswers, Problem};
 
 use crate::identity::Identity;
@@ -23,12 +25,18 @@ type Question<Q> = (OrgScope, Q);
 #[derive(Debug)]
 pub(crate) struct Lists {
     pub(crate) audit: KeptAnswers<Question<AuditQuery>>,
+    /// How many have asked for the count of changes.
+    asked: AtomicU64,
+    /// How many of them the last look at it was for, and what it found.
+    seen: Mutex<(u64, i64)>,
 }
 
 impl Default for Lists {
     fn default() -> Self {
         Self {
             audit: KeptAnswers::new(LASTS),
+            asked: AtomicU64::new(0),
+            seen: Mutex::default(),
         }
     }
 }
@@ -51,7 +59,18 @@ impl Identity {
         .await
     }
 
+    /// Reads the count of changes. Those who ask while somebody looks share the next look, which begins after all of them have asked.
     async fn generation_now(&self) -> Result<i64, StoreError> {
-        store::glance_at_generation(&self.inner.db).await
+        let lists = &self.inner.lists;
+        let mine = lists.asked.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        let mut seen = lists.seen.lock().await;
+        let (last, generation) = *seen;
+        if last >= mine {
+            return Ok(generation);
+        }
+        let asked = lists.asked.load(Ordering::SeqCst);
+        let generation = store::glance_at_generation(&self.inner.db).await?;
+        *seen = (asked, generation);
+        Ok(generation)
     }
 }

@@ -53,23 +53,23 @@ function planned(plan, hurry) {
     h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid", "aria-label": "Planned steps" },
       h("thead", {}, h("tr", {}, ["Step", "Model", "Node", "Why", "Then", "Bytes", ""].map((head, at) => h("th", { scope: "col", class: at === 4 || at === 5 ? "not-on-phone" : null }, head || h("span", { class: "offscreen" }, "Actions"))))),
       h("tbody", {}, plan.actions.map((one) => h("tr", { key: one.id },
-        h("td", {}, chip(KINDS[one.kind] ?? one.kind, one.kind === "delete" || one.kind === "unload" ? "warn" : null)), h("td", { class: "wide" }, h("a", { href: link("/models", one.model) }, one.model)), h("td", {}, h("a", { href: link("/nodes", one.node) }, one.node)),
+        h("td", {}, chip(KINDS[one.kind] ?? one.kind, one.kind === "delete" || one.kind === "unload" ? "warn" : null)), h("td", { class: "wide" }, h("a", { href: link("/models", one.model) }, one.model)), h("td", {}, h("a", { href: link("/nodes", one.node) }, one.node), one.from && h("span", { class: "muted small" }, ` from ${one.from}`)),
         h("td", { class: "prose" }, one.why), h("td", { class: "prose not-on-phone" }, one.effect), h("td", { class: "not-on-phone right" }, bytes(one.bytes)),
         h("td", { class: "right" }, one.mode === "suggest" ? h("button", { class: "button small", type: "button", "aria-label": `Apply: ${sentence(one)}`, onclick: () => apply([one]) }, "Apply") : h("span", { class: "muted small" }, "by itself"))))))));
 }
 
-const sentence = ({ kind, model, node }) => ({ pull: `Fetch ${model} to ${node}`, load: `Load ${model} at ${node}`, unload: `Unload ${model} from ${node}`, delete: `Delete ${model} from ${node}`, copy: `Copy ${model} to ${node}` })[kind] ?? `${kind} ${model} at ${node}`;
+const sentence = ({ kind, model, node, from }) => ({ pull: `Fetch ${model} to ${node}`, load: `Load ${model} at ${node}`, unload: `Unload ${model} from ${node}`, delete: `Delete ${model} from ${node}`, copy: `Copy ${model} to ${node}${from ? ` from ${from}` : ""}` })[kind] ?? `${kind} ${model} at ${node}`;
 
 function underWay(list, hurry) {
   if (list.length === 0) return null;
-  const cancel = (one) => dialog.confirm(`Call this off: ${sentence(one)}?`, h("p", {}, one.kind === "pull" ? "What was fetched so far stays at the node, and the next fetch goes on from there." : "It is not done, unless the node has it done already."), "Call it off", async () => {
+  const cancel = (one) => dialog.confirm(`Call this off: ${sentence(one)}?`, h("p", {}, one.kind === "pull" || one.kind === "copy" ? "What was fetched so far stays at the node, and the next fetch goes on from there." : "It is not done, unless the node has it done already."), "Call it off", async () => {
     await post(`/api/v1/placement/actions/${one.id}/cancel`);
     hurry();
     return "It is called off.";
   });
   return card("Under way", { flush: true, aside: counted(list.length, "step") }, h("ul", { class: "lines" }, list.map((one) => h("li", { key: one.id }, h("div", { class: "line" },
     h("span", { class: "row between" }, h("b", { class: "clip" }, sentence(one)), badge(TONES[one.status] ?? one.status), h("span", { class: "spring" }), h("button", { class: "button small danger-quiet", type: "button", "aria-label": `Cancel: ${sentence(one)}`, onclick: () => cancel(one) }, "Cancel")),
-    one.status === "running" && one.kind === "pull" && h("progress", { max: "1", value: one.total_bytes ? one.done_bytes / one.total_bytes : undefined, "aria-label": sentence(one) }),
+    one.status === "running" && (one.kind === "pull" || one.kind === "copy") && h("progress", { max: "1", value: one.total_bytes ? one.done_bytes / one.total_bytes : undefined, "aria-label": sentence(one) }),
     h("span", { class: "small muted" }, one.total_bytes ? `${bytes(one.done_bytes)} of ${bytes(one.total_bytes)} · ${one.why}` : one.why))))));
 }
 
