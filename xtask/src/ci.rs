@@ -30,7 +30,8 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         return Ok(allowed);
     }
     // Benchmarks, too, which no test needs.
-    let built = cargo(&["build", "--workspace", "--all-targets"], &LINTED)?;
+    let everything = ["build", "--workspace", "--all-targets", "--keep-going"];
+    let built = cargo(&everything, &LINTED)?;
     if built != ExitCode::SUCCESS {
         return Ok(built);
     }

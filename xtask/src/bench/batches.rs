@@ -42,7 +42,7 @@ const REFUSED: u32 = 1_000;
 /// What the batch may add to the memory of the server, in MiB. The file itself has some 35 of them.
 const MOST_MIB: u64 = 64;
 /// Time that it gets, for each thousand lines.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Measures and prints Markdown.
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {

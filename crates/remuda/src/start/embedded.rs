@@ -40,6 +40,12 @@ pub(crate) fn engine_config(config: &Config, data_dir: &Path) -> EngineConfig {
     }
 }
 
+/// Makes the engine a node of the fleet, with models that were found at `found_at`.
+pub(super) fn attach(registry: &Registry, engine: &Engine, found_at: Timestamp) {
+    let engine = engine.clone();
+    registry.attach_embedded(Arc::new(EmbeddedEngine { engine, found_at }));
+}
+
 /// Tells the registry within a second when a model enters or leaves memory, until `stop`.
 pub(super) async fn follow_loading(registry: Registry, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(LOADING_CHECK);
@@ -67,12 +73,6 @@ pub(super) struct EmbeddedEngine {
     engine: Engine,
     /// When the models were found; the registry would take the time of each look.
     found_at: Timestamp,
-}
-
-impl EmbeddedEngine {
-    pub(super) fn new(engine: Engine, found_at: Timestamp) -> Self {
-        Self { engine, found_at }
-    }
 }
 
 impl EmbeddedNode for EmbeddedEngine {

@@ -93,10 +93,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (trust, outbound) = open_outbound(&config)?;
     let (identity, setup) = open_identity(&config, &db, &sealer, &clock, &outbound).await?;
     let registry = open_registry(&config, &agents, &db, &sealer, &clock, &outbound).await?;
-    registry.attach_embedded(Arc::new(embedded::EmbeddedEngine::new(
-        engine.clone(),
-        clock.now(),
-    )));
+    embedded::attach(&registry, &engine, clock.now());
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let bus = bus::open(&config, &clock, &tasks, &stop).await?;

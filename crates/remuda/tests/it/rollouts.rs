@@ -18,7 +18,7 @@ const MOST_CALLERS: usize = 400;
 fn upstream(name: &str, models: &[&str]) -> ScriptedUpstream {
     let mut builder = ScriptedUpstream::builder(Flavour::Ollama).name(name);
     for model in models {
-        builder = builder.model(ScriptedModel::chat(*model));
+        builder = builder.model(ScriptedModel::chat(model));
     }
     builder.start().unwrap()
 }
