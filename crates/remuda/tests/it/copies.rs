@@ -509,9 +509,9 @@ async fn a_pull_that_breaks_off_near_the_end_goes_on_from_there() -> anyhow::Res
     let pair = Pair::start().await?;
     let registry = pair.registry().await?;
     // Nothing to copy from: the model is nobody's.
-    registry_only(&pair)?;
+    registry_only(&pair).await?;
     registry.break_off_at(Some(SIZE as u64 / 100 * 99));
-    let wanted = json!({"mode": "auto", "pinned": ["b"]}).to_string();
+    let wanted = json!({"mode": "auto", "min_on_disk": 1, "tags": ["here"]}).to_string();
     let policy = "/api/v1/placement/policies/n:1b";
     let put = async || {
         let reply = pair.admin.send(Method::PUT, policy, wanted.clone().into());
@@ -545,12 +545,12 @@ async fn a_pull_that_breaks_off_near_the_end_goes_on_from_there() -> anyhow::Res
 async fn a_full_disk_fails_a_pull_with_its_reason_and_it_goes_on_later() -> anyhow::Result<()> {
     let pair = Pair::start().await?;
     let registry = pair.registry().await?;
-    registry_only(&pair)?;
+    registry_only(&pair).await?;
     let room = Some(SIZE as u64 / 2);
     pair.b
         .upstream
         .edit_script(|script| script.disk_room = room);
-    let wanted = json!({"mode": "auto", "pinned": ["b"]}).to_string();
+    let wanted = json!({"mode": "auto", "min_on_disk": 1, "tags": ["here"]}).to_string();
     let policy = "/api/v1/placement/policies/n:1b";
     pair.admin
         .send(Method::PUT, policy, wanted.clone().into())
@@ -571,8 +571,12 @@ async fn a_full_disk_fails_a_pull_with_its_reason_and_it_goes_on_later() -> anyh
     Ok(())
 }
 
-/// Puts a model on the disk that the registry serves, without any node listing it.
-fn registry_only(pair: &Pair) -> anyhow::Result<()> {
+/// Puts a model on the disk that the registry serves, without any node listing it, and lets one node alone be where it is wanted.
+async fn registry_only(pair: &Pair) -> anyhow::Result<()> {
     pair.a.files.add("n:1b", &[&blob(3)])?;
+    let tags = json!({"tags": ["here"]}).to_string().into();
+    let path = "/api/v1/nodes/b";
+    let reply = pair.admin.send(Method::PUT, path, tags).await?;
+    anyhow::ensure!(reply.status == 200, "{}", reply.text());
     Ok(())
 }

@@ -58,6 +58,6 @@ const COLUMNS = [
   { id: "slots", label: "Slots", value: (row) => row.slots.map(({ port, partner }) => `${port}:${partner ?? "free"}`).join(" "), cell: (row) => h("span", { class: "chips" }, row.slots.map(slot)), wide: true, sort: false },
 ];
 
-const counts = (statistics) => card("Counts", { flush: true }, h("table", { class: "grid" },
+const counts = (statistics) => card("Counts", { flush: true, exports: "counts" }, h("table", { class: "grid" },
   h("thead", {}, h("tr", {}, ["Port", "Slots", "Free", "Associations"].map((name, at) => h("th", { scope: "col", class: at > 0 ? "right" : null }, name)))),
   h("tbody", {}, Object.entries(statistics.ports).map(([port, of]) => h("tr", { key: port }, h("th", { scope: "row" }, port), [of.slots, of.free, of.associations].map((value) => h("td", { class: "right" }, count(value))))))));

@@ -144,7 +144,7 @@ function plots(node, requests, points) {
 
 function models(node) {
   if (node.models.length === 0) return card("Models", {}, empty("No models here", node.kind === "ollama" ? "Pull one from the models page." : "The server lists none.", node.kind === "ollama" && h("a", { class: "button", href: link("/models", { pull: node.name }) }, "Pull a model")));
-  return card("Models", { flush: true, aside: counted(node.models.length, "model") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
+  return card("Models", { flush: true, exports: "models-of-node", aside: counted(node.models.length, "model") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
     h("thead", {}, h("tr", {}, ["Name", "In memory", "Context", "Size", "GPU memory", "Unloads", "Can"].map((name, at) => h("th", { scope: "col", class: at > 3 ? "not-on-phone" : null }, name)))),
     h("tbody", {}, node.models.slice(0, 200).map((model) => h("tr", { key: model.name },
       h("td", { class: "wide" }, h("a", { href: link("/models", model.name) }, model.name)),
@@ -157,7 +157,7 @@ function models(node) {
 
 function recentList(node, requests) {
   if (requests.length === 0) return card("Recent requests", {}, h("p", { class: "muted" }, "None in the last hour."));
-  return card("Recent requests", { flush: true, aside: h("a", { href: link("/requests", { node: node.name }) }, "All of this node") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
+  return card("Recent requests", { flush: true, exports: "recent-requests", aside: h("a", { href: link("/requests", { node: node.name }) }, "All of this node") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
     h("thead", {}, h("tr", {}, ["Request", "Time", "Model", "Outcome", "First token", "Total"].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, requests.slice(0, 10).map((item) => h("tr", { key: item.id }, h("td", {}, requestLink(item.id)), h("td", {}, when(item.received_at)), h("td", { class: "wide" }, item.model ?? "–"), h("td", {}, badge(item.outcome, item.error)), h("td", {}, span(item.first_token_us)), h("td", {}, span(item.total_us))))))));
 }

@@ -49,7 +49,7 @@ function planned(plan, hurry) {
     hurry();
     return `${counted(applied.items.length, "step")} on the way.`;
   });
-  return card("Plan", { flush: true, aside: waiting.length > 0 && h("button", { class: "button small primary", type: "button", onclick: () => apply(waiting) }, waiting.length === 1 ? "Apply it" : `Apply all ${count(waiting.length)}`) },
+  return card("Plan", { flush: true, exports: "placement-plan", aside: waiting.length > 0 && h("button", { class: "button small primary", type: "button", onclick: () => apply(waiting) }, waiting.length === 1 ? "Apply it" : `Apply all ${count(waiting.length)}`) },
     h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid", "aria-label": "Planned steps" },
       h("thead", {}, h("tr", {}, ["Step", "Model", "Node", "Why", "Then", "Bytes", ""].map((head, at) => h("th", { scope: "col", class: at === 4 || at === 5 ? "not-on-phone" : null }, head || h("span", { class: "offscreen" }, "Actions"))))),
       h("tbody", {}, plan.actions.map((one) => h("tr", { key: one.id },
@@ -89,7 +89,7 @@ function wants(policies, hurry) {
     return `Nothing is wanted of ${one.model} any more.`;
   });
   if (policies.length === 0) return card("What is wanted", {}, empty("Nothing is wanted yet", "Say of a model on how many nodes it should be, and in memory where. The plan shows what would be done, and why, before anything is.", h("button", { class: "button primary", type: "button", onclick: () => want(null, hurry) }, "Say what is wanted")));
-  return card("What is wanted", { flush: true, aside: counted(policies.length, "model") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid", "aria-label": "What is wanted" },
+  return card("What is wanted", { flush: true, exports: "placement-policies", aside: counted(policies.length, "model") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid", "aria-label": "What is wanted" },
     h("thead", {}, h("tr", {}, ["Model", "Wanted", "Carried out", ""].map((head) => h("th", { scope: "col" }, head || h("span", { class: "offscreen" }, "Actions"))))),
     h("tbody", {}, policies.map((one) => h("tr", { key: one.key }, h("td", {}, h("a", { href: link("/models", one.model) }, one.model)), h("td", { class: "prose wide" }, words(one)), h("td", {}, chip(one.mode)),
       h("td", { class: "right" }, h("button", { class: "button small", type: "button", "aria-label": `Change what is wanted of ${one.model}`, onclick: () => want(one, hurry) }, "Change"), " ", h("button", { class: "button small danger-quiet", type: "button", "aria-label": `Remove what is wanted of ${one.model}`, onclick: () => drop(one) }, "Remove"))))))));
@@ -116,7 +116,7 @@ function want(one, hurry) {
 function history(past) {
   const ended = past.filter((one) => one.ended_at);
   if (ended.length === 0) return null;
-  return card("What was done", { flush: true }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid", "aria-label": "What was done" },
+  return card("What was done", { flush: true, exports: "placement-actions" }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid", "aria-label": "What was done" },
     h("thead", {}, h("tr", {}, ["Ended", "Step", "How", "Why"].map((head, at) => h("th", { scope: "col", class: at === 3 ? "not-on-phone" : null }, head)))),
     h("tbody", {}, ended.map((one) => h("tr", { key: one.id }, h("td", {}, when(one.ended_at)), h("td", { class: "wide" }, sentence(one)), h("td", {}, badge(TONES[one.status] ?? one.status, one.error)), h("td", { class: "prose not-on-phone" }, one.error ?? one.why)))))));
 }

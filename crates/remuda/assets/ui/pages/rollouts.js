@@ -101,7 +101,7 @@ function start(hurry) {
 
 function history(past) {
   if (past.length === 0) return null;
-  return card("Before", { flush: true }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid", "aria-label": "Roll-outs before" },
+  return card("Before", { flush: true, exports: "rollouts" }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid", "aria-label": "Roll-outs before" },
     h("thead", {}, h("tr", {}, ["Ended", "Model", "To", "How", "Why"].map((head, at) => h("th", { scope: "col", class: at === 4 ? "not-on-phone" : null }, head)))),
     h("tbody", {}, past.map((one) => h("tr", { key: one.id }, h("td", {}, when(one.ended_at ?? one.updated_at)), h("td", {}, one.model), h("td", { class: "wide" }, one.to.model), h("td", {}, badge(one.state)),
       h("td", { class: "prose not-on-phone" }, one.reason ?? "", one.requests.length > 0 && [" ", one.requests.slice(0, 3).map((id, at) => [at > 0 && ", ", requestLink(id)])])))))));

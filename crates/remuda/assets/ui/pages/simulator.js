@@ -54,13 +54,13 @@ function shown({ requests, left_out: leftOut, from, to, fleet, results }) {
   return [
     h("p", { class: "muted" }, `${counted(requests, "request")} from ${moment(from)} to ${moment(to)}${leftOut > 0 ? `; ${count(leftOut)} left out, whose model no node has now` : ""}. Arrivals do not wait for answers and prompts are taken as new, so this is an estimate.`),
     guessed.length > 0 && notice("warn", `The speed of ${guessed.map((node) => node.name).slice(0, 5).join(", ")}${guessed.length > 5 ? " and others" : ""} is not known yet: taken for a small server with one GPU.`),
-    card("How the policies compare", { flush: true }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
+    card("How the policies compare", { flush: true, exports: "policies" }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
       h("thead", {}, h("tr", {}, ["Policy", "First token p50", "p99", "To the end p50", "p99", "Goodput /s", "Lost", "Loads", "Fairness", "Slots taken"].map((name, at) => h("th", { scope: "col", class: at > 0 ? "right" : null }, name)))),
       h("tbody", {}, results.map((one) => h("tr", { key: one.policy },
         h("th", { scope: "row" }, one.policy, one.first_token.p99_ms === lowest && results.length > 1 && [" ", chip("best p99", "loaded")]),
         [ms(one.first_token.p50_ms), ms(one.first_token.p99_ms), ms(one.end_to_end.p50_ms), ms(one.end_to_end.p99_ms), figure(one.goodput_per_second), count(one.lost), count(one.cold_loads), one.fairness.toFixed(2), percent(one.slot_utilisation)].map((value) => h("td", { class: "right" }, value)))))))),
     card("Time to the first token", { aside: "share of requests that had it within" }, curves(results)),
-    card("The fleet as it was simulated", { flush: true }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
+    card("The fleet as it was simulated", { flush: true, exports: "simulated-fleet" }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid" },
       h("thead", {}, h("tr", {}, ["Node", "Reads tokens/s", "Writes tokens/s", "At the same time", ""].map((name, at) => h("th", { scope: "col", class: at > 0 ? "right" : null }, name || h("span", { class: "offscreen" }, "Note"))))),
       h("tbody", {}, fleet.slice(0, 200).map((node) => h("tr", { key: node.name }, h("th", { scope: "row" }, node.name), [figure(node.prefill_tokens_per_second), figure(node.decode_tokens_per_second), count(node.slots), node.learned ? "learned" : "assumed"].map((value) => h("td", { class: "right" }, value)))))))),
   ];

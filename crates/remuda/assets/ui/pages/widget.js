@@ -49,7 +49,7 @@ function shown(widget, component, hurry) {
   const nodes = widget.nodes.map((id) => fleet.get().nodes.find((node) => node.id === id)?.name ?? id);
   return [
     h("div", { class: "columns even" },
-      card("Slots", { flush: widget.slots.length > 0 }, widget.slots.length === 0 ? h("p", { class: "muted" }, "It has no slots.") : h("table", { class: "grid" },
+      card("Slots", { flush: widget.slots.length > 0, exports: widget.slots.length > 0 && "slots" }, widget.slots.length === 0 ? h("p", { class: "muted" }, "It has no slots.") : h("table", { class: "grid" },
         h("thead", {}, h("tr", {}, ["Port", "Joined with", ""].map((name) => h("th", { scope: "col" }, name || h("span", { class: "offscreen" }, "Actions"))))),
         h("tbody", {}, widget.slots.map(({ port, partner }, at) => h("tr", { key: at },
           h("th", { scope: "row" }, port), h("td", { class: "wide" }, partner ? h("a", { href: link("/inventory", partner) }, partner) : h("span", { class: "muted" }, "free")),

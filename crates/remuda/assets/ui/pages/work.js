@@ -110,7 +110,7 @@ function replay({ id, kind, lane }, then) {
 
 function firing(schedules) {
   if (schedules.length === 0) return null;
-  return card("Schedules", { flush: true, aside: counted(schedules.length, "schedule") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid", "aria-label": "Schedules" },
+  return card("Schedules", { flush: true, exports: "schedules", aside: counted(schedules.length, "schedule") }, h("div", { class: "grid-frame", tabindex: "0" }, h("table", { class: "grid", "aria-label": "Schedules" },
     h("thead", {}, h("tr", {}, ["Schedule", "Begins", "When", "Next", "Last"].map((head, at) => h("th", { scope: "col", class: at === 1 || at === 4 ? "not-on-phone" : null }, head)))),
     h("tbody", {}, schedules.map((one) => h("tr", { key: one.name }, h("td", { class: "wide" }, h("b", {}, one.name)), h("td", { class: "not-on-phone" }, one.kind), h("td", {}, h("code", {}, one.cron), ` ${one.time_zone}`), h("td", {}, when(one.next_at)), h("td", { class: "not-on-phone" }, when(one.last_at))))))));
 }

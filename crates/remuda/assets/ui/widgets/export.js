@@ -15,6 +15,23 @@ export const exportMenu = (name, lines, items) => menu("Export", [
   ["Copy address of this view", () => copy(location.href, "Address copied")],
 ]);
 
+/** The same for a table that stands in the same card as this menu, as it is shown; columns of buttons are left out. */
+export function exportShown(name) {
+  const shown = (event) => {
+    const table = event.target.closest(".card").querySelector("table.grid");
+    const heads = [...table.tHead.rows[0].cells];
+    const kept = heads.map((head, at) => (head.querySelector(".offscreen") ? -1 : at)).filter((at) => at >= 0);
+    return [table.tHead, ...table.tBodies].flatMap((part) => [...part.rows]).map((row) => kept.map((at) => row.cells[at]?.textContent.trim() ?? ""));
+  };
+  const objects = ([heads, ...rows]) => rows.map((row) => Object.fromEntries(heads.map((head, at) => [head, row[at]])));
+  return menu("Export", [
+    ["Copy table", (event) => copy(shown(event).map((line) => line.join("\t")).join("\n"), "Table copied")],
+    ["Save as CSV", (event) => save(`${name}.csv`, "text/csv", csv(shown(event)))],
+    ["Save as JSON", (event) => save(`${name}.json`, "application/json", JSON.stringify(objects(shown(event)), null, 2))],
+    ["Copy address of this view", () => copy(location.href, "Address copied")],
+  ]);
+}
+
 document.addEventListener("click", (event) => {
   for (const open of document.querySelectorAll("details.menu[open]")) {
     if (!open.contains(event.target) || event.target.closest(".menu-items button")) open.open = false;

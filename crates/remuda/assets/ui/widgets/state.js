@@ -2,6 +2,7 @@
 
 import { h } from "../core/dom.js";
 import { NOTHING } from "../core/format.js";
+import { exportShown } from "./export.js";
 
 const TONES = {
   ready: "good", busy: "good", new: "calm", draining: "warn", suspect: "warn", unhealthy: "bad",
@@ -52,5 +53,6 @@ export const heading = (title, { sub, back, actions } = {}) => h("header", { cla
   h("div", { class: "page-title" }, back && h("a", { class: "back", href: back.href }, "‹ ", back.label), h("h1", { tabindex: "-1" }, title), sub && h("div", { class: "sub" }, sub)),
   actions && h("div", { class: "row" }, actions));
 
-export const card = (title, { aside, flush, key } = {}, ...content) => h("section", { class: ["card", flush && "flush"], key },
-  title && h("div", { class: "card-head" }, h("h2", {}, title), aside && h("div", { class: "row small" }, aside)), content);
+/** A part of a page. `exports` names what its table is saved as. */
+export const card = (title, { aside, flush, key, exports } = {}, ...content) => h("section", { class: ["card", flush && "flush"], key },
+  title && h("div", { class: "card-head" }, h("h2", {}, title), (aside || exports) && h("div", { class: "row small" }, aside, exports && exportShown(exports))), content);
