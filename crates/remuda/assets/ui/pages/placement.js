@@ -38,7 +38,7 @@ export default {
 
 /** What would be done, with its reasons, before anything is. */
 function planned(plan, hurry) {
-  if (plan.actions.length === 0) return card("Plan", {}, h("p", { class: "muted" }, plan.open.length > 0 ? "Nothing beside what is under way." : "The fleet is as it is wanted: nothing is to be done."));
+  if (plan.actions.length === 0) return card("Plan", {}, h("p", { class: "muted" }, plan.open.length > 0 ? "Nothing beside what is under way." : plan.unmet.length > 0 ? "Nothing that would bring about what is missing." : "The fleet is as it is wanted: nothing is to be done."));
   const waiting = plan.actions.filter((one) => one.mode === "suggest");
   const apply = (chosen) => dialog.confirm(chosen.length === 1 ? `${sentence(chosen[0])}?` : `Carry out ${counted(chosen.length, "step")}?`, [
     h("ul", {}, chosen.slice(0, 12).map((one) => h("li", {}, `${sentence(one)}${one.bytes ? `, ${bytes(one.bytes)}` : ""}`))),
