@@ -49,14 +49,11 @@ pub(crate) fn member(
     protocol: &[u8],
     clock: &Arc<dyn Clock>,
 ) -> Result<ClientConfig, AgentError> {
-    let mut roots = RootCertStore::empty();
-    let authority = CertificateDer::from(membership.authority.clone());
-    roots.add(authority).map_err(wrong)?;
     let (chain, key) = shown(membership);
     let mut config = ClientConfig::builder_with_details(provider(), time(clock))
         .with_safe_default_protocol_versions()
         .map_err(wrong)?
-        .with_root_certificates(roots)
+        .with_root_certificates(authority(membership)?)
         .with_client_auth_cert(chain, key.into())
         .map_err(wrong)?;
     config.alpn_protocols = vec![protocol.to_vec()];
@@ -112,12 +109,17 @@ fn shown(membership: &Membership) -> (Vec<CertificateDer<'static>>, PrivatePkcs8
 
 /// Returns who tells the nodes of the installation from others.
 fn nodes(membership: &Membership) -> Result<Arc<dyn ClientCertVerifier>, AgentError> {
+    WebPkiClientVerifier::builder_with_provider(Arc::new(authority(membership)?), provider())
+        .build()
+        .map_err(wrong)
+}
+
+/// Returns the authority of the installation, the only one that is believed.
+fn authority(membership: &Membership) -> Result<RootCertStore, AgentError> {
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from(membership.authority.clone());
     roots.add(authority).map_err(wrong)?;
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-        .build()
-        .map_err(wrong)
+    Ok(roots)
 }
 
 /// Connects to another node, for files.
