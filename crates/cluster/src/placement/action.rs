@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 /// How far an action has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = PlacementActionStatus)]
 pub(crate) enum Status {
     /// It waits for its turn.
     Queued,
@@ -55,6 +56,7 @@ impl Status {
 /// Who had an action carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = PlacementActionOrigin)]
 pub(crate) enum Origin {
     /// The model's mode is `auto`.
     Auto,

@@ -17,6 +17,7 @@ pub(crate) const ALL: u32 = 10_000;
 /// How far a roll-out has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = RolloutState)]
 pub(crate) enum State {
     /// It goes from stage to stage.
     Running,

@@ -1,5 +1,7 @@
 //! The description of the API is the one that is kept beside the code, and says what the program does.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use testbed::System;
 
@@ -26,7 +28,7 @@ async fn every_operation_is_described_whole() {
     let system = System::builder().start().await.unwrap();
     let description = description(&system).await;
     assert_eq!(description["openapi"], "3.1.0");
-    let mut ids = std::collections::BTreeSet::new();
+    let mut ids = BTreeSet::new();
     for (path, item) in description["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let named = format!("{method} {path}");
@@ -69,6 +71,40 @@ async fn every_operation_is_described_whole() {
             assert_eq!(declared, path.matches('{').count(), "{named}");
         }
     }
+    system.stop().await;
+}
+
+/// Lists the places below a value at which something is to be of several types at once.
+fn contradictions(place: &str, value: &Value, found: &mut Vec<String>) {
+    let parts = value["allOf"].as_array().into_iter().flatten();
+    let types: BTreeSet<String> = parts
+        .filter_map(|part| part.get("type"))
+        .map(Value::to_string)
+        .collect();
+    if types.len() > 1 {
+        found.push(format!("{place}: {types:?}"));
+    }
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                contradictions(&format!("{place}/{name}"), member, found);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                contradictions(place, item, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_described_can_be() {
+    let system = System::builder().start().await.unwrap();
+    let mut found = Vec::new();
+    contradictions("", &description(&system).await, &mut found);
+    assert_eq!(found, Vec::<String>::new());
     system.stop().await;
 }
 

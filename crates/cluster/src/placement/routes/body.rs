@@ -47,7 +47,6 @@ impl From<ModeBody> for Mode {
 #[serde(deny_unknown_fields)]
 pub(super) struct PolicyRequest {
     /// Who carries out what is planned.
-    #[schema(inline)]
     pub(super) mode: ModeBody,
     /// Nodes that have its files, at least.
     #[serde(default)]
@@ -113,7 +112,6 @@ pub(super) struct PolicyBody {
     /// The name under which all spellings of it count as one.
     key: String,
     /// Who carries out what is planned.
-    #[schema(inline)]
     mode: ModeBody,
     /// Nodes that have its files, at least.
     min_on_disk: u32,
@@ -193,10 +191,8 @@ pub(super) struct PlacementActionBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     from_node_id: Option<String>,
     /// How far it has come.
-    #[schema(inline)]
     status: Status,
     /// Who had it carried out.
-    #[schema(inline)]
     origin: Origin,
     /// Why, in words.
     why: String,

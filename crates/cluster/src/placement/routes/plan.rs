@@ -34,7 +34,6 @@ struct PlannedBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
     /// Who carries it out.
-    #[schema(inline)]
     mode: ModeBody,
     /// Why, in words.
     why: String,

@@ -52,7 +52,6 @@ pub(super) struct RolloutBody {
     /// The version that is rolled out, likewise.
     to: VersionBody,
     /// How far it has come.
-    #[schema(inline)]
     state: State,
     /// Whether it decides which version callers get.
     in_effect: bool,
