@@ -16,6 +16,8 @@ const MOST_NAMED: usize = 100;
 const LONGEST_LABEL: usize = 200;
 /// The longest retention in days.
 const LONGEST_RETENTION: u32 = 3_650;
+/// The most GPU memory that can be asked for, in bytes.
+const MOST_GPU_BYTES: u64 = 1 << 50;
 /// The contexts that can be asked for, in tokens.
 const CONTEXTS: std::ops::RangeInclusive<u32> = 256..=10_000_000;
 
@@ -61,6 +63,8 @@ pub(crate) enum InvalidPolicy {
     Tags,
     #[error("a region has 1 to {LONGEST_LABEL} bytes")]
     Region,
+    #[error("min_gpu_memory_bytes is at most {MOST_GPU_BYTES}, a pebibyte")]
+    GpuMemory,
     #[error("at most {MOST_NAMED} nodes are pinned, each once")]
     Pinned,
     #[error("retention_days is 1 to {LONGEST_RETENTION}: leave it out to keep every copy")]
@@ -108,6 +112,12 @@ impl Policy {
             (
                 wanted.region.as_ref().is_none_or(label),
                 InvalidPolicy::Region,
+            ),
+            (
+                wanted
+                    .min_gpu_bytes
+                    .is_none_or(|bytes| bytes <= MOST_GPU_BYTES),
+                InvalidPolicy::GpuMemory,
             ),
             (
                 pinned.len() == wanted.pinned.len() && pinned.len() <= MOST_NAMED,

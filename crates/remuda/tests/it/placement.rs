@@ -394,6 +394,12 @@ async fn what_cannot_be_wanted_is_refused_with_what_to_do() -> anyhow::Result<()
         ),
         (
             "m:1b",
+            json!({"mode": "auto", "min_gpu_memory_bytes": 1_u64 << 63}),
+            400,
+            "min_gpu_memory_bytes",
+        ),
+        (
+            "m:1b",
             json!({"mode": "auto", "context": 1}),
             400,
             "context",

@@ -65,6 +65,7 @@ pub(super) struct PolicyRequest {
     /// The region that a node must be in.
     region: Option<String>,
     /// The GPU memory that a node must have in total, in bytes.
+    #[schema(maximum = 1_125_899_906_842_624_u64)]
     min_gpu_memory_bytes: Option<u64>,
     /// Names or ids of nodes that have it whatever else is wanted, and keep it.
     #[serde(default)]
