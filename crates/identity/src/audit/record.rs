@@ -354,8 +354,7 @@ pub async fn record(
     let mut record = without_nul(record);
     record.proof = commit(&record);
     let hash = hash_of(before, &record);
-    store::insert_audit(tx, &record, hash).await?;
-    store::set_audit_head(tx, record.seq, hash, record.at).await
+    store::append_audit(tx, &record, hash).await
 }
 
 /// What the database cannot store must not be hashed either.

@@ -1,6 +1,6 @@
 //! The SQL of the journal of changes.
 
-use ::store::{Param, Row, StoreError, Tx, params};
+use ::store::{Engine, Param, Row, StoreError, Tx, params};
 use primitives::{COUNTED, PageRequest, Timestamp};
 
 use super::read_total;
@@ -93,16 +93,6 @@ pub(crate) async fn audit_head(tx: &mut Tx) -> Result<Option<Mark>, StoreError> 
     find_mark(tx, HEAD).await
 }
 
-pub(crate) async fn set_audit_head(
-    tx: &mut Tx,
-    seq: i64,
-    hash: ChainHash,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let value = format!("{seq}:{}:{}", hash.to_hex(), at.as_micros());
-    set_mark(tx, HEAD, value).await
-}
-
 /// Returns the number and the hash of the last record that was removed for its age.
 pub(crate) async fn audit_base(tx: &mut Tx) -> Result<Option<(i64, ChainHash)>, StoreError> {
     let mark = find_mark(tx, BASE).await?;
@@ -117,38 +107,61 @@ pub(crate) async fn set_audit_base(
     set_mark(tx, BASE, format!("{seq}:{}", hash.to_hex())).await
 }
 
-pub(crate) async fn insert_audit(
+/// Words the insertion of a record.
+macro_rules! insertion {
+    () => {
+        "INSERT INTO audit_log (seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip,
+             user_agent, old, new, hash, version, commitments, salts)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+    };
+}
+
+/// One round trip for the record and the mark of the last one.
+const APPEND: &str = concat!(
+    "WITH head AS (
+         INSERT INTO settings (key, value) VALUES ($18, $19) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+     ) ",
+    insertion!()
+);
+
+/// Stores a record as the last one.
+pub(crate) async fn append_audit(
     tx: &mut Tx,
     record: &AuditRecord,
     hash: ChainHash,
 ) -> Result<(), StoreError> {
     let (commitments, salts) = record.proof.columns();
-    tx.execute(
-        "INSERT INTO audit_log (seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip,
-             user_agent, old, new, hash, version, commitments, salts)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
-        params![
-            record.seq,
-            record.at,
-            &record.action,
-            &record.actor_kind,
-            record.actor_id.as_deref(),
-            &record.actor_name,
-            record.org_id,
-            &record.subject_kind,
-            record.subject_id.as_deref(),
-            record.ip.as_deref(),
-            record.user_agent.as_deref(),
-            record.old.as_deref(),
-            record.new.as_deref(),
-            hash.as_bytes(),
-            record.proof.version(),
-            commitments,
-            salts
-        ],
-    )
-    .await?;
-    Ok(())
+    let mut values: Vec<Param> = vec![
+        record.seq.into(),
+        record.at.into(),
+        (&record.action).into(),
+        (&record.actor_kind).into(),
+        record.actor_id.as_deref().into(),
+        (&record.actor_name).into(),
+        record.org_id.into(),
+        (&record.subject_kind).into(),
+        record.subject_id.as_deref().into(),
+        record.ip.as_deref().into(),
+        record.user_agent.as_deref().into(),
+        record.old.as_deref().into(),
+        record.new.as_deref().into(),
+        hash.as_bytes().into(),
+        record.proof.version().into(),
+        commitments.into(),
+        salts.into(),
+    ];
+    let head = format!("{}:{}:{}", record.seq, hash.to_hex(), record.at.as_micros());
+    match tx.engine() {
+        Engine::Postgres => {
+            values.extend([HEAD.into(), head.into()]);
+            tx.execute(APPEND, values).await?;
+            Ok(())
+        }
+        Engine::Sqlite => {
+            tx.execute(insertion!(), values).await?;
+            set_mark(tx, HEAD, head).await
+        }
+    }
 }
 
 /// What leads to records that name a person.
