@@ -80,12 +80,25 @@ pub enum AgentError {
     /// Files cannot be shared the way that was asked for.
     #[error("{0}")]
     Share(String),
+    /// The version that is kept cannot be read, or the program's own is none.
+    #[error("{0}")]
+    Update(String),
     /// Keys or certificates do not work.
     #[error("certificates: {0}")]
     Certificate(String),
 }
 
 impl AgentError {
+    /// Makes an error of a file in the data directory that cannot be used.
+    pub(crate) fn files(path: PathBuf, error: &io::Error) -> Self {
+        Self::Files {
+            path,
+            reason: format!(
+                "{error}: choose another directory with --data, or give this user rights to it"
+            ),
+        }
+    }
+
     /// Makes an error of what a control plane answered.
     pub(crate) fn answered(address: &str, status: &Status) -> Self {
         match status.code() {

@@ -1,6 +1,7 @@
 //! The command line: one file a command. Nearly every command but `up` is a client of the HTTP API.
 
 mod agent;
+mod agent_update;
 mod answer;
 mod audit;
 mod backup;
@@ -80,7 +81,7 @@ use failure::Failure;
 #[derive(Debug, Parser)]
 #[command(
     name = "remuda",
-    version,
+    version = agent_proto::program_version(),
     propagate_version = true,
     arg_required_else_help = true,
     max_term_width = 100,
