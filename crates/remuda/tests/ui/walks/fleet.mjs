@@ -48,6 +48,7 @@ await run(async (page, guard) => {
     await page.getByText("The fleet is as it is wanted").waitFor();
     step("what is wanted is planned with its reason, applied, and done");
 
+    await visit(page, "/agents", "Agent updates");
     await visit(page, "/rollouts", "Roll-outs");
     await page.getByRole("button", { name: "Roll a version out" }).first().click();
     await dialog.getByLabel("Model", { exact: true }).fill("shared:latest");
