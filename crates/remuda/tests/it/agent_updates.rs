@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use store::testing::TestStore;
 use testbed::{Flavour, RunningAgent, ScriptedUpstream, System, TestClient};
 
+use crate::agents::{KEY, free_address};
 use crate::harness::{Home, Server, one_line_refusal, send_signal, succeed};
 
 const AGENTS: &str = "[agents]\nlisten = \"127.0.0.1:0\"\n";
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 store::on_every_engine! {
     agents_get_a_later_version_one_first_and_serve_all_the_while,
-    a_version_that_crashes_goes_back_by_itself_and_nobody_else_gets_it
+    a_control_plane_that_is_killed_leaves_the_roll_out_to_another
 }
 
 /// What the version that runs is followed by.
@@ -328,8 +329,56 @@ async fn agents_get_a_later_version_one_first_and_serve_all_the_while(store: Tes
     system.stop().await;
 }
 
-async fn a_version_that_crashes_goes_back_by_itself_and_nobody_else_gets_it(store: TestStore) {
-    let system = system(&store).await;
+async fn a_control_plane_that_is_killed_leaves_the_roll_out_to_another(store: TestStore) {
+    let (first, second) = (free_address(), free_address());
+    let config = |door: &str| {
+        format!(
+            "[agents]\nlisten = \"{door}\"\nurl = \"https://{door}\"\n[store]\nencryption_key = \"{KEY}\"\n"
+        )
+    };
+    let url = store.config().url.expose();
+    let builder = System::builder().config(&config(&first)).database(url);
+    let here = builder.start().await.unwrap();
+    let admin = here.admin().await.unwrap();
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let key = SigningKey::generate().unwrap();
+    let public = key.update_key().to_string();
+    let mut agents = Vec::new();
+    for name in ["gpu1", "gpu2"] {
+        agents.push(AgentProcess::join(&here, name, &upstream, &["--update-key", &public]).await);
+    }
+    let home = Home::new();
+    let mut up = home.up_over(&[], &config(&second));
+    up.env("REMUDA_STORE__URL", url);
+    if let Some(direct) = &store.config().direct_url {
+        up.env("REMUDA_STORE__DIRECT_URL", direct.expose());
+    }
+    // The administrator is there already, with another password.
+    up.env_remove("REMUDA_ADMIN_PASSWORD");
+    let there = Server::start(up);
+    let program = later_program();
+    let manifest = key.sign(later(), &own_target(), program).unwrap();
+    upload(&admin, &manifest, program).await;
+    start(&admin, later(), json!({"stages": ["node", "100"]})).await;
+    until_rollout(&admin, "the first agent has the version", |rollout| {
+        agent(rollout, "gpu1")["standing"] == json!("updated")
+    })
+    .await;
+    // Whichever of both asks the agents, the roll-out ends well.
+    drop(there);
+    let done = until_rollout(&admin, "it is done", |rollout| {
+        rollout["state"] != json!("running")
+    })
+    .await;
+    assert_eq!(done["state"], json!("done"), "{done:#}");
+    assert_eq!(version_of(&here, "gpu2").await, later().to_string());
+    drop(agents);
+    here.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_crashes_goes_back_by_itself_and_nobody_else_gets_it() {
+    let system = System::builder().config(AGENTS).start().await.unwrap();
     let admin = system.admin().await.unwrap();
     let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
     let key = SigningKey::generate().unwrap();
