@@ -80,9 +80,6 @@ pub enum AgentError {
     /// Files cannot be shared the way that was asked for.
     #[error("{0}")]
     Share(String),
-    /// The version that is kept cannot be read, or the program's own is none.
-    #[error("{0}")]
-    Update(String),
     /// Keys or certificates do not work.
     #[error("certificates: {0}")]
     Certificate(String),

@@ -198,6 +198,8 @@ async fn until_replaced(
         }
     };
     updates.leave();
-    tunnels.run_dry(RUNNING_DRY).await;
+    if !tunnels.run_dry(RUNNING_DRY).await {
+        tracing::info!("answers under way are cut: they go on afterwards, or at another node");
+    }
     ended
 }

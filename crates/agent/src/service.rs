@@ -280,6 +280,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_agent_that_gives_way_waits_for_answers_and_not_for_connections_between_them() {
+        let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+        let (channel, _publish, tunnels) = linked(&upstream.url()).await;
+        let mut tunnel = TunnelStream::open(channel.clone()).await.unwrap();
+        let request = b"GET /api/version HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        // A request that has not come whole is not answered.
+        let (most, rest) = request.split_at(20);
+        tunnel.write_all(most).await.unwrap();
+        let limit = Duration::from_secs(10);
+        testbed::wait_until("the request is on its way", limit, || tunnels.is_asked())
+            .await
+            .unwrap();
+        assert!(!tunnels.run_dry(Duration::from_secs(3)).await);
+        tunnel.write_all(rest).await.unwrap();
+        let mut answer = [0; 15];
+        tunnel.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        // The connection stays open, for whatever may come.
+        assert!(tunnels.run_dry(Duration::from_mins(1)).await);
+        assert_eq!(tunnels.open(), 1);
+        let refused = TunnelStream::open(channel).await.unwrap_err();
+        assert!(refused.message().contains("another version"), "{refused}");
+    }
+
+    #[tokio::test]
     async fn the_state_is_told_at_once_when_the_server_changes() {
         let (channel, publish, _) = linked("http://127.0.0.1:1").await;
         let mut client = AgentClient::new(channel);

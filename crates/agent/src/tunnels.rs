@@ -44,8 +44,8 @@ impl Tunnels {
 
     /// Opens no further ones, and waits until those that are open carry nothing, `limit` at most. What an answer is nobody here can tell: a
     /// connection whose last bytes came from the server a while ago is between two of them, or its server makes a long pause. Streams that
-    /// are cut then are continued as those of a lost link.
-    pub(crate) async fn run_dry(&self, limit: Duration) {
+    /// are cut then are continued as those of a lost link. Returns whether nothing was under way any more.
+    pub(crate) async fn run_dry(&self, limit: Duration) -> bool {
         self.closed.store(true, Ordering::Relaxed);
         let dry = async {
             while self.open() > 0 {
@@ -57,7 +57,13 @@ impl Tunnels {
                 }
             }
         };
-        drop(timeout(limit, dry).await);
+        timeout(limit, dry).await.is_ok()
+    }
+
+    /// Tells whether something was asked that was not answered yet.
+    #[cfg(test)]
+    pub(crate) fn is_asked(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed) > 0
     }
 
     fn take(self: &Arc<Self>) -> Result<Arc<Seat>, Status> {

@@ -48,7 +48,7 @@ pub enum Start {
     OnTrial,
 }
 
-/// What is known of other versions. Clones are not made: it is shared.
+/// What is known of other versions.
 #[derive(Debug)]
 pub struct Updates {
     directory: PathBuf,
@@ -147,7 +147,7 @@ impl Updates {
         }
     }
 
-    /// Says that the agent takes nothing new any more.
+    /// Has control planes hear that the agent takes nothing new any more.
     pub(crate) fn leave(&self) {
         self.told.send_modify(|told| told.leaving = true);
     }
@@ -271,10 +271,7 @@ fn sweep(directory: &Path, kept: &Kept) {
     }
 }
 
-/// Tells whether a manifest is of a release that this agent may take.
-///
-/// # Errors
-/// Says why not, and what to do.
+/// Returns why a release may not be taken here, and what to do; nothing where it may.
 pub(crate) fn refusal(
     manifest: &Manifest,
     key: Option<UpdateKey>,

@@ -65,7 +65,7 @@ await run(async (page, guard) => {
     await page.getByRole("button", { name: "Give agents a version" }).click();
     await dialog.getByRole("button", { name: "Start" }).click();
     await page.getByRole("heading", { name: "Agents to 9.0.0" }).waitFor();
-    await page.getByText("Waits: no agent can have the version").waitFor();
+    await page.getByText("Waits: no agent can have the version: see the reasons of each.").waitFor();
     await page.getByRole("button", { name: "Pause" }).click();
     await dialog.getByText("No further agent is asked until it is resumed").waitFor();
     await dialog.getByRole("button", { name: "Pause" }).click();
