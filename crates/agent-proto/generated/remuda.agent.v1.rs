@@ -85,7 +85,60 @@ pub struct NodeStatus {
     /// Where files of models are had from this machine; absent where they are not.
     #[prost(message, optional, tag = "11")]
     pub sharing: ::core::option::Option<Sharing>,
+    /// How the agent's program is updated; absent from agents that cannot be.
+    #[prost(message, optional, tag = "12")]
+    pub updates: ::core::option::Option<Updates>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Updates {
+    /// What the program runs on, as "linux-x86_64".
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
+    /// The public key whose releases it takes; absent: none.
+    #[prost(string, optional, tag = "2")]
+    pub key: ::core::option::Option<::prost::alloc::string::String>,
+    /// The attempt that is under way.
+    #[prost(string, optional, tag = "3")]
+    pub attempt: ::core::option::Option<::prost::alloc::string::String>,
+    /// It carries what it has to its end, takes nothing new, and dials again as another version or anew.
+    #[prost(bool, tag = "4")]
+    pub leaving: bool,
+    /// This version is being tried.
+    #[prost(bool, tag = "5")]
+    pub on_trial: bool,
+    /// What became of the attempt before, where that failed.
+    #[prost(message, optional, tag = "6")]
+    pub failed: ::core::option::Option<FailedUpdate>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailedUpdate {
+    #[prost(string, tag = "1")]
+    pub attempt: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub version: ::prost::alloc::string::String,
+    /// For people.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleasePart {
+    /// In the first part alone.
+    #[prost(message, optional, tag = "1")]
+    pub head: ::core::option::Option<ReleaseHead>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub data: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseHead {
+    /// What this attempt is called: the agent tells what became of it under this name.
+    #[prost(string, tag = "1")]
+    pub attempt: ::prost::alloc::string::String,
+    /// The text that `remuda agent-release sign` writes.
+    #[prost(string, tag = "2")]
+    pub manifest: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseTaken {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Sharing {
     /// Addresses as `HOST:PORT`, the one to try first first.
@@ -530,6 +583,30 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("remuda.agent.v1.Agent", "CopyModel"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Gives the agent another version of its program: what it is in the first part, then the bytes. The answer says that it is whole, signed
+        /// with the key that the agent believes, and starts; the agent then finishes what it carries and tries it. Only agents that tell of
+        /// updates know the call.
+        pub async fn install_release(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::ReleasePart>,
+        ) -> std::result::Result<tonic::Response<super::ReleaseTaken>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/remuda.agent.v1.Agent/InstallRelease",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("remuda.agent.v1.Agent", "InstallRelease"));
+            self.inner.client_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -602,6 +679,13 @@ pub mod agent_server {
             &self,
             request: tonic::Request<super::CopyRequest>,
         ) -> std::result::Result<tonic::Response<Self::CopyModelStream>, tonic::Status>;
+        /// Gives the agent another version of its program: what it is in the first part, then the bytes. The answer says that it is whole, signed
+        /// with the key that the agent believes, and starts; the agent then finishes what it carries and tries it. Only agents that tell of
+        /// updates know the call.
+        async fn install_release(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ReleasePart>>,
+        ) -> std::result::Result<tonic::Response<super::ReleaseTaken>, tonic::Status>;
     }
     /// Served by the agent.
     #[derive(Debug)]
@@ -941,6 +1025,51 @@ pub mod agent_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/remuda.agent.v1.Agent/InstallRelease" => {
+                    #[allow(non_camel_case_types)]
+                    struct InstallReleaseSvc<T: Agent>(pub Arc<T>);
+                    impl<
+                        T: Agent,
+                    > tonic::server::ClientStreamingService<super::ReleasePart>
+                    for InstallReleaseSvc<T> {
+                        type Response = super::ReleaseTaken;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::ReleasePart>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::install_release(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = InstallReleaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,5 +1,5 @@
-//! What the control plane and its agents say to each other: the messages, the connection that carries them, and the names that
-//! certificates are issued for.
+//! What the control plane and its agents say to each other: the messages, the connection that carries them, the names that
+//! certificates are issued for, and the signed releases of the program.
 //!
 //! The agent opens the TCP connection; the protocol that both agree on within TLS ([`LINK`] or [`JOINING`]) says who asks over it.
 //! This crate knows neither nodes nor machines, and decides nothing.
@@ -7,7 +7,9 @@
 mod channel;
 mod invitation;
 mod names;
+mod release;
 mod tunnel;
+mod version;
 
 /// The messages and services of `proto/agent.proto`.
 pub mod v1 {
@@ -23,7 +25,12 @@ pub mod v1 {
 pub use channel::{Channel, MOST_TUNNELS, connect, deepest, serve};
 pub use invitation::{Invitation, InvitationError, fingerprint};
 pub use names::{CONTROL_PLANE, COPY_NAMESPACE, is_copy_name, node_host, node_in, node_of};
+pub use release::{
+    Hashing, MOST_MANIFEST_BYTES, MOST_RELEASE_BYTES, Manifest, ReleaseError, Sha256, SigningKey,
+    UpdateKey, find_target, own_target,
+};
 pub use tunnel::TunnelStream;
+pub use version::{InvalidVersion, Version, find_version, program_version};
 
 use std::ops::RangeInclusive;
 

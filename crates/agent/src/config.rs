@@ -13,6 +13,7 @@ use tokio::io::DuplexStream;
 use url::Url;
 
 use crate::error::AgentError;
+use crate::updates::Updates;
 
 /// The port that a control plane listens on for agents.
 const AGENT_PORT: u16 = 11441;
@@ -30,6 +31,8 @@ pub struct AgentConfig {
     pub listen: Option<SocketAddr>,
     /// How files of models are shared with other nodes, if they are.
     pub share: Option<ShareConfig>,
+    /// Other versions of the program; without it none are taken.
+    pub updates: Option<Arc<Updates>>,
     /// The versions of the protocol that it speaks.
     pub protocols: RangeInclusive<u32>,
     /// Tells the time.
@@ -47,6 +50,7 @@ impl AgentConfig {
             inside: None,
             listen: None,
             share: None,
+            updates: None,
             protocols: agent_proto::PROTOCOLS,
             clock: Arc::new(SystemClock::new()),
             root: PathBuf::from("/"),

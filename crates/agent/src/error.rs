@@ -86,6 +86,16 @@ pub enum AgentError {
 }
 
 impl AgentError {
+    /// Makes an error of a file in the data directory that cannot be used.
+    pub(crate) fn files(path: PathBuf, error: &io::Error) -> Self {
+        Self::Files {
+            path,
+            reason: format!(
+                "{error}: choose another directory with --data, or give this user rights to it"
+            ),
+        }
+    }
+
     /// Makes an error of what a control plane answered.
     pub(crate) fn answered(address: &str, status: &Status) -> Self {
         match status.code() {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use agent_proto::v1::{Gpu, NodeStatus};
+use agent_proto::v1::{Gpu, NodeStatus, Updates};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -71,10 +71,11 @@ async fn health(State(shown): State<Shown>) -> (StatusCode, Json<Value>) {
     let (linked, well) = (shown.link.is_up(), shown.link.is_up() && server.reachable);
     let body = json!({
         "status": if well { "healthy" } else { "degraded" },
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": agent_proto::program_version(),
         "linked": linked,
         "control_planes": shown.link.control_planes(),
         "model_server": {"reachable": server.reachable, "problem": server.problem},
+        "updates": status.updates.as_ref().map(updates),
     });
     let code = if well {
         StatusCode::OK
@@ -82,6 +83,18 @@ async fn health(State(shown): State<Shown>) -> (StatusCode, Json<Value>) {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (code, Json(body))
+}
+
+/// Shows whose releases are taken, and what became of the last one where that failed.
+fn updates(updates: &Updates) -> Value {
+    json!({
+        "key": updates.key,
+        "on_trial": updates.on_trial,
+        "failed": updates.failed.as_ref().map(|failed| json!({
+            "version": failed.version,
+            "reason": failed.reason,
+        })),
+    })
 }
 
 async fn metrics(State(shown): State<Shown>) -> Json<Value> {

@@ -37,7 +37,7 @@ pub async fn join(
     let request = JoinRequest {
         token: invitation.secret(),
         public_key: key.public_key_raw().to_vec().into(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: agent_proto::program_version().to_owned(),
     };
     let tls = tls::invited(invitation, &config.clock)?;
     let issued = with_control_plane(&control_plane, tls, async |channel| {

@@ -7,6 +7,7 @@ mod beside;
 mod config;
 mod copying;
 mod error;
+mod files;
 mod health;
 mod joining;
 mod link;
@@ -20,6 +21,7 @@ mod sharing;
 mod status;
 mod tls;
 mod tunnels;
+mod updates;
 
 pub use config::{AgentConfig, ControlPlane, InsideServer, ShareConfig};
 pub use error::AgentError;
@@ -27,10 +29,15 @@ pub use health::HealthPage;
 pub use joining::join;
 pub use machine::Gpus;
 pub use membership::Membership;
+pub use updates::{
+    KeyChoice, Start, TRIAL_LIMIT, Taken, TrialOutcome, Updates, arguments_again, try_out,
+};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +49,27 @@ use crate::renewal::keep_valid;
 use crate::sharing::Sharing;
 use crate::status::Sampler;
 use crate::tunnels::Tunnels;
+
+/// How long answers under way have to end when another version is to take over. Requests wait for an agent that is away for longer than
+/// this and a start (`[agents] patience`).
+const RUNNING_DRY: Duration = Duration::from_secs(20);
+/// How long a version on trial may take to be linked.
+const LINKING: Duration = Duration::from_mins(1);
+/// How long it has to stay so.
+const LASTING: Duration = Duration::from_secs(5);
+
+/// Why an agent's work ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// This version is to be tried in its place.
+    ForTrial(Taken),
+    /// This version was on trial, and works.
+    TrialPassed,
+    /// It does not, for this reason.
+    TrialFailed(String),
+}
 
 /// An agent that belongs to a control plane.
 pub struct Agent {
@@ -91,8 +119,10 @@ impl Agent {
         listener.local_addr().ok()
     }
 
-    /// Works until `stop` is cancelled: keeps the link up, reads the machine, renews the certificate.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Works until `stop` is cancelled or another version is to be tried: keeps the link up, reads the machine, renews the certificate.
+    /// Returns when nothing of it runs any more.
+    pub async fn run(self, stop: CancellationToken) -> Ended {
+        let (asked, stop) = (stop.clone(), stop.child_token());
         let tasks = TaskTracker::new();
         let tunnels = Arc::new(Tunnels::default());
         let kept = Arc::new(Kept::new(self.config.data_dir.clone(), self.membership));
@@ -113,17 +143,63 @@ impl Agent {
             Arc::clone(&kept),
             stop.clone(),
         ));
+        let updates = self.config.updates.clone();
         let links = Links {
             config: self.config,
             kept,
             status,
             tunnels,
             files,
-            state,
+            state: Arc::clone(&state),
             told: Arc::default(),
         };
-        tasks.spawn(links.keep_up(stop));
+        let running_dry = Arc::clone(&links.tunnels);
+        tasks.spawn(links.keep_up(stop.clone()));
         tasks.close();
+        let ended = tokio::select! {
+            () = asked.cancelled() => Ended::Stopped,
+            ended = until_replaced(updates, &state, &running_dry) => ended,
+        };
+        stop.cancel();
         tasks.wait().await;
+        ended
     }
+}
+
+/// Waits until another version is to take over, and has what is under way end first.
+async fn until_replaced(
+    updates: Option<Arc<Updates>>,
+    state: &LinkState,
+    tunnels: &Tunnels,
+) -> Ended {
+    let Some(updates) = updates else {
+        return std::future::pending().await;
+    };
+    let ended = if updates.is_on_trial() {
+        if timeout(LINKING, state.until_lasting(LASTING))
+            .await
+            .is_err()
+        {
+            return Ended::TrialFailed(format!(
+                "it was not linked to a control plane within {} s",
+                LINKING.as_secs()
+            ));
+        }
+        Ended::TrialPassed
+    } else {
+        let note_link = async {
+            state.until_up().await;
+            updates.linked();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            taken = updates.until_taken() => Ended::ForTrial(taken),
+            () = note_link => Ended::Stopped,
+        }
+    };
+    updates.leave();
+    if !tunnels.run_dry(RUNNING_DRY).await {
+        tracing::info!("answers under way are cut: they go on afterwards, or at another node");
+    }
+    ended
 }

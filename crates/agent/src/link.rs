@@ -37,6 +37,8 @@ pub(crate) struct LinkState {
     links: Mutex<Vec<Greeted>>,
     /// How many links were lost.
     lost: watch::Sender<u64>,
+    /// Whether any is up.
+    up: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,29 @@ impl LinkState {
             process,
             second,
         });
+        self.show(&links);
         !second
+    }
+
+    fn show(&self, links: &[Greeted]) {
+        self.up.send_replace(links.iter().any(|link| !link.second));
+    }
+
+    /// Waits until a link is up.
+    pub(crate) async fn until_up(&self) {
+        // The sender lives as long as `self`.
+        drop(self.up.subscribe().wait_for(|up| *up).await);
+    }
+
+    /// Waits until links were up for so long without a pause.
+    pub(crate) async fn until_lasting(&self, long: Duration) {
+        let mut up = self.up.subscribe();
+        loop {
+            drop(up.wait_for(|up| *up).await);
+            if timeout(long, up.wait_for(|up| !*up)).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Notes that a link is over.
@@ -79,7 +103,9 @@ impl LinkState {
         let Some(at) = links.iter().position(|link| link.address == *address) else {
             return Over::NeverUp;
         };
-        if links.remove(at).second {
+        let over = links.remove(at);
+        self.show(&links);
+        if over.second {
             return Over::Second;
         }
         self.lost.send_modify(|lost| *lost += 1);

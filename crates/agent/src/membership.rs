@@ -1,7 +1,7 @@
 //! Which node this machine is, with the key that proves it: one file that only its owner reads.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::ControlPlane;
 use crate::error::AgentError;
+use crate::files;
 use crate::tls;
 
 /// The most control planes that an agent is linked to.
@@ -86,7 +87,7 @@ impl Membership {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(files(path, &error)),
+            Err(error) => return Err(AgentError::files(path, &error)),
         };
         serde_json::from_slice(&text)
             .map(Some)
@@ -103,16 +104,7 @@ impl Membership {
             path: path.clone(),
             reason: error.to_string(),
         })?;
-        let fresh = path.with_extension("new");
-        let write = || -> io::Result<()> {
-            fs::create_dir_all(data_dir)?;
-            let mut file = open_private(&fresh)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&fresh, &path)?;
-            File::open(data_dir)?.sync_all()
-        };
-        write().map_err(|error| files(path.clone(), &error))
+        files::replace(&path, &text).map_err(|error| AgentError::files(path, &error))
     }
 
     /// Returns where control planes listen: the one that let this machine in first, each once, 8 at most.
@@ -199,28 +191,6 @@ impl Kept {
 pub(crate) fn make_key() -> Result<KeyPair, AgentError> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
         .map_err(|error| AgentError::Certificate(error.to_string()))
-}
-
-fn open_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    // One that a crash left behind may have other rights.
-    drop(fs::remove_file(path));
-    options.open(path)
-}
-
-fn files(path: PathBuf, error: &io::Error) -> AgentError {
-    AgentError::Files {
-        path,
-        reason: format!(
-            "{error}: choose another directory with --data, or give this user rights to it"
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use agent_proto::common_protocol;
 use agent_proto::v1::agent_server::Agent;
 use agent_proto::v1::{
     ControlPlanes, ControlPlanesHeard, CopyProgress, CopyRequest, HelloRequest, HelloResponse,
-    NodeStatus, OfferRequest, OfferResponse, Piece, WatchStatusRequest,
+    NodeStatus, OfferRequest, OfferResponse, Piece, ReleasePart, ReleaseTaken, WatchStatusRequest,
 };
 use futures_util::stream::{Stream, poll_fn, unfold};
 use primitives::{Clock, MonotonicTime};
@@ -24,6 +24,7 @@ use crate::membership::MOST_CONTROL_PLANES;
 use crate::model_server::ModelServer;
 use crate::status::differs;
 use crate::tunnels::{self, Pieces, Tunnels};
+use crate::updates::Updates;
 
 /// The longest silence of a status stream.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -39,6 +40,7 @@ pub(crate) struct Service {
     status: watch::Receiver<Arc<NodeStatus>>,
     tunnels: Arc<Tunnels>,
     files: Option<Arc<Copying>>,
+    updates: Option<Arc<Updates>>,
     far_end: FarEnd,
 }
 
@@ -66,6 +68,7 @@ impl Service {
             status,
             tunnels,
             files,
+            updates: config.updates.clone(),
             far_end,
         }
     }
@@ -117,7 +120,7 @@ impl Agent for Service {
         Ok(Response::new(HelloResponse {
             least_protocol: *self.protocols.start(),
             most_protocol: *self.protocols.end(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: agent_proto::program_version().to_owned(),
             facts: Some(facts()),
         }))
     }
@@ -170,6 +173,18 @@ impl Agent for Service {
         let mut told = self.files()?.start(request.into_inner()).await?;
         let told = poll_fn(move |cx| told.poll_recv(cx).map(|told| told.map(Ok)));
         Ok(Response::new(Box::pin(told)))
+    }
+
+    async fn install_release(
+        &self,
+        request: Request<Streaming<ReleasePart>>,
+    ) -> Result<Response<ReleaseTaken>, Status> {
+        let updates = self
+            .updates
+            .as_ref()
+            .ok_or_else(|| Status::unimplemented("this agent cannot be updated over its link"))?;
+        updates.install(request.into_inner()).await?;
+        Ok(Response::new(ReleaseTaken {}))
     }
 
     async fn tunnel(&self, request: Request<Streaming<Piece>>) -> Result<Response<Pieces>, Status> {
@@ -262,6 +277,31 @@ mod tests {
         testbed::wait_until("no tunnel is left", limit, || tunnels.open() == 0)
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_gives_way_waits_for_answers_and_not_for_connections_between_them() {
+        let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+        let (channel, _publish, tunnels) = linked(&upstream.url()).await;
+        let mut tunnel = TunnelStream::open(channel.clone()).await.unwrap();
+        let request = b"GET /api/version HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        // A request that has not come whole is not answered.
+        let (most, rest) = request.split_at(20);
+        tunnel.write_all(most).await.unwrap();
+        let limit = Duration::from_secs(10);
+        testbed::wait_until("the request is on its way", limit, || tunnels.is_asked())
+            .await
+            .unwrap();
+        assert!(!tunnels.run_dry(Duration::from_secs(3)).await);
+        tunnel.write_all(rest).await.unwrap();
+        let mut answer = [0; 15];
+        tunnel.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        // The connection stays open, for whatever may come.
+        assert!(tunnels.run_dry(Duration::from_mins(1)).await);
+        assert_eq!(tunnels.open(), 1);
+        let refused = TunnelStream::open(channel).await.unwrap_err();
+        assert!(refused.message().contains("another version"), "{refused}");
     }
 
     #[tokio::test]

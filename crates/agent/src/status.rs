@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_proto::v1::NodeStatus;
+use agent_proto::v1::{NodeStatus, Updates};
 use primitives::Clock;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -28,6 +28,7 @@ pub(crate) struct Sampler {
     server: ModelServer,
     tunnels: Arc<Tunnels>,
     files: Option<Arc<Copying>>,
+    updates: Option<watch::Receiver<Updates>>,
     clock: Arc<dyn Clock>,
     publish: watch::Sender<Arc<NodeStatus>>,
 }
@@ -47,6 +48,7 @@ impl Sampler {
             server: ModelServer::new(config),
             tunnels,
             files,
+            updates: config.updates.as_ref().map(|updates| updates.told()),
             clock: Arc::clone(&config.clock),
             publish,
         };
@@ -59,9 +61,15 @@ impl Sampler {
             let mut ticks = interval(EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
-                ticks.tick().await;
-                let status = self.sample().await;
-                self.publish.send_replace(Arc::new(status));
+                tokio::select! {
+                    _ = ticks.tick() => {
+                        let status = self.sample().await;
+                        self.publish.send_replace(Arc::new(status));
+                    }
+                    told = changed(&mut self.updates) => self.publish.send_modify(|status| {
+                        Arc::make_mut(status).updates = Some(told);
+                    }),
+                }
             }
         })
         .await;
@@ -93,8 +101,19 @@ impl Sampler {
             server: Some(server),
             tunnels: self.tunnels.open(),
             sharing: self.files.as_ref().map(|files| files.sharing().told()),
+            updates: self.updates.as_ref().map(|told| told.borrow().clone()),
         }
     }
+}
+
+/// Waits until there is something else to tell of updates.
+async fn changed(updates: &mut Option<watch::Receiver<Updates>>) -> Updates {
+    if let Some(told) = updates
+        && told.changed().await.is_ok()
+    {
+        return told.borrow_and_update().clone();
+    }
+    std::future::pending().await
 }
 
 /// Tells whether two states differ in something that should be known at once.
@@ -103,4 +122,5 @@ pub(crate) fn differs(before: &NodeStatus, after: &NodeStatus) -> bool {
         || before.gpu_problem != after.gpu_problem
         || before.gpus.len() != after.gpus.len()
         || before.tunnels != after.tunnels
+        || before.updates != after.updates
 }

@@ -8,6 +8,7 @@
 //! being made from what is in memory.
 
 mod activity;
+mod agent_updates;
 mod agents;
 mod embedded;
 mod error;
@@ -27,6 +28,7 @@ mod store;
 
 pub use activity::{InFlight, NodeActivity};
 pub use agent_proto::TunnelStream;
+pub use agent_updates::{AgentUpdateError, AgentUpdates, AgentUpdatesConfig, AgentUpdatesDeps};
 pub use agents::{AgentLink, AgentSeat, AgentSeats, AgentsConfig, Invited};
 pub use embedded::EmbeddedNode;
 pub use error::NodeError;

@@ -134,7 +134,7 @@ mod tests {
     use agent_proto::v1::agent_server::{Agent, AgentServer};
     use agent_proto::v1::{
         ControlPlanesHeard, CopyProgress, CopyRequest, HelloRequest, HelloResponse, NodeStatus,
-        OfferRequest, OfferResponse, Piece, WatchStatusRequest,
+        OfferRequest, OfferResponse, Piece, ReleasePart, ReleaseTaken, WatchStatusRequest,
     };
     use tokio::time::timeout;
     use tonic::{Request, Response, Streaming};
@@ -200,6 +200,13 @@ mod tests {
             &self,
             _: Request<OfferRequest>,
         ) -> Result<Response<OfferResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn install_release(
+            &self,
+            _: Request<Streaming<ReleasePart>>,
+        ) -> Result<Response<ReleaseTaken>, Status> {
             Err(Status::unimplemented(""))
         }
 

@@ -204,8 +204,14 @@ impl Door {
         };
         self.registry.look_again(seat.node());
         let told = || self.registry.look_again(seat.node());
+        // What runs goes on over this link; what is new waits for the next one.
+        let leaving = || {
+            if seat.leave(&link) {
+                self.registry.look_again(seat.node());
+            }
+        };
         tokio::select! {
-            ended = link.follow_status(told) => {
+            ended = link.follow_status(told, leaving) => {
                 if let Err(status) = ended {
                     tracing::debug!(%peer, reason = status.message(), "an agent no longer tells its state");
                 }
@@ -232,7 +238,7 @@ impl Door {
         let request = HelloRequest {
             least_protocol: *PROTOCOLS.start(),
             most_protocol: *PROTOCOLS.end(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: agent_proto::program_version().to_owned(),
             refusal,
             process: Some(self.process.clone()),
         };

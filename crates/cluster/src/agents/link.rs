@@ -7,10 +7,11 @@ use std::time::Duration;
 use agent_proto::v1::agent_client::AgentClient;
 use agent_proto::v1::{
     CopyProgress, CopyRequest, HelloResponse, NodeFacts, NodeStatus, OfferRequest, OfferResponse,
-    WatchStatusRequest,
+    ReleasePart, WatchStatusRequest,
 };
 use agent_proto::{Channel, TunnelStream};
 use arc_swap::ArcSwapOption;
+use futures_util::Stream;
 use primitives::Timestamp;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -109,8 +110,32 @@ impl AgentLink {
         Ok(client.copy_model(request).await?.into_inner())
     }
 
-    /// Takes over what the agent tells of its state, until the link ends. `told` hears of the first one.
-    pub(super) async fn follow_status(&self, mut told: impl FnMut()) -> Result<(), Status> {
+    /// Gives the agent another version of its program. Returns when it has all of it, and has found it good.
+    pub(crate) async fn install_release(
+        &self,
+        parts: impl Stream<Item = ReleasePart> + Send + 'static,
+    ) -> Result<(), Status> {
+        let mut client = AgentClient::new(self.channel.clone());
+        tokio::select! {
+            taken = client.install_release(parts) => taken.map(drop),
+            () = self.over.cancelled() => Err(Status::unavailable("the link broke")),
+        }
+    }
+
+    /// Tells whether the agent takes nothing new, because another version of it starts in a moment.
+    fn is_leaving(&self) -> bool {
+        let status = self.status.load();
+        let updates = status.as_ref().and_then(|status| status.updates.as_ref());
+        updates.is_some_and(|updates| updates.leaving)
+    }
+
+    /// Takes over what the agent tells of its state, until the link ends. `told` hears of the first one, and of changes of the server;
+    /// `leaving` that the agent takes nothing new any more.
+    pub(super) async fn follow_status(
+        &self,
+        mut told: impl FnMut(),
+        leaving: impl Fn(),
+    ) -> Result<(), Status> {
         let mut client = AgentClient::new(self.channel.clone());
         let mut states = client
             .watch_status(WatchStatusRequest {})
@@ -121,6 +146,9 @@ impl AgentLink {
             let before = self.status.swap(Some(Arc::clone(&fresh)));
             if before.is_none_or(|before| before.server != fresh.server) {
                 told();
+            }
+            if self.is_leaving() {
+                leaving();
             }
         }
         Ok(())

@@ -90,6 +90,8 @@ struct Lost {
     at: Option<Instant>,
     /// Why it was sent away.
     refusal: Option<Arc<str>>,
+    /// It said that another version of it would take over.
+    leaving: bool,
 }
 
 impl AgentSeat {
@@ -139,6 +141,9 @@ impl AgentSeat {
         let lost = self.lost.lock();
         Some(match (&lost.refusal, lost.at) {
             (Some(refusal), _) => refusal.to_string(),
+            (None, Some(_)) if lost.leaving => {
+                "another version of its agent takes over: it dials again in a moment".to_owned()
+            }
             (None, Some(_)) => {
                 "the link to its agent is lost: the agent dials again by itself; if it does not, look whether `remuda agent` runs there"
                     .to_owned()
@@ -195,18 +200,38 @@ impl AgentSeat {
 
     /// Takes a connection away that has ended, unless there is another one by now. Returns whether it was this one.
     pub(super) fn detach(&self, ended: &Arc<AgentLink>) -> bool {
-        let taken = self.link.send_if_modified(|link| {
-            let same = link.as_ref().is_some_and(|link| Arc::ptr_eq(link, ended));
-            if same {
-                *link = None;
-            }
-            same
-        });
+        let taken = self.take_away(ended);
         if taken {
             self.lost.lock().at = Some(Instant::now());
             tracing::warn!(node = %self.node, "the link to an agent is lost");
         }
         taken
+    }
+
+    /// Takes a connection away over which nothing new may be opened; what is open goes on. Returns whether it was there.
+    pub(super) fn leave(&self, leaving: &Arc<AgentLink>) -> bool {
+        let taken = self.take_away(leaving);
+        if taken {
+            let mut lost = self.lost.lock();
+            (lost.at, lost.leaving) = (Some(Instant::now()), true);
+            tracing::info!(node = %self.node, "another version of an agent takes over");
+        }
+        taken
+    }
+
+    fn take_away(&self, ended: &Arc<AgentLink>) -> bool {
+        self.link.send_if_modified(|link| {
+            let same = link.as_ref().is_some_and(|link| Arc::ptr_eq(link, ended));
+            if same {
+                *link = None;
+            }
+            same
+        })
+    }
+
+    /// Tells whether its agent is away because another version takes over.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.link.borrow().is_none() && self.lost.lock().leaving
     }
 
     /// Notes why an agent was sent away.

@@ -1,6 +1,6 @@
 //! Agents and their machines as they look on the wire.
 
-use agent_proto::v1::{Disk, Gpu, Network};
+use agent_proto::v1::{Disk, Gpu, Network, Updates};
 use primitives::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -26,9 +26,41 @@ pub(super) struct AgentBody {
     /// The version of the protocol that both sides speak.
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<u32>,
+    /// How it is updated from here; absent for agents that cannot be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updates: Option<UpdatesBody>,
     /// Why it is not linked, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+}
+
+/// How an agent's program is updated.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+struct UpdatesBody {
+    /// What it runs on: the target of releases for it.
+    #[schema(example = "linux-x86_64")]
+    target: String,
+    /// The public key whose releases it takes; absent where it takes none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// Whether another version is being taken or tried.
+    under_way: bool,
+    /// Why the last version that came was not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<String>,
+}
+
+impl From<&Updates> for UpdatesBody {
+    fn from(updates: &Updates) -> Self {
+        let bounded = |text: &str| text.chars().take(600).collect::<String>();
+        let failed = updates.failed.as_ref();
+        Self {
+            target: bounded(&updates.target),
+            key: updates.key.as_deref().map(bounded),
+            under_way: updates.attempt.is_some() || updates.on_trial || updates.leaving,
+            failed: failed.map(|failed| bounded(&format!("{}: {}", failed.version, failed.reason))),
+        }
+    }
 }
 
 impl From<&AgentSeat> for AgentBody {
@@ -41,6 +73,9 @@ impl From<&AgentSeat> for AgentBody {
             peer: link.map(|link| link.peer().to_string()),
             version: link.map(|link| link.version().to_owned()),
             protocol: link.map(AgentLink::protocol),
+            updates: link
+                .and_then(AgentLink::status)
+                .and_then(|status| status.updates.as_ref().map(UpdatesBody::from)),
             problem: seat.problem(),
         }
     }

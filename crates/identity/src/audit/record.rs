@@ -134,6 +134,24 @@ pub enum Action {
     RolloutDone,
     /// A roll-out that has ended decides no more who gets which version.
     RolloutClose,
+    /// A release of the agent's program was uploaded.
+    AgentReleaseUpload,
+    /// A release of the agent's program was removed.
+    AgentReleaseRemove,
+    /// A version began to be rolled out to agents.
+    AgentRolloutStart,
+    /// A roll-out to agents went on to its next stage.
+    AgentRolloutAdvance,
+    /// A roll-out to agents was stopped where it is.
+    AgentRolloutPause,
+    /// A roll-out to agents that was stopped may go on.
+    AgentRolloutResume,
+    /// A roll-out to agents ended by itself: an agent failed.
+    AgentRolloutFail,
+    /// A roll-out to agents was ended by somebody.
+    AgentRolloutAbort,
+    /// All agents that can have a version have it.
+    AgentRolloutDone,
     /// A request under way was cancelled.
     RequestCancel,
     /// A setting of the system was changed.
@@ -213,6 +231,15 @@ impl Action {
             Self::RolloutAbort => "rollout.abort",
             Self::RolloutDone => "rollout.done",
             Self::RolloutClose => "rollout.close",
+            Self::AgentReleaseUpload => "agent_release.upload",
+            Self::AgentReleaseRemove => "agent_release.remove",
+            Self::AgentRolloutStart => "agent_rollout.start",
+            Self::AgentRolloutAdvance => "agent_rollout.advance",
+            Self::AgentRolloutPause => "agent_rollout.pause",
+            Self::AgentRolloutResume => "agent_rollout.resume",
+            Self::AgentRolloutFail => "agent_rollout.fail",
+            Self::AgentRolloutAbort => "agent_rollout.abort",
+            Self::AgentRolloutDone => "agent_rollout.done",
             Self::RequestCancel => "request.cancel",
             Self::SettingEdit => "setting.edit",
             Self::SettingRollback => "setting.rollback",

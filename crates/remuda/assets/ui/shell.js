@@ -14,6 +14,7 @@ const GROUPS = [
     ["/models", "Models", "platform"],
     ["/placement", "Placement", "platform"],
     ["/rollouts", "Roll-outs", "platform"],
+    ["/agents", "Agent updates", "platform"],
     ["/queue", "Queue", "platform"],
     ["/requests", "Requests", "platform"],
     ["/usage", "Usage", "platform"],

@@ -22,6 +22,8 @@ const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 
 /// How long the first byte of a model's answer may take: a cold load of a large model lies in it.
 const MODEL_PATIENCE: Duration = Duration::from_mins(15);
+/// How long the server may take to keep and compare what was uploaded.
+const UPLOAD_PATIENCE: Duration = Duration::from_mins(30);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -140,6 +142,15 @@ impl Api {
     /// Puts a JSON value at `path` and reads one.
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
         self.value(self.call(Method::PUT, path).await?.json(body))
+            .await
+    }
+
+    /// Puts bytes at `path` and reads a JSON value.
+    pub(crate) async fn put_bytes(&self, path: &str, bytes: Bytes) -> Result<Value, ClientError> {
+        let call = self.call(Method::PUT, path).await?;
+        let call = call.head_timeout(UPLOAD_PATIENCE).total_timeout(None);
+        let kind = HeaderValue::from_static("application/octet-stream");
+        self.value(call.header(CONTENT_TYPE, kind).bytes(bytes))
             .await
     }
 

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent::{Agent, AgentConfig, AgentError, ControlPlane, InsideServer, Membership, ShareConfig};
+use agent::{
+    Agent, AgentConfig, AgentError, ControlPlane, Ended, InsideServer, Membership, ShareConfig,
+    Updates,
+};
 use agent_proto::Invitation;
 use clap::Args;
 use engine::{Engine, EngineConfig, LoadOutcome};
@@ -14,6 +17,7 @@ use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::agent_update::{self, Next};
 use super::context::Context;
 use super::failure::Failure;
 use super::signals::Signals;
@@ -31,6 +35,7 @@ use crate::telemetry;
   remuda agent                                                    link again, after a restart
   remuda agent --model-server http://127.0.0.1:8000               beside vLLM or llama-server
   remuda agent --share 0.0.0.0:11443                              other nodes fetch models from here
+  remuda agent --update-key rmdk_...                              take signed updates from its Remuda
   remuda agent --model qwen3-4b.gguf --models /srv/models         no other server: serve these model files")]
 pub(super) struct AgentCommand {
     /// Where the Remuda to join listens for agents.
@@ -85,7 +90,11 @@ pub(super) struct AgentCommand {
     /// Ollama's models directory; ~/.ollama/models or /usr/share/ollama/.ollama/models unless set.
     #[arg(long, value_name = "DIR", env = "OLLAMA_MODELS")]
     share_dir: Option<PathBuf>,
-    /// Where the membership is kept; `remuda/agent` in the user's data directory unless set.
+    /// The key whose signed releases this agent takes from its Remuda, as `remuda agent-release keygen` printed it; remembered.
+    /// `none`: it takes no updates any more.
+    #[arg(long, value_name = "KEY", env = "REMUDA_AGENT_UPDATE_KEY")]
+    update_key: Option<String>,
+    /// Where the membership and later versions are kept; `remuda/agent` in the user's data directory unless set.
     #[arg(long, value_name = "DIR", env = "REMUDA_AGENT_DATA")]
     data: Option<PathBuf>,
 }
@@ -126,11 +135,8 @@ impl AgentCommand {
     }
 
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
-        // Before any other thread starts: the compute library takes its thread count from the environment, once.
-        let inside = self.engine()?;
-        let _log = telemetry::install(&LogSection::default()).map_err(Failure::Runtime)?;
-        let data_dir = match self.data {
-            Some(directory) => directory,
+        let data_dir = match &self.data {
+            Some(directory) => directory.clone(),
             None => context
                 .environment
                 .data_home()
@@ -139,25 +145,14 @@ impl AgentCommand {
                     Failure::Usage("HOME is not set: set it, or use --data".to_owned())
                 })?,
         };
-        let mut config = AgentConfig::new(data_dir, self.model_server);
-        config.listen = Some(self.listen);
-        config.inside = inside;
-        let usage = |error: AgentError| Failure::Usage(error.to_string());
-        if let Some(listen) = self.share {
-            let home = context.environment.get("HOME").map(PathBuf::from);
-            let models_dir =
-                ShareConfig::find_models_dir(self.share_dir, home.as_deref()).map_err(usage)?;
-            let share = ShareConfig {
-                listen,
-                told: self.share_as,
-                models_dir,
-            };
-            share.check().map_err(usage)?;
-            config.share = Some(share);
-        }
+        let updates = agent_update::open(&data_dir, self.update_key.as_deref(), context)?;
+        // Before any other thread starts: the compute library takes its thread count from the environment, once.
+        let inside = self.engine()?;
+        let log = telemetry::install(&LogSection::default()).map_err(Failure::Runtime)?;
+        let config = self.config(context, data_dir, inside, &updates)?;
         let refused = |error: AgentError| Failure::Refused(error.to_string());
-        config.check().map_err(usage)?;
         if let Some(url) = &self.join {
+            let usage = |error: AgentError| Failure::Usage(error.to_string());
             let control_plane: ControlPlane = url.parse().map_err(usage)?;
             let invitation: Invitation =
                 self.token.as_deref().unwrap_or_default().parse().map_err(
@@ -168,28 +163,100 @@ impl AgentCommand {
                 .map_err(refused)?;
             remark(&format!("joined as the node {}", joined.node_name));
         }
-        let agent = Agent::open(config).await.map_err(refused)?;
-        if let Some(address) = agent.share_address() {
-            remark(&format!("shares model files on {address}"));
-        }
-        let page = agent.page_address().map_or_else(String::new, |page| {
-            format!(": health at http://{page}/health")
-        });
-        remark(&format!(
-            "agent of the node {}{page}; Ctrl-C ends it",
-            agent.node_name()
-        ));
-        let stop = CancellationToken::new();
         let mut signals = Signals::listen().map_err(Failure::Runtime)?;
-        let running = agent.run(stop.clone());
-        let mut running = std::pin::pin!(running);
-        tokio::select! {
-            () = &mut running => return Ok(()),
-            () = signals.stop() => stop.cancel(),
+        let before_us_is_gone = agent_update::before_us_is_gone();
+        loop {
+            let agent = Agent::open(config.clone()).await.map_err(refused)?;
+            introduce(&agent, &updates);
+            let stop = CancellationToken::new();
+            let running = agent.run(stop.clone());
+            let mut running = std::pin::pin!(running);
+            let ended = tokio::select! {
+                ended = &mut running => ended,
+                () = signals.stop() => {
+                    stop.cancel();
+                    running.await
+                }
+                () = before_us_is_gone.cancelled() => {
+                    stop.cancel();
+                    running.await
+                }
+            };
+            match ended {
+                Ended::Stopped if updates.is_on_trial() => {
+                    return Err(Failure::Refused(
+                        "this version was stopped while it was on trial".to_owned(),
+                    ));
+                }
+                Ended::Stopped | Ended::TrialPassed => return Ok(()),
+                Ended::TrialFailed(reason) => return Err(Failure::Refused(reason)),
+                Ended::ForTrial(taken) => {
+                    match agent_update::try_and_keep(&updates, &taken, signals.stop()).await {
+                        Next::HandOver => {
+                            // Its last lines are written first.
+                            drop(log);
+                            return Err(agent_update::hand_over(&updates, taken.program()));
+                        }
+                        Next::GoOn => {}
+                        Next::Stop => return Ok(()),
+                    }
+                }
+            }
         }
-        running.await;
-        Ok(())
     }
+
+    /// Puts together what the agent is told.
+    fn config(
+        &self,
+        context: &Context,
+        data_dir: PathBuf,
+        inside: Option<Arc<dyn InsideServer>>,
+        updates: &Arc<Updates>,
+    ) -> Result<AgentConfig, Failure> {
+        let usage = |error: AgentError| Failure::Usage(error.to_string());
+        let mut config = AgentConfig::new(data_dir, self.model_server.clone());
+        config.listen = Some(self.listen);
+        config.inside = inside;
+        config.updates = Some(Arc::clone(updates));
+        if let Some(listen) = self.share {
+            let home = context.environment.get("HOME").map(PathBuf::from);
+            let models_dir = ShareConfig::find_models_dir(self.share_dir.clone(), home.as_deref())
+                .map_err(usage)?;
+            let share = ShareConfig {
+                listen,
+                told: self.share_as.clone(),
+                models_dir,
+            };
+            share.check().map_err(usage)?;
+            config.share = Some(share);
+        }
+        config.check().map_err(usage)?;
+        Ok(config)
+    }
+}
+
+/// Says where everything is.
+fn introduce(agent: &Agent, updates: &Updates) {
+    if let Some(address) = agent.share_address() {
+        remark(&format!("shares model files on {address}"));
+    }
+    let page = agent.page_address().map_or_else(String::new, |page| {
+        format!(": health at http://{page}/health")
+    });
+    match updates.key() {
+        Some(key) => remark(&format!("takes updates that are signed with {key}")),
+        None => remark("takes no updates: start it with --update-key KEY to change that"),
+    }
+    if let Some(failure) = updates.failure() {
+        remark(&format!(
+            "the last version that came was not kept: {failure}"
+        ));
+    }
+    remark(&format!(
+        "agent {} of the node {}{page}; Ctrl-C ends it",
+        updates.own(),
+        agent.node_name()
+    ));
 }
 
 /// The agent's own engine, reached by pipes within the process.

@@ -1,6 +1,9 @@
 //! The command line: one file a command. Nearly every command but `up` is a client of the HTTP API.
 
 mod agent;
+mod agent_release;
+mod agent_rollout;
+mod agent_update;
 mod answer;
 mod audit;
 mod backup;
@@ -80,7 +83,7 @@ use failure::Failure;
 #[derive(Debug, Parser)]
 #[command(
     name = "remuda",
-    version,
+    version = agent_proto::program_version(),
     propagate_version = true,
     arg_required_else_help = true,
     max_term_width = 100,
@@ -182,6 +185,10 @@ enum Command {
     Node(node::Node),
     /// Make this machine a node: beside its model server, linked to a Remuda elsewhere.
     Agent(agent::AgentCommand),
+    /// Sign later versions of the agent, and bring them to the server.
+    AgentRelease(agent_release::AgentRelease),
+    /// Give agents a later version, one first.
+    AgentRollout(agent_rollout::AgentRollout),
     /// List the models of the whole fleet.
     #[command(visible_alias = "list")]
     Models(models::Models),
@@ -315,6 +322,8 @@ impl Command {
             Self::Secrets(command) => command.run(context).await,
             Self::Node(command) => command.run(context).await,
             Self::Agent(command) => Box::pin(command.run(context)).await,
+            Self::AgentRelease(command) => command.run(context).await,
+            Self::AgentRollout(command) => command.run(context).await,
             Self::Models(command) => command.run(context).await,
             Self::Show(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::node_agent::{AgentRow, MachineRow, linked, machine};
+use super::node_agent::{AgentRow, MachineRow, linked, machine, updates};
 use super::password::PasswordSource;
 use crate::client::query;
 use crate::output::{Columns, Output, Tone, ago, remark};
@@ -436,6 +436,7 @@ fn tell(out: Output, now: Timestamp, row: &Row) -> Result<(), Failure> {
         ("last error", row.last_error.clone()),
         ("from", Some(row.source.clone())),
         ("agent", row.agent.as_ref().map(|agent| linked(agent, now))),
+        ("updates", row.agent.as_ref().and_then(updates)),
         ("models", Some(models.join(", "))),
     ]
     .into_iter()

@@ -12,7 +12,16 @@ pub(super) struct AgentRow {
     since: Option<Timestamp>,
     pub(super) peer: Option<String>,
     version: Option<String>,
+    updates: Option<UpdatesRow>,
     problem: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct UpdatesRow {
+    target: String,
+    key: Option<String>,
+    under_way: bool,
+    failed: Option<String>,
 }
 
 /// A node's machine as the API shows it.
@@ -57,6 +66,18 @@ pub(super) fn linked(agent: &AgentRow, now: Timestamp) -> String {
         ),
         (Some(problem), _) => problem.clone(),
     }
+}
+
+/// Says how an agent is updated.
+pub(super) fn updates(agent: &AgentRow) -> Option<String> {
+    let told = agent.updates.as_ref()?;
+    let target = &told.target;
+    Some(match (told.under_way, &told.failed, &told.key) {
+        (true, ..) => "another version is being tried".to_owned(),
+        (_, Some(failed), _) => format!("not kept: {failed}"),
+        (_, _, Some(key)) => format!("for {target}, signed with {key}"),
+        (_, _, None) => "none: start it there with --update-key KEY to change that".to_owned(),
+    })
 }
 
 /// Says what a machine is and how much of it is in use, as lines of a label and a value.

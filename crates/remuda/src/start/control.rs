@@ -40,6 +40,7 @@ pub(super) struct Parts {
     pub(super) fleet: fleet::Fleet,
     pub(super) placement: cluster::Placement,
     pub(super) rollouts: cluster::Rollouts,
+    pub(super) agent_updates: cluster::AgentUpdates,
     pub(super) inventory: inventory::Inventory,
     pub(super) metrics: Arc<Metrics>,
     pub(super) bus: Bus,
@@ -61,6 +62,7 @@ struct MetricsState {
     fleet: fleet::Fleet,
     placement: cluster::Placement,
     rollouts: cluster::Rollouts,
+    agent_updates: cluster::AgentUpdates,
     inventory: inventory::Inventory,
     identity: Identity,
     db: Db,
@@ -95,6 +97,7 @@ pub(super) fn router(parts: Parts) -> Router {
             fleet: parts.fleet.clone(),
             placement: parts.placement.clone(),
             rollouts: parts.rollouts.clone(),
+            agent_updates: parts.agent_updates.clone(),
             inventory: parts.inventory.clone(),
             identity: parts.identity.clone(),
             db: parts.db.clone(),
@@ -111,6 +114,7 @@ pub(super) fn router(parts: Parts) -> Router {
         .merge(parts.fleet.routes())
         .merge(parts.placement.routes())
         .merge(parts.rollouts.routes())
+        .merge(parts.agent_updates.routes())
         .merge(parts.inventory.routes())
         .merge(gateway::routes(parts.db.clone(), parts.identity.clone()))
         .merge(graphql::routes(graphql::Services {
@@ -169,6 +173,7 @@ async fn show_metrics(_caller: Caller, State(state): State<MetricsState>) -> Res
         state.fleet.render_metrics(),
         state.placement.render_metrics(),
         state.rollouts.render_metrics(),
+        state.agent_updates.render_metrics(),
         state.inventory.render_metrics(),
         state.bus.render_metrics(),
         state.registry.render_agent_metrics(),

@@ -2,6 +2,7 @@
 //!
 //! What can be refused is looked at before anything is written: configuration, address, data directory, lock, database.
 
+mod agent_updates;
 mod agents;
 mod answer_lines;
 pub(crate) mod banner;
@@ -127,6 +128,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         fleet,
         placement: placement.clone(),
         rollouts: rollouts.clone(),
+        agent_updates: agent_updates::open(&db, &clock, domains, (&tasks, &stop)),
         inventory,
         metrics: Arc::clone(&metrics),
         bus: bus.clone(),

@@ -14,6 +14,8 @@ mod stack;
 #[cfg(test)]
 mod acceptance;
 #[cfg(test)]
+mod agent_updates;
+#[cfg(test)]
 mod agents;
 #[cfg(test)]
 mod authorisation;

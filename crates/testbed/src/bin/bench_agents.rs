@@ -17,7 +17,7 @@ use agent_proto::v1::agent_server::{Agent, AgentServer};
 use agent_proto::v1::{
     ControlPlanes, ControlPlanesHeard, CopyProgress, CopyRequest, Cpu, Disk, Gpu, HelloRequest,
     HelloResponse, Memory, Model, ModelServer, Network, NodeFacts, NodeStatus, OfferRequest,
-    OfferResponse, Piece, WatchStatusRequest,
+    OfferResponse, Piece, ReleasePart, ReleaseTaken, WatchStatusRequest,
 };
 use agent_proto::{Invitation, PROTOCOLS};
 use anyhow::Context as _;
@@ -175,6 +175,13 @@ impl Agent for Light {
         Err(Status::unimplemented("no files here"))
     }
 
+    async fn install_release(
+        &self,
+        _: Request<Streaming<ReleasePart>>,
+    ) -> Result<Response<ReleaseTaken>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn copy_model(
         &self,
         _: Request<CopyRequest>,
@@ -263,6 +270,7 @@ fn state(beat: u64) -> NodeStatus {
         vram_bytes: None,
     };
     NodeStatus {
+        updates: None,
         taken_at: 1 + beat as i64,
         uptime_seconds: beat,
         cpu: Some(Cpu {

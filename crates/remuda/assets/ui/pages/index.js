@@ -1,6 +1,7 @@
 // Every page with its address.
 
 import account from "./account.js";
+import agents from "./agents.js";
 import audit from "./audit.js";
 import database from "./database.js";
 import embeddings from "./embeddings.js";
@@ -34,6 +35,7 @@ export const ROUTES = [
   ["/overview", overview],
   ["/nodes", nodes],
   ["/nodes/:name", node],
+  ["/agents", agents],
   ["/models", models],
   ["/models/:name", model],
   ["/placement", placement],

@@ -101,7 +101,10 @@ const SOURCES = { api: "added here", config: "from the configuration file: chang
 const about = (node) => card("About", {}, facts(
   ["Address", node.url && copyable(node.url)], ["Speaks", node.kind], ["Comes", SOURCES[node.source]], ["Since", when(node.created_at)], ["Heard of", when(node.last_seen, "ago")],
   ["Credential", node.has_api_key ? "stored" : "none"], ["Region", node.region], ["Tags", node.tags.length > 0 && h("span", { class: "chips" }, node.tags.map((tag) => chip(tag)))], ["Weight", node.weight],
-  ["Agent", node.agent && (node.agent.linked ? `${node.agent.version} at ${node.agent.peer}` : h("span", { class: "bad-text" }, node.agent.problem))], ...machine(node.machine)));
+  ["Agent", node.agent && (node.agent.linked ? `${node.agent.version} at ${node.agent.peer}` : h("span", { class: "bad-text" }, node.agent.problem))], ["Agent's updates", node.agent?.updates && updates(node.agent.updates)], ...machine(node.machine)));
+
+/** Whose releases an agent takes, and what became of the last one. */
+const updates = (told) => (told.under_way ? "another version is being tried" : told.failed ? h("span", { class: "bad-text" }, `not kept: ${told.failed}`) : told.key ? ["signed with ", h("code", {}, told.key)] : "none: start it there with --update-key");
 
 /** What a node's agent tells of its machine, as facts. */
 function machine(told) {

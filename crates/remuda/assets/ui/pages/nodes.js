@@ -58,6 +58,7 @@ const COLUMNS = [
   { id: "name", label: "Name", value: (row) => row.name, cell: (row) => h("a", { href: link("/nodes", row.name) }, h("b", {}, row.name)), wide: true },
   { id: "state", label: "State", value: (row) => row.state, cell: (row) => badge(row.state, row.reason ?? row.last_error) },
   { id: "server", label: "Server", value: (row) => row.server, text: (row) => `${row.server} ${row.version ?? ""}`.trim(), cell: (row) => [row.server, " ", h("span", { class: "muted" }, row.version ?? "")], phone: false },
+  { id: "agent", label: "Agent", value: (row) => row.agent?.version ?? "", cell: (row) => agent(row.agent), phone: false },
   { id: "in_flight", label: "Load", value: (row) => row.in_flight, cell: (row) => load(row), right: true },
   { id: "loaded", label: "In memory", value: (row) => row.loaded_models.length, text: (row) => row.loaded_models.join(" "), cell: (row) => h("span", { class: "chips" }, row.loaded_models.slice(0, 2).map((model) => chip(model, "loaded")), row.loaded_models.length > 2 && chip(`+${row.loaded_models.length - 2}`, null, row.loaded_models.join(", "))), wide: true, phone: false },
   { id: "model_count", label: "Models", value: (row) => row.model_count, cell: (row) => count(row.model_count), right: true, phone: false },
@@ -70,6 +71,13 @@ export function load(node) {
   const places = node.max_in_flight ?? node.slots;
   const words = places ? `${node.in_flight}/${places}` : `${node.in_flight}`;
   return h("span", { class: "load" }, meter(node.in_flight / (places ?? Math.max(8, node.in_flight)), `${node.in_flight} requests under way`), words);
+}
+
+/** An agent's version, and what became of the last one that it was given. */
+function agent(told) {
+  if (!told) return h("span", { class: "muted" }, "–");
+  const { under_way: trying, failed } = told.updates ?? {};
+  return [told.version ?? h("span", { class: "muted", title: told.problem }, "not linked"), trying && [" ", chip("updating", "loaded")], failed && [" ", chip("not updated", null, failed)]];
 }
 
 /** Asks for a node, has the server look at it, and says what was found there. */

@@ -10,9 +10,10 @@ const TONES = {
   client_error: "warn", rejected: "warn", failed: "bad", cancelled: "calm", truncated: "bad",
   queued: "calm", running: "good", completed: "good",
   paused: "warn", done: "good", rolled_back: "bad", aborted: "calm",
+  updated: "good", waiting: "calm", under_way: "warn", away: "warn", left_out: "calm", asked: "calm",
   active: "good", revoked: "calm", expired: "calm", owner_disabled: "warn",
 };
-const WORDS = { client_error: "client error", rolled_back: "rolled back", owner_disabled: "owner disabled" };
+const WORDS = { client_error: "client error", rolled_back: "rolled back", under_way: "under way", left_out: "left out", owner_disabled: "owner disabled" };
 
 /** A state with its colour; the word says the same, so that nobody needs to see the colour. */
 export function badge(state, title) {

@@ -1,9 +1,18 @@
 // Nodes: added with what was found, pulled to, drained under streams, killed, and the server itself restarted.
 
-import { BASE, check, live, order, run, signIn, step, until, visit } from "./stage.mjs";
+import { createHash, generateKeyPairSync, sign } from "node:crypto";
+import { api, BASE, check, live, order, run, signIn, step, until, visit } from "./stage.mjs";
 import { slowNode } from "./slow_node.mjs";
 
 const RED_WITHIN_MS = 10_000;
+
+/** What `remuda agent-release sign` writes of a program, by another library. */
+function manifestOf(program) {
+  const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+  const hash = createHash("sha256").update(program).digest("hex");
+  const said = ["remuda agent release 1", "version 9.0.0", "target linux-x86_64", `size ${program.length}`, `sha256 ${hash}`, `key rmdk_${publicKey.export({ format: "jwk" }).x}`, ""].join("\n");
+  return `${said}signature ${sign(null, Buffer.from(said), privateKey).toString("base64")}\n`;
+}
 
 await run(async (page, guard) => {
   const slow = await slowNode();
@@ -47,6 +56,27 @@ await run(async (page, guard) => {
     await page.getByRole("table", { name: "What was done" }).getByRole("row", { name: /Fetch second:1b to nova/ }).getByText("completed").waitFor();
     await page.getByText("The fleet is as it is wanted").waitFor();
     step("what is wanted is planned with its reason, applied, and done");
+
+    await visit(page, "/agents", "Agent updates");
+    await page.getByText("No releases yet").waitFor();
+    const program = Buffer.from("a program");
+    check((await api(page, "POST", "/api/v1/agent-releases", { manifest: manifestOf(program) })).status === 201, "what was signed elsewhere is a release");
+    check((await api(page, "PUT", "/api/v1/agent-releases/9.0.0-linux-x86_64/content", program)).status === 200, "its program is kept");
+    await page.getByRole("button", { name: "Give agents a version" }).click();
+    await dialog.getByRole("button", { name: "Start" }).click();
+    await page.getByRole("heading", { name: "Agents to 9.0.0" }).waitFor();
+    await page.getByText("Waits: no agent can have the version: see the reasons of each.").waitFor();
+    await page.getByRole("button", { name: "Pause" }).click();
+    await dialog.getByText("No further agent is asked until it is resumed").waitFor();
+    await dialog.getByRole("button", { name: "Pause" }).click();
+    await page.getByText("paused by admin").waitFor();
+    await page.getByRole("button", { name: "Abort" }).click();
+    await dialog.getByRole("button", { name: "Abort" }).click();
+    await page.getByRole("table", { name: "Roll-outs to agents before" }).getByRole("row", { name: /9\.0\.0/ }).getByText("aborted", { exact: true }).waitFor();
+    await page.getByRole("button", { name: "Remove 9.0.0-linux-x86_64" }).click();
+    await dialog.getByRole("button", { name: "Remove" }).click();
+    await page.getByText("No releases yet").waitFor();
+    step("a release is given to agents, stopped, and removed");
 
     await visit(page, "/rollouts", "Roll-outs");
     await page.getByRole("button", { name: "Roll a version out" }).first().click();

@@ -10,7 +10,7 @@ const LOAD_MS = Number(process.env.TEST_LOAD_SECONDS ?? 4) * 1_000;
 const WEIGHT = 300 * 1_024;
 /** The pages of one walk: all of them together would take longer than one test may. */
 const GROUPS = {
-  fleet: ["/overview", "/nodes", "/nodes/gpu-north-1", "/models", "/models/llama3.1%3A70b", "/placement", "/rollouts", "/queue"],
+  fleet: ["/overview", "/nodes", "/nodes/gpu-north-1", "/models", "/models/llama3.1%3A70b", "/placement", "/rollouts", "/agents", "/queue"],
   work: ["/requests", "/requests/LATEST", "/usage", "/simulator", "/playground", "/embeddings", "/jobs", "/account", "/nowhere"],
   access: ["/keys", "/people", "/invitations", "/organisations", "/audit", "/inventory", "/inventory/NIC-1", "/work", "/settings", "/database"],
 };

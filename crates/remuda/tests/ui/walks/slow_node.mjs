@@ -3,7 +3,7 @@
 import { createServer } from "node:http";
 
 const PIECES = 40;
-const PIECE_MS = 60;
+const PIECE_MS = 120;
 const TOTAL = 4_000_000_000;
 
 /** Starts it and returns its address and how to stop it. */

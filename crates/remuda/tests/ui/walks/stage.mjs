@@ -88,7 +88,8 @@ export async function visit(page, path, heading) {
 /** Presents the page's own session, for what a walk looks up behind it. */
 export async function api(page, method, path, body) {
   const token = await page.evaluate(() => JSON.parse(localStorage.getItem("remuda.session")).access);
-  const response = await fetch(BASE + path, { method, headers: { authorization: `Bearer ${token}`, "content-type": "application/json" }, body: body && JSON.stringify(body) });
+  const bytes = body instanceof Uint8Array;
+  const response = await fetch(BASE + path, { method, headers: { authorization: `Bearer ${token}`, "content-type": bytes ? "application/octet-stream" : "application/json" }, body: bytes ? body : body && JSON.stringify(body) });
   const text = await response.text();
   return { status: response.status, json: text ? JSON.parse(text) : null };
 }

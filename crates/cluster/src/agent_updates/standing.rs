@@ -1,0 +1,161 @@
+//! How agents stand towards a version, by what they tell.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use agent_proto::v1::Updates;
+use agent_proto::{UpdateKey, Version};
+use primitives::{MonotonicTime, NodeId};
+use scheduling::Health;
+
+use super::decide::{Agent, AskedAgent, Standing};
+use super::record::{Asked, Release};
+use super::{Watched, WatchedAgent};
+use crate::model::NodeView;
+use crate::snapshot::FleetSnapshot;
+
+/// What an agent is looked at for.
+pub(super) struct Sought<'a> {
+    /// The name of the attempt: the roll-out.
+    pub(super) attempt: &'a str,
+    pub(super) version: Version,
+    /// The releases of the version, of whatever target.
+    pub(super) releases: &'a [Release],
+}
+
+impl Sought<'_> {
+    /// Returns the release for an agent.
+    pub(super) fn release_for(&self, updates: &Updates) -> Option<&Release> {
+        let mut releases = self.releases.iter();
+        releases.find(|release| release.manifest.target == updates.target)
+    }
+
+    fn standing(&self, node: &NodeView) -> Standing {
+        let Some(seat) = node.agent.as_ref() else {
+            return Standing::LeftOut("it has no agent".to_owned());
+        };
+        let Some(link) = seat.link() else {
+            let why = seat.problem().unwrap_or_default();
+            return if seat.is_leaving() {
+                Standing::UnderWay
+            } else {
+                Standing::Away(why)
+            };
+        };
+        let Some(status) = link.status() else {
+            return Standing::Away("its agent has told nothing yet".to_owned());
+        };
+        let Some(updates) = &status.updates else {
+            return Standing::LeftOut(format!(
+                "its agent ({}) is of a version that cannot be updated from here: install a later one there once",
+                link.version()
+            ));
+        };
+        let serves = node.health != Health::Dead;
+        let is_own = updates.attempt.as_deref() == Some(self.attempt);
+        let runs: Option<Version> = link.version().parse().ok();
+        if updates.on_trial || updates.leaving || is_own {
+            return Standing::UnderWay;
+        }
+        if runs.is_some_and(|runs| runs >= self.version) {
+            return Standing::There { serves };
+        }
+        if let Some(failed) = &updates.failed
+            && failed.attempt == self.attempt
+        {
+            return Standing::Failed(failed.reason.chars().take(600).collect());
+        }
+        let left_out = |why: &str| Standing::LeftOut(why.to_owned());
+        if updates.attempt.is_some() {
+            return left_out("it is being updated already");
+        }
+        let key = updates.key.as_deref();
+        let key: Option<UpdateKey> = key.and_then(|key| key.parse().ok());
+        let Some(key) = key else {
+            return left_out(
+                "it takes no updates: start `remuda agent` there with --update-key KEY once",
+            );
+        };
+        let Some(release) = self.release_for(updates) else {
+            let target: String = updates.target.chars().take(40).collect();
+            return Standing::LeftOut(format!("no release of {} is for {target}", self.version));
+        };
+        if release.manifest.key != key {
+            return Standing::LeftOut(format!(
+                "it believes another key ({key}) than the one that signed the release"
+            ));
+        }
+        if !serves {
+            return left_out(
+                "it does not answer, so that nobody could tell what another version does to it",
+            );
+        }
+        Standing::Ready
+    }
+}
+
+/// Looks at all agents of the fleet, and at those that were asked and are no more; by name.
+pub(super) fn look_at_all(
+    sought: &Sought<'_>,
+    fleet: &FleetSnapshot,
+    asked: &[Asked],
+    watched: &HashMap<NodeId, WatchedAgent>,
+    now: MonotonicTime,
+) -> Vec<Agent> {
+    let asked_of = |node: NodeId| {
+        let row = asked.iter().find(|row| row.node == node)?;
+        let seen = watched.get(&node);
+        let since = |at: MonotonicTime| now.since(at);
+        Some(AskedAgent {
+            refused: row.failed.clone(),
+            since: seen.map_or(Duration::ZERO, |seen| since(seen.asked)),
+            settled: seen.and_then(|seen| seen.settled).map(since),
+        })
+    };
+    let nodes = fleet.nodes.iter().filter(|node| node.agent.is_some());
+    let mut agents: Vec<Agent> = nodes
+        .map(|node| Agent {
+            node: node.id,
+            name: node.name.to_string(),
+            standing: sought.standing(node),
+            asked: asked_of(node.id),
+        })
+        .collect();
+    let gone = asked
+        .iter()
+        .filter(|row| fleet.find_node(row.node).is_none());
+    agents.extend(gone.map(|row| Agent {
+        node: row.node,
+        name: row.name.clone(),
+        standing: Standing::LeftOut("the node was removed".to_owned()),
+        // Nobody waits for it.
+        asked: None,
+    }));
+    agents.sort_by(|one, other| one.name.cmp(&other.name));
+    agents
+}
+
+impl Watched {
+    /// Notes how the agents that were asked stand.
+    pub(super) fn note(&mut self, agents: &[Agent], now: MonotonicTime) {
+        self.agents.retain(|node, _| {
+            let of = |agent: &&Agent| agent.node == *node;
+            agents
+                .iter()
+                .find(of)
+                .is_some_and(|agent| agent.asked.is_some())
+        });
+        for agent in agents.iter().filter(|agent| agent.asked.is_some()) {
+            let watched = self.agents.entry(agent.node).or_insert(WatchedAgent {
+                asked: now,
+                settled: None,
+                giving: false,
+            });
+            if agent.standing == (Standing::There { serves: true }) {
+                watched.settled.get_or_insert(now);
+            } else {
+                watched.settled = None;
+            }
+        }
+    }
+}
