@@ -127,7 +127,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         fleet,
         placement: placement.clone(),
         rollouts: rollouts.clone(),
-        inventory,
+        inventory: inventory.clone(),
         metrics: Arc::clone(&metrics),
         bus: bus.clone(),
         cache: kept_answers::open(&config, &bus, &tasks, &stop),
@@ -148,7 +148,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             observer: Some(rollouts::observer(&rollouts, placement, &hub)),
             metrics: Arc::clone(&metrics),
             server_tls: server_tls.clone(),
-            control: ControlPlane::new(control, tokio::runtime::Handle::current()),
+            control: ControlPlane::new(control, tokio::runtime::Handle::current())
+                .with_direct(Arc::new(inventory::Desks(inventory))),
             limiter: bus::limiter(&bus),
             version: OLLAMA_API_VERSION,
             seed: RandomState::new().build_hasher().finish(),
