@@ -15,7 +15,7 @@ pub struct InventoryConfig {
     pub batch_beside: usize,
     /// The most calls that wait.
     pub max_waiting: usize,
-    /// How long a call may wait for its transaction: when the line moves too slowly for that, further calls are refused.
+    /// How long a call may wait for its answer: when the line moves too slowly for that, further calls are refused.
     pub max_wait: Duration,
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use primitives::MonotonicTime;
@@ -57,14 +58,14 @@ impl Places {
         self.transactions < inner.writers() && waiting >= least.min(inner.config.max_batch)
     }
 
-    /// Tells why a call that comes now cannot wait.
-    fn refusal(&self, inner: &Inner, now: MonotonicTime) -> Option<CallError> {
+    /// Tells why a call that comes now cannot wait, to a thread that is so far behind.
+    fn refusal(&self, inner: &Inner, now: MonotonicTime, behind: Duration) -> Option<CallError> {
         if self.closed {
             return Some(CallError::Stopping);
         }
         let (config, waiting) = (&inner.config, self.calls.len());
         let first = self.calls.front().map(|first| first.since);
-        let full = waiting >= self.pace.most_waiting(config, inner.writers())
+        let full = waiting >= self.pace.most_waiting(config, self.carried, behind)
             || first.is_some_and(|first| stands_still(config, waiting, first, now));
         full.then_some(CallError::Overloaded)
     }
@@ -107,10 +108,15 @@ impl Inventory {
     ///
     /// # Errors
     /// When too many calls wait, or the program stops.
-    pub(crate) fn look_for_room(&self, kind: OperationKind) -> Result<(), CallError> {
+    pub(crate) fn look_for_room(
+        &self,
+        kind: OperationKind,
+        tray: Option<&Arc<Tray>>,
+    ) -> Result<(), CallError> {
         let inner = &self.inner;
         let now = inner.clock.monotonic();
-        let refusal = inner.line.places.lock().refusal(inner, now);
+        let behind = tray.map_or(Duration::ZERO, |tray| tray.delay());
+        let refusal = inner.line.places.lock().refusal(inner, now, behind);
         let Some(error) = refusal else {
             return Ok(());
         };
@@ -145,6 +151,7 @@ impl Inventory {
         tell_all(
             rest.into_iter()
                 .map(|call| (call.caller, Err(CallError::Stopping))),
+            inner.clock.monotonic(),
         );
     }
 }
@@ -153,18 +160,15 @@ impl Inventory {
 struct UnderWay<'a> {
     inner: &'a Inner,
     calls: usize,
-    began: MonotonicTime,
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        let took = self.inner.clock.monotonic().since(self.began);
+        let now = self.inner.clock.monotonic();
         let mut places = self.inner.line.places.lock();
         places.transactions -= 1;
         places.carried -= self.calls;
-        if self.calls > 0 {
-            places.pace.note(took);
-        }
+        places.pace.ends(self.calls, now);
     }
 }
 
@@ -179,7 +183,7 @@ impl Inner {
 
     fn stand_in_line(&self, call: Waiting) -> Result<(), CallError> {
         let mut places = self.line.places.lock();
-        if let Some(error) = places.refusal(self, call.since) {
+        if let Some(error) = places.refusal(self, call.since, Duration::ZERO) {
             return Err(error);
         }
         places.calls.push_back(call);
@@ -198,7 +202,9 @@ impl Inner {
         if !places.can_begin(self) {
             return None;
         }
-        let count = places.calls.len().min(self.config.max_batch.max(1));
+        let most = self.config.max_batch.max(1);
+        let count = places.calls.len().min(most);
+        places.pace.begins(count == most, self.clock.monotonic());
         // Who went away before their turn is not served.
         let calls: Vec<Waiting> = places
             .calls
@@ -217,7 +223,6 @@ impl Inner {
         let under_way = UnderWay {
             inner: self,
             calls: calls.len(),
-            began,
         };
         if calls.is_empty() {
             return;
@@ -243,6 +248,6 @@ impl Inner {
         }
         // The next one can begin before the answers go out.
         drop(under_way);
-        tell_all(told);
+        tell_all(told, self.clock.monotonic());
     }
 }

@@ -230,7 +230,7 @@ async fn call(
         .hint("Send the header Content-Type: application/json"));
     }
     let body = read(body).await?;
-    inventory.look_for_room(kind)?;
+    inventory.look_for_room(kind, tray)?;
     let operation = rpc_arguments::read(kind, &body)?;
     // The body may have been long in coming.
     authorise(inventory, &parts.headers).map_err(denied)?;
