@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ::store::{Db, Sealer, StoreError, Tx};
 use arc_swap::ArcSwap;
-use primitives::{Classify, Clock, ErrorKind, MonotonicTime, Secret, SessionId, UserId};
+use primitives::{Classify, Clock, ErrorKind, MonotonicTime, Secret};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::audit::{Action, Actor, Change, record};
@@ -18,13 +18,13 @@ use crate::metrics::Metrics;
 use crate::model::Principal;
 use crate::oidc::{Oidc, OidcConfig};
 use crate::password::{PasswordError, Passwords};
-use crate::permission::Rights;
 use crate::privacy::{MOST_EXPORTS, PersonalData};
 use crate::registration::Registration;
+use crate::renewal::Renewing;
 use crate::setup::{self, SetupState};
 use crate::sign_in::{Account, AccountFrom};
 use crate::signing::{SigningError, SigningKeys, StoredKey};
-use crate::snapshot::{Entry, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::store;
 
 /// Who is let in without a credential, and who administers.
@@ -146,12 +146,11 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     /// When old records of changes were looked for.
     pub(crate) audit_trimmed: Mutex<Option<MonotonicTime>>,
-    snapshot: ArcSwap<Snapshot>,
-    /// Held while a snapshot is loaded and published, so that an older one never replaces a newer. In it: which wishes for a renewal
-    /// the snapshot serves.
-    renewing: Mutex<u64>,
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    /// Held while a snapshot is loaded and published, so that an older one never replaces a newer.
+    pub(crate) renewing: Mutex<Renewing>,
     /// How many renewals were wished for.
-    renewals: AtomicU64,
+    pub(crate) renewals: AtomicU64,
     /// What other domains know of people.
     pub(crate) personal_data: ArcSwap<Vec<Arc<dyn PersonalData>>>,
     pub(crate) exports: Arc<Semaphore>,
@@ -207,7 +206,7 @@ impl Identity {
                 metrics,
                 audit_trimmed: Mutex::new(None),
                 snapshot: ArcSwap::from_pointee(empty),
-                renewing: Mutex::new(0),
+                renewing: Mutex::default(),
                 renewals: AtomicU64::new(0),
                 personal_data: ArcSwap::default(),
                 exports: Arc::new(Semaphore::new(MOST_EXPORTS)),
@@ -272,76 +271,5 @@ impl Identity {
         }
         tx.commit().await?;
         Ok(())
-    }
-
-    /// Loads the credentials from the database and publishes them. Those who wish it at the same time share one renewal that began
-    /// after their wish.
-    pub(crate) async fn renew(&self) -> Result<(), StoreError> {
-        let wish = self.inner.renewals.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut served = self.inner.renewing.lock().await;
-        if *served >= wish {
-            return Ok(());
-        }
-        let answers = self.inner.renewals.load(Ordering::SeqCst);
-        let now = self.inner.clock.now();
-        let current = self.inner.snapshot.load_full();
-        let mut tx = self.inner.db.read().await?;
-        let generation = store::load_generation(&mut tx).await?;
-        let entries = store::load_entries(&mut tx, now, &current).await?;
-        let stored = store::load_signing_keys(&mut tx).await?;
-        tx.commit().await?;
-        let signing = if current.signing().are(&stored) {
-            Arc::clone(current.signing())
-        } else {
-            Arc::new(SigningKeys::open(stored, &self.inner.sealer))
-        };
-        let next = current.succeed(entries, signing, generation);
-        next.confirm(now);
-        self.inner.snapshot.store(Arc::new(next));
-        *served = answers;
-        Ok(())
-    }
-
-    /// Publishes a change that is committed. When that fails the change still stands, and the reconcile loop publishes it.
-    pub(crate) async fn published(&self) {
-        if let Err(error) = self.renew().await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a committed change of keys or sessions is not in effect yet: it will be when the database answers"
-            );
-        }
-    }
-
-    /// Publishes the end of credentials. When this returns they are let in no more, whether the database answers or not.
-    pub(crate) async fn withdrawn(&self, ends: impl Fn(&Entry) -> bool) {
-        self.withdraw(ends).await;
-        self.published().await;
-    }
-
-    /// Publishes the end of all sessions of a person but one, likewise.
-    pub(crate) async fn sessions_ended(&self, user: UserId, kept: Option<SessionId>) {
-        self.withdrawn(|entry| {
-            let session = entry.principal.session;
-            entry.principal.user == Some(user) && session.is_some() && session != kept
-        })
-        .await;
-    }
-
-    /// Takes credentials out of the snapshot without a look at the database.
-    async fn withdraw(&self, ends: impl Fn(&Entry) -> bool) {
-        let _turn = self.inner.renewing.lock().await;
-        let without = self.inner.snapshot.load().without(ends);
-        self.inner.snapshot.store(Arc::new(without));
-    }
-
-    /// Publishes the change of a person. When this returns their sessions and keys do no more than `most`, nothing at all when that is
-    /// absent, whether the database answers or not.
-    pub(crate) async fn restricted(&self, user: UserId, most: Option<Rights>) {
-        {
-            let _turn = self.inner.renewing.lock().await;
-            let restricted = self.inner.snapshot.load().restricted(user, most);
-            self.inner.snapshot.store(Arc::new(restricted));
-        }
-        self.published().await;
     }
 }

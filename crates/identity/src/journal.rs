@@ -14,5 +14,5 @@ pub use crate::audit::{Action, Actor, Change, record};
 /// # Errors
 /// When the database fails.
 pub async fn begin(tx: &mut Tx) -> Result<(), StoreError> {
-    store::advance_generation(tx).await
+    store::advance_generation_only(tx).await
 }

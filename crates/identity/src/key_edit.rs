@@ -115,7 +115,7 @@ impl Identity {
     ) -> Result<ApiKey, EditKeyError> {
         let now = self.inner.clock.now();
         let mut tx = self.inner.db.write_ordered().await?;
-        store::advance_generation(&mut tx).await?;
+        store::advance_generation_for(&mut tx, id).await?;
         let (mut key, owner) = store::find_key(&mut tx, admin.scope(), id)
             .await?
             .ok_or(EditKeyError::Unknown(id))?;

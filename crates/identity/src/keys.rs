@@ -288,7 +288,7 @@ impl Identity {
             owner_disabled: false,
         };
         let mut tx = self.inner.db.write_ordered().await?;
-        store::advance_generation(&mut tx).await?;
+        store::advance_generation_for(&mut tx, key.id).await?;
         // A key made through a key is its owner's too: it ends with their rights.
         let user_id = admin.principal().user;
         if !store::has_organisation(&mut tx, org_id).await? {
@@ -316,7 +316,7 @@ impl Identity {
     pub async fn revoke_key(&self, admin: &OrgAdmin, id: KeyId) -> Result<(), RevokeKeyError> {
         let now = self.inner.clock.now();
         let mut tx = self.inner.db.write_ordered().await?;
-        store::advance_generation(&mut tx).await?;
+        store::advance_generation_for(&mut tx, id).await?;
         let (mut key, _) = store::find_key(&mut tx, admin.scope(), id)
             .await?
             .ok_or(RevokeKeyError::Unknown(id))?;

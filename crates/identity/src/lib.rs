@@ -37,6 +37,7 @@ mod profile;
 mod reconcile;
 mod refused_passwords;
 mod registration;
+mod renewal;
 mod reseal;
 mod roles;
 mod routes;

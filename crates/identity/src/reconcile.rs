@@ -69,7 +69,22 @@ impl Identity {
         }
         self.compare().await?;
         self.trim_audit().await?;
+        self.trim_changes().await?;
         self.store_last_used().await
+    }
+
+    /// Forgets which credentials old changes were about.
+    async fn trim_changes(&self) -> Result<(), StoreError> {
+        let generation = self.snapshot().generation();
+        let mut tx = self.inner.db.read().await?;
+        let due = store::can_trim_changes(&mut tx, generation).await?;
+        tx.commit().await?;
+        if due {
+            let mut tx = self.inner.db.write().await?;
+            store::trim_changes(&mut tx, generation).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// Compares the snapshot with the database, and renews it where they differ.

@@ -71,6 +71,8 @@ pub struct SignIn {
 pub(crate) struct Started {
     pub(crate) held: Held,
     pub(crate) refresh_token: Secret<String>,
+    /// Older ones that ended for it.
+    pub(crate) ended: Vec<SessionId>,
 }
 
 /// What a spent token may mean.
@@ -206,10 +208,11 @@ pub(crate) async fn start_session(
     if !store::insert_session(tx, &row, verified_hash).await? {
         return Ok(None);
     }
-    store::trim_sessions(tx, user, SESSIONS_PER_USER, now).await?;
+    let ended = store::trim_sessions(tx, user, SESSIONS_PER_USER, now).await?;
     Ok(Some(Started {
         held,
         refresh_token,
+        ended,
     }))
 }
 
@@ -219,6 +222,7 @@ impl Identity {
         let Started {
             held,
             refresh_token,
+            ended: _,
         } = started;
         let snapshot = self.snapshot();
         let (access_token, access_expires_at) = access_token::issue(
@@ -269,7 +273,7 @@ impl Identity {
         let mut tx = self.inner.db.write().await?;
         if renewed {
             held.expires_at = now.after(SESSION_LIFE);
-            store::advance_generation(&mut tx).await?;
+            store::advance_generation_for(&mut tx, held.session).await?;
         }
         if !store::rotate_session(&mut tx, held, (&hash, next), now).await? {
             // Another request presented the same token at the same time.
@@ -284,6 +288,7 @@ impl Identity {
         let started = Started {
             held,
             refresh_token,
+            ended: Vec::new(),
         };
         Ok(self.issued(started)?)
     }
@@ -306,6 +311,7 @@ impl Identity {
                 return Ok(Some(Again::Unheard(Started {
                     held,
                     refresh_token,
+                    ended: Vec::new(),
                 })));
             }
         }
@@ -345,7 +351,7 @@ impl Identity {
         (action, actor): (Action, &Actor),
     ) -> Result<bool, StoreError> {
         let mut tx = self.inner.db.write_ordered().await?;
-        store::advance_generation(&mut tx).await?;
+        store::advance_generation_for(&mut tx, session).await?;
         let Some(org) = store::delete_session(&mut tx, session, of).await? else {
             return Ok(false);
         };

@@ -173,6 +173,9 @@ impl Identity {
         let started = start_session(&mut tx, user.id, &hash, &request.origin, now)
             .await?
             .ok_or(SignInError::Wrong)?;
+        for session in std::iter::once(&started.held.session).chain(&started.ended) {
+            store::note_changed(&mut tx, session).await?;
+        }
         let change = Change {
             action: Action::SignIn,
             org: Some(user.org_id),

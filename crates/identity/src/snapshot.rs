@@ -1,6 +1,7 @@
 //! The credentials as the inference path sees them: in memory, immutable, without the database.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -32,17 +33,17 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entries {
     /// Keys, and the sessions of earlier builds, by their secret.
-    pub(crate) by_secret: HashMap<SecretHash, Entry, BuildHasherDefault<Spread>>,
+    pub(crate) by_secret: HashMap<SecretHash, Arc<Entry>, BuildHasherDefault<Spread>>,
     /// Sessions that access tokens are made for.
-    pub(crate) by_session: HashMap<SessionId, Entry>,
+    pub(crate) by_session: HashMap<SessionId, Arc<Entry>>,
 }
 
 impl Entries {
-    fn all(&self) -> impl Iterator<Item = &Entry> {
+    fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.by_secret.values().chain(self.by_session.values())
     }
 
-    fn retain(&mut self, mut keep: impl FnMut(&mut Entry) -> bool) {
+    fn retain(&mut self, mut keep: impl FnMut(&mut Arc<Entry>) -> bool) {
         self.by_secret.retain(|_, entry| keep(entry));
         self.by_session.retain(|_, entry| keep(entry));
     }
@@ -70,6 +71,15 @@ pub(crate) struct Usage {
 pub(crate) enum UsageOwner {
     Key(KeyId),
     Session(SessionId),
+}
+
+impl fmt::Display for UsageOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => id.fmt(f),
+            Self::Session(id) => id.fmt(f),
+        }
+    }
 }
 
 impl Usage {
@@ -242,12 +252,27 @@ impl Snapshot {
         self.entries.by_session.get(&id).map(|entry| &entry.usage)
     }
 
-    /// Makes this snapshot without the credentials that `ends` names. Its generation is one that the database never has, so that the
-    /// next comparison differs.
+    /// Makes this snapshot without the credentials that `ends` names, which the database has not any more.
     pub(crate) fn without(&self, ends: impl Fn(&Entry) -> bool) -> Self {
         let mut entries = self.entries.clone();
         entries.retain(|entry| !ends(entry));
-        self.succeed(entries, Arc::clone(&self.signing), -1)
+        self.succeed(entries, Arc::clone(&self.signing), self.generation)
+    }
+
+    /// Makes the snapshot that follows this one by a change of some credentials: `fresh` are those of them that are valid now.
+    pub(crate) fn amended(
+        &self,
+        changed: &HashSet<String>,
+        fresh: Entries,
+        generation: i64,
+    ) -> Self {
+        let mut entries = self.entries.clone();
+        if !changed.is_empty() {
+            entries.retain(|entry| !changed.contains(&entry.usage.owner.to_string()));
+        }
+        entries.by_secret.extend(fresh.by_secret);
+        entries.by_session.extend(fresh.by_session);
+        self.succeed(entries, Arc::clone(&self.signing), generation)
     }
 
     /// Makes this snapshot with no more power than `most` in the sessions and keys of a person, without any of them when that is
@@ -257,7 +282,7 @@ impl Snapshot {
         entries.retain(|entry| match most {
             _ if entry.principal.user != Some(user) => true,
             Some(most) => {
-                let principal = &mut entry.principal;
+                let principal = &mut Arc::make_mut(entry).principal;
                 principal.role = principal.role.at_most(most.role);
                 principal.permissions = principal.permissions.and(most.permissions);
                 true
@@ -307,13 +332,15 @@ mod tests {
 
     fn snapshot(anonymous: Option<Principal>) -> Snapshot {
         let id = KeyId::generate(NOW);
-        let entry = |expires_at| Entry {
-            principal: Principal {
-                kind: PrincipalKind::Key(id),
-                ..Principal::anonymous()
-            },
-            expires_at,
-            usage: Arc::new(Usage::new(UsageOwner::Key(id), None)),
+        let entry = |expires_at| {
+            Arc::new(Entry {
+                principal: Principal {
+                    kind: PrincipalKind::Key(id),
+                    ..Principal::anonymous()
+                },
+                expires_at,
+                usage: Arc::new(Usage::new(UsageOwner::Key(id), None)),
+            })
         };
         let mut entries = Entries::default();
         let secrets = &mut entries.by_secret;

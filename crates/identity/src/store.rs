@@ -1,6 +1,7 @@
 //! All SQL of the domain, one text for both engines.
 
 mod audit;
+mod generation;
 mod idempotency;
 mod invitations;
 mod keys;
@@ -16,7 +17,7 @@ mod users;
 
 use std::sync::Arc;
 
-use ::store::{Db, Json, Row, Statement, StoreError, Tx, params};
+use ::store::{Json, Row, Statement, StoreError, Tx, params};
 use primitives::{KeyId, OrgId, Timestamp, UserId};
 
 use crate::credential::SecretHash;
@@ -28,6 +29,10 @@ use crate::snapshot::{Entries, Entry, Snapshot, Usage, UsageOwner};
 pub(crate) use audit::{
     Trace, audit_after, audit_base, audit_head, audit_traces, find_audit, insert_audit,
     last_audit_before, list_audit, put_erased, set_audit_base, set_audit_head,
+};
+pub(crate) use generation::{
+    advance_generation, advance_generation_for, advance_generation_only, can_trim_changes,
+    changed_credentials, glance_at_generation, load_generation, note_changed, trim_changes,
 };
 pub(crate) use idempotency::{
     count_remembered, find_remembered, forget_request, forget_requests, list_answers, put_answer,
@@ -73,7 +78,6 @@ pub(crate) use users::{
 };
 
 const SETUP_TOKEN: &str = "identity.setup_token";
-const GENERATION: &str = "identity.generation";
 
 /// What is needed of a person to check their password.
 #[derive(Debug)]
@@ -210,62 +214,52 @@ pub(crate) fn read_counted(row: Option<&Row>) -> Result<Counted, StoreError> {
     }
 }
 
-/// Counts a change, so that other replicas notice it. Also orders the changes: the row stays locked until the commit, so a
-/// transaction that begins with this reads what no other one changes, and all that do so take their locks in one order.
-pub(crate) async fn advance_generation(tx: &mut Tx) -> Result<(), StoreError> {
-    tx.execute(
-        "INSERT INTO settings (key, value) VALUES ($1, '1')
-         ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)",
-        params![GENERATION],
-    )
-    .await?;
-    Ok(())
-}
-
-/// Returns how many changes were counted.
-pub(crate) async fn load_generation(tx: &mut Tx) -> Result<i64, StoreError> {
-    match tx
-        .fetch_optional(
-            "SELECT CAST(value AS BIGINT) AS generation FROM settings WHERE key = $1",
-            params![GENERATION],
-        )
-        .await?
-    {
-        Some(row) => row.get("generation"),
-        None => Ok(0),
-    }
-}
-
-/// Returns how many changes were counted, in one round trip.
-pub(crate) async fn glance_at_generation(db: &Db) -> Result<i64, StoreError> {
-    const SQL: &str = "SELECT CAST(value AS BIGINT) AS generation FROM settings WHERE key = 'identity.generation'";
-    db.glance(SQL)
-        .await?
-        .map_or(Ok(0), |row| row.get("generation"))
-}
-
-/// Loads every valid credential that can be read. Usage that `current` has seen and the database has not is carried over.
-pub(crate) async fn load_entries(
-    tx: &mut Tx,
-    now: Timestamp,
-    current: &Snapshot,
-) -> Result<Entries, StoreError> {
-    let mut entries = Entries::default();
-    let keys = tx
-        .fetch_all(
+/// Words the query of all keys that can be valid, or of some.
+macro_rules! keys {
+    ($some:literal) => {
+        concat!(
             "SELECT k.id, k.org_id, k.name, k.secret_hash, k.models, k.scopes, k.priority, k.requests_per_minute,
                  k.tokens_per_minute, k.tokens_per_month, k.share_identical, k.expires_at, k.last_used_at, k.user_id, u.role AS owner_role,
                  u.custom_role, r.permissions AS custom_permissions
              FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
                  LEFT JOIN roles r ON r.org_id = u.org_id AND r.name = u.custom_role
              WHERE k.revoked_at IS NULL AND u.disabled_at IS NULL",
-            (),
+            $some
         )
-        .await?;
+    };
+}
+
+/// Which credentials to load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Which {
+    /// Every one.
+    All,
+    /// Those that a change after this one was about.
+    ChangedAfter(i64),
+}
+
+/// Loads valid credentials that can be read. Usage that `current` has seen and the database has not is carried over.
+pub(crate) async fn load_entries(
+    tx: &mut Tx,
+    which: Which,
+    now: Timestamp,
+    current: &Snapshot,
+) -> Result<Entries, StoreError> {
+    let mut entries = Entries::default();
+    let keys = match which {
+        Which::All => tx.fetch_all(keys!(""), ()).await?,
+        Which::ChangedAfter(generation) => {
+            tx.fetch_all(
+                keys!(" AND k.id IN (SELECT id FROM credential_changes WHERE generation > $1)"),
+                params![generation],
+            )
+            .await?
+        }
+    };
     for (hash, entry) in readable(&keys, |row| read_key_entry(row, current)) {
-        entries.by_secret.insert(hash, entry);
+        entries.by_secret.insert(hash, Arc::new(entry));
     }
-    load_sessions(tx, now, current, &mut entries).await?;
+    load_sessions(tx, which, now, current, &mut entries).await?;
     Ok(entries)
 }
 

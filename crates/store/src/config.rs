@@ -81,7 +81,8 @@ impl Address {
     }
 }
 
-/// Leaves out everything that a pooler in transaction mode refuses or loses: prepared statements and unusual start-up parameters.
+/// Leaves out everything that a pooler in transaction mode refuses or loses: prepared statements and unusual start-up parameters. Where
+/// no pooler answers, statements are kept after all.
 fn pooler_safe(options: PgConnectOptions) -> PgConnectOptions {
     options
         .statement_cache_capacity(0)

@@ -8,21 +8,22 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use primitives::Secret;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
 use crate::config::Address;
+use crate::direct;
 use crate::group::Group;
 use crate::metrics::{Kind, Metrics, PoolState};
 use crate::migrate;
 use crate::migrate::Step;
-use crate::tx::{Begin, Connection, STATEMENT_TIMEOUT};
+use crate::tx::{Begin, Connection, Preparing, STATEMENT_TIMEOUT};
 use crate::{Applied, Engine, MigrateError, Row, Statement, StoreConfig, StoreError, Tx};
 
 /// The longest wait for a connection. Short, so that callers who can go on without the database do so soon.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The longest wait for another process's lock on the SQLite file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -64,6 +65,7 @@ enum Pools {
     },
     Postgres {
         pool: PgPool,
+        preparing: Preparing,
         /// Those whose changes stand in one order anyway.
         turns: Arc<Group>,
     },
@@ -74,14 +76,7 @@ impl Db {
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         let pools = match Address::parse(&config.url)? {
             Address::Sqlite(path) => sqlite_pools(&path, config.max_connections)?,
-            Address::Postgres(options) => Pools::Postgres {
-                pool: PgPoolOptions::new()
-                    .max_connections(config.max_connections.max(1))
-                    .acquire_timeout(ACQUIRE_TIMEOUT)
-                    .test_before_acquire(false)
-                    .connect_lazy_with(*options),
-                turns: Group::new(),
-            },
+            Address::Postgres(options) => postgres_pool(*options, config.max_connections).await?,
         };
         let direct_url = config.direct_url.as_ref().unwrap_or(&config.url).clone();
         let db = Self {
@@ -165,8 +160,10 @@ impl Db {
                 let connection = Connection::Sqlite(readers.acquire().await?);
                 Tx::begin(connection, Begin::Read, self.statement_timeout).await
             }
-            Pools::Postgres { pool, .. } => {
-                let connection = Connection::Postgres(pool.acquire().await?);
+            Pools::Postgres {
+                pool, preparing, ..
+            } => {
+                let connection = Connection::Postgres(pool.acquire().await?, *preparing);
                 Tx::begin(connection, Begin::Read, self.statement_timeout).await
             }
         }
@@ -184,7 +181,9 @@ impl Db {
         let asked = Instant::now();
         let tx = match &self.pools {
             Pools::Sqlite { .. } => self.write_in_turn(durability).await,
-            Pools::Postgres { pool, .. } => self.write_alone(pool, durability).await,
+            Pools::Postgres {
+                pool, preparing, ..
+            } => self.write_alone(pool, *preparing, durability).await,
         };
         self.metrics.begun(Kind::Write, asked, tx)
     }
@@ -197,8 +196,13 @@ impl Db {
         self.metrics.begun(Kind::Write, asked, tx)
     }
 
-    async fn write_alone(&self, pool: &PgPool, durability: Durability) -> Result<Tx, StoreError> {
-        let connection = Connection::Postgres(pool.acquire().await?);
+    async fn write_alone(
+        &self,
+        pool: &PgPool,
+        preparing: Preparing,
+        durability: Durability,
+    ) -> Result<Tx, StoreError> {
+        let connection = Connection::Postgres(pool.acquire().await?, preparing);
         Tx::begin(connection, Begin::Write(durability), self.statement_timeout).await
     }
 
@@ -228,7 +232,9 @@ impl Db {
                 }
                 Connection::Sqlite(connection)
             }
-            Pools::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await?),
+            Pools::Postgres {
+                pool, preparing, ..
+            } => Connection::Postgres(pool.acquire().await?, *preparing),
         };
         let tx = Tx::begin(connection, Begin::Write(durability), limit).await?;
         // What is less durable is not shared: who joined would be promised more.
@@ -250,7 +256,9 @@ impl Db {
         let sql = sql.into().text(self.engine());
         let connection = match &self.pools {
             Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await?),
-            Pools::Postgres { pool, .. } => Connection::Postgres(pool.acquire().await?),
+            Pools::Postgres {
+                pool, preparing, ..
+            } => Connection::Postgres(pool.acquire().await?, *preparing),
         };
         Tx::glance(connection, self.statement_timeout, sql).await
     }
@@ -310,6 +318,34 @@ impl Db {
             Pools::Postgres { pool, .. } => pool.close().await,
         }
     }
+}
+
+/// The server has to answer: what is at the address decides how it is spoken to.
+async fn postgres_pool(
+    options: PgConnectOptions,
+    max_connections: u32,
+) -> Result<Pools, StoreError> {
+    let pool = |options: PgConnectOptions| {
+        PgPoolOptions::new()
+            .max_connections(max_connections.max(1))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_lazy_with(options)
+    };
+    let asked = pool(options.clone());
+    let preparing = direct::preparing(&options, &asked).await?;
+    let pool = match preparing {
+        Preparing::Once => asked,
+        Preparing::Kept => {
+            asked.close().await;
+            pool(direct::keeping(options))
+        }
+    };
+    Ok(Pools::Postgres {
+        pool,
+        preparing,
+        turns: Group::new(),
+    })
 }
 
 fn sqlite_pools(path: &Path, max_connections: u32) -> Result<Pools, StoreError> {

@@ -230,6 +230,9 @@ fn postgres_verdict(code: &str) -> Verdict {
     const PASSING_CLASSES: [&str; 3] = ["08", "53", "57"];
     // Lost races, a database that is just being made or takes no connections.
     const PASSING: [&str; 5] = ["3D000", "40001", "40P01", "55000", "55P03"];
+    // A prepared statement that another process's change of the schema made useless, or that the server does not have: the connection
+    // is given up, and the next one prepares it anew.
+    const OUTDATED: [&str; 3] = ["0A000", "26000", "42P05"];
     match code {
         "53100" => Verdict::Full,
         // A transaction that only reads, as on a standby.
@@ -238,7 +241,7 @@ fn postgres_verdict(code: &str) -> Verdict {
         // Invalid authorization specification.
         code if code.starts_with("28") => Verdict::Denied,
         "XX001" | "XX002" => Verdict::Damaged,
-        code if PASSING.contains(&code) => Verdict::Unavailable,
+        code if PASSING.contains(&code) || OUTDATED.contains(&code) => Verdict::Unavailable,
         code if PASSING_CLASSES.iter().any(|class| code.starts_with(class)) => Verdict::Unavailable,
         _ => Verdict::Refused,
     }
@@ -296,6 +299,8 @@ mod tests {
             ("57P01", Verdict::Unavailable),
             ("08006", Verdict::Unavailable),
             ("53300", Verdict::Unavailable),
+            ("0A000", Verdict::Unavailable),
+            ("26000", Verdict::Unavailable),
             ("28000", Verdict::Denied),
             ("28P01", Verdict::Denied),
             ("53100", Verdict::Full),

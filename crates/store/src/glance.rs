@@ -35,7 +35,7 @@ impl Tx {
                         .await?
                         .map(|row| Row(Driver::Sqlite(row))))
                 }
-                Connection::Postgres(connection) => {
+                Connection::Postgres(connection, _) => {
                     // One message. The server ends a query that nobody waits for any more.
                     let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
                     let script = AssertSqlSafe(format!(

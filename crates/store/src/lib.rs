@@ -10,6 +10,7 @@ pub mod backup;
 mod bulk;
 mod config;
 mod db;
+mod direct;
 mod ending;
 mod error;
 #[cfg(feature = "testing")]

@@ -55,6 +55,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     24 "0024_agent_control_planes"
     25 "0025_placement"
     26 "0026_rollouts"
+    27 "0027_credential_changes"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

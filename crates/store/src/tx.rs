@@ -65,7 +65,23 @@ pub(crate) enum Progress {
 #[derive(Debug)]
 pub(crate) enum Connection {
     Sqlite(PoolConnection<Sqlite>),
-    Postgres(PoolConnection<Postgres>),
+    Postgres(PoolConnection<Postgres>, Preparing),
+}
+
+/// Whether PostgreSQL keeps statements prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Preparing {
+    /// For the connection's life: a statement that ran before takes one round trip in place of two.
+    Kept,
+    /// For one run. A pooler may give a transaction another server connection, which knows nothing of what was prepared; and what is
+    /// put together is not the same again, or means something else.
+    Once,
+}
+
+impl Preparing {
+    fn and(self, wanted: Self) -> Self {
+        if self == Self::Kept { wanted } else { self }
+    }
 }
 
 /// How a transaction begins.
@@ -116,7 +132,7 @@ impl Tx {
             plans: None,
         };
         match (&tx.connection, begin) {
-            (Some(Connection::Postgres(_)), begin) => {
+            (Some(Connection::Postgres(..)), begin) => {
                 // One message, and so no further wait. The server ends a statement that nobody waits for any more; until then it
                 // would hold its locks.
                 let limit_ms = statement_timeout.as_millis().clamp(1, i32::MAX as u128);
@@ -150,7 +166,7 @@ impl Tx {
     /// Returns the engine that runs the transaction.
     pub fn engine(&self) -> Engine {
         match &self.connection {
-            Some(Connection::Postgres(_)) => Engine::Postgres,
+            Some(Connection::Postgres(..)) => Engine::Postgres,
             Some(Connection::Sqlite(_)) | None => Engine::Sqlite,
         }
     }
@@ -162,7 +178,7 @@ impl Tx {
         params: impl Into<Params>,
     ) -> Result<u64, StoreError> {
         let sql = sql.into().text(self.engine()).into_sql_str();
-        self.run(sql, params.into()).await
+        self.run(sql, params.into(), Preparing::Kept).await
     }
 
     /// Runs a query and returns all rows.
@@ -181,7 +197,8 @@ impl Tx {
         sql: String,
         params: impl Into<Params>,
     ) -> Result<Vec<Row>, StoreError> {
-        self.rows(AssertSqlSafe(sql).into_sql_str(), params.into())
+        let sql = AssertSqlSafe(sql).into_sql_str();
+        self.rows_prepared(sql, params.into(), Preparing::Once)
             .await
     }
 
@@ -191,14 +208,23 @@ impl Tx {
         sql: String,
         params: impl Into<Params>,
     ) -> Result<u64, StoreError> {
-        self.run(AssertSqlSafe(sql).into_sql_str(), params.into())
-            .await
+        let sql = AssertSqlSafe(sql).into_sql_str();
+        self.run(sql, params.into(), Preparing::Once).await
     }
 
     pub(crate) async fn rows(
         &mut self,
         sql: SqlStr,
         params: Params,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.rows_prepared(sql, params, Preparing::Kept).await
+    }
+
+    async fn rows_prepared(
+        &mut self,
+        sql: SqlStr,
+        params: Params,
+        wanted: Preparing,
     ) -> Result<Vec<Row>, StoreError> {
         #[cfg(feature = "testing")]
         self.explain(&sql, &params).await?;
@@ -212,8 +238,8 @@ impl Tx {
                         .map(|row| Row(Driver::Sqlite(row)))
                         .collect()
                 }
-                Connection::Postgres(connection) => {
-                    let query = bind_postgres(sqlx::query(sql), params);
+                Connection::Postgres(connection, preparing) => {
+                    let query = bind_postgres(sqlx::query(sql), params, preparing.and(wanted));
                     let rows = within(limit, query.fetch_all(&mut **connection)).await?;
                     rows.into_iter()
                         .map(|row| Row(Driver::Postgres(row)))
@@ -244,8 +270,8 @@ impl Tx {
                         .await?
                         .map(|row| Row(Driver::Sqlite(row)))
                 }
-                Connection::Postgres(connection) => {
-                    let query = bind_postgres(sqlx::query(sql), params);
+                Connection::Postgres(connection, preparing) => {
+                    let query = bind_postgres(sqlx::query(sql), params, *preparing);
                     within(limit, query.fetch_optional(&mut **connection))
                         .await?
                         .map(|row| Row(Driver::Postgres(row)))
@@ -282,7 +308,12 @@ impl Tx {
             .await
     }
 
-    async fn run(&mut self, sql: SqlStr, params: Params) -> Result<u64, StoreError> {
+    async fn run(
+        &mut self,
+        sql: SqlStr,
+        params: Params,
+        wanted: Preparing,
+    ) -> Result<u64, StoreError> {
         let limit = self.statement_timeout;
         self.guarded(async |connection| {
             Ok(match connection {
@@ -292,8 +323,8 @@ impl Tx {
                         .await?
                         .rows_affected()
                 }
-                Connection::Postgres(connection) => {
-                    let query = bind_postgres(sqlx::query(sql), params);
+                Connection::Postgres(connection, preparing) => {
+                    let query = bind_postgres(sqlx::query(sql), params, preparing.and(wanted));
                     within(limit, query.execute(&mut **connection))
                         .await?
                         .rows_affected()
@@ -317,7 +348,7 @@ impl Tx {
                     .await?
                     .rows_affected())
             }
-            Connection::Postgres(_) => Err(StoreError::Backend(
+            Connection::Postgres(..) => Err(StoreError::Backend(
                 "PostgreSQL takes rows by column".into(),
             )),
         })
@@ -334,12 +365,11 @@ impl Tx {
             Connection::Sqlite(_) => {
                 Err(StoreError::Backend("SQLite has no array parameters".into()))
             }
-            Connection::Postgres(connection) => {
+            Connection::Postgres(connection, preparing) => {
+                let query = sqlx::query(sql).persistent(*preparing == Preparing::Kept);
                 let query = columns
                     .into_iter()
-                    .fold(sqlx::query(sql).persistent(false), |query, column| {
-                        column.bind(query)
-                    });
+                    .fold(query, |query, column| column.bind(query));
                 Ok(within(limit, query.execute(&mut **connection))
                     .await?
                     .rows_affected())
@@ -364,7 +394,7 @@ impl Tx {
             (Err(error), _) if error.is_passing() || matches!(error, StoreError::Damaged(_)) => {
                 Progress::Lost
             }
-            (Err(_), Connection::Postgres(_)) => Progress::Refused,
+            (Err(_), Connection::Postgres(..)) => Progress::Refused,
             (Ok(_), _) | (Err(_), Connection::Sqlite(_)) => Progress::Done,
         };
         result
@@ -376,7 +406,7 @@ impl Connection {
     pub(crate) fn discard(mut self) {
         match &mut self {
             Self::Sqlite(connection) => connection.close_on_drop(),
-            Self::Postgres(connection) => connection.close_on_drop(),
+            Self::Postgres(connection, _) => connection.close_on_drop(),
         }
     }
 }
@@ -403,7 +433,7 @@ pub(crate) async fn run_script(
         Connection::Sqlite(connection) => {
             within(limit, sqlx::raw_sql(sql).execute(&mut **connection)).await?;
         }
-        Connection::Postgres(connection) => {
+        Connection::Postgres(connection, _) => {
             within(limit, sqlx::raw_sql(sql).execute(&mut **connection)).await?;
         }
     }
@@ -453,9 +483,12 @@ fn add_sqlite(values: &mut SqliteArguments, param: &Param) -> Result<(), BoxDynE
     }
 }
 
-fn bind_postgres(query: PostgresQuery<'_>, params: Params) -> PostgresQuery<'_> {
-    // Named statements would live on one server connection while the pooler hands out another.
-    let query = query.persistent(false);
+fn bind_postgres(
+    query: PostgresQuery<'_>,
+    params: Params,
+    preparing: Preparing,
+) -> PostgresQuery<'_> {
+    let query = query.persistent(preparing == Preparing::Kept);
     params
         .0
         .into_iter()

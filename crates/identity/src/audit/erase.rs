@@ -108,7 +108,7 @@ impl Identity {
                 continue;
             }
             let mut tx = self.inner.db.write_ordered().await?;
-            store::advance_generation(&mut tx).await?;
+            store::advance_generation_only(&mut tx).await?;
             for seq in traced.found {
                 // Read again: something else of it may have been erased meanwhile.
                 let Some(mut record) = store::find_audit(&mut tx, seq).await? else {

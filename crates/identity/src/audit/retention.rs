@@ -38,7 +38,7 @@ impl Identity {
             return Ok(());
         };
         let mut tx = self.inner.db.write_ordered().await?;
-        store::advance_generation(&mut tx).await?;
+        store::advance_generation_only(&mut tx).await?;
         let removed = MONTHS.remove_before(&mut tx, cutoff).await?;
         if removed == 0 {
             return Ok(());
@@ -61,7 +61,7 @@ impl Identity {
             return Ok(());
         }
         let mut tx = self.inner.db.write_ordered().await?;
-        store::advance_generation(&mut tx).await?;
+        store::advance_generation_only(&mut tx).await?;
         if MONTHS.make_ahead(&mut tx, now, MONTHS_AHEAD).await? > 0 {
             tx.commit().await?;
         }

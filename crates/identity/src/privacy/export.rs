@@ -98,7 +98,7 @@ impl Identity {
         let permit = permit.map_err(|_| ExportError::TooMany)?;
         let now = self.inner.clock.now();
         let mut tx = self.inner.db.write_ordered().await?;
-        store::advance_generation(&mut tx).await?;
+        store::advance_generation_only(&mut tx).await?;
         let user = store::find_user_by_id(&mut tx, scope, id)
             .await?
             .ok_or(UserError::Unknown(id))?;

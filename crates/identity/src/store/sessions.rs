@@ -1,9 +1,11 @@
 //! The SQL of sessions and of the refresh tokens that they were held with.
 
+use std::sync::Arc;
+
 use ::store::{Row, StoreError, Tx, params};
 use primitives::{OrgId, PageRequest, SessionId, Timestamp, UserId};
 
-use super::{read_hash, read_rights, read_total, readable, usage};
+use super::{Which, read_hash, read_rights, read_total, readable, usage};
 use crate::credential::SecretHash;
 use crate::model::{KeyLimits, Principal, PrincipalKind};
 use crate::origin::Origin;
@@ -50,23 +52,25 @@ pub(crate) async fn insert_session(
     Ok(inserted == 1)
 }
 
-/// Removes expired sessions of all users, and the oldest of this user beyond the newest `keep`.
+/// Removes expired sessions of all users, and the oldest of this user beyond the newest `keep`; returns these.
 pub(crate) async fn trim_sessions(
     tx: &mut Tx,
     user_id: UserId,
     keep: i64,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Vec<SessionId>, StoreError> {
     tx.execute("DELETE FROM sessions WHERE expires_at <= $1", params![now])
         .await?;
-    tx.execute(
+    tx.fetch_all(
         "DELETE FROM sessions WHERE user_id = $1 AND id NOT IN (
             SELECT id FROM sessions WHERE user_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2
-        )",
+        ) RETURNING id",
         params![user_id, keep],
     )
-    .await?;
-    Ok(())
+    .await?
+    .iter()
+    .map(|row| row.get("id"))
+    .collect()
 }
 
 /// Ends a session, of this person where one is given. Returns the organisation of its owner, `None` when there is no such session.
@@ -255,24 +259,40 @@ pub(crate) async fn list_sessions(
     Ok((found, read_total(total.as_ref())?))
 }
 
-/// Loads every session that stands into the entries of a snapshot.
-pub(crate) async fn load_sessions(
-    tx: &mut Tx,
-    now: Timestamp,
-    current: &Snapshot,
-    entries: &mut Entries,
-) -> Result<(), StoreError> {
-    let rows = tx
-        .fetch_all(
+/// Words the query of all sessions that stand, or of some.
+macro_rules! sessions {
+    ($some:literal) => {
+        concat!(
             "SELECT s.id, s.user_id, s.token_hash, s.rotating, s.expires_at, s.last_used_at, u.username, u.role, u.org_id,
                  u.custom_role, r.permissions AS custom_permissions
              FROM sessions s JOIN users u ON u.id = s.user_id
                  LEFT JOIN roles r ON r.org_id = u.org_id AND r.name = u.custom_role
              WHERE s.expires_at > $1 AND u.disabled_at IS NULL",
-            params![now],
+            $some
         )
-        .await?;
+    };
+}
+
+/// Loads sessions that stand into the entries of a snapshot.
+pub(crate) async fn load_sessions(
+    tx: &mut Tx,
+    which: Which,
+    now: Timestamp,
+    current: &Snapshot,
+    entries: &mut Entries,
+) -> Result<(), StoreError> {
+    let rows = match which {
+        Which::All => tx.fetch_all(sessions!(""), params![now]).await?,
+        Which::ChangedAfter(generation) => {
+            tx.fetch_all(
+                sessions!(" AND s.id IN (SELECT id FROM credential_changes WHERE generation > $2)"),
+                params![now, generation],
+            )
+            .await?
+        }
+    };
     for (id, single, entry) in readable(&rows, |row| read_entry(row, current)) {
+        let entry = Arc::new(entry);
         match single {
             Some(hash) => entries.by_secret.insert(hash, entry),
             None => entries.by_session.insert(id, entry),

@@ -12,6 +12,7 @@ mod concurrency;
 mod migrations;
 mod months;
 mod outage;
+mod prepared;
 mod private_file;
 mod schema;
 mod sharing;

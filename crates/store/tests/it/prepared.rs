@@ -1,0 +1,57 @@
+//! Statements stay prepared where PostgreSQL itself is at the address, never behind a pooler.
+
+use store::testing::TestStore;
+use store::{Db, params};
+
+/// Returns how many statements of a connection that ran one are prepared.
+async fn prepared(db: &Db) -> i64 {
+    let mut tx = db.read().await.unwrap();
+    tx.fetch_optional("SELECT value FROM settings WHERE key = $1", params!["k"])
+        .await
+        .unwrap();
+    let row = tx
+        .fetch_optional(
+            "SELECT CAST(count(*) AS BIGINT) AS n FROM pg_prepared_statements WHERE statement LIKE 'SELECT value FROM settings%'",
+            (),
+        )
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    row.unwrap().get("n").unwrap()
+}
+
+#[tokio::test]
+async fn a_server_keeps_what_ran() {
+    let store = TestStore::postgres().await;
+    assert_eq!(prepared(&store.migrated().await).await, 1);
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind_a_pooler() {
+    let store = TestStore::pgbouncer().await;
+    assert_eq!(prepared(&store.migrated().await).await, 0);
+}
+
+#[tokio::test]
+async fn a_change_of_the_schema_costs_one_try_at_most() {
+    let store = TestStore::postgres().await;
+    let (db, other) = (store.open().await, store.open().await);
+    let look = async || -> Result<usize, store::StoreError> {
+        let mut tx = db.read().await?;
+        let rows = tx.fetch_all("SELECT * FROM changing", ()).await?;
+        tx.commit().await?;
+        Ok(rows.len())
+    };
+    let change = async |sql: &'static str| {
+        let mut tx = other.write().await.unwrap();
+        tx.execute(sql, ()).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    change("CREATE TABLE changing (a BIGINT)").await;
+    assert_eq!(look().await.unwrap(), 0);
+    change("ALTER TABLE changing ADD COLUMN b TEXT").await;
+    if let Err(error) = look().await {
+        assert!(error.is_unavailable(), "{error:?}");
+    }
+    assert_eq!(look().await.unwrap(), 0);
+}
