@@ -56,6 +56,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     25 "0025_placement"
     26 "0026_rollouts"
     27 "0027_credential_changes"
+    28 "0028_inventory_plans"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.
