@@ -1,6 +1,7 @@
 //! The bridge to the control plane: its routes run on their own runtime, so that a slow query never delays a token.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use http::{Request, Response};
@@ -9,19 +10,36 @@ use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
 
 use crate::body::ReplyBody;
-use crate::front::LingeringBody;
+use crate::front::{DirectRoutes, DirectWorker, LingeringBody};
 
 /// The control plane's routes and the runtime they run on.
 #[derive(Clone, Debug)]
 pub struct ControlPlane {
     router: axum::Router,
     runtime: Handle,
+    direct: Option<Arc<dyn DirectRoutes>>,
 }
 
 impl ControlPlane {
     /// Takes the routes for everything that is not inference.
     pub const fn new(router: axum::Router, runtime: Handle) -> Self {
-        Self { router, runtime }
+        Self {
+            router,
+            runtime,
+            direct: None,
+        }
+    }
+
+    /// Has the workers answer some of these requests themselves.
+    #[must_use]
+    pub fn with_direct(mut self, direct: Arc<dyn DirectRoutes>) -> Self {
+        self.direct = Some(direct);
+        self
+    }
+
+    /// Makes the part of a worker that answers such requests.
+    pub(crate) fn open_direct(&self) -> Option<Box<dyn DirectWorker>> {
+        self.direct.as_ref().map(|direct| direct.open())
     }
 
     /// Answers a request that came over a connection.

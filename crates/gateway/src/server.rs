@@ -161,7 +161,8 @@ impl Gateway {
         let mut handovers = Vec::with_capacity(workers);
         for index in 0..workers {
             let pool = Pool::new(dialer.clone(), deps.clock.clone());
-            let worker = Worker::new(shared.clone(), pool, deps.seed.wrapping_add(index as u64));
+            let seed = deps.seed.wrapping_add(index as u64);
+            let worker = Worker::of_thread(shared.clone(), pool, seed);
             let (thread, handover) = start_worker(
                 index,
                 worker,
@@ -308,16 +309,17 @@ async fn work(
 ) {
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let turns = worker.turns.clone();
-    let dealing = turns.deal();
+    let own = worker.clone();
+    let dealing = async { tokio::join!(turns.deal(), own.work_directly()) };
     tokio::pin!(dealing);
     loop {
         tokio::select! {
-            () = &mut dealing => {}
+            _ = &mut dealing => {}
             handed = receiver.recv() => {
                 let Some((stream, peer, guard)) = handed else {
                     // The accepting task has ended; connections under way go on until `stop`.
                     tokio::select! {
-                        () = &mut dealing => {}
+                        _ = &mut dealing => {}
                         () = stop.cancelled() => {}
                     }
                     return;

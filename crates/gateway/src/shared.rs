@@ -18,7 +18,7 @@ use crate::coalescing::Groups;
 use crate::config::GatewayConfig;
 use crate::control::ControlPlane;
 use crate::fleet_view::RouteTable;
-use crate::front::{AllowedOrigins, BodyRules, Inside};
+use crate::front::{AllowedOrigins, BodyRules, DirectWorker, Inside};
 use crate::limits::{Limited, Limits, TrustedProxies};
 use crate::live::LiveFleet;
 use crate::metrics::Metrics;
@@ -242,18 +242,44 @@ pub(crate) struct Worker {
     pub(crate) pool: Arc<Pool>,
     /// Who of its streams reads on.
     pub(crate) turns: Arc<Turns>,
+    /// Answers some requests past the control plane's routes, where it has a thread to do so.
+    pub(crate) direct: Option<Box<dyn DirectWorker>>,
     random: AtomicU64,
 }
 
 impl Worker {
     /// Makes a worker whose random numbers start from `seed`.
     pub(crate) fn new(shared: Arc<Shared>, pool: Arc<Pool>, seed: u64) -> Arc<Self> {
+        Self::with(shared, pool, seed, None)
+    }
+
+    /// Makes a worker that serves connections on a thread of its own.
+    pub(crate) fn of_thread(shared: Arc<Shared>, pool: Arc<Pool>, seed: u64) -> Arc<Self> {
+        let direct = shared.control.open_direct();
+        Self::with(shared, pool, seed, direct)
+    }
+
+    fn with(
+        shared: Arc<Shared>,
+        pool: Arc<Pool>,
+        seed: u64,
+        direct: Option<Box<dyn DirectWorker>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             shared,
             pool,
             turns: Arc::default(),
+            direct,
             random: AtomicU64::new(seed),
         })
+    }
+
+    /// Does what the requests that are answered directly have in common. Never ends.
+    pub(crate) async fn work_directly(&self) {
+        if let Some(direct) = &self.direct {
+            direct.work().await;
+        }
+        std::future::pending::<()>().await;
     }
 
     /// Returns 64 random bits, good enough for ids and ties (SplitMix64, Steele et al. 2014).

@@ -15,18 +15,15 @@ pub struct InventoryConfig {
     pub batch_beside: usize,
     /// The most calls that wait.
     pub max_waiting: usize,
-    /// How long the first in line has waited when further calls are refused.
+    /// How long a call may wait for its answer: when the line moves too slowly for that, further calls are refused.
     pub max_wait: Duration,
 }
-
-/// As many waiting calls are let in however long the first of them has waited: a pause of the disk is no overload.
-pub(crate) const ALWAYS_LET_IN: usize = 64;
 
 impl Default for InventoryConfig {
     fn default() -> Self {
         Self {
             open: false,
-            max_batch: 256,
+            max_batch: 128,
             writers: 2,
             batch_beside: 16,
             max_waiting: 4_096,

@@ -1,11 +1,12 @@
 //! The line of waiting calls, and the transactions that take them along.
 //!
 //! A call that comes while nothing is under way goes at once, alone. While a transaction is under way others gather, and go together in
-//! the next one: the commit under way is the only timer. A second transaction goes beside the first when enough wait for it to be worth
-//! while.
+//! the next one: the commit under way is the only timer. A second transaction goes beside the first when as many wait as are under way,
+//! and enough for it to be worth while.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use primitives::MonotonicTime;
@@ -13,32 +14,61 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{Pace, stands_still};
 use crate::batch::{self, Outcome};
-use crate::config::ALWAYS_LET_IN;
-use crate::model::Operation;
+use crate::model::{Operation, OperationKind};
 use crate::refusal::CallError;
 use crate::surface::{Inner, Inventory};
+use crate::tray::{Caller, Tray, tell_all};
 
 /// A call that waits.
 #[derive(Debug)]
 struct Waiting {
     operation: Operation,
     since: MonotonicTime,
-    answer: oneshot::Sender<Outcome>,
+    caller: Caller,
 }
 
 /// The line.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
-    waiting: Mutex<Places>,
-    /// Rings when there is something to look at.
+    places: Mutex<Places>,
+    /// Rings when a transaction can begin.
     bell: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Places {
     calls: VecDeque<Waiting>,
+    /// Transactions that are under way, and their calls.
+    transactions: usize,
+    carried: usize,
+    pace: Pace,
     closed: bool,
+}
+
+impl Places {
+    /// Tells whether a transaction can begin for the calls that wait.
+    fn can_begin(&self, inner: &Inner) -> bool {
+        let waiting = self.calls.len();
+        if self.transactions == 0 {
+            return waiting > 0;
+        }
+        let least = inner.config.batch_beside.max(1).max(self.carried);
+        self.transactions < inner.writers() && waiting >= least.min(inner.config.max_batch)
+    }
+
+    /// Tells why a call that comes now cannot wait, to a thread that is so far behind.
+    fn refusal(&self, inner: &Inner, now: MonotonicTime, behind: Duration) -> Option<CallError> {
+        if self.closed {
+            return Some(CallError::Stopping);
+        }
+        let (config, waiting) = (&inner.config, self.calls.len());
+        let first = self.calls.front().map(|first| first.since);
+        let full = waiting >= self.pace.most_waiting(config, self.carried, behind)
+            || first.is_some_and(|first| stands_still(config, waiting, first, now));
+        full.then_some(CallError::Overloaded)
+    }
 }
 
 impl Inventory {
@@ -47,19 +77,26 @@ impl Inventory {
     /// # Errors
     /// When it would break a rule, too many calls wait, or the database fails.
     pub async fn call(&self, operation: Operation) -> Result<(), CallError> {
+        self.call_from(operation, None).await
+    }
+
+    /// The same for a caller whose thread has a tray.
+    pub(crate) async fn call_from(
+        &self,
+        operation: Operation,
+        tray: Option<Arc<Tray>>,
+    ) -> Result<(), CallError> {
         let inner = &self.inner;
         let kind = operation.kind();
         let (answer, answered) = oneshot::channel();
         let since = inner.clock.monotonic();
-        let outcome = match inner.stand_in_line(Waiting {
+        let stood = inner.stand_in_line(Waiting {
             operation,
             since,
-            answer,
-        }) {
-            Ok(()) => {
-                inner.line.bell.notify_one();
-                answered.await.unwrap_or(Err(CallError::Stopping))
-            }
+            caller: Caller { answer, tray },
+        });
+        let outcome = match stood {
+            Ok(()) => answered.await.unwrap_or(Err(CallError::Stopping)),
             Err(error) => Err(error),
         };
         let took = inner.clock.monotonic().since(since);
@@ -67,24 +104,34 @@ impl Inventory {
         outcome
     }
 
+    /// Refuses a call at once when there is no place for it, before anything is done for it.
+    ///
+    /// # Errors
+    /// When too many calls wait, or the program stops.
+    pub(crate) fn look_for_room(
+        &self,
+        kind: OperationKind,
+        tray: Option<&Arc<Tray>>,
+    ) -> Result<(), CallError> {
+        let inner = &self.inner;
+        let now = inner.clock.monotonic();
+        let behind = tray.map_or(Duration::ZERO, |tray| tray.delay());
+        let refusal = inner.line.places.lock().refusal(inner, now, behind);
+        let Some(error) = refusal else {
+            return Ok(());
+        };
+        let outcome = Err(error);
+        let took = inner.clock.monotonic().since(now);
+        inner.metrics.called(kind, &outcome, took);
+        outcome
+    }
+
     /// Carries out what waits, until `stop`; then what is under way comes to its end, and the rest is refused.
     pub async fn work(self, stop: CancellationToken) {
         let inner = self.inner;
-        let most = match inner.db.engine() {
-            ::store::Engine::Sqlite => 1,
-            ::store::Engine::Postgres => inner.config.writers.max(1),
-        };
         let mut under_way = JoinSet::new();
         loop {
-            while under_way.len() < most {
-                let least = if under_way.is_empty() {
-                    1
-                } else {
-                    inner.config.batch_beside.max(1)
-                };
-                let Some(calls) = inner.next(least) else {
-                    break;
-                };
+            while let Some(calls) = inner.next() {
                 let inner = Arc::clone(&inner);
                 under_way.spawn(async move { inner.go(calls).await });
             }
@@ -98,74 +145,109 @@ impl Inventory {
                 () = stop.cancelled() => break,
             }
         }
-        inner.line.waiting.lock().closed = true;
+        inner.line.places.lock().closed = true;
         while under_way.join_next().await.is_some() {}
-        let rest = std::mem::take(&mut inner.line.waiting.lock().calls);
-        for call in rest {
-            drop(call.answer.send(Err(CallError::Stopping)));
-        }
+        let rest = std::mem::take(&mut inner.line.places.lock().calls);
+        tell_all(
+            rest.into_iter()
+                .map(|call| (call.caller, Err(CallError::Stopping))),
+            inner.clock.monotonic(),
+        );
+    }
+}
+
+/// A transaction that is under way until dropped.
+struct UnderWay<'a> {
+    inner: &'a Inner,
+    calls: usize,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let now = self.inner.clock.monotonic();
+        let mut places = self.inner.line.places.lock();
+        places.transactions -= 1;
+        places.carried -= self.calls;
+        places.pace.ends(self.calls, now);
     }
 }
 
 impl Inner {
-    fn stand_in_line(&self, call: Waiting) -> Result<(), CallError> {
-        let mut places = self.line.waiting.lock();
-        if places.closed {
-            return Err(CallError::Stopping);
+    /// Returns how many transactions run at the same time at most.
+    fn writers(&self) -> usize {
+        match self.db.engine() {
+            ::store::Engine::Sqlite => 1,
+            ::store::Engine::Postgres => self.config.writers.max(1),
         }
-        let waiting = places.calls.len();
-        let oldest = places.calls.front().map(|first| first.since);
-        let crowded = waiting >= ALWAYS_LET_IN
-            && oldest.is_some_and(|oldest| call.since.since(oldest) > self.config.max_wait);
-        if waiting >= self.config.max_waiting || crowded {
-            return Err(CallError::Overloaded);
+    }
+
+    fn stand_in_line(&self, call: Waiting) -> Result<(), CallError> {
+        let mut places = self.line.places.lock();
+        if let Some(error) = places.refusal(self, call.since, Duration::ZERO) {
+            return Err(error);
         }
         places.calls.push_back(call);
         self.metrics.waiting(places.calls.len());
+        let can_begin = places.can_begin(self);
+        drop(places);
+        if can_begin {
+            self.line.bell.notify_one();
+        }
         Ok(())
     }
 
-    /// Takes the calls of the next transaction, if at least so many wait.
-    fn next(&self, least: usize) -> Option<Vec<Waiting>> {
-        let mut places = self.line.waiting.lock();
-        if places.calls.len() < least {
+    /// Takes the calls of the next transaction, if it can begin.
+    fn next(&self) -> Option<Vec<Waiting>> {
+        let mut places = self.line.places.lock();
+        if !places.can_begin(self) {
             return None;
         }
-        let count = places.calls.len().min(self.config.max_batch.max(1));
+        let most = self.config.max_batch.max(1);
+        let count = places.calls.len().min(most);
+        places.pace.begins(count == most, self.clock.monotonic());
         // Who went away before their turn is not served.
         let calls: Vec<Waiting> = places
             .calls
             .drain(..count)
-            .filter(|call| !call.answer.is_closed())
+            .filter(|call| !call.caller.answer.is_closed())
             .collect();
+        places.transactions += 1;
+        places.carried += calls.len();
         self.metrics.waiting(places.calls.len());
         Some(calls)
     }
 
     /// Carries calls out and answers them.
     async fn go(&self, calls: Vec<Waiting>) {
+        let began = self.clock.monotonic();
+        let under_way = UnderWay {
+            inner: self,
+            calls: calls.len(),
+        };
         if calls.is_empty() {
             return;
         }
-        let began = self.clock.monotonic();
         let operations: Vec<&Operation> = calls.iter().map(|call| &call.operation).collect();
         let outcomes = batch::carry_out(self, &operations).await;
         self.metrics
             .batch(calls.len(), self.clock.monotonic().since(began));
+        let mut told: Vec<(Caller, Outcome)> = Vec::with_capacity(calls.len());
         let mut later = Vec::new();
         for (call, outcome) in calls.into_iter().zip(outcomes) {
             match outcome {
-                // Nobody may be there any more.
-                Some(outcome) => drop(call.answer.send(outcome)),
+                Some(outcome) => told.push((call.caller, outcome)),
                 None => later.push(call),
             }
         }
         if !later.is_empty() {
             self.metrics.left_for_later(later.len());
-            let mut places = self.line.waiting.lock();
+            let mut places = self.line.places.lock();
             for call in later.into_iter().rev() {
                 places.calls.push_front(call);
             }
         }
+        // The next one can begin before the answers go out.
+        drop(under_way);
+        tell_all(told, self.clock.monotonic());
     }
 }

@@ -7,10 +7,12 @@
 //! No call may be lost once it was answered, nor change anything when it was refused.
 
 mod access;
+mod admission;
 mod batch;
 mod check;
 mod config;
 mod decide;
+mod desk;
 mod export;
 mod graph;
 mod group;
@@ -26,8 +28,10 @@ mod routes;
 mod statistics;
 mod store;
 mod surface;
+mod tray;
 
 pub use config::InventoryConfig;
+pub use desk::Desk;
 pub use list::ReadError;
 pub use model::{NewWidget, Operation, OperationKind, Pair, Port, Ports, UnknownPort, Widget};
 pub use refusal::{CallError, Refusal};

@@ -57,6 +57,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     26 "0026_rollouts"
     27 "0027_credential_changes"
     28 "0028_agent_updates"
+    29 "0029_inventory_plans"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

@@ -32,4 +32,4 @@ pub use problem::Problem;
 pub use repeated::IDEMPOTENCY_KEY;
 pub use request_id::{REQUEST_ID_HEADER, current_request_id, with_request_id};
 pub use security_headers::SecureTransport;
-pub use surface::api_surface;
+pub use surface::{api_surface, stamp};

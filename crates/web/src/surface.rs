@@ -7,13 +7,13 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use primitives::{Clock, ErrorKind, RequestId};
 
+use crate::Problem;
 use crate::problem::shortened;
 use crate::request_id::{REQUEST_ID_HEADER, with_request_id};
 use crate::security_headers::{SecureTransport, harden};
-use crate::{Problem, current_request_id};
 
 /// Adds request ids, security headers and problem answers for unknown paths and wrong methods to the merged routers of the domains.
 ///
@@ -30,19 +30,22 @@ pub fn api_surface(router: Router, clock: Arc<dyn Clock>) -> Router {
                     .get::<RequestId>()
                     .copied()
                     .unwrap_or_else(|| RequestId::generate(clock.now()));
-                with_request_id(id.to_string(), stamped(request, next)).await
+                let transport = request.extensions().get::<SecureTransport>().copied();
+                let mut response = with_request_id(id.to_string(), next.run(request)).await;
+                stamp(response.headers_mut(), id, transport);
+                response
             }
         }))
 }
 
-async fn stamped(request: Request, next: Next) -> Response {
-    let transport = request.extensions().get::<SecureTransport>().copied();
-    let mut response = next.run(request).await;
-    harden(response.headers_mut(), transport);
-    if let Some(id) = current_request_id().and_then(|id| HeaderValue::try_from(id).ok()) {
-        response.headers_mut().insert(REQUEST_ID_HEADER, id);
+/// Puts on an answer what every answer of the surface has: its request's id, and the headers that browsers keep to.
+///
+/// For answers that are made beside [`api_surface`].
+pub fn stamp(headers: &mut HeaderMap, id: RequestId, transport: Option<SecureTransport>) {
+    harden(headers, transport);
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        headers.insert(REQUEST_ID_HEADER, id);
     }
-    response
 }
 
 async fn unknown_path(uri: Uri) -> Response {

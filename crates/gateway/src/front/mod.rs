@@ -2,6 +2,7 @@
 
 mod body_in;
 mod cors;
+mod direct;
 mod form;
 mod forward;
 mod inference;
@@ -32,6 +33,7 @@ use crate::shared::Worker;
 
 pub(crate) use self::body_in::{BodyRules, read_body};
 pub use self::cors::AllowedOrigins;
+pub use self::direct::{DirectAnswer, DirectRoutes, DirectWorker};
 #[cfg(test)]
 pub(crate) use self::inference::asked;
 pub(crate) use self::inference::other_model;
@@ -67,7 +69,10 @@ pub(crate) async fn answer(
     };
     // The rare ways are on the heap, so that the common one does not carry the room they need.
     if operation.is_none() && is_control_plane(path) {
-        return Box::pin(control(worker, peer, request)).await;
+        return match direct::find(worker, &request) {
+            Some(direct) => Box::pin(direct::answer(worker, direct, request)).await,
+            None => Box::pin(control(worker, peer, request)).await,
+        };
     }
     let origin = cors::allowed_origin(request.headers(), &worker.shared.allowed_origins);
     let mut response = match (operation, &origin) {

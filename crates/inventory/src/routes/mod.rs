@@ -5,6 +5,7 @@ mod hardware;
 mod rpc;
 mod rpc_arguments;
 mod rpc_error;
+mod rpc_value;
 mod whole;
 mod widgets;
 
@@ -16,6 +17,8 @@ use utoipa_axum::routes;
 
 use crate::model::OperationKind;
 use crate::surface::Inventory;
+
+pub(crate) use rpc::{call_of, respond};
 
 impl FromRef<Inventory> for Identity {
     fn from_ref(inventory: &Inventory) -> Self {

@@ -1,9 +1,12 @@
 //! `POST /rpc/add_widget`, `/rpc/remove_widget`, `/rpc/associate_widgets`, `/rpc/remove_association`: one call each, in the words of `PostgREST`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use identity::{AuthError, Permission, presented_credential};
@@ -17,6 +20,7 @@ use super::rpc_error::RpcError;
 use crate::access::may;
 use crate::model::{OperationKind, Port};
 use crate::surface::Inventory;
+use crate::tray::Tray;
 
 /// The most bytes of a call.
 const BODY: usize = 64 * 1024;
@@ -77,11 +81,8 @@ pub(super) struct PairBody {
         (status = 415, description = "The body is not sent as `application/json`.", body = RpcError),
         (status = 503, description = "Too many calls wait, or the database is not available.", body = RpcError),
     ))]
-pub(super) async fn add_widget(
-    State(inventory): State<Inventory>,
-    request: Request,
-) -> Result<Response, RpcError> {
-    call(&inventory, OperationKind::Add, request).await
+pub(super) async fn add_widget(State(inventory): State<Inventory>, request: Request) -> Response {
+    respond(&inventory, None, request).await
 }
 
 /// Removes a widget, and frees those that it is joined with
@@ -102,8 +103,8 @@ pub(super) async fn add_widget(
 pub(super) async fn remove_widget(
     State(inventory): State<Inventory>,
     request: Request,
-) -> Result<Response, RpcError> {
-    call(&inventory, OperationKind::Remove, request).await
+) -> Response {
+    respond(&inventory, None, request).await
 }
 
 /// Joins a free slot of each of two widgets
@@ -125,8 +126,8 @@ pub(super) async fn remove_widget(
 pub(super) async fn associate_widgets(
     State(inventory): State<Inventory>,
     request: Request,
-) -> Result<Response, RpcError> {
-    call(&inventory, OperationKind::Associate, request).await
+) -> Response {
+    respond(&inventory, None, request).await
 }
 
 /// Parts two widgets that are joined on a port
@@ -145,16 +146,13 @@ pub(super) async fn associate_widgets(
 pub(super) async fn remove_association(
     State(inventory): State<Inventory>,
     request: Request,
-) -> Result<Response, RpcError> {
-    call(&inventory, OperationKind::Disassociate, request).await
+) -> Response {
+    respond(&inventory, None, request).await
 }
 
 /// Answers other methods on a function.
 pub(super) async fn other_method(State(inventory): State<Inventory>, request: Request) -> RpcError {
-    let path = request.uri().path();
-    let named = |kind: &OperationKind| path.strip_prefix("/rpc/") == Some(kind.function());
-    let found = OperationKind::ALL.into_iter().find(named);
-    let kind = found.unwrap_or(OperationKind::Add);
+    let kind = call_of(request.uri().path()).unwrap_or(OperationKind::Add);
     match authorise(&inventory, request.headers()) {
         Err(error) => RpcError::denied(kind, error),
         Ok(()) => RpcError::method(kind, request.method()),
@@ -164,6 +162,38 @@ pub(super) async fn other_method(State(inventory): State<Inventory>, request: Re
 /// Answers the names of functions that there are not.
 pub(super) async fn unknown_function(Path(name): Path<String>) -> RpcError {
     RpcError::no_function(&name, None, &[])
+}
+
+/// Finds the function that a path calls.
+pub(crate) fn call_of(path: &str) -> Option<OperationKind> {
+    let name = path.strip_prefix("/rpc/")?;
+    OperationKind::ALL
+        .into_iter()
+        .find(|kind| kind.function() == name)
+}
+
+/// Answers a call, whose caller's thread may have a tray for answers.
+pub(crate) async fn respond(
+    inventory: &Inventory,
+    tray: Option<&Arc<Tray>>,
+    request: Request,
+) -> Response {
+    let path = request.uri().path();
+    let Some(kind) = call_of(path) else {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        return RpcError::no_function(name, None, &[]).into_response();
+    };
+    match call(inventory, tray, kind, request).await {
+        Ok(()) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+                .headers_mut()
+                .insert(CONTENT_RANGE, HeaderValue::from_static("0-0/*"));
+            response
+        }
+        Err(error) => error.into_response(),
+    }
 }
 
 fn authorise(inventory: &Inventory, headers: &HeaderMap) -> Result<(), AuthError> {
@@ -183,9 +213,10 @@ fn authorise(inventory: &Inventory, headers: &HeaderMap) -> Result<(), AuthError
 
 async fn call(
     inventory: &Inventory,
+    tray: Option<&Arc<Tray>>,
     kind: OperationKind,
     request: Request,
-) -> Result<Response, RpcError> {
+) -> Result<(), RpcError> {
     let (parts, body) = request.into_parts();
     let denied = |error| RpcError::denied(kind, error);
     authorise(inventory, &parts.headers).map_err(denied)?;
@@ -198,7 +229,17 @@ async fn call(
         )
         .hint("Send the header Content-Type: application/json"));
     }
-    let body = timeout(PATIENCE, read_capped(body, BODY))
+    let body = read(body).await?;
+    inventory.look_for_room(kind, tray)?;
+    let operation = rpc_arguments::read(kind, &body)?;
+    // The body may have been long in coming.
+    authorise(inventory, &parts.headers).map_err(denied)?;
+    inventory.call_from(operation, tray.cloned()).await?;
+    Ok(())
+}
+
+async fn read(body: Body) -> Result<Bytes, RpcError> {
+    timeout(PATIENCE, read_capped(body, BODY))
         .await
         .map_err(|_| {
             RpcError::new(
@@ -214,13 +255,7 @@ async fn call(
                 "The body is larger than 64 KiB",
             ),
             ReadBodyError::Broken(_) => RpcError::unreadable(),
-        })?;
-    let operation = rpc_arguments::read(kind, &body)?;
-    // The body may have been long in coming.
-    authorise(inventory, &parts.headers).map_err(denied)?;
-    inventory.call(operation).await?;
-    let range = HeaderValue::from_static("0-0/*");
-    Ok((StatusCode::NO_CONTENT, [(CONTENT_RANGE, range)]).into_response())
+        })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

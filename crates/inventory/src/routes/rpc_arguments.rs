@@ -1,36 +1,37 @@
 //! Arguments of `/rpc`: a JSON object with just the names of the function's arguments, each once.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use http::StatusCode;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 
 use super::rpc_error::{RpcError, shortened};
+use super::rpc_value::{Name, Value};
 use crate::model::{
     LONGEST_NAME, LONGEST_SERIAL, NewWidget, Operation, OperationKind, Pair, Port, Ports,
 };
 use crate::refusal::Refusal;
 
 /// The fields of an object as they came.
-struct Fields(Vec<(String, Value)>);
+struct Fields<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
         impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
+            type Value = Fields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields = Vec::with_capacity(3);
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    fields.push((name, value));
                 }
                 Ok(Fields(fields))
             }
@@ -60,8 +61,8 @@ pub(super) fn read(kind: OperationKind, body: &[u8]) -> Result<Operation, RpcErr
             let serial = serial.ok_or_else(|| RpcError::null("serial_number", "widgets"))?;
             let name = name.ok_or_else(|| RpcError::null("name", "widgets"))?;
             Operation::Add(NewWidget {
-                serial_number: serial_number(&serial)?,
-                name: fitting("name", &name, 0, LONGEST_NAME)?,
+                serial_number: serial_number(serial)?,
+                name: fitting("name", name, 0, LONGEST_NAME)?,
                 ports,
             })
         }
@@ -76,24 +77,24 @@ pub(super) fn read(kind: OperationKind, body: &[u8]) -> Result<Operation, RpcErr
     Ok(operation)
 }
 
-struct Arguments {
+struct Arguments<'a> {
     kind: OperationKind,
-    fields: Vec<(String, Value)>,
+    fields: Vec<(Cow<'a, str>, Value<'a>)>,
 }
 
-impl Arguments {
+impl<'a> Arguments<'a> {
     /// Takes the arguments, of which each has one of its names. There must be these and no others.
-    fn take<const N: usize>(&mut self, names: [&[&str]; N]) -> Result<[Value; N], RpcError> {
-        let fits = |field: &(String, Value), names: &[&str]| names.contains(&field.0.as_str());
+    fn take<const N: usize>(&mut self, names: [&[&str]; N]) -> Result<[Value<'a>; N], RpcError> {
+        let fits = |field: &(Cow<'a, str>, Value<'a>), names: &[&str]| names.contains(&&*field.0);
         let count = |names: &[&str]| self.fields.iter().filter(|f| fits(f, names)).count();
         if self.fields.len() != N || names.iter().any(|names| count(names) != 1) {
-            let given: Vec<String> = self.fields.iter().map(|(name, _)| name.clone()).collect();
+            let given: Vec<&str> = self.fields.iter().map(|(name, _)| &**name).collect();
             let name = self.kind.function();
             return Err(RpcError::no_function(name, Some(self.kind), &given));
         }
         Ok(names.map(|names| {
             let found = self.fields.iter_mut().find(|field| fits(field, names));
-            found.map_or(Value::Null, |(_, value)| value.take())
+            found.map_or(Value::Null, |(_, value)| std::mem::take(value))
         }))
     }
 
@@ -116,28 +117,30 @@ impl Arguments {
 }
 
 /// Reads a text, or `null`.
-fn text(name: &str, value: &Value) -> Result<Option<String>, RpcError> {
+fn text<'a>(name: &str, value: &'a Value<'_>) -> Result<Option<&'a str>, RpcError> {
     match value {
         Value::Null => Ok(None),
-        Value::String(text) if text.contains('\0') => Err(RpcError::new(
+        Value::Text(text) if text.contains('\0') => Err(RpcError::new(
             StatusCode::BAD_REQUEST,
             "22P05",
             "unsupported Unicode escape sequence",
         )
         .hint(format!("Leave \\u0000 out of \"{name}\""))),
-        Value::String(text) => Ok(Some(text.clone())),
-        _ => Err(
-            RpcError::new(StatusCode::BAD_REQUEST, "22P02", "expected JSON string")
-                .hint(format!("See the value of key \"{name}\".")),
-        ),
+        Value::Text(text) => Ok(Some(text)),
+        Value::List(_) | Value::Other => {
+            Err(
+                RpcError::new(StatusCode::BAD_REQUEST, "22P02", "expected JSON string")
+                    .hint(format!("See the value of key \"{name}\".")),
+            )
+        }
     }
 }
 
-fn slots_of(value: &Value) -> Result<Vec<Port>, RpcError> {
+fn slots_of(value: &Value<'_>) -> Result<Vec<Port>, RpcError> {
     let slots = match value {
         Value::Null => return Ok(Vec::new()),
-        Value::Array(slots) => slots,
-        _ => {
+        Value::List(slots) => slots,
+        Value::Text(_) | Value::Other => {
             return Err(
                 RpcError::new(StatusCode::BAD_REQUEST, "22P02", "expected JSON array")
                     .hint("See the value of key \"slots\"."),
@@ -149,7 +152,7 @@ fn slots_of(value: &Value) -> Result<Vec<Port>, RpcError> {
     for slot in slots {
         match text("slots", slot)? {
             None => nulls = true,
-            Some(name) => ports.push(Port::from_name(&name)?),
+            Some(name) => ports.push(Port::from_name(name)?),
         }
     }
     if nulls {
@@ -158,10 +161,10 @@ fn slots_of(value: &Value) -> Result<Vec<Port>, RpcError> {
     Ok(ports)
 }
 
-fn pair(arguments: &mut Arguments) -> Result<Pair, RpcError> {
+fn pair(arguments: &mut Arguments<'_>) -> Result<Pair, RpcError> {
     let [first, second, port] = arguments.take([&["widget1_sn"], &["widget2_sn"], &["port"]])?;
     let port = text("port", &port)?;
-    let port = port.as_deref().map(Port::from_name).transpose()?;
+    let port = port.map(Port::from_name).transpose()?;
     let first = text("widget1_sn", &first)?;
     let second = text("widget2_sn", &second)?;
     let none = || RpcError::from(crate::CallError::from(Refusal::Unknown("<NULL>".into())));
@@ -171,7 +174,7 @@ fn pair(arguments: &mut Arguments) -> Result<Pair, RpcError> {
     let port = port.ok_or_else(|| {
         RpcError::raised(format!(
             "Widget with serial number {} does not not have available slots on port <NULL>",
-            shortened(&first)
+            shortened(first)
         ))
     })?;
     Ok(Pair {

@@ -68,7 +68,7 @@ impl RpcError {
     }
 
     /// No function takes these arguments.
-    pub(super) fn no_function(name: &str, kind: Option<OperationKind>, given: &[String]) -> Self {
+    pub(super) fn no_function(name: &str, kind: Option<OperationKind>, given: &[&str]) -> Self {
         let name = shortened(name);
         let mut given: Vec<&str> = given.iter().map(|name| shortened(name)).collect();
         given.sort_unstable();

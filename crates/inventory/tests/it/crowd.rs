@@ -93,7 +93,11 @@ fn add(number: usize) -> Operation {
 }
 
 async fn callers_of_one_moment_share_transactions(store: TestStore) {
-    let mut process = Process::idle(&store, InventoryConfig::default()).await;
+    let config = InventoryConfig {
+        max_batch: 256,
+        ..InventoryConfig::default()
+    };
+    let mut process = Process::idle(&store, config).await;
     let mut calls = Vec::new();
     for number in 0..200 {
         // One in ten is a duplicate, and the others do not suffer for it.

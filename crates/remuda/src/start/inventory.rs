@@ -1,9 +1,13 @@
-//! The hardware inventory and its configuration.
+//! The hardware inventory, its configuration, and how the gateway's workers answer its calls.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use axum::body::Body;
+use gateway::{DirectAnswer, DirectRoutes, DirectWorker};
+use http::{HeaderMap, Method, Request};
 use identity::Identity;
-use inventory::{Inventory, InventoryConfig, InventoryDeps};
+use inventory::{Desk, Inventory, InventoryConfig, InventoryDeps};
 use primitives::Clock;
 use store::Db;
 use tokio_util::sync::CancellationToken;
@@ -35,4 +39,30 @@ pub(super) fn open(
     });
     tasks.spawn(inventory.clone().work(stop.clone()));
     inventory
+}
+
+/// Has each worker answer calls at a desk of its own.
+#[derive(Debug)]
+pub(super) struct Desks(pub(super) Inventory);
+
+impl DirectRoutes for Desks {
+    fn open(&self) -> Box<dyn DirectWorker> {
+        Box::new(AtDesk(self.0.desk()))
+    }
+}
+
+struct AtDesk(Desk);
+
+impl DirectWorker for AtDesk {
+    fn takes(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
+        self.0.takes(method, path, headers)
+    }
+
+    fn answer(&self, request: Request<Body>) -> DirectAnswer {
+        Box::pin(self.0.clone().answer(request))
+    }
+
+    fn work(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.0.clone().serve())
+    }
 }

@@ -129,7 +129,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         placement: placement.clone(),
         rollouts: rollouts.clone(),
         agent_updates: agent_updates::open(&db, &clock, domains, (&tasks, &stop)),
-        inventory,
+        inventory: inventory.clone(),
         metrics: Arc::clone(&metrics),
         bus: bus.clone(),
         cache: kept_answers::open(&config, &bus, &tasks, &stop),
@@ -150,7 +150,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             observer: Some(rollouts::observer(&rollouts, placement, &hub)),
             metrics: Arc::clone(&metrics),
             server_tls: server_tls.clone(),
-            control: ControlPlane::new(control, tokio::runtime::Handle::current()),
+            control: ControlPlane::new(control, tokio::runtime::Handle::current())
+                .with_direct(Arc::new(inventory::Desks(inventory))),
             limiter: bus::limiter(&bus),
             version: OLLAMA_API_VERSION,
             seed: RandomState::new().build_hasher().finish(),

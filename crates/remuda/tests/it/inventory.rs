@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+use http::{HeaderValue, Method};
 use serde_json::{Value, json};
-use testbed::TestClient;
+use testbed::{Reply, TestClient};
 
 use crate::harness::{Home, PASSWORD, Server, json as run_json, succeed};
 use crate::service::sign_in;
@@ -144,6 +146,73 @@ async fn what_was_answered_survives_kill_9_on_postgres() {
     let store = store::testing::TestStore::postgres().await;
     let url = store.config().url.expose();
     survives_kill_9(&format!("{CONFIG}[store]\nurl = \"{url}\"\n")).await;
+}
+
+/// Returns an answer without what differs from one request to the next.
+fn comparable(mut reply: Reply) -> (u16, Vec<(String, String)>, String) {
+    assert!(reply.headers.remove("x-request-id").is_some());
+    reply.headers.remove("date");
+    let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+    let headers = reply.headers.iter();
+    let mut headers: Vec<(String, String)> = headers
+        .map(|(name, value)| (name.to_string(), text(value)))
+        .collect();
+    headers.sort();
+    (reply.status.as_u16(), headers, reply.text())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_and_routes_answer_calls_alike() -> anyhow::Result<()> {
+    let home = Home::new();
+    let server = server(&home, CONFIG);
+    let at_worker = TestClient::new(server.address());
+    // A call that has a name may be answered by what is remembered of it, and that is the routes' work.
+    let at_routes = at_worker.with_header("idempotency-key", "once")?;
+    let huge = format!("{{\"widget_sn\": \"{}\"}}", "x".repeat(100_000));
+    let bodies = [
+        r#"{"widget_sn": "A", "name": "n", "slots": ["P", "Q"]}"#,
+        r#"{"widget_sn": "\u0041", "widget_name": "n", "slots": null}"#,
+        r#"{"widget_sn": "B", "name": "n", "slots": ["p"]}"#,
+        r#"{"widget_sn": "B", "name": "n", "slots": [{"a": [1, true]}]}"#,
+        r#"{"widget_sn": "B", "name": "n"}"#,
+        r#"{"widget_sn": "B", "widget_sn": "B"}"#,
+        "{",
+        &huge,
+    ];
+    for body in bodies {
+        let body = Bytes::from(body.to_owned());
+        let mut answers = Vec::new();
+        for client in [&at_worker, &at_routes] {
+            let answer = client.send(Method::POST, "/rpc/add_widget", body.clone());
+            answers.push(comparable(answer.await?));
+            // So that the second of them finds what the first one found.
+            let remove = json!({"widget_sn": "A"});
+            if answers[0].0 == 204 {
+                client.post("/rpc/remove_widget", &remove).await?;
+            }
+        }
+        assert_eq!(answers[0], answers[1]);
+        assert!(
+            answers[0]
+                .1
+                .iter()
+                .any(|(name, _)| name == "x-frame-options")
+        );
+    }
+    for (name, value, status) in [
+        ("authorization", "Bearer rmd_wrong", 401),
+        ("content-type", "text/plain", 415),
+    ] {
+        let mut answers = Vec::new();
+        for client in [&at_worker, &at_routes] {
+            let client = client.with_header(name, value)?;
+            let body = json!({"widget_sn": "A"});
+            answers.push(comparable(client.post("/rpc/remove_widget", &body).await?));
+        }
+        assert_eq!(answers[0], answers[1]);
+        assert_eq!(answers[0].0, status);
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,8 @@
 //! Databases with millions of widgets, as `remuda inventory load --prepare` would make them, but by the database itself.
 
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
@@ -27,6 +30,18 @@ pub(super) fn fill(url: &str, widgets: u32) -> anyhow::Result<()> {
     for statement in FILL.split_inclusive(";\n") {
         sql(url, &statement.replace("WIDGETS", &widgets.to_string()))?;
     }
+    Ok(())
+}
+
+/// Writes widgets into a file that can be imported.
+pub(super) fn write_csv(file: &Path, widgets: u32) -> anyhow::Result<()> {
+    const PORTS: [&str; 10] = ["PQR", "PQ", "P", "PPR", "QR", "", "RRQ", "QQ", "PR", "QPR"];
+    let mut out = BufWriter::new(File::create(file)?);
+    writeln!(out, "serial_number,name,ports")?;
+    for (number, ports) in (0..widgets).zip(PORTS.into_iter().cycle()) {
+        writeln!(out, "load-{number:08},part {number},{ports}")?;
+    }
+    out.flush()?;
     Ok(())
 }
 

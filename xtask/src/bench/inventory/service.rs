@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -137,17 +137,46 @@ impl Service {
 
     /// Puts a load on it.
     pub(super) fn load(&self, load: &Load) -> anyhow::Result<Window> {
-        let times = || -> anyhow::Result<[Duration; 3]> {
-            let database = self.database.map_or(Ok(Duration::ZERO), family_cpu_time)?;
-            Ok([database, cpu_time(self.pid())?, ended_children_cpu_time()?])
-        };
-        let before = times()?;
+        let before = self.times()?;
         let mut window = load.put(&self.program, &format!("http://{}", self.address))?;
-        let after = times()?;
+        self.note_times(&mut window, before)?;
+        Ok(window)
+    }
+
+    /// Has a file of so many widgets imported. Returns what that took for each of them, and how many were made a second.
+    pub(super) fn import(&self, file: &Path, widgets: u32) -> anyhow::Result<(Window, f64)> {
+        let before = self.times()?;
+        let began = Instant::now();
+        let mut command = Command::new(&self.program);
+        command
+            .args(["--server", &format!("http://{}", self.address)])
+            .args(["inventory", "import"])
+            .arg(file)
+            .stdout(Stdio::null());
+        let status = interrupt::wait(&mut command).context("importing")?;
+        anyhow::ensure!(status.success(), "the import failed");
+        let rate = f64::from(widgets) / began.elapsed().as_secs_f64();
+        let mut window = Window {
+            calls_per_second: rate,
+            done: u64::from(widgets),
+            ..Window::default()
+        };
+        self.note_times(&mut window, before)?;
+        Ok((window, rate))
+    }
+
+    /// Processor time of the database, the service and all commands that have ended.
+    fn times(&self) -> anyhow::Result<[Duration; 3]> {
+        let database = self.database.map_or(Ok(Duration::ZERO), family_cpu_time)?;
+        Ok([database, cpu_time(self.pid())?, ended_children_cpu_time()?])
+    }
+
+    fn note_times(&self, window: &mut Window, before: [Duration; 3]) -> anyhow::Result<()> {
+        let after = self.times()?;
         let [database, service, load] =
             std::array::from_fn(|part| after[part].saturating_sub(before[part]));
         window.took(database, service, load);
-        Ok(window)
+        Ok(())
     }
 
     /// Fails when an association stands on one side only.

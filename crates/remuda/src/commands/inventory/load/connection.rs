@@ -1,7 +1,8 @@
 //! A connection of HTTP/1.1 that makes one call after the other, with as little work as can be: the load shares the machine with what it
-//! measures.
+//! measures. Its buffers are used again for each call, and an answer without a body is read where it lies.
 
 use std::io;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,13 +22,16 @@ pub(super) struct Target {
     address: Arc<str>,
     /// The path before the function's name.
     path: Arc<str>,
-    /// The headers that every call has.
+    /// The version, and the headers that every call has.
     headers: Arc<str>,
 }
 
 /// An open connection.
 pub(super) struct Connection {
     stream: TcpStream,
+    /// The call as it is sent.
+    sent: Vec<u8>,
+    /// The answer as it comes.
     buffer: Vec<u8>,
 }
 
@@ -53,9 +57,9 @@ impl Target {
             authorization.map_or(String::new(), |value| format!("authorization: {value}\r\n"));
         Ok(Self {
             address: format!("{host}:{port}").into(),
-            path: format!("{}rpc/", url.path()).into(),
+            path: format!("POST {}rpc/", url.path()).into(),
             headers: format!(
-                "host: {host}:{port}\r\ncontent-type: application/json\r\n{authorization}"
+                " HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: application/json\r\n{authorization}content-length: "
             )
             .into(),
         })
@@ -69,6 +73,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
+            sent: Vec::with_capacity(1024),
             buffer: Vec::with_capacity(1024),
         })
     }
@@ -78,16 +83,16 @@ impl Connection {
         &mut self,
         target: &Target,
         function: &str,
-        body: &str,
+        body: &[u8],
     ) -> io::Result<Answer> {
-        let request = format!(
-            "POST {}{function} HTTP/1.1\r\n{}content-length: {}\r\n\r\n{body}",
-            target.path,
-            target.headers,
-            body.len()
-        );
+        self.sent.clear();
+        for part in [&*target.path, function, &*target.headers] {
+            self.sent.extend_from_slice(part.as_bytes());
+        }
+        write!(self.sent, "{}\r\n\r\n", body.len())?;
+        self.sent.extend_from_slice(body);
         let calling = async {
-            self.stream.write_all(request.as_bytes()).await?;
+            self.stream.write_all(&self.sent).await?;
             self.answer().await
         };
         let answered = timeout(PATIENCE, calling).await;
@@ -97,46 +102,51 @@ impl Connection {
     async fn answer(&mut self) -> io::Result<Answer> {
         self.buffer.clear();
         let head = loop {
-            if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
+            self.more().await?;
+            if let Some(end) = position(&self.buffer, b"\r\n\r\n") {
                 break end + 4;
             }
-            self.more().await?;
         };
+        let status = self
+            .buffer
+            .get(9..12)
+            .and_then(|digits| str::from_utf8(digits).ok())
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(|| malformed("no status"))?;
+        // No body, whatever the head says (RFC 9112, section 6.3).
+        let body = if status == 204 {
+            Vec::new()
+        } else {
+            self.body(head).await?
+        };
+        Ok(Answer { status, body })
+    }
+
+    async fn body(&mut self, head: usize) -> io::Result<Vec<u8>> {
         let text =
             String::from_utf8_lossy(self.buffer.get(..head).unwrap_or_default()).into_owned();
-        let status = text
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok())
-            .ok_or_else(|| malformed("no status"))?;
         let header = |name: &str| {
             text.lines().find_map(|line| {
                 let (key, value) = line.split_once(':')?;
-                key.eq_ignore_ascii_case(name)
-                    .then(|| value.trim().to_owned())
+                key.eq_ignore_ascii_case(name).then(|| value.trim())
             })
         };
-        let body = if let Some(length) = header("content-length") {
+        if let Some(length) = header("content-length") {
             let length: usize = length.parse().map_err(|_| malformed("a length"))?;
             while self.buffer.len() < head + length {
                 self.more().await?;
             }
-            self.buffer
-                .get(head..head + length)
-                .unwrap_or_default()
-                .to_vec()
-        } else if header("transfer-encoding").is_some() {
-            while !self.buffer.ends_with(b"\r\n0\r\n\r\n")
-                && !self.buffer.ends_with(b"\r\n\r\n0\r\n\r\n")
-            {
+            let body = self.buffer.get(head..head + length);
+            return Ok(body.unwrap_or_default().to_vec());
+        }
+        if header("transfer-encoding").is_some() {
+            while !self.buffer.ends_with(b"\r\n0\r\n\r\n") {
                 self.more().await?;
             }
             // Pieces with their lengths: enough to show what went wrong.
-            self.buffer.get(head..).unwrap_or_default().to_vec()
-        } else {
-            Vec::new()
-        };
-        Ok(Answer { status, body })
+            return Ok(self.buffer.get(head..).unwrap_or_default().to_vec());
+        }
+        Ok(Vec::new())
     }
 
     async fn more(&mut self) -> io::Result<()> {
@@ -150,7 +160,7 @@ impl Connection {
     }
 }
 
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+fn position(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|part| part == wanted)
 }
 

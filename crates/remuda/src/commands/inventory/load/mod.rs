@@ -30,6 +30,9 @@ const PART: u32 = 20_000;
 /// Parts that are under way at the same time.
 const TOGETHER: usize = 3;
 
+/// Connections that are being opened at the same time.
+const OPENING: usize = 64;
+
 /// Puts load on the inventory and reports what it took.
 ///
 /// Each connection makes one call at a time. With --rate calls have a time at which they should begin, and count from then on even if they
@@ -106,6 +109,7 @@ impl Load {
             .map_err(Failure::Usage)?;
         let figures =
             Figures::new(duration).map_err(|error| Failure::Refused(error.to_string()))?;
+        let opened = open_all(&target, self.connections).await?;
         let run = Arc::new(Run {
             world: Mutex::new(World::new(
                 &self.prefix,
@@ -120,8 +124,8 @@ impl Load {
             duration,
         });
         let mut connections = JoinSet::new();
-        for _ in 0..self.connections {
-            connections.spawn(Arc::clone(&run).go_round(target.clone()));
+        for open in opened {
+            connections.spawn(Arc::clone(&run).go_round(target.clone(), open));
         }
         let waiting = async { while connections.join_next().await.is_some() {} };
         tokio::select! {
@@ -186,6 +190,22 @@ impl Load {
     }
 }
 
+/// Opens the connections before the time begins: to connect is no call, and thousands of clients do not come in one moment.
+async fn open_all(target: &connection::Target, count: u32) -> Result<Vec<Connection>, Failure> {
+    let opening = stream::iter((0..count).map(|_| Connection::open(target)));
+    let mut opening = opening.buffer_unordered(OPENING);
+    let mut opened = Vec::with_capacity(count as usize);
+    while let Some(open) = opening.next().await {
+        let refused = |error| {
+            Failure::Refused(format!(
+                "cannot open {count} connections: {error}: is the server there, and may both sides have so many?"
+            ))
+        };
+        opened.push(open.map_err(refused)?);
+    }
+    Ok(opened)
+}
+
 fn write(file: &std::path::Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(file, bytes)
         .map_err(|error| Failure::Refused(format!("cannot write {}: {error}", file.display())))
@@ -193,17 +213,24 @@ fn write(file: &std::path::Path, bytes: &[u8]) -> Result<(), Failure> {
 
 impl Run {
     /// One connection's life.
-    async fn go_round(self: Arc<Self>, target: connection::Target) {
-        let mut connection: Option<Connection> = None;
+    async fn go_round(self: Arc<Self>, target: connection::Target, open: Connection) {
+        let mut connection = Some(open);
+        let mut body = Vec::with_capacity(256);
         while let Some(due) = self.next_due().await {
-            let call = self.world.lock().next();
+            let call = {
+                let mut world = self.world.lock();
+                let call = world.next();
+                // Writing to a buffer that grows cannot fail.
+                world.write_body(&call, &mut body).ok();
+                call
+            };
             let open = match connection.take() {
                 Some(open) => Ok(open),
                 None => Connection::open(&target).await,
             };
             let answered = match open {
                 Ok(mut open) => {
-                    let answer = open.call(&target, call.function(), &call.body).await;
+                    let answer = open.call(&target, call.function(), &body).await;
                     connection = answer.is_ok().then_some(open);
                     answer
                 }

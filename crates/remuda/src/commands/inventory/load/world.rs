@@ -1,5 +1,8 @@
 //! What the load believes to be in the inventory, so that most of its calls can be carried out.
 
+use std::fmt;
+use std::io;
+use std::io::Write as _;
 use std::str::FromStr;
 
 use inventory::{OperationKind, Port, Ports};
@@ -48,7 +51,6 @@ pub(super) struct Call {
     first: u32,
     second: u32,
     port: Port,
-    pub(super) body: String,
 }
 
 impl Call {
@@ -117,9 +119,7 @@ impl World {
             3 => self.remove(),
             _ => None,
         };
-        let mut call = made.unwrap_or_else(|| self.add());
-        call.body = self.body(&call);
-        call
+        made.unwrap_or_else(|| self.add())
     }
 
     fn mark(&mut self, number: u32) -> Option<&mut u8> {
@@ -134,7 +134,6 @@ impl World {
             first: number,
             second: number,
             port: Port::P,
-            body: String::new(),
         }
     }
 
@@ -177,7 +176,6 @@ impl World {
             first,
             second,
             port,
-            body: String::new(),
         })
     }
 
@@ -204,7 +202,6 @@ impl World {
                     first,
                     second,
                     port,
-                    body: String::new(),
                 });
             }
         }
@@ -221,7 +218,6 @@ impl World {
             first: number,
             second: number,
             port: Port::P,
-            body: String::new(),
         })
     }
 
@@ -265,35 +261,54 @@ impl World {
         }
     }
 
-    /// Names a widget. Those that are made here do not meet those of other runs.
-    fn serial(&self, number: u32) -> String {
-        let (prefix, seed) = (&self.prefix, self.seed);
-        if number < self.population {
-            format!("{prefix}-{number:08}")
-        } else {
-            format!("{prefix}-{seed}-{number:08}")
-        }
-    }
-
-    fn body(&self, call: &Call) -> String {
+    /// Writes what a call is made with.
+    pub(super) fn write_body(&self, call: &Call, body: &mut Vec<u8>) -> io::Result<()> {
+        body.clear();
         let (first, second) = (self.serial(call.first), self.serial(call.second));
         match call.kind {
             OperationKind::Add => {
-                let slots: Vec<String> = ports_of(call.first)
-                    .chars()
-                    .map(|port| format!("\"{port}\""))
-                    .collect();
-                format!(
-                    "{{\"widget_sn\":\"{first}\",\"widget_name\":\"part {}\",\"slots\":[{}]}}",
-                    call.first,
-                    slots.join(",")
-                )
+                let name = call.first;
+                write!(
+                    body,
+                    "{{\"widget_sn\":\"{first}\",\"widget_name\":\"part {name}\",\"slots\":["
+                )?;
+                for (place, port) in ports_of(call.first).chars().enumerate() {
+                    let comma = if place == 0 { "" } else { "," };
+                    write!(body, "{comma}\"{port}\"")?;
+                }
+                body.write_all(b"]}")
             }
-            OperationKind::Remove => format!("{{\"widget_sn\":\"{first}\"}}"),
-            OperationKind::Associate | OperationKind::Disassociate => format!(
+            OperationKind::Remove => write!(body, "{{\"widget_sn\":\"{first}\"}}"),
+            OperationKind::Associate | OperationKind::Disassociate => write!(
+                body,
                 "{{\"widget1_sn\":\"{first}\",\"widget2_sn\":\"{second}\",\"port\":\"{}\"}}",
                 call.port
             ),
+        }
+    }
+
+    fn serial(&self, number: u32) -> Serial<'_> {
+        Serial {
+            prefix: &self.prefix,
+            run: (number >= self.population).then_some(self.seed),
+            number,
+        }
+    }
+}
+
+/// The serial number of a widget. Those that are made here do not meet those of other runs.
+struct Serial<'a> {
+    prefix: &'a str,
+    run: Option<u64>,
+    number: u32,
+}
+
+impl fmt::Display for Serial<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (prefix, number) = (self.prefix, self.number);
+        match self.run {
+            None => write!(f, "{prefix}-{number:08}"),
+            Some(run) => write!(f, "{prefix}-{run}-{number:08}"),
         }
     }
 }

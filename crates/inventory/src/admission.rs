@@ -1,0 +1,175 @@
+//! How many calls may wait: as many as are carried out within the longest wait.
+//!
+//! Who stands behind L others waits L / rate (J. D. C. Little, "A Proof for the Queuing Formula: L = λW", Operations Research 9(3),
+//! 1961), so that the line's bound follows from how fast it moves. A bound in calls alone would mean a short wait on a fast disk and a
+//! long one on a slow disk, and to watch how long the first in line has waited (as `CoDel` does, RFC 8289) tells of an overload only once
+//! it has lasted for so long; that is kept for a database that does not answer at all.
+//!
+//! The rate is measured while transactions are full: with fewer calls it says how many there are, not how many there could be.
+
+use std::time::Duration;
+
+use primitives::MonotonicTime;
+
+use crate::config::InventoryConfig;
+
+/// The length of one measurement.
+const MEASURED: Duration = Duration::from_millis(25);
+/// A pause of so many longest waits is no pause of the disk any more.
+const STANDS_STILL: u32 = 5;
+/// As many calls may wait even then.
+const ALWAYS_LET_IN: usize = 64;
+
+/// How fast the line moves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// Calls a second, smoothed; nothing while transactions are not full.
+    rate: Option<f64>,
+    /// When the measurement under way began, and the calls since then.
+    measuring: Option<(MonotonicTime, usize)>,
+}
+
+impl Pace {
+    /// Takes note of a transaction that begins: with as many calls as one may have, or with all that wait.
+    pub(super) fn begins(&mut self, full: bool, now: MonotonicTime) {
+        if !full {
+            *self = Self::default();
+        } else if self.measuring.is_none() {
+            self.measuring = Some((now, 0));
+        }
+    }
+
+    /// Takes note of a transaction that has ended.
+    pub(super) fn ends(&mut self, calls: usize, now: MonotonicTime) {
+        let Some((since, before)) = self.measuring else {
+            return;
+        };
+        let counted = before + calls;
+        let took = now.since(since);
+        if took < MEASURED {
+            self.measuring = Some((since, counted));
+            return;
+        }
+        let seen = counted as f64 / took.as_secs_f64();
+        // One slow moment is no slow database.
+        self.rate = Some(self.rate.map_or(seen, |rate| rate + (seen - rate) / 4.0));
+        self.measuring = Some((now, 0));
+    }
+
+    /// Returns how many calls may wait behind the `carried` ones of the transactions under way, when a call comes to a thread that is so
+    /// far behind: it has waited for about as long already, and so will its answer. With fewer than a transaction takes the pace could
+    /// never be measured again, unless the threads are what is slow.
+    pub(super) fn most_waiting(
+        self,
+        config: &InventoryConfig,
+        carried: usize,
+        behind: Duration,
+    ) -> usize {
+        let most = config.max_waiting;
+        self.rate.map_or(most, |rate| {
+            let left = config.max_wait.saturating_sub(behind);
+            // From floating point to an integer saturates.
+            let in_time = (rate * left.as_secs_f64()).round() as usize;
+            let least = if left.is_zero() { 0 } else { config.max_batch };
+            in_time.saturating_sub(carried).max(least).min(most)
+        })
+    }
+}
+
+/// Tells whether the first in a line of `waiting` calls has waited for so long that the line does not move.
+pub(super) fn stands_still(
+    config: &InventoryConfig,
+    waiting: usize,
+    first: MonotonicTime,
+    now: MonotonicTime,
+) -> bool {
+    waiting >= ALWAYS_LET_IN && now.since(first) > config.max_wait * STANDS_STILL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> InventoryConfig {
+        InventoryConfig {
+            max_batch: 100,
+            max_waiting: 5_000,
+            max_wait: Duration::from_millis(50),
+            ..InventoryConfig::default()
+        }
+    }
+
+    /// Carries out full transactions of `millis` each, one after the other.
+    fn run(pace: &mut Pace, from: MonotonicTime, millis: u64, count: u32) -> MonotonicTime {
+        let mut now = from;
+        for _ in 0..count {
+            pace.begins(true, now);
+            now = now.after(Duration::from_millis(millis));
+            pace.ends(100, now);
+        }
+        now
+    }
+
+    #[test]
+    fn the_slower_the_line_the_fewer_may_wait() {
+        let most = |millis| {
+            let mut pace = Pace::default();
+            run(&mut pace, MonotonicTime::default(), millis, 200);
+            pace.most_waiting(&config(), 0, Duration::ZERO)
+        };
+        assert_eq!(
+            Pace::default().most_waiting(&config(), 0, Duration::ZERO),
+            5_000
+        );
+        assert_eq!(most(1), 5_000);
+        assert_eq!(most(10), 500);
+        assert_eq!(most(25), 200);
+        // As many as one transaction takes, however slow it is.
+        assert_eq!(most(1_000), 100);
+    }
+
+    #[test]
+    fn a_thread_that_is_behind_takes_fewer() {
+        let mut pace = Pace::default();
+        run(&mut pace, MonotonicTime::default(), 10, 200);
+        let most = |millis| pace.most_waiting(&config(), 0, Duration::from_millis(millis));
+        assert_eq!((most(0), most(20), most(45), most(60)), (500, 300, 100, 0));
+        // Those that are under way come first.
+        assert_eq!(pace.most_waiting(&config(), 200, Duration::ZERO), 300);
+        // Without a crowd it does not matter.
+        let calm = Pace::default();
+        assert_eq!(
+            calm.most_waiting(&config(), 0, Duration::from_millis(60)),
+            5_000
+        );
+    }
+
+    #[test]
+    fn transactions_with_room_left_say_nothing_of_the_pace() {
+        let mut pace = Pace::default();
+        let now = run(&mut pace, MonotonicTime::default(), 25, 10);
+        assert_eq!(pace.most_waiting(&config(), 0, Duration::ZERO), 200);
+        pace.begins(false, now);
+        pace.ends(1, now.after(Duration::from_secs(1)));
+        assert_eq!(pace.most_waiting(&config(), 0, Duration::ZERO), 5_000);
+    }
+
+    #[test]
+    fn one_pause_of_the_disk_is_no_slow_line() {
+        let mut pace = Pace::default();
+        let now = run(&mut pace, MonotonicTime::default(), 10, 30);
+        let now = run(&mut pace, now, 300, 1);
+        assert!(pace.most_waiting(&config(), 0, Duration::ZERO) > 350);
+        run(&mut pace, now, 10, 30);
+        assert!(pace.most_waiting(&config(), 0, Duration::ZERO) > 450);
+    }
+
+    #[test]
+    fn a_line_that_does_not_move_takes_no_more() {
+        let (first, config) = (MonotonicTime::default(), config());
+        let after = |millis| first.after(Duration::from_millis(millis));
+        assert!(!stands_still(&config, 1_000, first, after(200)));
+        assert!(stands_still(&config, 1_000, first, after(300)));
+        assert!(!stands_still(&config, 63, first, after(10_000)));
+    }
+}
