@@ -1,6 +1,6 @@
 //! Files that are there whole or not at all, readable by their owner alone.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -8,12 +8,24 @@ use std::path::Path;
 pub(crate) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let fresh = path.with_extension("new");
-    fs::create_dir_all(directory)?;
+    make_directory(directory)?;
     let mut file = open_private(&fresh)?;
     file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
     sync_directory(directory)
+}
+
+/// Makes a directory, and those above it, for their owner alone; who may write where a program lies could have another one run.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(path)
 }
 
 /// Waits until what was made, renamed or removed in a directory is on the disk.

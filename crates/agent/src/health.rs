@@ -55,11 +55,14 @@ impl HealthPage {
             .route("/health", get(health))
             .route("/api/v1/metrics/current", get(metrics))
             .with_state(Shown { status, link });
-        let served = axum::serve(self.listener, router)
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the health page ended");
+        // Not gracefully: that waits for connections that have sent half a request, however long they take for the rest.
+        tokio::select! {
+            served = axum::serve(self.listener, router).into_future() => {
+                if let Err(error) = served {
+                    tracing::error!(%error, "the health page ended");
+                }
+            }
+            () = stop.cancelled() => {}
         }
     }
 }

@@ -25,6 +25,7 @@ mod updates;
 
 pub use config::{AgentConfig, ControlPlane, InsideServer, ShareConfig};
 pub use error::AgentError;
+pub use files::make_directory;
 pub use health::HealthPage;
 pub use joining::join;
 pub use machine::Gpus;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,6 +54,10 @@ use crate::tunnels::Tunnels;
 /// How long answers under way have to end when another version is to take over. Requests wait for an agent that is away for longer than
 /// this and a start (`[agents] patience`).
 const RUNNING_DRY: Duration = Duration::from_secs(20);
+/// How long links take at most to carry what is said last.
+const HEARD: Duration = Duration::from_secs(1);
+/// How long the parts of the agent may take to end.
+const ENDING: Duration = Duration::from_secs(10);
 /// How long a version on trial may take to be linked.
 const LINKING: Duration = Duration::from_mins(1);
 /// How long it has to stay so.
@@ -161,7 +166,9 @@ impl Agent {
             ended = until_replaced(updates, &state, &running_dry) => ended,
         };
         stop.cancel();
-        tasks.wait().await;
+        if timeout(ENDING, tasks.wait()).await.is_err() {
+            tracing::warn!("not all of the agent has ended: it goes on without");
+        }
         ended
     }
 }
@@ -198,7 +205,9 @@ async fn until_replaced(
         }
     };
     updates.leave();
-    if !tunnels.run_dry(RUNNING_DRY).await {
+    // The control planes hear of it, and that the release was taken, before the links end.
+    let (dry, ()) = tokio::join!(tunnels.run_dry(RUNNING_DRY), sleep(HEARD));
+    if !dry {
         tracing::info!("answers under way are cut: they go on afterwards, or at another node");
     }
     ended

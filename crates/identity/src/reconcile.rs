@@ -28,6 +28,9 @@ impl Identity {
             } else {
                 self.compare().await
             };
+            if outcome.is_err() {
+                self.doubt().await;
+            }
             // After a failure the chores are due as soon as the database answers again.
             round = match outcome {
                 Ok(()) => (round + 1) % CHORES_EVERY,

@@ -38,11 +38,13 @@ impl Identity {
         let now = self.inner.clock.now();
         let at = self.inner.clock.monotonic();
         let current = self.inner.snapshot.load_full();
+        // After a failure all are loaded: the database may come back as one that has lost changes and counted others.
+        let whole_at = renewing.whole_at.take();
         let mut tx = self.inner.db.read().await?;
         let generation = store::load_generation(&mut tx).await?;
         let from = current.generation();
         let is_due = |last| at.since(last) >= LOADED_WHOLE_EVERY;
-        let changed = match renewing.whole_at {
+        let changed = match whole_at {
             Some(last) if !is_due(last) => {
                 store::changed_credentials(&mut tx, from, generation).await?
             }
@@ -52,6 +54,7 @@ impl Identity {
             let which = Which::ChangedAfter(from);
             let fresh = store::load_entries(&mut tx, which, now, &current).await?;
             tx.commit().await?;
+            renewing.whole_at = whole_at;
             current.amended(&changed, fresh, generation)
         } else {
             let entries = store::load_entries(&mut tx, Which::All, now, &current).await?;
@@ -69,6 +72,11 @@ impl Identity {
         self.inner.snapshot.store(Arc::new(next));
         renewing.served = answers;
         Ok(())
+    }
+
+    /// Has the next renewal load all credentials.
+    pub(crate) async fn doubt(&self) {
+        self.inner.renewing.lock().await.whole_at = None;
     }
 
     /// Publishes a change that is committed. When that fails the change still stands, and the reconcile loop publishes it.

@@ -333,12 +333,19 @@ async fn postgres_pool(
             .connect_lazy_with(options)
     };
     let asked = pool(options.clone());
-    let preparing = direct::preparing(&options, &asked).await?;
+    let mut preparing = direct::preparing(&options, &asked).await?;
     let pool = match preparing {
         Preparing::Once => asked,
         Preparing::Kept => {
-            asked.close().await;
-            pool(direct::keeping(options))
+            let kept = pool(direct::keeping(options));
+            // A pooler that looks like PostgreSQL refuses to set what these connections need.
+            if kept.acquire().await.is_ok() {
+                asked.close().await;
+                kept
+            } else {
+                preparing = Preparing::Once;
+                asked
+            }
         }
     };
     Ok(Pools::Postgres {

@@ -54,12 +54,14 @@ pub async fn try_out(
         .take()
         .map(|stderr| tokio::spawn(pass_on(stderr)));
     let ended = tokio::select! {
-        ended = timeout(limit, child.wait()) => ended,
-        () = stop => {
-            drop(stdin);
-            end(&mut child).await;
-            return Outcome::Stopped;
-        }
+        ended = timeout(limit, child.wait()) => Some(ended),
+        () = stop => None,
+    };
+    // What it hears when it is to end.
+    drop(stdin);
+    let Some(ended) = ended else {
+        end(&mut child).await;
+        return Outcome::Stopped;
     };
     let how = match ended {
         Ok(Ok(status)) if status.success() => return Outcome::Passed,
@@ -86,7 +88,6 @@ pub async fn try_out(
 
 /// Gives a program whose standard input has ended some time to end.
 async fn end(child: &mut Child) {
-    drop(child.stdin.take());
     if timeout(ENDING, child.wait()).await.is_err() {
         drop(child.kill().await);
     }

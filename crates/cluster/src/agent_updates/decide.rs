@@ -40,7 +40,8 @@ pub(super) struct Agent {
 pub(super) struct AskedAgent {
     /// Why it did not take the release.
     pub(super) refused: Option<String>,
-    pub(super) since: Duration,
+    /// How long it is waited for: since it was asked, or was last seen to serve with the version.
+    pub(super) waited: Duration,
     /// How long it is linked with the version, and serves.
     pub(super) settled: Option<Duration>,
 }
@@ -114,7 +115,7 @@ pub(super) fn decide(moment: &Moment, agents: &[Agent]) -> Verdict {
         let why = match (&asked.refused, &agent.standing) {
             (Some(refused), _) if !is_there => refused.clone(),
             (_, Standing::Failed(reason)) => format!("it went back to its version: {reason}"),
-            _ if !settled && asked.since >= moment.patience => {
+            _ if !settled && asked.waited >= moment.patience => {
                 let what = if is_there {
                     "it has the version, and its model server is not reached any more"
                 } else {
@@ -206,10 +207,10 @@ mod tests {
             .collect()
     }
 
-    fn asked(agent: &mut Agent, since: u64, settled: Option<u64>) {
+    fn asked(agent: &mut Agent, waited: u64, settled: Option<u64>) {
         agent.asked = Some(AskedAgent {
             refused: None,
-            since: Duration::from_secs(since),
+            waited: Duration::from_secs(waited),
             settled: settled.map(Duration::from_secs),
         });
     }

@@ -34,6 +34,9 @@ impl AgentUpdates {
         link: &Arc<AgentLink>,
         release: &Release,
     ) {
+        let Ok(turn) = self.inner.turns.acquire().await else {
+            return;
+        };
         let (pieces, mut taken) = mpsc::channel(READ_AHEAD);
         let parts = poll_fn(move |cx| taken.poll_recv(cx));
         // An agent that says no takes no more pieces; one that gets no more of them says that the release broke off.
@@ -51,6 +54,7 @@ impl AgentUpdates {
         });
         let late = |_| Status::unavailable("the link is too slow");
         let outcome = installed.await.map_err(late).flatten();
+        drop(turn);
         self.inner.figures.given(outcome.is_ok());
         match outcome {
             Ok(()) => sleep(TRYING).await,
@@ -100,6 +104,10 @@ impl AgentUpdates {
         for number in 0.. {
             let unread = |error: ::store::StoreError| Status::unavailable(error.to_string());
             let mut tx = self.db().read().await.map_err(unread)?;
+            let open = store::find_open(&mut tx).await.map_err(unread)?;
+            if open.is_none_or(|open| open.id != rollout) {
+                return Err(Status::aborted("the roll-out has ended"));
+            }
             let piece = store::find_piece(&mut tx, &release.id, number).await;
             let Some(data) = piece.map_err(unread)? else {
                 break;

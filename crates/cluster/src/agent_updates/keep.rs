@@ -12,7 +12,7 @@ use super::decide::{Agent, Moment, Standing, Verdict, decide};
 use super::operations::{change, releases_of};
 use super::record::{AgentRollout, AgentRolloutState, Asked};
 use super::standing::{Sought, look_at_all};
-use super::{AgentUpdates, WatchedAgent, store};
+use super::{AgentUpdates, Watched, WatchedAgent, store};
 
 /// The time between two cleanings.
 const CLEAN_EVERY: Duration = Duration::from_mins(10);
@@ -61,9 +61,13 @@ impl AgentUpdates {
         let listens = self.registry().inner.agents_config().listen.is_some();
         if let Some(rollout) = open
             && listens
-            && (self.inner.deps.duty)().await?.is_some()
         {
-            self.go_on(rollout, stop).await?;
+            if (self.inner.deps.duty)().await?.is_some() {
+                self.go_on(rollout, stop).await?;
+            } else {
+                // Another process looks now: what this one has seen says nothing of the time until it looks again.
+                *self.inner.watched.lock() = Watched::default();
+            }
         }
         let now = self.clock().now();
         if now.since(*cleaned_at) >= CLEAN_EVERY {

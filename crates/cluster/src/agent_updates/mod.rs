@@ -28,7 +28,7 @@ use ::store::Db;
 use identity::Identity;
 use parking_lot::Mutex;
 use primitives::{Clock, MonotonicTime, NodeId, RolloutId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
 pub use error::AgentUpdateError;
@@ -36,6 +36,9 @@ pub use error::AgentUpdateError;
 use crate::placement::TakeDuty;
 use crate::registry::Registry;
 use metrics::Figures;
+
+/// The most agents that are given a release at a time.
+const GIVEN_AT_ONCE: usize = 8;
 
 /// How updates of agents are looked after.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +92,8 @@ struct Inner {
     watched: Mutex<Watched>,
     /// Releases that are being given to agents.
     giving: TaskTracker,
+    /// How many agents are given one at a time: each reads from the database as fast as its link takes it.
+    turns: Semaphore,
     /// Rings when there may be something to do before the time.
     bell: Notify,
     figures: Figures,
@@ -103,8 +108,8 @@ struct Watched {
 
 #[derive(Clone, Copy, Debug)]
 struct WatchedAgent {
-    /// When this process first saw that it was asked.
-    asked: MonotonicTime,
+    /// Since when it is waited for: that it was asked, or was last seen to serve with the version.
+    waited: MonotonicTime,
     /// Since when it is linked with the version, and serves.
     settled: Option<MonotonicTime>,
     /// A task gives it the release, or waits after it could not.
@@ -128,6 +133,7 @@ impl AgentUpdates {
                 config,
                 watched: Mutex::default(),
                 giving: TaskTracker::new(),
+                turns: Semaphore::new(GIVEN_AT_ONCE),
                 bell: Notify::new(),
                 figures: Figures::default(),
             }),

@@ -97,7 +97,7 @@ impl AgentUpdates {
         });
         if let Err(error) = received {
             let mut tx = self.db().write().await?;
-            store::begin_upload(&mut tx, id, "").await?;
+            store::give_up_upload(&mut tx, id, &upload).await?;
             tx.commit().await?;
             return Err(error);
         }

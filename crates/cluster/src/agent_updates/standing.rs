@@ -108,7 +108,7 @@ pub(super) fn look_at_all(
         let since = |at: MonotonicTime| now.since(at);
         Some(AskedAgent {
             refused: row.failed.clone(),
-            since: seen.map_or(Duration::ZERO, |seen| since(seen.asked)),
+            waited: seen.map_or(Duration::ZERO, |seen| since(seen.waited)),
             settled: seen.and_then(|seen| seen.settled).map(since),
         })
     };
@@ -147,15 +147,51 @@ impl Watched {
         });
         for agent in agents.iter().filter(|agent| agent.asked.is_some()) {
             let watched = self.agents.entry(agent.node).or_insert(WatchedAgent {
-                asked: now,
+                waited: now,
                 settled: None,
                 giving: false,
             });
             if agent.standing == (Standing::There { serves: true }) {
                 watched.settled.get_or_insert(now);
-            } else {
-                watched.settled = None;
+            } else if watched.settled.take().is_some() {
+                // Patience begins anew: it has shown that it can.
+                watched.waited = now;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use primitives::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn patience_begins_anew_when_an_agent_that_served_is_lost() {
+        let (mut watched, node) = (
+            Watched::default(),
+            NodeId::generate(Timestamp::from_micros(1)),
+        );
+        let mut agent = Agent {
+            node,
+            name: "gpu".to_owned(),
+            standing: Standing::UnderWay,
+            asked: Some(AskedAgent::default()),
+        };
+        let at = |minute| MonotonicTime::from_micros(0).after(Duration::from_mins(minute));
+        let mut look = |standing, minute| {
+            agent.standing = standing;
+            watched.note(std::slice::from_ref(&agent), at(minute));
+            let seen = watched.agents[&node];
+            (seen.waited, seen.settled)
+        };
+        let there = Standing::There { serves: true };
+        assert_eq!(look(Standing::UnderWay, 0), (at(0), None));
+        assert_eq!(look(there.clone(), 1), (at(0), Some(at(1))));
+        let away = Standing::Away("lost".to_owned());
+        assert_eq!(look(away.clone(), 60), (at(60), None));
+        assert_eq!(look(away, 61), (at(60), None));
+        assert_eq!(look(there, 62), (at(60), Some(at(62))));
     }
 }

@@ -97,6 +97,24 @@ pub(crate) async fn begin_upload(tx: &mut Tx, id: &str, upload: &str) -> Result<
     Ok(begun > 0)
 }
 
+/// Throws away what came of an upload, unless another one has begun.
+pub(crate) async fn give_up_upload(tx: &mut Tx, id: &str, upload: &str) -> Result<(), StoreError> {
+    let given_up = tx
+        .execute(
+            "UPDATE agent_releases SET upload = '' WHERE id = $1 AND upload = $2 AND completed_at IS NULL",
+            params![id, upload],
+        )
+        .await?;
+    if given_up > 0 {
+        tx.execute(
+            "DELETE FROM agent_release_pieces WHERE release_id = $1",
+            params![id],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
 /// Stores a piece of an upload. `false`: another upload has begun.
 pub(crate) async fn insert_piece(
     tx: &mut Tx,

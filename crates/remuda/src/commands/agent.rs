@@ -145,6 +145,7 @@ impl AgentCommand {
                     Failure::Usage("HOME is not set: set it, or use --data".to_owned())
                 })?,
         };
+        let _alone = agent_update::alone(&data_dir, context)?;
         let updates = agent_update::open(&data_dir, self.update_key.as_deref(), context)?;
         // Before any other thread starts: the compute library takes its thread count from the environment, once.
         let inside = self.engine()?;
@@ -165,8 +166,20 @@ impl AgentCommand {
         }
         let mut signals = Signals::listen().map_err(Failure::Runtime)?;
         let before_us_is_gone = agent_update::before_us_is_gone();
+        // A node is worth more than its page: who takes the address between two versions does not end it.
+        let mut may_lack_page = updates.is_on_trial();
         loop {
-            let agent = Agent::open(config.clone()).await.map_err(refused)?;
+            let opened = match Agent::open(config.clone()).await {
+                Err(AgentError::Listen(address, error)) if may_lack_page => {
+                    remark(&format!("no health page: {address} cannot be had: {error}"));
+                    let mut config = config.clone();
+                    config.listen = None;
+                    Agent::open(config).await
+                }
+                opened => opened,
+            };
+            may_lack_page = true;
+            let agent = opened.map_err(refused)?;
             introduce(&agent, &updates);
             let stop = CancellationToken::new();
             let running = agent.run(stop.clone());

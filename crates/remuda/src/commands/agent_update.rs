@@ -1,15 +1,17 @@
 //! How one version of `remuda agent` gives way to another: it tries it beside itself, and becomes it when it works.
 
 use std::ffi::OsString;
+use std::fs::{File, TryLockError};
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent::{
     AgentError, KeyChoice, Start, TRIAL_LIMIT, Taken, TrialOutcome, Updates, arguments_again,
-    try_out,
+    make_directory, try_out,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +22,35 @@ use crate::output::remark;
 /// Says to a version how it came to run. Nothing that it allows could not be had by starting the program another way.
 const START: &str = "REMUDA_AGENT_START";
 const ON_TRIAL: &str = "trial";
+/// How long a version on trial may take to end when the one that tries it is gone.
+const ENDING: Duration = Duration::from_secs(30);
 const HANDED_OVER: &str = "handed-over";
+
+/// Keeps the data directory to one agent, as long as the file is open; a version on trial works in the one that tries it.
+pub(super) fn alone(data_dir: &Path, context: &Context) -> Result<Option<File>, Failure> {
+    if context.environment.get(START) == Some(ON_TRIAL) {
+        return Ok(None);
+    }
+    let path = data_dir.join("agent.lock");
+    let failed = |error: std::io::Error| {
+        Failure::Refused(format!("{} cannot be used: {error}", path.display()))
+    };
+    make_directory(data_dir).map_err(failed)?;
+    let lock = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Err(Failure::Refused(format!(
+            "an agent runs with {} already: stop it, or give this one a directory of its own with --data",
+            data_dir.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
 
 /// What comes after a try.
 pub(super) enum Next {
@@ -58,7 +88,11 @@ pub(super) fn open(
     let refused = |error: AgentError| Failure::Refused(error.to_string());
     let updates = Updates::open(data_dir, own, choice, start).map_err(refused)?;
     while let Some(program) = updates.to_launch() {
-        let error = become_version(&program);
+        // What is to be done at a start, such as to join, is done by that version.
+        let error = Command::new(&program)
+            .args(std::env::args_os().skip(1))
+            .env(START, HANDED_OVER)
+            .exec();
         remark(&format!("{} does not start: {error}", program.display()));
         updates.not_launched(&error);
     }
@@ -100,13 +134,17 @@ pub(super) async fn try_and_keep(
     }
 }
 
-/// Becomes a version that was tried. Returns only where that does not work.
+/// Becomes a version that was tried, or begins anew as this one where that does not work. Returns only where neither does.
 pub(super) fn hand_over(updates: &Updates, program: &Path) -> Failure {
     let error = become_version(program);
     updates.not_launched(&error);
+    remark(&format!("{} does not start: {error}", program.display()));
+    let error = match std::env::current_exe() {
+        Ok(own) => become_version(&own),
+        Err(error) => error,
+    };
     Failure::Refused(format!(
-        "{} does not start: {error}; start `remuda agent` again",
-        program.display()
+        "this version does not start again: {error}; start `remuda agent`"
     ))
 }
 
@@ -135,6 +173,9 @@ pub(super) fn before_us_is_gone() -> CancellationToken {
                 let mut byte = [0];
                 while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
                 gone.cancel();
+                // One that hangs would keep the node's identity and its ports from the next agent.
+                std::thread::sleep(ENDING);
+                std::process::exit(1);
             });
         if let Err(error) = watching {
             tracing::warn!(%error, "this version does not notice when the one before it ends");

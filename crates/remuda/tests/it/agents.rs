@@ -11,6 +11,7 @@ use store::params;
 use store::testing::TestStore;
 use testbed::upstream::Gate;
 use testbed::{Answer, Flavour, LinkBreaker, RunningAgent, ScriptedUpstream, System, TestClient};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::{Home, Server, succeed};
 
@@ -670,10 +671,18 @@ fn the_line_that_is_printed_joins_and_a_second_start_links_again() {
     let first = agent(&words[2..]);
     let peer = linked("");
     drop(first);
-    let _second = agent(&[]);
+    let second = agent(&[]);
     linked(&peer);
+    // Two agents do not share a data directory.
+    let beside = home
+        .remuda(["agent", "--listen", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&beside.stderr).into_owned();
+    assert!(said.contains("an agent runs with"), "{said}");
     let shown = succeed(&mut home.remuda(["node", "list", "--server", server.url()]));
     assert!(shown.contains("agent at 127.0.0.1:"), "{shown}");
+    drop(second);
     // A machine that is a node already does not join again.
     let again = home
         .remuda(["agent", "--listen", "127.0.0.1:0"])
@@ -682,6 +691,19 @@ fn the_line_that_is_printed_joins_and_a_second_start_links_again() {
         .unwrap();
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(said.contains("is the node \"gpu1\" already"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_request_to_the_page_of_an_agent_does_not_keep_it_from_ending() {
+    let system = System::builder().config(AGENTS).start().await.unwrap();
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let agent = joined(&system, &upstream).await;
+    let mut half = tokio::net::TcpStream::connect(agent.page().unwrap())
+        .await
+        .unwrap();
+    half.write_all(b"GET /health HTTP/1.1\r\n").await.unwrap();
+    let _agent = agent.restart(|_| {}).await.unwrap();
+    system.stop().await;
 }
 
 /// A process that is killed when dropped.
