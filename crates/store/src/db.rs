@@ -76,7 +76,10 @@ impl Db {
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         let pools = match Address::parse(&config.url)? {
             Address::Sqlite(path) => sqlite_pools(&path, config.max_connections)?,
-            Address::Postgres(options) => postgres_pool(*options, config.max_connections).await?,
+            // Large, and of no use to the many that open SQLite.
+            Address::Postgres(options) => {
+                Box::pin(postgres_pool(*options, config.max_connections)).await?
+            }
         };
         let direct_url = config.direct_url.as_ref().unwrap_or(&config.url).clone();
         let db = Self {

@@ -22,9 +22,9 @@ use crate::output::remark;
 /// Says to a version how it came to run. Nothing that it allows could not be had by starting the program another way.
 const START: &str = "REMUDA_AGENT_START";
 const ON_TRIAL: &str = "trial";
+const HANDED_OVER: &str = "handed-over";
 /// How long a version on trial may take to end when the one that tries it is gone.
 const ENDING: Duration = Duration::from_secs(30);
-const HANDED_OVER: &str = "handed-over";
 
 /// Keeps the data directory to one agent, as long as the file is open; a version on trial works in the one that tries it.
 pub(super) fn alone(data_dir: &Path, context: &Context) -> Result<Option<File>, Failure> {
@@ -161,6 +161,16 @@ fn arguments() -> Vec<OsString> {
     arguments_again(std::env::args_os().skip(1))
 }
 
+/// Ends this process unless it does so by itself in time: one that hangs would keep the node's identity and its ports from the next agent.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whatever would still be dropped in order is what hangs"
+)]
+fn end_soon() {
+    std::thread::sleep(ENDING);
+    std::process::exit(1);
+}
+
 /// Returns a token that is cancelled when the version that tries this one is gone. Without a trial it never is.
 pub(super) fn before_us_is_gone() -> CancellationToken {
     let gone = CancellationToken::new();
@@ -173,9 +183,7 @@ pub(super) fn before_us_is_gone() -> CancellationToken {
                 let mut byte = [0];
                 while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
                 gone.cancel();
-                // One that hangs would keep the node's identity and its ports from the next agent.
-                std::thread::sleep(ENDING);
-                std::process::exit(1);
+                end_soon();
             });
         if let Err(error) = watching {
             tracing::warn!(%error, "this version does not notice when the one before it ends");

@@ -82,9 +82,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let server_tls = tls::open(&config.server, &*clock)?;
     let listener = listener::bind(config.server.listen)?;
-    let addr = listener
-        .local_addr()
-        .map_err(|error| StartError::broken_part("listener", &error))?;
+    let addr = address_of(&listener)?;
     let agents = AgentDoor::bind(&config.agents)?;
     let data_dir = DataDir::acquire(&data_path)?;
     let db = database::open(&config.store, data_dir.path()).await?;
@@ -194,6 +192,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         db,
         _data_dir: data_dir,
     })
+}
+
+fn address_of(listener: &std::net::TcpListener) -> Result<SocketAddr, StartError> {
+    let address = listener.local_addr();
+    address.map_err(|error| StartError::broken_part("listener", &error))
 }
 
 /// Returns the set-up token, when one was issued just now.
