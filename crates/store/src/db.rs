@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use primitives::Secret;
+use sqlx::SqlSafeStr as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -239,7 +240,12 @@ impl Db {
                 pool, preparing, ..
             } => Connection::Postgres(pool.acquire().await?, *preparing),
         };
-        let tx = Tx::begin(connection, Begin::Write(durability), limit).await?;
+        let mut tx = Tx::begin(connection, Begin::Write(durability), limit).await?;
+        if tx.engine() == Engine::Postgres {
+            // Changes that take turns are alike and find their rows by keys: to plan each anew would be most of their time.
+            tx.script("SET LOCAL plan_cache_mode TO auto".into_sql_str())
+                .await?;
+        }
         // What is less durable is not shared: who joined would be promised more.
         Ok(match durability {
             Durability::Full => tx.in_turn(turn),
