@@ -56,12 +56,7 @@ fn later_program() -> &'static [u8] {
         let mark = |version: &str| format!("remuda version {version}\n").into_bytes();
         let (before, after) = (mark(env!("CARGO_PKG_VERSION")), mark(&later().to_string()));
         assert_eq!(before.len(), after.len());
-        let windows = program.windows(before.len());
-        let at: Vec<usize> = windows
-            .enumerate()
-            .filter(|(_, window)| *window == before)
-            .map(|(at, _)| at)
-            .collect();
+        let at: Vec<usize> = memchr::memmem::find_iter(&program, &before).collect();
         assert_eq!(at.len(), 1, "the version stands once in the program");
         program[at[0]..at[0] + after.len()].copy_from_slice(&after);
         program
