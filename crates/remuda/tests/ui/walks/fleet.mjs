@@ -39,6 +39,7 @@ await run(async (page, guard) => {
     const bar = page.getByRole("progressbar", { name: "Pull of tiny:1b" });
     const seen = new Set();
     await until("the bar moved three times", async () => { seen.add(await bar.getAttribute("value", { timeout: 1_000 }).catch(() => null)); return seen.size > 3; });
+    slow.finish("tiny:1b");
     await page.getByRole("status").getByText("tiny:1b is pulled.").waitFor();
     await page.getByRole("rowheader", { name: "tiny:1b" }).waitFor();
     step("a pull shows its progress, and then the model");
@@ -53,6 +54,7 @@ await run(async (page, guard) => {
     await planned.getByRole("button", { name: "Apply: Fetch second:1b to nova" }).click();
     await dialog.getByRole("button", { name: "Carry out" }).click();
     await page.getByRole("progressbar", { name: "Fetch second:1b to nova" }).waitFor();
+    slow.finish("second:1b");
     await page.getByRole("table", { name: "What was done" }).getByRole("row", { name: /Fetch second:1b to nova/ }).getByText("completed").waitFor();
     await page.getByText("The fleet is as it is wanted").waitFor();
     step("what is wanted is planned with its reason, applied, and done");
