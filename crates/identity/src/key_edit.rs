@@ -4,7 +4,7 @@ use ::store::StoreError;
 use primitives::{Classify, ErrorKind, KeyId, Timestamp};
 use web::{ChangedMeanwhile, IfMatch};
 
-use crate::audit::{Action, Seen as _, record};
+use crate::audit::{Action, Seen as _, record_about};
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
 use crate::key_scope::KeyScope;
@@ -114,8 +114,7 @@ impl Identity {
         expected: &IfMatch,
     ) -> Result<ApiKey, EditKeyError> {
         let now = self.inner.clock.now();
-        let mut tx = self.inner.db.write_ordered().await?;
-        store::advance_generation_for(&mut tx, id).await?;
+        let (mut tx, place) = store::begin_change(&self.inner.db).await?;
         let (mut key, owner) = store::find_key(&mut tx, admin.scope(), id)
             .await?
             .ok_or(EditKeyError::Unknown(id))?;
@@ -134,7 +133,7 @@ impl Identity {
         }
         store::update_key(&mut tx, &key).await?;
         let change = changed(Action::KeyEdit, &key, Some(old));
-        record(&mut tx, now, &admin.actor(), change).await?;
+        record_about(&mut tx, id, place, (now, &admin.actor()), change).await?;
         tx.commit().await?;
         self.published().await;
         Ok(key)

@@ -5,7 +5,7 @@ use primitives::{Classify, ErrorKind, InvalidCursor, KeyId, OrgId, Secret, Times
 use serde_json::Value;
 use web::ETag;
 
-use crate::audit::{Action, Change, Seen as _, record};
+use crate::audit::{Action, Change, Seen as _, record_about};
 use crate::credential::{CredentialKind, SecretHash, generate, shown_prefix};
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
@@ -287,8 +287,7 @@ impl Identity {
             last_used_at: None,
             owner_disabled: false,
         };
-        let mut tx = self.inner.db.write_ordered().await?;
-        store::advance_generation_for(&mut tx, key.id).await?;
+        let (mut tx, place) = store::begin_change(&self.inner.db).await?;
         // A key made through a key is its owner's too: it ends with their rights.
         let user_id = admin.principal().user;
         if !store::has_organisation(&mut tx, org_id).await? {
@@ -306,7 +305,7 @@ impl Identity {
         }
         store::insert_key(&mut tx, &key, &SecretHash::of(secret.expose()), user_id).await?;
         let change = changed(Action::KeyCreate, &key, None);
-        record(&mut tx, now, &admin.actor(), change).await?;
+        record_about(&mut tx, key.id, place, (now, &admin.actor()), change).await?;
         tx.commit().await?;
         self.published().await;
         Ok((key, secret))
@@ -315,8 +314,7 @@ impl Identity {
     /// Revokes a key; when this returns, the key no longer works here. Revoking again changes nothing.
     pub async fn revoke_key(&self, admin: &OrgAdmin, id: KeyId) -> Result<(), RevokeKeyError> {
         let now = self.inner.clock.now();
-        let mut tx = self.inner.db.write_ordered().await?;
-        store::advance_generation_for(&mut tx, id).await?;
+        let (mut tx, place) = store::begin_change(&self.inner.db).await?;
         let (mut key, _) = store::find_key(&mut tx, admin.scope(), id)
             .await?
             .ok_or(RevokeKeyError::Unknown(id))?;
@@ -325,9 +323,9 @@ impl Identity {
             key.revoked_at = Some(now);
             store::revoke_key(&mut tx, id, now).await?;
             let change = changed(Action::KeyRevoke, &key, Some(old));
-            record(&mut tx, now, &admin.actor(), change).await?;
+            record_about(&mut tx, id, place, (now, &admin.actor()), change).await?;
+            tx.commit().await?;
         }
-        tx.commit().await?;
         self.withdrawn(|entry| entry.usage.owner == UsageOwner::Key(id))
             .await;
         Ok(())

@@ -14,7 +14,7 @@ use primitives::{
 };
 
 use crate::access_token::{self, TokenError};
-use crate::audit::{Action, Actor, Change, record};
+use crate::audit::{Action, Actor, Change, record, record_about};
 use crate::credential::{CredentialKind, SecretHash, generate};
 use crate::extract::{Caller, OrgAdmin};
 use crate::identity::Identity;
@@ -350,8 +350,7 @@ impl Identity {
         of: Option<UserId>,
         (action, actor): (Action, &Actor),
     ) -> Result<bool, StoreError> {
-        let mut tx = self.inner.db.write_ordered().await?;
-        store::advance_generation_for(&mut tx, session).await?;
+        let (mut tx, place) = store::begin_change(&self.inner.db).await?;
         let Some(org) = store::delete_session(&mut tx, session, of).await? else {
             return Ok(false);
         };
@@ -362,7 +361,8 @@ impl Identity {
             old: None,
             new: None,
         };
-        record(&mut tx, self.inner.clock.now(), actor, change).await?;
+        let now = self.inner.clock.now();
+        record_about(&mut tx, session, place, (now, actor), change).await?;
         tx.commit().await?;
         self.withdrawn(|entry| entry.usage.owner == UsageOwner::Session(session))
             .await;

@@ -27,12 +27,13 @@ use crate::organisations::DEFAULT_ORG;
 use crate::snapshot::{Entries, Entry, Snapshot, Usage, UsageOwner};
 
 pub(crate) use audit::{
-    Trace, append_audit, audit_after, audit_base, audit_head, audit_traces, find_audit,
+    Mark, Trace, append_audit, audit_after, audit_base, audit_head, audit_traces, find_audit,
     last_audit_before, list_audit, put_erased, set_audit_base,
 };
 pub(crate) use generation::{
-    advance_generation, advance_generation_for, advance_generation_only, can_trim_changes,
-    changed_credentials, glance_at_generation, load_generation, note_changed, trim_changes,
+    Place, advance_generation, advance_generation_for, advance_generation_only, begin_change,
+    can_trim_changes, changed_credentials, glance_at_generation, load_generation, note_changed,
+    trim_changes,
 };
 pub(crate) use idempotency::{
     count_remembered, find_remembered, forget_request, forget_requests, list_answers, put_answer,

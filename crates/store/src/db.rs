@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use primitives::Secret;
-use sqlx::SqlSafeStr as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -184,7 +183,7 @@ impl Db {
     pub async fn write_with(&self, durability: Durability) -> Result<Tx, StoreError> {
         let asked = Instant::now();
         let tx = match &self.pools {
-            Pools::Sqlite { .. } => self.write_in_turn(durability).await,
+            Pools::Sqlite { .. } => self.write_in_turn(durability, None).await.map(|(tx, _)| tx),
             Pools::Postgres {
                 pool, preparing, ..
             } => self.write_alone(pool, *preparing, durability).await,
@@ -196,8 +195,25 @@ impl Db {
     /// each other in any case, by a lock that they hold until their commit. Here they share the commit, with an outcome each.
     pub async fn write_ordered(&self) -> Result<Tx, StoreError> {
         let asked = Instant::now();
-        let tx = self.write_in_turn(Durability::Full).await;
-        self.metrics.begun(Kind::Write, asked, tx)
+        let tx = self.write_in_turn(Durability::Full, None).await;
+        self.metrics.begun(Kind::Write, asked, tx.map(|(tx, _)| tx))
+    }
+
+    /// Begins a transaction like [`Db::write_ordered`] with a statement without parameters, which costs no further round trip, and
+    /// returns that statement's first row.
+    pub async fn write_ordered_from(
+        &self,
+        first: impl Into<Statement>,
+    ) -> Result<(Tx, Option<Row>), StoreError> {
+        let asked = Instant::now();
+        let (tx, row) = match self
+            .write_in_turn(Durability::Full, Some(first.into()))
+            .await
+        {
+            Ok((tx, row)) => (Ok(tx), row),
+            Err(error) => (Err(error), None),
+        };
+        Ok((self.metrics.begun(Kind::Write, asked, tx)?, row))
     }
 
     async fn write_alone(
@@ -210,12 +226,16 @@ impl Db {
         Tx::begin(connection, Begin::Write(durability), self.statement_timeout).await
     }
 
-    async fn write_in_turn(&self, durability: Durability) -> Result<Tx, StoreError> {
+    async fn write_in_turn(
+        &self,
+        durability: Durability,
+        first: Option<Statement>,
+    ) -> Result<(Tx, Option<Row>), StoreError> {
         let limit = self.statement_timeout;
         let (Pools::Sqlite { turns, .. } | Pools::Postgres { turns, .. }) = &self.pools;
         let (turn, open) = turns.turn(ACQUIRE_TIMEOUT).await?;
         if let Some((connection, unwanted)) = open {
-            return Tx::join(connection, unwanted, turn, limit).await;
+            return Tx::join(connection, unwanted, turn, limit, first).await;
         }
         let connection = match &self.pools {
             Pools::Sqlite {
@@ -240,17 +260,14 @@ impl Db {
                 pool, preparing, ..
             } => Connection::Postgres(pool.acquire().await?, *preparing),
         };
-        let mut tx = Tx::begin(connection, Begin::Write(durability), limit).await?;
-        if tx.engine() == Engine::Postgres {
-            // Changes that take turns are alike and find their rows by keys: to plan each anew would be most of their time.
-            tx.script("SET LOCAL plan_cache_mode TO auto".into_sql_str())
-                .await?;
-        }
+        let begin = Begin::WriteInTurn(durability);
+        let (tx, row) = Tx::begin_with(connection, begin, limit, first).await?;
         // What is less durable is not shared: who joined would be promised more.
-        Ok(match durability {
+        let tx = match durability {
             Durability::Full => tx.in_turn(turn),
             Durability::Relaxed => tx.alone_in_turn(turn),
-        })
+        };
+        Ok((tx, row))
     }
 
     /// Returns how many wait for their turn to write, for tests of what they share.

@@ -9,11 +9,11 @@ use tokio::runtime::Handle;
 
 use crate::group::Turn;
 use crate::tx::{Connection, Progress, STATEMENT_TIMEOUT, run_script};
-use crate::{StoreError, Tx};
+use crate::{Row, Statement, StoreError, Tx};
 
 /// Begins the part of a shared transaction that is one writer's. The parts before it are ended by the commit.
-fn mark(turn: &Turn) -> SqlStr {
-    AssertSqlSafe(format!("SAVEPOINT part_{}", turn.part())).into_sql_str()
+fn mark(turn: &Turn) -> String {
+    format!("SAVEPOINT part_{}", turn.part())
 }
 
 /// Undoes that part, and no other: where it was not begun, this fails.
@@ -22,13 +22,14 @@ fn undo_part(turn: &Turn) -> SqlStr {
 }
 
 impl Tx {
-    /// Goes on in a transaction that the writer before has left open.
+    /// Goes on in a transaction that the writer before has left open. Returns the first row of `first`.
     pub(crate) async fn join(
         connection: Connection,
         unwanted: Arc<AtomicBool>,
         turn: Turn,
         statement_timeout: Duration,
-    ) -> Result<Self, StoreError> {
+        first: Option<Statement>,
+    ) -> Result<(Self, Option<Row>), StoreError> {
         let mark = mark(&turn);
         let mut tx = Self {
             connection: Some(connection),
@@ -41,12 +42,10 @@ impl Tx {
             #[cfg(feature = "testing")]
             plans: None,
         };
-        if let Err(error) = tx.script(mark).await {
-            // Without a mark nothing can be told from what the others wrote.
-            tx.progress = Progress::Lost;
-            return Err(error);
-        }
-        Ok(tx)
+        // Where it fails before the mark was made, undoing fails, too, and with it the whole: without a mark nothing can be told from
+        // what the others wrote.
+        let row = tx.opening(mark, first).await?;
+        Ok((tx, row))
     }
 
     /// Has the transaction keep its turn until it ends, and lets the next writer join it then.

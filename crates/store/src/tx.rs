@@ -91,13 +91,15 @@ pub(crate) enum Begin {
     Read,
     /// Writing.
     Write(Durability),
+    /// Writing, one after the other.
+    WriteInTurn(Durability),
 }
 
 impl Begin {
     const fn sqlite(self) -> &'static str {
         match self {
             Self::Read => "BEGIN",
-            Self::Write(_) => "BEGIN IMMEDIATE",
+            Self::Write(_) | Self::WriteInTurn(_) => "BEGIN IMMEDIATE",
         }
     }
 
@@ -105,6 +107,11 @@ impl Begin {
         match self {
             Self::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             Self::Write(Durability::Full) => "BEGIN",
+            // Changes that take turns are alike and find their rows by keys: to plan each anew would be most of their time.
+            Self::WriteInTurn(Durability::Full) => "BEGIN; SET LOCAL plan_cache_mode TO auto",
+            Self::WriteInTurn(Durability::Relaxed) => {
+                "BEGIN; SET LOCAL plan_cache_mode TO auto; SET LOCAL synchronous_commit TO OFF"
+            }
             Self::Write(Durability::Relaxed) => "BEGIN; SET LOCAL synchronous_commit TO OFF",
         }
     }
@@ -112,10 +119,21 @@ impl Begin {
 
 impl Tx {
     pub(crate) async fn begin(
-        mut connection: Connection,
+        connection: Connection,
         begin: Begin,
         statement_timeout: Duration,
     ) -> Result<Self, StoreError> {
+        let (tx, _) = Self::begin_with(connection, begin, statement_timeout, None).await?;
+        Ok(tx)
+    }
+
+    /// Begins, and runs `first` in the same round trip where there are any. Returns its first row.
+    pub(crate) async fn begin_with(
+        mut connection: Connection,
+        begin: Begin,
+        statement_timeout: Duration,
+        first: Option<Statement>,
+    ) -> Result<(Self, Option<Row>), StoreError> {
         let unwanted = Arc::new(AtomicBool::new(false));
         if let Connection::Sqlite(connection) = &mut connection {
             end_when(connection, Arc::clone(&unwanted)).await?;
@@ -131,20 +149,49 @@ impl Tx {
             #[cfg(feature = "testing")]
             plans: None,
         };
-        match (&tx.connection, begin) {
-            (Some(Connection::Postgres(..)), begin) => {
-                // One message, and so no further wait. The server ends a statement that nobody waits for any more; until then it
-                // would hold its locks.
+        let script = match tx.engine() {
+            Engine::Postgres => {
+                // The server ends a statement that nobody waits for any more; until then it would hold its locks.
                 let limit_ms = statement_timeout.as_millis().clamp(1, i32::MAX as u128);
-                let script = format!(
-                    "{}; SET LOCAL statement_timeout TO {limit_ms}",
-                    begin.postgres()
-                );
-                tx.script(AssertSqlSafe(script).into_sql_str()).await?;
+                let begin = begin.postgres();
+                format!("{begin}; SET LOCAL statement_timeout TO {limit_ms}")
             }
-            (_, begin) => tx.script(begin.sqlite().into_sql_str()).await?,
-        }
-        Ok(tx)
+            Engine::Sqlite => begin.sqlite().to_owned(),
+        };
+        let row = tx.opening(script, first).await?;
+        Ok((tx, row))
+    }
+
+    /// Runs what opens the transaction, or a part of it, and then `first`: one message to PostgreSQL, and so one wait.
+    pub(crate) async fn opening(
+        &mut self,
+        script: String,
+        first: Option<Statement>,
+    ) -> Result<Option<Row>, StoreError> {
+        let (limit, engine) = (self.statement_timeout, self.engine());
+        let first = first.map(|first| first.text(engine));
+        self.guarded(async |connection| match connection {
+            Connection::Sqlite(connection) => {
+                let script = sqlx::raw_sql(AssertSqlSafe(script));
+                within(limit, script.execute(&mut **connection)).await?;
+                let Some(first) = first else {
+                    return Ok(None);
+                };
+                let row = sqlx::query(first).fetch_optional(&mut **connection);
+                let row = within(limit, row).await?;
+                Ok(row.map(|row| Row(Driver::Sqlite(row))))
+            }
+            Connection::Postgres(connection, _) => {
+                let script = match first {
+                    Some(first) => format!("{script}; {first}"),
+                    None => script,
+                };
+                let rows = sqlx::raw_sql(AssertSqlSafe(script)).fetch_all(&mut **connection);
+                let row = within(limit, rows).await?.into_iter().next();
+                Ok(row.map(|row| Row(Driver::Postgres(row))))
+            }
+        })
+        .await
     }
 
     /// Has the transaction tell of its end.

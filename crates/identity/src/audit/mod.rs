@@ -16,6 +16,7 @@ pub(crate) use chain::ChainHash;
 pub(crate) use commitment::Proof;
 pub(crate) use erase::Traces;
 pub use list::{AuditFilter, ListAuditError};
+pub(crate) use record::record_about;
 pub use record::{Action, Actor, AuditRecord, Change, record};
 pub(crate) use seen::Seen;
 pub use verify::{Broken, ChainError, ChainState};

@@ -1,5 +1,7 @@
 //! A record, and how one is added to a change.
 
+use std::fmt::Display;
+
 use ::store::{StoreError, Tx};
 use primitives::{OrgId, Timestamp, UserId};
 use serde_json::Value;
@@ -9,6 +11,7 @@ use super::commitment::{Proof, commit};
 use crate::model::{Principal, PrincipalKind};
 use crate::origin::Origin;
 use crate::store;
+use crate::store::{Mark, Place};
 
 /// The most bytes of what was before or after; more is cut to a note that says so.
 const LONGEST_STATE: usize = 16 * 1024;
@@ -354,10 +357,33 @@ pub async fn record(
     actor: &Actor,
     change: Change,
 ) -> Result<(), StoreError> {
-    let (last, before, latest) =
-        store::audit_head(tx)
-            .await?
-            .unwrap_or((0, ChainHash::START, None));
+    let head = store::audit_head(tx).await?;
+    let (record, hash) = after(head, now, actor, change);
+    store::append_audit(tx, &record, hash, None).await
+}
+
+/// Adds the only record of a change that is about one key or session, at the place that the change began with.
+pub(crate) async fn record_about(
+    tx: &mut Tx,
+    credential: impl Display,
+    place: Place,
+    (now, actor): (Timestamp, &Actor),
+    change: Change,
+) -> Result<(), StoreError> {
+    let (record, hash) = after(place.head, now, actor, change);
+    let credential = credential.to_string();
+    let noted = Some((place.generation, &*credential));
+    store::append_audit(tx, &record, hash, noted).await
+}
+
+/// Makes the record that follows the last one.
+fn after(
+    head: Option<Mark>,
+    now: Timestamp,
+    actor: &Actor,
+    change: Change,
+) -> (AuditRecord, ChainHash) {
+    let (last, before, latest) = head.unwrap_or((0, ChainHash::START, None));
     // Time does not go back from one record to the next, whatever the clocks of replicas say: months end where others begin.
     let now = latest.map_or(now, |latest| latest.max(now));
     let (subject_kind, subject_id) = change.subject;
@@ -381,7 +407,7 @@ pub async fn record(
     let mut record = without_nul(record);
     record.proof = commit(&record);
     let hash = hash_of(before, &record);
-    store::append_audit(tx, &record, hash).await
+    (record, hash)
 }
 
 /// What the database cannot store must not be hashed either.

@@ -3,6 +3,7 @@
 use ::store::{Engine, Param, Row, StoreError, Tx, params};
 use primitives::{COUNTED, PageRequest, Timestamp};
 
+use super::generation::note_change;
 use super::read_total;
 use crate::audit::{AuditFilter, AuditRecord, ChainHash, Proof};
 use crate::organisations::OrgScope;
@@ -50,7 +51,7 @@ fn read_hash(row: &Row) -> Result<ChainHash, StoreError> {
 }
 
 /// A number, a hash, and for the head the time of that record; marks of earlier builds have none.
-type Mark = (i64, ChainHash, Option<Timestamp>);
+pub(crate) type Mark = (i64, ChainHash, Option<Timestamp>);
 
 async fn find_mark(tx: &mut Tx, key: &str) -> Result<Option<Mark>, StoreError> {
     let row = tx
@@ -59,16 +60,17 @@ async fn find_mark(tx: &mut Tx, key: &str) -> Result<Option<Mark>, StoreError> {
     let Some(row) = row else {
         return Ok(None);
     };
-    let value: String = row.get("value")?;
-    read_mark(&value)
-        .map(Some)
-        .ok_or_else(|| StoreError::Corrupt {
-            column: "value".to_owned(),
-            reason: format!("{key} is not a number, a hash and a time"),
-        })
+    read_mark(&row.get::<String>("value")?).map(Some)
 }
 
-fn read_mark(value: &str) -> Option<Mark> {
+pub(super) fn read_mark(value: &str) -> Result<Mark, StoreError> {
+    parse_mark(value).ok_or_else(|| StoreError::Corrupt {
+        column: "value".to_owned(),
+        reason: "the mark of a record is not a number, a hash and a time".to_owned(),
+    })
+}
+
+fn parse_mark(value: &str) -> Option<Mark> {
     let mut parts = value.split(':');
     let seq = parts.next()?.parse().ok()?;
     let hash = ChainHash::from_hex(parts.next()?)?;
@@ -116,19 +118,30 @@ macro_rules! insertion {
     };
 }
 
-/// One round trip for the record and the mark of the last one.
-const APPEND: &str = concat!(
-    "WITH head AS (
-         INSERT INTO settings (key, value) VALUES ($18, $19) ON CONFLICT (key) DO UPDATE SET value = excluded.value
-     ) ",
-    insertion!()
-);
+macro_rules! with_head {
+    ($more:literal) => {
+        concat!(
+            "WITH head AS (
+                 INSERT INTO settings (key, value) VALUES ($18, $19) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+             )",
+            $more,
+            insertion!()
+        )
+    };
+}
 
-/// Stores a record as the last one.
+/// One round trip for the record and the mark of the last one.
+const APPEND: &str = with_head!(" ");
+/// The same with the note of the credential that the change is about.
+const APPEND_NOTED: &str =
+    with_head!(", noted AS (INSERT INTO credential_changes (generation, id) VALUES ($20, $21)) ");
+
+/// Stores a record as the last one, and which credential the change is about with the change's number.
 pub(crate) async fn append_audit(
     tx: &mut Tx,
     record: &AuditRecord,
     hash: ChainHash,
+    noted: Option<(i64, &str)>,
 ) -> Result<(), StoreError> {
     let (commitments, salts) = record.proof.columns();
     let mut values: Vec<Param> = vec![
@@ -154,12 +167,22 @@ pub(crate) async fn append_audit(
     match tx.engine() {
         Engine::Postgres => {
             values.extend([HEAD.into(), head.into()]);
-            tx.execute(APPEND, values).await?;
+            let sql = if let Some((generation, id)) = noted {
+                values.extend([generation.into(), id.into()]);
+                APPEND_NOTED
+            } else {
+                APPEND
+            };
+            tx.execute(sql, values).await?;
             Ok(())
         }
         Engine::Sqlite => {
             tx.execute(insertion!(), values).await?;
-            set_mark(tx, HEAD, head).await
+            set_mark(tx, HEAD, head).await?;
+            if let Some((generation, id)) = noted {
+                note_change(tx, generation, id).await?;
+            }
+            Ok(())
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use ::store::{Db, Engine, StoreError, Tx, params};
+use ::store::{Db, Engine, Statement, StoreError, Tx, params};
+
+use super::audit::{Mark, audit_head, read_mark};
 
 const GENERATION: &str = "identity.generation";
 /// The most changes that a snapshot is renewed by one by one.
@@ -54,6 +56,58 @@ pub(crate) async fn advance_generation_for(
 /// Counts a change like [`advance_generation`] that is about no key and no session.
 pub(crate) async fn advance_generation_only(tx: &mut Tx) -> Result<(), StoreError> {
     advance_generation_for(tx, NO_CREDENTIAL).await
+}
+
+/// Where a change stands among all of them: its number, and the last record of the journal before it.
+pub(crate) struct Place {
+    pub(crate) generation: i64,
+    pub(crate) head: Option<Mark>,
+}
+
+/// Counts a change and returns its place. PostgreSQL reads what was committed before a statement began, which may have waited for its
+/// turn since: the mark of the last record is therefore locked, which reads it anew, and that after the count, as everybody does.
+const TAKE_PLACE: Statement = Statement::per_engine(
+    "INSERT INTO settings (key, value) VALUES ('identity.generation', '1')
+     ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)
+     RETURNING CAST(value AS BIGINT) AS generation, (SELECT value FROM settings WHERE key = 'audit.head') AS head",
+    "WITH counted AS (
+         INSERT INTO settings (key, value) VALUES ('identity.generation', '1')
+         ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)
+         RETURNING value
+     )
+     SELECT CAST(counted.value AS BIGINT) AS generation, head.value AS head
+     FROM counted, settings head WHERE head.key = 'audit.head' FOR UPDATE OF head",
+);
+
+/// Begins a transaction that orders changes like [`advance_generation`]: for a change that is about one key or session, which its
+/// record notes.
+pub(crate) async fn begin_change(db: &Db) -> Result<(Tx, Place), StoreError> {
+    let (mut tx, row) = db.write_ordered_from(TAKE_PLACE).await?;
+    let place = match row {
+        Some(row) => Place {
+            generation: row.get("generation")?,
+            head: row
+                .get::<Option<String>>("head")?
+                .map(|head| read_mark(&head))
+                .transpose()?,
+        },
+        // On PostgreSQL, before there is any record.
+        None => Place {
+            generation: load_generation(&mut tx).await?,
+            head: audit_head(&mut tx).await?,
+        },
+    };
+    Ok((tx, place))
+}
+
+/// Notes which key or session the change of this number is about.
+pub(super) async fn note_change(tx: &mut Tx, generation: i64, id: &str) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO credential_changes (generation, id) VALUES ($1, $2)",
+        params![generation, id],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Notes which key or session the change is about that this transaction counted. All that it is about must be noted, or nothing.

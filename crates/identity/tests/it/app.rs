@@ -22,7 +22,7 @@ pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) const REQUIRED: AuthConfig = AuthConfig::REQUIRED;
 
 pub(crate) struct TestApp {
-    pub(crate) store: TestStore,
+    pub(crate) store: Arc<TestStore>,
     pub(crate) db: Db,
     pub(crate) clock: ManualClock,
     pub(crate) identity: Identity,
@@ -42,6 +42,13 @@ impl TestApp {
     pub(crate) async fn start(store: TestStore) -> Self {
         let db = store.migrated().await;
         let clock = ManualClock::new(Timestamp::from_micros(1_767_323_045_000_000));
+        Self::open(Arc::new(store), db, clock, REQUIRED).await
+    }
+
+    /// Starts another process beside this one.
+    pub(crate) async fn replica(&self) -> Self {
+        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
+        let db = store.open().await;
         Self::open(store, db, clock, REQUIRED).await
     }
 
@@ -52,7 +59,7 @@ impl TestApp {
         Self::open(self.store, db, self.clock, config).await
     }
 
-    async fn open(store: TestStore, db: Db, clock: ManualClock, config: AuthConfig) -> Self {
+    async fn open(store: Arc<TestStore>, db: Db, clock: ManualClock, config: AuthConfig) -> Self {
         let (identity, setup) = identity(&db, &clock, config).await.unwrap();
         let (router, description) = identity.routes().split_for_parts();
         let repeatable = web::repeatable_paths(&description);

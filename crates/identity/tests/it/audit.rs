@@ -12,6 +12,7 @@ store::on_every_engine! {
     every_change_is_recorded_with_who_and_from_where,
     what_was_before_and_after_is_recorded_without_secrets,
     a_refused_change_leaves_no_record,
+    changes_of_two_replicas_at_once_stand_in_one_chain,
     records_are_filtered_and_of_ones_own_organisation,
     a_changed_removed_or_inserted_record_is_named,
     removed_records_at_the_end_are_noticed,
@@ -219,6 +220,37 @@ async fn a_refused_change_leaves_no_record(store: TestStore) {
     }
     assert_eq!(actions(&app, &admin, "").await, before);
     assert_eq!(verify(&app, &admin).await["whole"], true);
+}
+
+async fn changes_of_two_replicas_at_once_stand_in_one_chain(store: TestStore) {
+    const KEYS: usize = 20;
+    const CHANGES: usize = 5;
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let replica = app.replica().await;
+    let change_often = async |at: usize| {
+        let name = format!("key {at}");
+        let (key, secret) = app.key(&admin, json!({"name": name})).await;
+        let app = if at.is_multiple_of(2) { &app } else { &replica };
+        for limit in 1..=CHANGES {
+            let edit = json!({"limits": {"requests_per_minute": limit}});
+            let path = format!("/api/v1/keys/{key}");
+            done(&app.patch(&path, Some(&admin), edit).await);
+        }
+        secret
+    };
+    let secrets = futures_util::future::join_all((0..KEYS).map(change_often)).await;
+    let state = verify(&app, &admin).await;
+    assert_eq!(state["whole"], true, "{state}");
+    let edits = records(&app, &admin, "&action=key.edit").await;
+    assert_eq!(edits.len(), KEYS * CHANGES);
+    for app in [&app, &replica] {
+        app.identity.reconcile_once().await.unwrap();
+        for secret in &secrets {
+            let limits = app.authenticate(Some(secret)).unwrap().limits;
+            assert_eq!(limits.requests_per_minute, Some(5));
+        }
+    }
 }
 
 async fn records_are_filtered_and_of_ones_own_organisation(store: TestStore) {
