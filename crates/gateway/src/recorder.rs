@@ -24,6 +24,11 @@ const BATCH: usize = 500;
 /// for every record would cost the request path more than the record does. Short, because a long batch would hold up requests
 /// on the same core.
 const LINGER: Duration = Duration::from_millis(20);
+/// Records that are seen to in one go. Between two of these pieces a request that came meanwhile on the same core has it, and so waits
+/// for a few of them, not for all that came in [`LINGER`].
+const PIECE: usize = 5;
+/// Up to this part of the bound there is time to let requests go first. Beyond it records are in danger, and come first.
+const UNHURRIED: usize = 4;
 /// After so many looks in vain the writer sleeps until it is woken by the next record.
 const LOOKS_IN_VAIN: u32 = 50;
 /// Pause after the database refused a batch.
@@ -181,17 +186,31 @@ impl RecordWriter {
         if taken.is_empty() {
             return false;
         }
-        for record in &*taken {
-            log_line(record);
-            if let Some(observer) = &self.observer {
-                observer(record);
+        for piece in taken.chunks(PIECE) {
+            for record in piece {
+                log_line(record);
+                if let Some(observer) = &self.observer {
+                    observer(record);
+                }
             }
+            self.let_requests_go_first();
         }
         self.waiting.logged.lock().extend(taken.drain(..));
         self.waiting.filled.notify_one();
         // After a rush the room is not needed any more.
         taken.shrink_to(BATCH);
         true
+    }
+
+    fn let_requests_go_first(&self) {
+        if self.is_unhurried() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn is_unhurried(&self) -> bool {
+        let waiting = &self.waiting;
+        waiting.count.load(Ordering::Relaxed) < waiting.bound / UNHURRIED
     }
 
     /// Writes until all records are logged and written, or until told not to wait for the database.
@@ -233,7 +252,8 @@ impl RecordWriter {
     async fn write(&self, batch: &mut Vec<RequestRecord>, give_up: &CancellationToken) -> bool {
         let mut reported = false;
         loop {
-            match records::insert_records(&self.db, batch).await {
+            let piece = if self.is_unhurried() { PIECE } else { BATCH };
+            match records::insert_records(&self.db, batch, piece).await {
                 Ok(()) => {
                     if reported {
                         tracing::info!("request records are written again");

@@ -6,7 +6,7 @@ use primitives::{COUNTED, KeyId, NodeId, RequestId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use store::{
-    Bulk, BulkColumn, ColumnType, Db, Durability, Existing, Json, JsonText, Params, Row,
+    Bulk, BulkColumn, ColumnType, Db, Durability, Engine, Existing, Json, JsonText, Params, Row,
     StoreError, params,
 };
 
@@ -48,11 +48,21 @@ const INSERT: Bulk = Bulk {
     existing: Existing::Stays,
 };
 
-/// Writes a batch of records.
-pub(crate) async fn insert_records(db: &Db, records: &[RequestRecord]) -> Result<(), StoreError> {
-    let rows: Vec<Params> = records.iter().map(row).collect();
+/// Writes a batch of records in one transaction. SQLite, whose work is done on our cores, is given `piece` of them at a time.
+pub(crate) async fn insert_records(
+    db: &Db,
+    records: &[RequestRecord],
+    piece: usize,
+) -> Result<(), StoreError> {
+    let piece = match db.engine() {
+        Engine::Sqlite => piece.max(1),
+        Engine::Postgres => records.len().max(1),
+    };
     let mut tx = db.write_with(Durability::Relaxed).await?;
-    tx.insert_many(&INSERT, &rows).await?;
+    for records in records.chunks(piece) {
+        let rows: Vec<Params> = records.iter().map(row).collect();
+        tx.insert_many(&INSERT, &rows).await?;
+    }
     tx.commit().await
 }
 

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// The account that runs the servers when this process is root, which two of them refuse to be; also the database user.
 const ACCOUNT: &str = "postgres";
 /// Time a server gets to listen.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// A server on a port of its own. Killed, and its directory removed, when dropped.
 pub struct OwnServer {

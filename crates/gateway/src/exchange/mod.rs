@@ -98,7 +98,7 @@ pub(crate) struct Exchange {
     /// Whether a try failed because a connection was lost.
     pub(crate) lost_connections: bool,
     /// What the last failed try said.
-    pub(crate) last_failure: Option<ApiError>,
+    pub(crate) last_failure: Option<Box<ApiError>>,
     rounds_left: u32,
     attempts: Vec<AttemptRecord>,
     pub(crate) retries: u32,
@@ -112,7 +112,8 @@ pub(crate) struct Exchange {
     pub(crate) traceparent: Option<HeaderValue>,
     /// The gateways that the request has passed, this one included, told to nodes.
     pub(crate) hops: HeaderValue,
-    canonical: Option<Request>,
+    /// The request taken apart, once that was needed; on the heap, since most pass as they are.
+    canonical: Option<Box<Request>>,
     caller: Caller,
     caller_name: Arc<str>,
     owner: RecordOwner,
@@ -316,9 +317,10 @@ impl Exchange {
     /// Returns the request in canonical form, reading the body in full at the first call.
     pub(crate) fn canonical(&mut self) -> Result<&Request, ApiError> {
         if self.canonical.is_none() {
-            self.canonical = Some(dialects::decode_request(self.operation, &self.body)?);
+            let request = dialects::decode_request(self.operation, &self.body)?;
+            self.canonical = Some(Box::new(request));
         }
-        self.canonical.as_ref().ok_or_else(|| {
+        self.canonical.as_deref().ok_or_else(|| {
             ApiError::new(ErrorKind::Bug, "the request was lost: please report this")
         })
     }

@@ -132,7 +132,7 @@ pub(crate) async fn open(
                 continue;
             }
             // What the tried nodes said tells more than that none is left.
-            Err(error) => exchange.last_failure.take().unwrap_or(error),
+            Err(error) => exchange.last_failure.take().map_or(error, |last| *last),
         };
         if lost_agents::come_back(exchange).await {
             exchange.tried.clear();
@@ -210,7 +210,7 @@ pub(crate) fn note_failure(exchange: &mut Exchange, chosen: &mut Chosen, failure
         }
     }
     exchange.note_failure(&failure.error.message);
-    exchange.last_failure = Some(failure.error.clone());
+    exchange.last_failure = Some(Box::new(failure.error.clone()));
 }
 
 async fn call(

@@ -11,7 +11,7 @@ use testbed::TestClient;
 use crate::harness::{PASSWORD, Server};
 
 /// How long a condition may take to come true.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server with one scripted model at least, and its administrator.
 pub(crate) struct Service {

@@ -92,7 +92,7 @@ await run(async (page, guard) => {
     await dialog.getByText("10 % of the callers of shared:latest get qwen3-32b from now on").waitFor();
     await dialog.getByRole("button", { name: "Promote" }).click();
     await page.getByText("2 of 3", { exact: true }).waitFor();
-    await page.getByText("too few requests to tell: 0 of 50").waitFor();
+    await page.getByText("Waits: too few requests to tell: 0 of 50").waitFor();
     await page.getByRole("button", { name: "Abort: shared:latest" }).click();
     await dialog.getByText("All callers of shared:latest get shared:latest at once").waitFor();
     await dialog.getByRole("button", { name: "Abort" }).click();
@@ -131,7 +131,7 @@ await run(async (page, guard) => {
     await page.getByText("The connection to the server is lost.").waitFor();
     check(await tile.isVisible(), "what was known stays");
     await order("start");
-    await page.getByText("The connection to the server is lost.").waitFor({ state: "hidden", timeout: 30_000 });
+    await page.getByText("The connection to the server is lost.").waitFor({ state: "hidden" });
     await live(page);
     await tile.getByText("ready").waitFor();
     await order("kill two");

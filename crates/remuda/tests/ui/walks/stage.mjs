@@ -12,7 +12,7 @@ const { chromium } = packages("playwright-core");
 export const BASE = process.env.REMUDA_URL;
 export const PASSWORD = "correct horse battery";
 export const SETUP_TOKEN = process.env.REMUDA_SETUP_TOKEN;
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 
 /** Says what is done; the test shows these lines when the walk fails. */
 export const step = (words) => process.stdout.write(`ok ${words}\n`);
