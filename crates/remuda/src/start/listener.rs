@@ -3,13 +3,22 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
+use socket2::SockRef;
 use web::tls::Certificate;
 
 use super::error::StartError;
 
+/// Connections that may wait to be taken up; the system may have a lower bound (`net.core.somaxconn`). The standard library's 128 are few
+/// where thousands of clients come back in one moment: who finds no place tries again after a second.
+const BACKLOG: i32 = 4096;
+
 /// Binds the address. Port 0 takes a free port.
 pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|error| match error.kind() {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        SockRef::from(&listener).listen(BACKLOG)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => StartError::PortTaken { address },
         io::ErrorKind::PermissionDenied => StartError::Listen {
             address,
