@@ -20,7 +20,7 @@ const STANDS_STILL: u32 = 5;
 /// As many calls may wait even then.
 const ALWAYS_LET_IN: usize = 64;
 /// A thread is far behind when so many times that are longer than the longest wait.
-const FAR: u32 = 8;
+const FAR: u32 = 4;
 /// As many calls may wait while a thread is so far behind that none should.
 const A_FEW: usize = 8;
 
