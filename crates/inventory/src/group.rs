@@ -1,7 +1,7 @@
 //! The line of waiting calls, and the transactions that take them along.
 //!
 //! A call that comes while nothing is under way goes at once, alone. While a transaction is under way others gather, and go together in
-//! the next one: the commit under way is the only timer. A second transaction goes beside the first when as many wait as are under way,
+//! the next one: the commit under way is the only timer. Another transaction goes beside those under way when as many wait as each carries,
 //! and enough for it to be worth while.
 
 use std::collections::VecDeque;

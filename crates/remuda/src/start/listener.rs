@@ -50,3 +50,22 @@ pub(crate) fn base_url(address: SocketAddr, certificate: Option<&Certificate>) -
         None => format!("https://{near}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Linux lets as many wait as `net.core.somaxconn` says, 4096 unless changed.
+    #[test]
+    fn a_crowd_can_wait_to_be_taken_up() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let crowd: Vec<TcpStream> = (0..400)
+            .map(|_| TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap())
+            .collect();
+        assert_eq!(crowd.len(), 400);
+    }
+}
