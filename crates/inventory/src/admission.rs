@@ -159,7 +159,7 @@ mod tests {
         let mut pace = Pace::default();
         run(&mut pace, MonotonicTime::default(), 10, 200);
         let most = |millis| pace.most_waiting(&config(), 0, Duration::from_millis(millis));
-        assert_eq!((most(0), most(10), most(22), most(60)), (500, 300, 100, 8));
+        assert_eq!((most(0), most(10), most(22), most(60)), (500, 300, 60, 8));
         // Those that are under way come first.
         assert_eq!(pace.most_waiting(&config(), 200, Duration::ZERO), 300);
         // Without a crowd it does not matter.
