@@ -81,8 +81,7 @@ impl Table {
             let all = window.done + window.refused + window.shed + window.failed;
             count as f64 * 100.0 / all.max(1) as f64
         };
-        writeln!(
-            self.0,
+        let row = format!(
             "| {name} | {:.0} | {:.1} | {:.1} | {:.0} % | {:.0} % | {} | {:.0} + {:.0} + {:.0} | {verdict} |",
             window.calls_per_second,
             window.p50_ms,
@@ -93,7 +92,10 @@ impl Table {
             window.cpu_us[0],
             window.cpu_us[1],
             window.cpu_us[2],
-        )
+        );
+        // Who ends a run early has what was measured until then.
+        eprintln!("{row}");
+        writeln!(self.0, "{row}")
     }
 }
 
