@@ -19,6 +19,21 @@ const MEASURED: Duration = Duration::from_millis(25);
 const STANDS_STILL: u32 = 5;
 /// As many calls may wait even then.
 const ALWAYS_LET_IN: usize = 64;
+/// A thread is far behind when so many times that are longer than the longest wait.
+const FAR: u32 = 4;
+/// As many calls may wait while a thread is so far behind that none should.
+const A_FEW: usize = 8;
+
+/// How many calls there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crowd {
+    /// As many as a transaction may have, or more.
+    Full,
+    /// Fewer, because others were refused.
+    KeptSmall,
+    /// Fewer.
+    None,
+}
 
 /// How fast the line moves.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,12 +45,14 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Takes note of a transaction that begins: with as many calls as one may have, or with all that wait.
-    pub(super) fn begins(&mut self, full: bool, now: MonotonicTime) {
-        if !full {
-            *self = Self::default();
-        } else if self.measuring.is_none() {
-            self.measuring = Some((now, 0));
+    /// Takes note of a transaction that begins.
+    pub(super) fn begins(&mut self, crowd: Crowd, now: MonotonicTime) {
+        match crowd {
+            Crowd::Full if self.measuring.is_none() => self.measuring = Some((now, 0)),
+            Crowd::Full => {}
+            // What is carried out says how many were let in, not how many could have been.
+            Crowd::KeptSmall => self.measuring = None,
+            Crowd::None => *self = Self::default(),
         }
     }
 
@@ -57,8 +74,8 @@ impl Pace {
     }
 
     /// Returns how many calls may wait behind the `carried` ones of the transactions under way, when a call comes to a thread that is so
-    /// far behind: it has waited for about as long already, and so will its answer. With fewer than a transaction takes the pace could
-    /// never be measured again, unless the threads are what is slow.
+    /// far behind: it has waited for about as long already, and so will its answer. A few may always wait: how long their answers take
+    /// tells when the thread has caught up.
     pub(super) fn most_waiting(
         self,
         config: &InventoryConfig,
@@ -67,13 +84,22 @@ impl Pace {
     ) -> usize {
         let most = config.max_waiting;
         self.rate.map_or(most, |rate| {
-            let left = config.max_wait.saturating_sub(behind);
+            let left = config.max_wait.saturating_sub(behind * 2);
             // From floating point to an integer saturates.
             let in_time = (rate * left.as_secs_f64()).round() as usize;
-            let least = if left.is_zero() { 0 } else { config.max_batch };
+            let least = if is_far(config, behind) {
+                A_FEW
+            } else {
+                config.max_batch
+            };
             in_time.saturating_sub(carried).max(least).min(most)
         })
     }
+}
+
+/// Tells whether a thread is so far behind that it needs more of the processors.
+pub(super) fn is_far(config: &InventoryConfig, behind: Duration) -> bool {
+    behind * FAR > config.max_wait
 }
 
 /// Tells whether the first in a line of `waiting` calls has waited for so long that the line does not move.
@@ -103,7 +129,7 @@ mod tests {
     fn run(pace: &mut Pace, from: MonotonicTime, millis: u64, count: u32) -> MonotonicTime {
         let mut now = from;
         for _ in 0..count {
-            pace.begins(true, now);
+            pace.begins(Crowd::Full, now);
             now = now.after(Duration::from_millis(millis));
             pace.ends(100, now);
         }
@@ -133,7 +159,7 @@ mod tests {
         let mut pace = Pace::default();
         run(&mut pace, MonotonicTime::default(), 10, 200);
         let most = |millis| pace.most_waiting(&config(), 0, Duration::from_millis(millis));
-        assert_eq!((most(0), most(20), most(45), most(60)), (500, 300, 100, 0));
+        assert_eq!((most(0), most(10), most(22), most(60)), (500, 300, 60, 8));
         // Those that are under way come first.
         assert_eq!(pace.most_waiting(&config(), 200, Duration::ZERO), 300);
         // Without a crowd it does not matter.
@@ -149,9 +175,21 @@ mod tests {
         let mut pace = Pace::default();
         let now = run(&mut pace, MonotonicTime::default(), 25, 10);
         assert_eq!(pace.most_waiting(&config(), 0, Duration::ZERO), 200);
-        pace.begins(false, now);
+        pace.begins(Crowd::None, now);
         pace.ends(1, now.after(Duration::from_secs(1)));
         assert_eq!(pace.most_waiting(&config(), 0, Duration::ZERO), 5_000);
+    }
+
+    #[test]
+    fn transactions_that_were_kept_small_leave_the_pace_as_it_is() {
+        let mut pace = Pace::default();
+        let mut now = run(&mut pace, MonotonicTime::default(), 25, 10);
+        for _ in 0..10 {
+            pace.begins(Crowd::KeptSmall, now);
+            now = now.after(Duration::from_millis(100));
+            pace.ends(A_FEW, now);
+        }
+        assert_eq!(pace.most_waiting(&config(), 0, Duration::ZERO), 200);
     }
 
     #[test]

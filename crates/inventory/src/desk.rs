@@ -41,6 +41,6 @@ impl Desk {
 
     /// Hands out answers, for as long as it is polled.
     pub async fn serve(self) {
-        self.tray.hand_out(&*self.inventory.inner.clock).await;
+        self.tray.hand_out().await;
     }
 }

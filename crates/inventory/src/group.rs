@@ -1,7 +1,7 @@
 //! The line of waiting calls, and the transactions that take them along.
 //!
 //! A call that comes while nothing is under way goes at once, alone. While a transaction is under way others gather, and go together in
-//! the next one: the commit under way is the only timer. A second transaction goes beside the first when as many wait as are under way,
+//! the next one: the commit under way is the only timer. Another transaction goes beside those under way when as many wait as each carries,
 //! and enough for it to be worth while.
 
 use std::collections::VecDeque;
@@ -14,12 +14,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Pace, stands_still};
+use crate::admission::{Crowd, Pace, is_far, stands_still};
 use crate::batch::{self, Outcome};
 use crate::model::{Operation, OperationKind};
 use crate::refusal::CallError;
 use crate::surface::{Inner, Inventory};
-use crate::tray::{Caller, Tray, tell_all};
+use crate::tray::{Caller, Decided, Tray, tell_all};
 
 /// A call that waits.
 #[derive(Debug)]
@@ -44,6 +44,10 @@ struct Places {
     transactions: usize,
     carried: usize,
     pace: Pace,
+    /// How far the thread was behind that looked last.
+    behind: Duration,
+    /// Whether calls were refused for want of a place since the last transaction began.
+    refused: bool,
     closed: bool,
 }
 
@@ -54,12 +58,25 @@ impl Places {
         if self.transactions == 0 {
             return waiting > 0;
         }
-        let least = inner.config.batch_beside.max(1).max(self.carried);
-        self.transactions < inner.writers() && waiting >= least.min(inner.config.max_batch)
+        // As many as the others carry, so that all stay alike.
+        let alike = self.carried / self.transactions;
+        let least = inner.config.batch_beside.max(1).max(alike);
+        // Threads that are behind need the processors that a second transaction would take.
+        let writers = if is_far(&inner.config, self.behind) {
+            1
+        } else {
+            inner.writers()
+        };
+        self.transactions < writers && waiting >= least.min(inner.config.max_batch)
     }
 
     /// Tells why a call that comes now cannot wait, to a thread that is so far behind.
-    fn refusal(&self, inner: &Inner, now: MonotonicTime, behind: Duration) -> Option<CallError> {
+    fn refusal(
+        &mut self,
+        inner: &Inner,
+        now: MonotonicTime,
+        behind: Duration,
+    ) -> Option<CallError> {
         if self.closed {
             return Some(CallError::Stopping);
         }
@@ -67,6 +84,7 @@ impl Places {
         let first = self.calls.front().map(|first| first.since);
         let full = waiting >= self.pace.most_waiting(config, self.carried, behind)
             || first.is_some_and(|first| stands_still(config, waiting, first, now));
+        self.refused |= full;
         full.then_some(CallError::Overloaded)
     }
 }
@@ -93,11 +111,24 @@ impl Inventory {
         let stood = inner.stand_in_line(Waiting {
             operation,
             since,
-            caller: Caller { answer, tray },
+            caller: Caller {
+                answer,
+                tray: tray.clone(),
+            },
         });
         let outcome = match stood {
-            Ok(()) => answered.await.unwrap_or(Err(CallError::Stopping)),
             Err(error) => Err(error),
+            Ok(()) => match answered.await {
+                Ok(Decided { outcome, at }) => {
+                    let delay = inner.clock.monotonic().since(at);
+                    inner.metrics.answer_was_delayed(delay);
+                    if let Some(tray) = tray {
+                        tray.note_delay(delay);
+                    }
+                    outcome
+                }
+                Err(_) => Err(CallError::Stopping),
+            },
         };
         let took = inner.clock.monotonic().since(since);
         inner.metrics.called(kind, &outcome, took);
@@ -116,7 +147,10 @@ impl Inventory {
         let inner = &self.inner;
         let now = inner.clock.monotonic();
         let behind = tray.map_or(Duration::ZERO, |tray| tray.delay());
-        let refusal = inner.line.places.lock().refusal(inner, now, behind);
+        let mut places = inner.line.places.lock();
+        places.behind = behind;
+        let refusal = places.refusal(inner, now, behind);
+        drop(places);
         let Some(error) = refusal else {
             return Ok(());
         };
@@ -204,7 +238,13 @@ impl Inner {
         }
         let most = self.config.max_batch.max(1);
         let count = places.calls.len().min(most);
-        places.pace.begins(count == most, self.clock.monotonic());
+        let crowd = match (count == most, places.refused) {
+            (true, _) => Crowd::Full,
+            (false, true) => Crowd::KeptSmall,
+            (false, false) => Crowd::None,
+        };
+        places.refused = false;
+        places.pace.begins(crowd, self.clock.monotonic());
         // Who went away before their turn is not served.
         let calls: Vec<Waiting> = places
             .calls

@@ -11,6 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::batch::Outcome;
 use crate::model::OperationKind;
+use crate::refusal::CallError;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {
@@ -25,6 +26,7 @@ pub(crate) struct Metrics {
     calls: Family<CallLabels, Counter>,
     waiting: Gauge,
     call_time: Histogram,
+    answer_delay: Histogram,
     batch_calls: Histogram,
     batch_time: Histogram,
     later: Counter,
@@ -35,7 +37,7 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let times = || {
             Histogram::new([
-                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5,
             ])
         };
         let mut metrics = Self {
@@ -43,6 +45,7 @@ impl Metrics {
             calls: Family::default(),
             waiting: Gauge::default(),
             call_time: times(),
+            answer_delay: times(),
             batch_calls: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
             batch_time: times(),
             later: Counter::default(),
@@ -61,9 +64,15 @@ impl Metrics {
         );
         registry.register_with_unit(
             "call",
-            "From the arrival of a call to its answer",
+            "From the arrival of a call that was taken on to its answer",
             Unit::Seconds,
             metrics.call_time.clone(),
+        );
+        registry.register_with_unit(
+            "answer_delay",
+            "From the decision about a call until the thread of its connection comes to it",
+            Unit::Seconds,
+            metrics.answer_delay.clone(),
         );
         registry.register(
             "batch_calls",
@@ -98,7 +107,13 @@ impl Metrics {
             },
         };
         self.calls.get_or_create(&labels).inc();
-        self.call_time.observe(took.as_secs_f64());
+        if !matches!(outcome, Err(CallError::Overloaded)) {
+            self.call_time.observe(took.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn answer_was_delayed(&self, delay: Duration) {
+        self.answer_delay.observe(delay.as_secs_f64());
     }
 
     pub(crate) fn waiting(&self, count: usize) {

@@ -58,6 +58,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     27 "0027_credential_changes"
     28 "0028_agent_updates"
     29 "0029_inventory_plans"
+    30 "0030_inventory_both_sides"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

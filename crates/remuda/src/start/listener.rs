@@ -3,13 +3,22 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
+use socket2::SockRef;
 use web::tls::Certificate;
 
 use super::error::StartError;
 
+/// Connections that may wait to be taken up; the system may have a lower bound (`net.core.somaxconn`). The standard library's 128 are few
+/// where thousands of clients come back in one moment: who finds no place tries again after a second.
+const BACKLOG: i32 = 4096;
+
 /// Binds the address. Port 0 takes a free port.
 pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|error| match error.kind() {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        SockRef::from(&listener).listen(BACKLOG)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => StartError::PortTaken { address },
         io::ErrorKind::PermissionDenied => StartError::Listen {
             address,
@@ -39,5 +48,24 @@ pub(crate) fn base_url(address: SocketAddr, certificate: Option<&Certificate>) -
     match names.find(|name| !name.starts_with('*')) {
         Some(name) => format!("https://{name}:{}", near.port()),
         None => format!("https://{near}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Linux lets as many wait as `net.core.somaxconn` says, 4096 unless changed.
+    #[test]
+    fn a_crowd_can_wait_to_be_taken_up() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let crowd: Vec<TcpStream> = (0..400)
+            .map(|_| TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap())
+            .collect();
+        assert_eq!(crowd.len(), 400);
     }
 }

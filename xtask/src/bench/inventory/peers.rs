@@ -10,7 +10,7 @@ use anyhow::Context;
 
 use super::Window;
 use super::populate::sql;
-use super::service::Load;
+use super::service::{Load, in_own_session};
 use crate::bench::process::Running;
 use crate::interrupt;
 
@@ -187,7 +187,7 @@ impl Postgrest {
             ),
         )?;
         let log = home.join("output.log");
-        let mut running = Running::start_logged(Command::new(&program).arg(&settings), &log)?;
+        let mut running = Running::start_logged(in_own_session(&program).arg(&settings), &log)?;
         let deadline = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(address).is_err() {
             running.ensure_alive().context("PostgREST")?;

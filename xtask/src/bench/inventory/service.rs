@@ -60,10 +60,20 @@ impl Load {
 }
 
 /// A command with as many file descriptors as it may have.
-pub(super) fn with_descriptors(program: &Path) -> Command {
+fn with_descriptors(program: &Path) -> Command {
     let mut command = Command::new("sh");
     command
         .args(["-c", "ulimit -n $(ulimit -Hn); exec \"$@\"", "sh"])
+        .arg(program);
+    command
+}
+
+/// The same in a session of its own, as what starts services does: Linux shares processors out among sessions first (`sched_autogroup`,
+/// sched(7)), each process of the database is one, and a server and its load in one session would have half a share each.
+pub(super) fn in_own_session(program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -n $(ulimit -Hn); exec setsid \"$@\"", "sh"])
         .arg(program);
     command
 }
@@ -97,7 +107,7 @@ impl Service {
                 home.join("data").display()
             ),
         )?;
-        let mut command = with_descriptors(program);
+        let mut command = in_own_session(program);
         command
             .arg("up")
             .arg("--config")

@@ -59,6 +59,11 @@ enum Action {
 }
 
 impl Inventory {
+    /// Tells whether this is the load generator.
+    pub(super) const fn is_load(&self) -> bool {
+        matches!(self.action, Action::Load(_))
+    }
+
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self.action {
             Action::Add(command) => command.run(context).await,

@@ -40,6 +40,11 @@ impl Outcome {
             Err(_) => Self::Failed,
         }
     }
+
+    /// Tells whether the server has looked at the call. Times are of such calls.
+    const fn was_taken_on(self) -> bool {
+        matches!(self, Self::Done | Self::Refused)
+    }
 }
 
 /// Counts and times of a stretch of time.
@@ -60,8 +65,7 @@ impl Stretch {
         if let Some(count) = self.counts.get_mut(outcome as usize) {
             *count += 1;
         }
-        // Times of calls that the server took on.
-        if matches!(outcome, Outcome::Done | Outcome::Refused) {
+        if outcome.was_taken_on() {
             self.times.saturating_record(micros);
         }
     }
@@ -73,6 +77,10 @@ pub(super) struct Figures {
     width: Duration,
     stretches: Vec<Stretch>,
     all: Stretch,
+    /// How late calls were sent.
+    late: Histogram<u64>,
+    /// Times of calls that the server took on, from when they were sent.
+    answering: Histogram<u64>,
     first_failure: Option<String>,
 }
 
@@ -106,6 +114,12 @@ pub(super) struct Report {
     p99_ms: f64,
     p999_ms: f64,
     max_ms: f64,
+    /// How late calls were sent: for want of a free connection, or of a processor for the load itself.
+    late_p50_ms: f64,
+    late_p99_ms: f64,
+    /// Times from when calls were sent.
+    answering_p50_ms: f64,
+    answering_p99_ms: f64,
     over_time: Vec<Moment>,
 }
 
@@ -118,15 +132,18 @@ impl Figures {
             width: Duration::from_secs(seconds),
             stretches: Vec::new(),
             all: Stretch::new(&empty),
+            late: empty.clone(),
+            answering: empty.clone(),
             empty,
             first_failure: None,
         })
     }
 
-    /// Takes note of a call that has ended.
+    /// Takes note of a call that has ended `since` the beginning, was sent `late` and answered after `took`.
     pub(super) fn note(
         &mut self,
         since: Duration,
+        late: Duration,
         took: Duration,
         outcome: Outcome,
         answered: io::Result<Answer>,
@@ -135,7 +152,12 @@ impl Figures {
         while self.stretches.len() <= place {
             self.stretches.push(Stretch::new(&self.empty));
         }
-        let micros = (took.as_micros() as u64).clamp(1, LONGEST_US);
+        let micros = |time: Duration| (time.as_micros() as u64).clamp(1, LONGEST_US);
+        self.late.saturating_record(micros(late));
+        if outcome.was_taken_on() {
+            self.answering.saturating_record(micros(took));
+        }
+        let micros = micros(late + took);
         self.all.count(outcome, micros);
         if let Some(stretch) = self.stretches.get_mut(place) {
             stretch.count(outcome, micros);
@@ -162,7 +184,8 @@ impl Figures {
         wanted_per_second: Option<u32>,
         took: Duration,
     ) -> Report {
-        let at = |quantile: f64| self.all.times.value_at_quantile(quantile) as f64 / 1e3;
+        let ms = |times: &Histogram<u64>, quantile| times.value_at_quantile(quantile) as f64 / 1e3;
+        let at = |quantile: f64| ms(&self.all.times, quantile);
         let [done, refused, shed, failed] = self.all.counts;
         let seconds = took.as_secs_f64();
         let width = self.width.as_secs_f64();
@@ -184,6 +207,10 @@ impl Figures {
             p99_ms: at(0.99),
             p999_ms: at(0.999),
             max_ms: self.all.times.max() as f64 / 1e3,
+            late_p50_ms: ms(&self.late, 0.5),
+            late_p99_ms: ms(&self.late, 0.99),
+            answering_p50_ms: ms(&self.answering, 0.5),
+            answering_p99_ms: ms(&self.answering, 0.99),
             over_time: over_time
                 .map(|(place, stretch)| {
                     let at = |quantile: f64| stretch.times.value_at_quantile(quantile) as f64 / 1e3;
@@ -256,6 +283,14 @@ impl fmt::Display for Report {
             f,
             "  p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms, longest {:.1} ms",
             self.p50_ms, self.p90_ms, self.p99_ms, self.p999_ms, self.max_ms
-        )
+        )?;
+        if self.wanted_per_second.is_some() {
+            writeln!(
+                f,
+                "  of these: sent late p50 {:.1} ms, p99 {:.1} ms; answered after p50 {:.1} ms, p99 {:.1} ms",
+                self.late_p50_ms, self.late_p99_ms, self.answering_p50_ms, self.answering_p99_ms
+            )?;
+        }
+        Ok(())
     }
 }

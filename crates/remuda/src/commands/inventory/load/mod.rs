@@ -228,6 +228,7 @@ impl Run {
                 Some(open) => Ok(open),
                 None => Connection::open(&target).await,
             };
+            let sent = Instant::now();
             let answered = match open {
                 Ok(mut open) => {
                     let answer = open.call(&target, call.function(), &body).await;
@@ -238,10 +239,11 @@ impl Run {
             };
             let outcome = Outcome::of(&answered);
             self.world.lock().done(&call, outcome == Outcome::Done);
+            let (late, took) = (sent.saturating_duration_since(due), sent.elapsed());
             let since = self.began.elapsed();
             self.figures
                 .lock()
-                .note(since, due.elapsed(), outcome, answered);
+                .note(since, late, took, outcome, answered);
             if outcome == Outcome::Failed && connection.is_none() {
                 // A server that is gone is not asked in a tight loop.
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,0 +1,2 @@
+-- The other side follows by itself on SQLite.
+SELECT 1;
