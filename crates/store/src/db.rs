@@ -199,21 +199,19 @@ impl Db {
         self.metrics.begun(Kind::Write, asked, tx.map(|(tx, _)| tx))
     }
 
-    /// Begins a transaction like [`Db::write_ordered`] with a statement without parameters, which costs no further round trip, and
-    /// returns that statement's first row.
+    /// Begins a transaction like [`Db::write_ordered`] with statements without parameters, which cost no further round trip, and
+    /// returns their rows, one statement's after the other's.
     pub async fn write_ordered_from(
         &self,
         first: impl Into<Statement>,
-    ) -> Result<(Tx, Option<Row>), StoreError> {
+    ) -> Result<(Tx, Vec<Row>), StoreError> {
         let asked = Instant::now();
-        let (tx, row) = match self
-            .write_in_turn(Durability::Full, Some(first.into()))
-            .await
-        {
-            Ok((tx, row)) => (Ok(tx), row),
-            Err(error) => (Err(error), None),
+        let first = Some(first.into());
+        let (tx, rows) = match self.write_in_turn(Durability::Full, first).await {
+            Ok((tx, rows)) => (Ok(tx), rows),
+            Err(error) => (Err(error), Vec::new()),
         };
-        Ok((self.metrics.begun(Kind::Write, asked, tx)?, row))
+        Ok((self.metrics.begun(Kind::Write, asked, tx)?, rows))
     }
 
     async fn write_alone(
@@ -230,7 +228,7 @@ impl Db {
         &self,
         durability: Durability,
         first: Option<Statement>,
-    ) -> Result<(Tx, Option<Row>), StoreError> {
+    ) -> Result<(Tx, Vec<Row>), StoreError> {
         let limit = self.statement_timeout;
         let (Pools::Sqlite { turns, .. } | Pools::Postgres { turns, .. }) = &self.pools;
         let (turn, open) = turns.turn(ACQUIRE_TIMEOUT).await?;
@@ -261,13 +259,13 @@ impl Db {
             } => Connection::Postgres(pool.acquire().await?, *preparing),
         };
         let begin = Begin::WriteInTurn(durability);
-        let (tx, row) = Tx::begin_with(connection, begin, limit, first).await?;
+        let (tx, rows) = Tx::begin_with(connection, begin, limit, first).await?;
         // What is less durable is not shared: who joined would be promised more.
         let tx = match durability {
             Durability::Full => tx.in_turn(turn),
             Durability::Relaxed => tx.alone_in_turn(turn),
         };
-        Ok((tx, row))
+        Ok((tx, rows))
     }
 
     /// Returns how many wait for their turn to write, for tests of what they share.

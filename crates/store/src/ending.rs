@@ -22,14 +22,14 @@ fn undo_part(turn: &Turn) -> SqlStr {
 }
 
 impl Tx {
-    /// Goes on in a transaction that the writer before has left open. Returns the first row of `first`.
+    /// Goes on in a transaction that the writer before has left open. Returns the rows of `first`.
     pub(crate) async fn join(
         connection: Connection,
         unwanted: Arc<AtomicBool>,
         turn: Turn,
         statement_timeout: Duration,
         first: Option<Statement>,
-    ) -> Result<(Self, Option<Row>), StoreError> {
+    ) -> Result<(Self, Vec<Row>), StoreError> {
         let mark = mark(&turn);
         let mut tx = Self {
             connection: Some(connection),
@@ -44,8 +44,8 @@ impl Tx {
         };
         // Where it fails before the mark was made, undoing fails, too, and with it the whole: without a mark nothing can be told from
         // what the others wrote.
-        let row = tx.opening(mark, first).await?;
-        Ok((tx, row))
+        let rows = tx.opening(mark, first).await?;
+        Ok((tx, rows))
     }
 
     /// Has the transaction keep its turn until it ends, and lets the next writer join it then.

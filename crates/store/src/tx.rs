@@ -127,13 +127,13 @@ impl Tx {
         Ok(tx)
     }
 
-    /// Begins, and runs `first` in the same round trip where there are any. Returns its first row.
+    /// Begins, and runs `first` in the same round trip where there are any. Returns its rows.
     pub(crate) async fn begin_with(
         mut connection: Connection,
         begin: Begin,
         statement_timeout: Duration,
         first: Option<Statement>,
-    ) -> Result<(Self, Option<Row>), StoreError> {
+    ) -> Result<(Self, Vec<Row>), StoreError> {
         let unwanted = Arc::new(AtomicBool::new(false));
         if let Connection::Sqlite(connection) = &mut connection {
             end_when(connection, Arc::clone(&unwanted)).await?;
@@ -158,8 +158,8 @@ impl Tx {
             }
             Engine::Sqlite => begin.sqlite().to_owned(),
         };
-        let row = tx.opening(script, first).await?;
-        Ok((tx, row))
+        let rows = tx.opening(script, first).await?;
+        Ok((tx, rows))
     }
 
     /// Runs what opens the transaction, or a part of it, and then `first`: one message to PostgreSQL, and so one wait.
@@ -167,28 +167,27 @@ impl Tx {
         &mut self,
         script: String,
         first: Option<Statement>,
-    ) -> Result<Option<Row>, StoreError> {
+    ) -> Result<Vec<Row>, StoreError> {
         let (limit, engine) = (self.statement_timeout, self.engine());
-        let first = first.map(|first| first.text(engine));
+        let script = match first {
+            Some(first) => format!("{script}; {}", first.text(engine)),
+            None => script,
+        };
+        let script = sqlx::raw_sql(AssertSqlSafe(script));
         self.guarded(async |connection| match connection {
             Connection::Sqlite(connection) => {
-                let script = sqlx::raw_sql(AssertSqlSafe(script));
-                within(limit, script.execute(&mut **connection)).await?;
-                let Some(first) = first else {
-                    return Ok(None);
-                };
-                let row = sqlx::query(first).fetch_optional(&mut **connection);
-                let row = within(limit, row).await?;
-                Ok(row.map(|row| Row(Driver::Sqlite(row))))
+                let rows = within(limit, script.fetch_all(&mut **connection)).await?;
+                Ok(rows
+                    .into_iter()
+                    .map(|row| Row(Driver::Sqlite(row)))
+                    .collect())
             }
             Connection::Postgres(connection, _) => {
-                let script = match first {
-                    Some(first) => format!("{script}; {first}"),
-                    None => script,
-                };
-                let rows = sqlx::raw_sql(AssertSqlSafe(script)).fetch_all(&mut **connection);
-                let row = within(limit, rows).await?.into_iter().next();
-                Ok(row.map(|row| Row(Driver::Postgres(row))))
+                let rows = within(limit, script.fetch_all(&mut **connection)).await?;
+                Ok(rows
+                    .into_iter()
+                    .map(|row| Row(Driver::Postgres(row)))
+                    .collect())
             }
         })
         .await

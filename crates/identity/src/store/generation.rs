@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use ::store::{Db, Engine, Statement, StoreError, Tx, params};
+use ::store::{Db, Engine, StoreError, Tx, params};
 
-use super::audit::{Mark, audit_head, read_mark};
+use super::audit::{Mark, read_mark};
 
 const GENERATION: &str = "identity.generation";
 /// The most changes that a snapshot is renewed by one by one.
@@ -64,37 +64,29 @@ pub(crate) struct Place {
     pub(crate) head: Option<Mark>,
 }
 
-/// Counts a change and returns its place. PostgreSQL reads what was committed before a statement began, which may have waited for its
-/// turn since: the mark of the last record is therefore locked, which reads it anew, and that after the count, as everybody does.
-const TAKE_PLACE: Statement = Statement::per_engine(
-    "INSERT INTO settings (key, value) VALUES ('identity.generation', '1')
+/// Counts a change and reads its place. Two statements: PostgreSQL reads what was committed before a statement began, and the first one
+/// may have waited for its turn since.
+const TAKE_PLACE: &str = "INSERT INTO settings (key, value) VALUES ('identity.generation', '1')
      ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)
-     RETURNING CAST(value AS BIGINT) AS generation, (SELECT value FROM settings WHERE key = 'audit.head') AS head",
-    "WITH counted AS (
-         INSERT INTO settings (key, value) VALUES ('identity.generation', '1')
-         ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)
-         RETURNING value
-     )
-     SELECT CAST(counted.value AS BIGINT) AS generation, head.value AS head
-     FROM counted, settings head WHERE head.key = 'audit.head' FOR UPDATE OF head",
-);
+     RETURNING CAST(value AS BIGINT) AS generation;
+     SELECT value AS head FROM settings WHERE key = 'audit.head'";
 
 /// Begins a transaction that orders changes like [`advance_generation`]: for a change that is about one key or session, which its
 /// record notes.
 pub(crate) async fn begin_change(db: &Db) -> Result<(Tx, Place), StoreError> {
-    let (mut tx, row) = db.write_ordered_from(TAKE_PLACE).await?;
-    let place = match row {
-        Some(row) => Place {
-            generation: row.get("generation")?,
-            head: row
-                .get::<Option<String>>("head")?
-                .map(|head| read_mark(&head))
-                .transpose()?,
-        },
-        // On PostgreSQL, before there is any record.
-        None => Place {
-            generation: load_generation(&mut tx).await?,
-            head: audit_head(&mut tx).await?,
+    let (tx, rows) = db.write_ordered_from(TAKE_PLACE).await?;
+    let [counted, last @ ..] = &*rows else {
+        return Err(StoreError::Corrupt {
+            column: "value".to_owned(),
+            reason: "a change was not counted".to_owned(),
+        });
+    };
+    let place = Place {
+        generation: counted.get("generation")?,
+        head: match last {
+            // Before there is any record.
+            [] => None,
+            [last, ..] => Some(read_mark(&last.get::<String>("head")?)?),
         },
     };
     Ok((tx, place))
