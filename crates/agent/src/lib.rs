@@ -30,7 +30,6 @@ pub use error::AgentError;
 pub use files::make_directory;
 pub use health::HealthPage;
 pub use joining::join;
-pub use machine::Gpus;
 pub use membership::Membership;
 pub use updates::{
     KeyChoice, Start, TRIAL_LIMIT, Taken, TrialOutcome, Updates, arguments_again, try_out,
