@@ -86,8 +86,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     let noop = Noop::default();
     let spec = KindSpec {
-        places: 1_024,
-        claimed_together: 256,
+        places: argument(4).map_or(Ok(1_024), |text| text.parse())?,
+        claimed_together: argument(5).map_or(Ok(256), |text| text.parse())?,
         ..KindSpec::new(KIND)
     };
     jobs.register(spec, Arc::new(noop.clone()));
