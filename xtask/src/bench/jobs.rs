@@ -34,10 +34,10 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with = "without_postgres")]
     without_sqlite: bool,
     /// Jobs that the process carries out at once
-    #[arg(long, default_value_t = 1_024)]
+    #[arg(long, default_value_t = 128)]
     places: usize,
     /// Places that have to be free before it looks for jobs
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 32)]
     together: usize,
 }
 
