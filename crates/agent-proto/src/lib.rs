@@ -1,9 +1,10 @@
 //! What the control plane and its agents say to each other: the messages, the connection that carries them, the names that
-//! certificates are issued for, and the signed releases of the program.
+//! certificates are issued for, the signed releases of the program, and what agents that belong nowhere say of themselves.
 //!
 //! The agent opens the TCP connection; the protocol that both agree on within TLS ([`LINK`] or [`JOINING`]) says who asks over it.
 //! This crate knows neither nodes nor machines, and decides nothing.
 
+mod announcement;
 mod channel;
 mod invitation;
 mod names;
@@ -22,6 +23,7 @@ pub mod v1 {
     include!("../generated/remuda.agent.v1.rs");
 }
 
+pub use announcement::{ANNOUNCED, Announcement};
 pub use channel::{Channel, MOST_TUNNELS, connect, deepest, serve};
 pub use invitation::{Invitation, InvitationError, fingerprint};
 pub use names::{CONTROL_PLANE, COPY_NAMESPACE, is_copy_name, node_host, node_in, node_of};

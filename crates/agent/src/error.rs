@@ -21,9 +21,14 @@ pub enum AgentError {
     Server(String),
     /// This machine belongs to no control plane.
     #[error(
-        "this machine has not joined: ask for an invitation with `remuda node invite NAME` and start once with --join and --token"
+        "this machine has not joined: ask for an invitation with `remuda node invite NAME` and start once with --join and --token; with --announce it shows on the local network until then"
     )]
     NotJoined,
+    /// This machine cannot say that it is there.
+    #[error(
+        "this machine cannot be announced on the network: {0}; join it without: `remuda node invite NAME`"
+    )]
+    Announce(String),
     /// This machine belongs to a control plane already.
     #[error("this machine is the node {name:?} already: start without --join, or delete {} to join anew", path.display())]
     Joined {

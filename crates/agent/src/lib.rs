@@ -3,6 +3,7 @@
 //! It dials the control planes of its installation and answers over these connections, so that it works behind NAT. Tunnels lead to the
 //! one model server that its own command line names or that runs within it, never to an address that came over the wire.
 
+mod announcing;
 mod beside;
 mod config;
 mod copying;
@@ -23,12 +24,12 @@ mod tls;
 mod tunnels;
 mod updates;
 
+pub use announcing::{Announcing, until_joined};
 pub use config::{AgentConfig, ControlPlane, InsideServer, ShareConfig};
 pub use error::AgentError;
 pub use files::make_directory;
 pub use health::HealthPage;
 pub use joining::join;
-pub use machine::Gpus;
 pub use membership::Membership;
 pub use updates::{
     KeyChoice, Start, TRIAL_LIMIT, Taken, TrialOutcome, Updates, arguments_again, try_out,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::beside::Beside;
 use crate::config::AgentConfig;
 use crate::copying::Copying;
-use crate::machine::{Gpus, Machine, MachineReading};
+use crate::machine::{GpuSource, Gpus, Machine, MachineReading};
 use crate::model_server::{ModelServer, read_server};
 use crate::tunnels::Tunnels;
 
@@ -41,10 +41,11 @@ impl Sampler {
         files: Option<Arc<Copying>>,
     ) -> (Self, watch::Receiver<Arc<NodeStatus>>) {
         let (publish, status) = watch::channel(Arc::default());
-        let (mut machine, mut gpus) = (Machine::new(&config.root), Gpus::source(&config.root));
+        let (mut machine, mut gpus) = (Machine::new(&config.root), GpuSource::new(&config.root));
+        let clock = Arc::clone(&config.clock);
         let sampler = Self {
             machine: Beside::start("machine", LIMIT, move || machine.read()),
-            gpus: Beside::start("gpus", LIMIT, move || gpus.read()),
+            gpus: Beside::start("gpus", LIMIT, move || gpus.read(clock.monotonic())),
             server: ModelServer::new(config),
             tunnels,
             files,

@@ -29,7 +29,7 @@ mod store;
 pub use activity::{InFlight, NodeActivity};
 pub use agent_proto::TunnelStream;
 pub use agent_updates::{AgentUpdateError, AgentUpdates, AgentUpdatesConfig, AgentUpdatesDeps};
-pub use agents::{AgentLink, AgentSeat, AgentSeats, AgentsConfig, Invited};
+pub use agents::{AgentLink, AgentSeat, AgentSeats, AgentsConfig, DiscoveredAgent, Invited};
 pub use embedded::EmbeddedNode;
 pub use error::NodeError;
 pub use machine_load::MachineLoad;

@@ -340,6 +340,8 @@ pub struct ModelView {
     pub loaded: Option<Loaded>,
     /// What the node writes as its `owned_by`, where it tells.
     pub owned_by: Option<Arc<str>>,
+    /// The name of its licence, 120 characters at most, where the node tells.
+    pub license: Option<Arc<str>>,
     /// What the metadata of its files says of its layers, where the node tells.
     pub shape: Option<Arc<ModelShape>>,
 }
@@ -358,6 +360,7 @@ impl ModelView {
             modified_at: None,
             loaded: None,
             owned_by: None,
+            license: None,
             shape: None,
         }
     }

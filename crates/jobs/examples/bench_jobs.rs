@@ -57,7 +57,7 @@ impl Executor for Nobody {
 fn argument(number: usize) -> Result<String, Box<dyn Error>> {
     std::env::args()
         .nth(number)
-        .ok_or_else(|| "usage: bench_jobs URL WAITING SECONDS".into())
+        .ok_or_else(|| "usage: bench_jobs URL WAITING SECONDS PLACES TOGETHER".into())
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -86,8 +86,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     let noop = Noop::default();
     let spec = KindSpec {
-        places: 1_024,
-        claimed_together: 256,
+        places: argument(4)?.parse()?,
+        claimed_together: argument(5)?.parse()?,
         ..KindSpec::new(KIND)
     };
     jobs.register(spec, Arc::new(noop.clone()));

@@ -30,6 +30,15 @@ pub(crate) struct Options {
     /// Leave PostgreSQL out
     #[arg(long)]
     without_postgres: bool,
+    /// Leave SQLite out
+    #[arg(long, conflicts_with = "without_postgres")]
+    without_sqlite: bool,
+    /// Jobs that the process carries out at once
+    #[arg(long, default_value_t = 128)]
+    places: usize,
+    /// Places that have to be free before it looks for jobs
+    #[arg(long, default_value_t = 32)]
+    together: usize,
 }
 
 /// What a window found.
@@ -76,14 +85,16 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let spent = database_time(&databases)?.saturating_sub(before);
         kept &= row(&mut table, "PostgreSQL", &window, Some(spent), &POSTGRES)?;
     }
-    let url = format!("sqlite:{}", directory.path().join("jobs.db").display());
-    let window = measure(&program, &url, options)?;
-    kept &= row(&mut table, "SQLite", &window, None, &SQLITE)?;
+    if !options.without_sqlite {
+        let url = format!("sqlite:{}", directory.path().join("jobs.db").display());
+        let window = measure(&program, &url, options)?;
+        kept &= row(&mut table, "SQLite", &window, None, &SQLITE)?;
+    }
     writeln!(
         std::io::stdout().lock(),
         "### Machine\n\n{}\n- load average before the start: {load_before:.2} (numbers count only near 0)\n\n### Method\n\n\
          `cargo xtask bench jobs`. One process with the engine (release build, two threads) and the database share the cores. {} jobs of\n\
-         a kind that does nothing wait and are due; then, for {} s, one task enqueues 250 in each transaction as fast as they are\n\
+         a kind that does nothing and has {} places wait and are due; then, for {} s, one task enqueues 250 in each transaction as fast as they are\n\
          completed, so that as many wait all the time. Enqueued and completed both count: the lower is held against the budget. What is\n\
          enqueued is waited for on the disk (fsync on); claims and ends of jobs that leave nothing behind are not, and lie behind each other in the\n\
          log. Times of claims are upper bounds of the metric's buckets. Every job is accounted for at the end.\n\n\
@@ -92,6 +103,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
          |---|---|---|---|---|---|---|---|---|\n{table}",
         machine::describe(),
         options.waiting,
+        options.places,
         options.seconds,
     )?;
     Ok(if kept {
@@ -129,6 +141,8 @@ fn measure(program: &Path, url: &str, options: &Options) -> anyhow::Result<Windo
         .arg(url)
         .arg(options.waiting.to_string())
         .arg(options.seconds.to_string())
+        .arg(options.places.to_string())
+        .arg(options.together.to_string())
         .stdin(Stdio::null());
     let line = Running::start(&mut command)?.line()?;
     serde_json::from_str(&line).with_context(|| format!("the load said {line:?}"))

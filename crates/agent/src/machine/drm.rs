@@ -1,36 +1,71 @@
-//! GPUs as Linux shows them below `/sys/class/drm` (kernel documentation: `gpu/amdgpu/thermal`, `hwmon/sysfs-interface`).
+//! GPUs as Linux shows them below `/sys/class/drm` (kernel documentation: `gpu/amdgpu/thermal`, `hwmon/sysfs-interface`,
+//! `ABI/testing/sysfs-driver-intel-xe-hwmon`).
 
+use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use agent_proto::v1::Gpu;
+use primitives::MonotonicTime;
 
 /// The name of NVIDIA among vendors.
 pub(super) const NVIDIA: &str = "nvidia";
 
-/// Reads every graphics card below `root`, in the order of their numbers. What cannot be read is left out.
-pub(super) fn read_cards(root: &Path) -> Vec<Gpu> {
-    let Ok(entries) = fs::read_dir(root) else {
-        return Vec::new();
-    };
-    let mut cards: Vec<(u32, Gpu)> = entries
-        .filter_map(Result::ok)
-        .filter_map(|entry| {
-            // Connectors are called card0-DP-1.
-            let number = entry
-                .file_name()
-                .to_str()?
-                .strip_prefix("card")?
-                .parse()
-                .ok()?;
-            Some((number, read_card(&entry.path().join("device"))?))
-        })
-        .collect();
-    cards.sort_by_key(|(number, _)| *number);
-    cards.into_iter().map(|(_, gpu)| gpu).collect()
+/// The parts of a GPU that have memory of their own, at most.
+const MOST_TILES: u32 = 8;
+
+/// The graphics cards below a directory.
+pub(super) struct Cards {
+    root: PathBuf,
+    /// What each had used, in microjoules, and when: some tell no power but in what they have used.
+    used: HashMap<u32, (u64, MonotonicTime)>,
 }
 
-fn read_card(device: &Path) -> Option<Gpu> {
+impl Cards {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            used: HashMap::new(),
+        }
+    }
+
+    /// Reads every card, in the order of their numbers. What cannot be read is left out.
+    pub(super) fn read(&mut self, now: MonotonicTime) -> Vec<Gpu> {
+        let Ok(entries) = fs::read_dir(&self.root) else {
+            return Vec::new();
+        };
+        let mut cards: Vec<(u32, PathBuf)> = entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| {
+                // Connectors are called card0-DP-1.
+                let name = entry.file_name();
+                let number = name.to_str()?.strip_prefix("card")?.parse().ok()?;
+                Some((number, entry.path()))
+            })
+            .collect();
+        cards.sort_unstable();
+        let gpus = cards.into_iter().filter_map(|(number, card)| {
+            let device = card.join("device");
+            let mut gpu = read_card(&card, &device)?;
+            if gpu.power_watts.is_none() {
+                gpu.power_watts = self.watts_since(number, &device, now);
+            }
+            Some(gpu)
+        });
+        gpus.collect()
+    }
+
+    /// Returns the power of a card since it was looked at last, by what it has used.
+    fn watts_since(&mut self, card: u32, device: &Path, now: MonotonicTime) -> Option<f32> {
+        let used = number(&sensors(device)?.join("energy1_input"))?;
+        let (before, at) = self.used.insert(card, (used, now))?;
+        let (joules, time) = (used.checked_sub(before)? as f64 / 1e6, now.since(at));
+        (time > Duration::ZERO).then(|| (joules / time.as_secs_f64()) as f32)
+    }
+}
+
+fn read_card(card: &Path, device: &Path) -> Option<Gpu> {
     let vendor_id = text(&device.join("vendor"))?;
     let vendor = match vendor_id.as_str() {
         "0x1002" => "amd",
@@ -51,20 +86,35 @@ fn read_card(device: &Path) -> Option<Gpu> {
                 .to_owned()
         }),
         vendor: vendor.to_owned(),
-        memory_total_bytes: number(&device.join("mem_info_vram_total")),
+        memory_total_bytes: number(&device.join("mem_info_vram_total"))
+            .or_else(|| memory_of_tiles(device))
+            .or_else(|| number(&card.join("lmem_total_bytes"))),
         memory_used_bytes: number(&device.join("mem_info_vram_used")),
         used_percent: number(&device.join("gpu_busy_percent")).map(|busy| busy as f32),
-        temperature_celsius: sensor("temp1_input").map(|milli| milli as f32 / 1000.0),
+        // Some have no sensor at the edge, where the first one would be.
+        temperature_celsius: sensor("temp1_input")
+            .or_else(|| sensor("temp2_input"))
+            .map(|milli| milli as f32 / 1000.0),
         power_watts: sensor("power1_average")
             .or_else(|| sensor("power1_input"))
             .map(watts),
-        power_limit_watts: sensor("power1_cap").map(watts),
+        power_limit_watts: sensor("power1_cap")
+            .or_else(|| sensor("power1_max"))
+            .filter(|limit| *limit > 0)
+            .map(watts),
         uuid: text(&device.join("unique_id")),
         driver: None,
     })
 }
 
-fn sensors(device: &Path) -> Option<std::path::PathBuf> {
+/// Adds up the memory of the parts of an Intel GPU.
+fn memory_of_tiles(device: &Path) -> Option<u64> {
+    let tiles = (0..MOST_TILES)
+        .map_while(|tile| number(&device.join(format!("tile{tile}/physical_vram_size_bytes"))));
+    Some(tiles.fold(0, u64::saturating_add)).filter(|bytes| *bytes > 0)
+}
+
+fn sensors(device: &Path) -> Option<PathBuf> {
     let mut entries = fs::read_dir(device.join("hwmon")).ok()?;
     entries.find_map(|entry| Some(entry.ok()?.path()))
 }
@@ -96,6 +146,71 @@ pub(super) fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read_cards(root: &Path) -> Vec<Gpu> {
+        Cards::new(root.to_owned()).read(MonotonicTime::default())
+    }
+
+    #[test]
+    fn a_card_of_a_server_without_a_sensor_at_its_edge_tells_what_it_has() {
+        let root = tree(&[
+            ("card1/device/vendor", "0x1002"),
+            ("card1/device/product_name", "AMD Instinct MI300X OAM"),
+            ("card1/device/mem_info_vram_total", "205822885888"),
+            ("card1/device/mem_info_vram_used", "297684992"),
+            ("card1/device/gpu_busy_percent", "0"),
+            ("card1/device/hwmon/hwmon7/temp2_input", "43000"),
+            ("card1/device/hwmon/hwmon7/temp3_input", "35000"),
+            ("card1/device/hwmon/hwmon7/power1_input", "135000000"),
+            ("card1/device/hwmon/hwmon7/power1_cap", "750000000"),
+        ]);
+        let card = &read_cards(root.path())[0];
+        assert_eq!(card.temperature_celsius, Some(43.0));
+        assert_eq!(
+            (card.power_watts, card.power_limit_watts),
+            (Some(135.0), Some(750.0))
+        );
+    }
+
+    #[test]
+    fn an_intel_card_tells_memory_heat_and_power_by_what_it_has_used() {
+        let root = tree(&[
+            ("card0/device/vendor", "0x8086"),
+            ("card0/device/device", "0xe20b"),
+            ("card0/device/tile0/physical_vram_size_bytes", "12616466432"),
+            ("card0/device/hwmon/hwmon3/name", "xe"),
+            ("card0/device/hwmon/hwmon3/temp2_input", "48000"),
+            ("card0/device/hwmon/hwmon3/temp3_input", "52000"),
+            ("card0/device/hwmon/hwmon3/power1_max", "190000000"),
+            ("card0/device/hwmon/hwmon3/energy1_input", "5000000000"),
+            ("card1/device/vendor", "0x8086"),
+            ("card1/lmem_total_bytes", "17095983104"),
+            ("card1/device/hwmon/hwmon4/name", "i915"),
+            ("card1/device/hwmon/hwmon4/power1_max", "0"),
+        ]);
+        let mut cards = Cards::new(root.path().to_owned());
+        let at = |seconds| MonotonicTime::default().after(Duration::from_secs(seconds));
+        let first = cards.read(at(0));
+        assert_eq!(first[0].memory_total_bytes, Some(12_616_466_432));
+        assert_eq!(first[0].temperature_celsius, Some(48.0));
+        assert_eq!(
+            (first[0].power_watts, first[0].power_limit_watts),
+            (None, Some(190.0))
+        );
+        assert_eq!(first[1].memory_total_bytes, Some(17_095_983_104));
+        assert_eq!(
+            (first[1].power_watts, first[1].power_limit_watts),
+            (None, None)
+        );
+        let counter = root.path().join("card0/device/hwmon/hwmon3/energy1_input");
+        fs::write(&counter, "5250000000\n").unwrap();
+        assert_eq!(cards.read(at(5))[0].power_watts, Some(50.0));
+        // A counter that began anew says nothing of the time before.
+        fs::write(&counter, "1000000\n").unwrap();
+        assert_eq!(cards.read(at(10))[0].power_watts, None);
+        fs::write(&counter, "301000000\n").unwrap();
+        assert_eq!(cards.read(at(15))[0].power_watts, Some(60.0));
+    }
 
     #[test]
     fn an_amd_card_tells_memory_use_heat_and_power() {

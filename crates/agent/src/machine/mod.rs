@@ -2,13 +2,16 @@
 
 mod drm;
 mod hwmon;
+mod nvidia_smi;
 mod nvml;
 
 use std::path::{Path, PathBuf};
 
 use agent_proto::v1::{Cpu, Disk, Gpu, Memory, Network, NodeFacts};
+use primitives::MonotonicTime;
 use sysinfo::{CpuRefreshKind, Disks, MemoryRefreshKind, Networks, RefreshKind, System};
 
+use self::drm::Cards;
 use self::nvml::NvidiaSource;
 
 /// The most disks, interfaces or GPUs that are told.
@@ -128,40 +131,34 @@ pub(crate) fn facts() -> NodeFacts {
 
 /// The GPUs of the machine at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Gpus {
+pub(crate) struct Gpus {
     /// What could be read of each.
-    pub gpus: Vec<Gpu>,
+    pub(crate) gpus: Vec<Gpu>,
     /// Why there may be more, where there is something to say.
-    pub problem: Option<String>,
-}
-
-impl Gpus {
-    /// Reads the GPUs of this machine once. May wait for a driver as long as the driver likes.
-    pub fn read_once() -> Self {
-        Self::source(Path::new("/")).read()
-    }
-
-    pub(crate) fn source(root: &Path) -> GpuSource {
-        GpuSource {
-            nvidia: NvidiaSource::default(),
-            drm: root.join("sys/class/drm"),
-        }
-    }
+    pub(crate) problem: Option<String>,
 }
 
 /// Reads GPUs: NVIDIA's through their library, others from what Linux shows.
 pub(crate) struct GpuSource {
     nvidia: NvidiaSource,
-    drm: PathBuf,
+    cards: Cards,
 }
 
 impl GpuSource {
-    pub(crate) fn read(&mut self) -> Gpus {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self {
+            nvidia: NvidiaSource::default(),
+            cards: Cards::new(root.join("sys/class/drm")),
+        }
+    }
+
+    /// Reads them. May wait for a driver as long as the driver likes.
+    pub(crate) fn read(&mut self, now: MonotonicTime) -> Gpus {
         let (mut gpus, problem) = match self.nvidia.read() {
             Ok(gpus) => (gpus, None),
             Err(problem) => (Vec::new(), Some(problem)),
         };
-        for mut gpu in drm::read_cards(&self.drm) {
+        for mut gpu in self.cards.read(now) {
             // What the library told is more than what Linux shows of the same cards.
             if gpu.vendor == drm::NVIDIA && !gpus.is_empty() {
                 continue;

@@ -1,4 +1,5 @@
-//! NVIDIA's GPUs, through the management library that comes with the driver. Without driver there are none, and that is no fault.
+//! NVIDIA's GPUs, through the management library that comes with the driver, or its program where the library cannot be loaded. Without
+//! driver there are none, and that is no fault.
 
 use agent_proto::v1::Gpu;
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
@@ -18,11 +19,10 @@ impl NvidiaSource {
             Some(library) => library,
             None => match Nvml::init() {
                 Ok(library) => self.library.insert(library),
-                Err(
-                    NvmlError::LibloadingError(_)
-                    | NvmlError::LibraryNotFound
-                    | NvmlError::DriverNotLoaded,
-                ) => return Ok(Vec::new()),
+                Err(NvmlError::DriverNotLoaded) => return Ok(Vec::new()),
+                Err(NvmlError::LibloadingError(_) | NvmlError::LibraryNotFound) => {
+                    return super::nvidia_smi::read();
+                }
                 Err(error) => return Err(problem(&error)),
             },
         };

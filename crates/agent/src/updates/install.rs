@@ -91,9 +91,11 @@ impl Updates {
             attempt: attempt.clone(),
             version: manifest.version,
         };
-        self.change(|kept| kept.trying = Some(trying))
-            .map_err(|error| Status::internal(error.to_string()))?;
         let program = self.path(manifest.version);
+        if let Err(error) = self.change(|kept| kept.trying = Some(trying)) {
+            drop(fs::remove_file(&program).await);
+            return Err(Status::resource_exhausted(error.to_string()));
+        }
         self.taken.send_replace(Some(Taken {
             attempt,
             manifest,
@@ -118,7 +120,11 @@ impl Updates {
                 .map_err(|error: agent_proto::ReleaseError| {
                     Status::invalid_argument(error.to_string())
                 })?;
-        match refusal(&manifest, self.key(), self.own, &own_target()) {
+        let (key, highest) = {
+            let kept = self.kept.lock();
+            (kept.key, kept.highest.map(|highest| highest.0))
+        };
+        match refusal(&manifest, key, self.own, highest, &own_target()) {
             Some(why) => Err(Status::failed_precondition(why)),
             None => Ok((head.attempt, manifest)),
         }

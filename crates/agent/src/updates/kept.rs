@@ -23,9 +23,19 @@ pub(super) struct Kept {
     /// Written before a version is tried, and taken away when that has ended.
     pub(super) trying: Option<Trying>,
     pub(super) failed: Option<Failed>,
+    /// The greatest version that was ever kept and signed with the key: what is older than it does not come back over a link, also when
+    /// its program is gone. Another key has numbers of its own.
+    pub(super) highest: Option<Highest>,
     /// How often the first version was started since it was linked last.
     pub(super) starts: u32,
 }
+
+/// A version that others are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Highest(
+    #[serde(serialize_with = "as_text", deserialize_with = "of_text")] pub(super) Version,
+);
 
 /// A version whose program is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +104,16 @@ impl Kept {
                 "cannot be read ({error}): delete it, and give the key again with --update-key"
             ),
         })
+    }
+
+    /// Returns the greatest version whose program is here, of those that are signed with the key.
+    pub(super) fn highest_present(&self) -> Option<Highest> {
+        let manifests = self.versions.iter();
+        manifests
+            .filter_map(|one| one.manifest.parse::<Manifest>().ok())
+            .filter(|manifest| Some(manifest.key) == self.key)
+            .map(|manifest| Highest(manifest.version))
+            .max()
     }
 
     pub(super) fn save(&self, directory: &Path) -> Result<(), AgentError> {

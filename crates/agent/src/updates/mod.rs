@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::error::AgentError;
 pub use install::Taken;
-use kept::{Failed, Kept, Trying};
+use kept::{Failed, Highest, Kept, Trying};
 pub use launch::arguments_again;
 pub use trial::{LIMIT as TRIAL_LIMIT, Outcome as TrialOutcome, try_out};
 
@@ -79,8 +79,15 @@ impl Updates {
             match choice {
                 KeyChoice::AsBefore => {}
                 KeyChoice::Nobody => kept.key = None,
-                KeyChoice::This(key) => kept.key = Some(key),
+                KeyChoice::This(key) => {
+                    if kept.key.is_some_and(|before| before != key) {
+                        kept.highest = None;
+                    }
+                    kept.key = Some(key);
+                }
             }
+            // The file may be of a version that did not remember it.
+            kept.highest = kept.highest.max(kept.highest_present());
             if let Some(Trying { attempt, version }) = kept.trying.take() {
                 let reason = "the agent was ended while it tried the version".to_owned();
                 tracing::warn!(%version, reason, "the version before goes on");
@@ -174,6 +181,7 @@ impl Updates {
             kept.versions
                 .insert(0, kept::Installed::of(&taken.manifest));
             kept.versions.truncate(kept::VERSIONS);
+            kept.highest = kept.highest.max(Some(Highest(taken.manifest.version)));
             (kept.trying, kept.failed, kept.starts) = (None, None, 0);
         })
     }
@@ -182,17 +190,20 @@ impl Updates {
     pub fn give_up(&self, taken: &Taken, reason: String) {
         let version = taken.manifest.version;
         tracing::error!(%version, reason, "the version is not kept: the one before goes on");
-        let changed = self.change(|kept| {
+        let failed = Failed {
+            attempt: taken.attempt.clone(),
+            version,
+            reason,
+        };
+        let given_up = |kept: &mut Kept| {
             kept.versions.retain(|one| one.version != version);
             kept.trying = None;
-            kept.failed = Some(Failed {
-                attempt: taken.attempt.clone(),
-                version,
-                reason,
-            });
-        });
-        if let Err(error) = changed {
+            kept.failed = Some(failed.clone());
+        };
+        if let Err(error) = self.change(given_up) {
             tracing::warn!(%error, "what became of an update cannot be noted");
+            // Whoever asks hears of it all the same; the next start finds a try that was cut short.
+            given_up(&mut self.kept.lock());
         }
         drop(fs::remove_file(&taken.program));
         self.taken.send_replace(None);
@@ -276,6 +287,7 @@ pub(crate) fn refusal(
     manifest: &Manifest,
     key: Option<UpdateKey>,
     own: Version,
+    highest: Option<Version>,
     target: &str,
 ) -> Option<String> {
     let Some(key) = key else {
@@ -298,6 +310,12 @@ pub(crate) fn refusal(
     if manifest.version <= own {
         return Some(format!(
             "the release is version {}, and {own} runs already: an update never installs an older version, so sign the program with a greater number",
+            manifest.version
+        ));
+    }
+    if let Some(highest) = highest.filter(|highest| manifest.version < *highest) {
+        return Some(format!(
+            "the release is version {}, and {highest} was kept here before: an update never installs an older version, so sign the program with a greater number",
             manifest.version
         ));
     }

@@ -274,6 +274,81 @@ async fn a_kept_version_that_is_damaged_or_never_linked_gives_way_to_the_one_bef
 }
 
 #[tokio::test]
+async fn an_older_release_is_not_taken_again_also_when_the_later_one_is_gone() {
+    let data = tempfile::tempdir().unwrap();
+    let key = SigningKey::generate().unwrap();
+    let give_version = async |updates: &Arc<Updates>, key: &SigningKey, number: &str| {
+        let program = GOOD.replace("0.2.0", number);
+        let manifest = key
+            .sign(version(number), &own_target(), program.as_bytes())
+            .unwrap();
+        give(updates, &manifest.to_string(), program.as_bytes()).await
+    };
+    let updates = open(data.path(), KeyChoice::This(key.update_key()));
+    give_version(&updates, &key, "0.3.0").await.unwrap();
+    let taken = updates.until_taken().await;
+    updates.keep(&taken).unwrap();
+    // Its program is lost, so that the installed one goes on.
+    fs::remove_file(taken.program()).unwrap();
+    let updates = open(data.path(), KeyChoice::This(key.update_key()));
+    assert_eq!(updates.to_launch(), None);
+    let updates = open(data.path(), KeyChoice::AsBefore);
+    let refused = give_version(&updates, &key, "0.2.0").await.unwrap_err();
+    assert!(
+        refused.message().contains("0.3.0 was kept here before"),
+        "{refused}"
+    );
+    // The same one may come again, and a later one.
+    give_version(&updates, &key, "0.3.0").await.unwrap();
+    // Another key has numbers of its own.
+    let other = SigningKey::generate().unwrap();
+    let updates = open(data.path(), KeyChoice::This(other.update_key()));
+    give_version(&updates, &other, "0.2.0").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_kept_before_there_was_a_memory_counts() {
+    let data = tempfile::tempdir().unwrap();
+    let key = SigningKey::generate().unwrap();
+    let updates = open(data.path(), KeyChoice::This(key.update_key()));
+    let manifest = release(&key, GOOD).to_string();
+    give(&updates, &manifest, GOOD.as_bytes()).await.unwrap();
+    updates.keep(&updates.until_taken().await).unwrap();
+    let file = data.path().join("updates/updates.json");
+    let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(
+        kept.as_object_mut().unwrap().remove("highest"),
+        Some("0.2.0".into())
+    );
+    fs::write(&file, kept.to_string()).unwrap();
+    open(data.path(), KeyChoice::AsBefore);
+    let kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(kept["highest"], "0.2.0");
+}
+
+#[tokio::test]
+async fn a_release_that_cannot_be_noted_leaves_no_program_behind() {
+    let data = tempfile::tempdir().unwrap();
+    let key = SigningKey::generate().unwrap();
+    let updates = open(data.path(), KeyChoice::This(key.update_key()));
+    let manifest = release(&key, GOOD).to_string();
+    // What is written anew goes by way of a file of this name: the program itself, when it says its version, takes the way.
+    let program = format!(
+        "#!/bin/sh\n/bin/mkdir {}\necho remuda 0.2.0\n",
+        data.path().join("updates/updates.new").display()
+    );
+    let blocking = release(&key, &program).to_string();
+    let refused = give(&updates, &blocking, program.as_bytes())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    fs::remove_dir(data.path().join("updates/updates.new")).unwrap();
+    assert_eq!(names(data.path()), ["updates.json"]);
+    assert_eq!(updates.told().borrow().attempt, None);
+    give(&updates, &manifest, GOOD.as_bytes()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_trial_passes_fails_with_what_was_said_or_is_called_off() {
     let data = tempfile::tempdir().unwrap();
     let program = |text: &str| {

@@ -40,7 +40,7 @@ pub(super) struct Agent {
 pub(super) struct AskedAgent {
     /// Why it did not take the release.
     pub(super) refused: Option<String>,
-    /// How long it is waited for: since it was asked, or was last seen to serve with the version.
+    /// How long it is waited for: since it has the release, or was last seen to serve with the version.
     pub(super) waited: Duration,
     /// How long it is linked with the version, and serves.
     pub(super) settled: Option<Duration>,

@@ -108,7 +108,9 @@ struct Watched {
 
 #[derive(Clone, Copy, Debug)]
 struct WatchedAgent {
-    /// Since when it is waited for: that it was asked, or was last seen to serve with the version.
+    /// Since when it is known that it was asked.
+    asked: MonotonicTime,
+    /// Since when it is waited for: that it has the release, or was last seen to serve with the version.
     waited: MonotonicTime,
     /// Since when it is linked with the version, and serves.
     settled: Option<MonotonicTime>,

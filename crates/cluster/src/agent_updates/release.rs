@@ -51,11 +51,20 @@ impl AgentUpdates {
         let mut tx = self.db().write().await?;
         let releases = store::list_releases(&mut tx).await?;
         if let Some(present) = releases.iter().find(|one| one.id == release.id) {
-            return if present.manifest == release.manifest {
-                Ok(present.clone())
-            } else {
-                Err(AgentUpdateError::Taken(release.id))
+            if present.manifest != release.manifest {
+                return Err(AgentUpdateError::Taken(release.id));
+            }
+            // Its program is to come now, whenever it was announced first.
+            store::wait_anew(&mut tx, &release.id, release.created_at).await?;
+            tx.commit().await?;
+            let created_at = match present.completed_at {
+                Some(_) => present.created_at,
+                None => release.created_at,
             };
+            return Ok(Release {
+                created_at,
+                ..present.clone()
+            });
         }
         if releases.len() >= MAX_RELEASES as usize {
             return Err(AgentUpdateError::TooMany);
@@ -82,7 +91,11 @@ impl AgentUpdates {
         let mut tx = self.db().write().await?;
         let release = store::find_release(&mut tx, id).await?;
         let release = release.ok_or_else(|| AgentUpdateError::UnknownRelease(shown(id)))?;
-        if !store::begin_upload(&mut tx, id, &upload).await? {
+        let release = Release {
+            created_at: self.clock().now(),
+            ..release
+        };
+        if !store::begin_upload(&mut tx, id, &upload, release.created_at).await? {
             return Err(AgentUpdateError::NotExpected(release.id));
         }
         tx.commit().await?;

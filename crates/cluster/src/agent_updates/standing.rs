@@ -14,6 +14,9 @@ use super::{Watched, WatchedAgent};
 use crate::model::NodeView;
 use crate::snapshot::FleetSnapshot;
 
+/// How long patience waits for the release to be handed over, its turn and further tries included.
+const GIVING: Duration = Duration::from_hours(1);
+
 /// What an agent is looked at for.
 pub(super) struct Sought<'a> {
     /// The name of the attempt: the roll-out.
@@ -147,6 +150,7 @@ impl Watched {
         });
         for agent in agents.iter().filter(|agent| agent.asked.is_some()) {
             let watched = self.agents.entry(agent.node).or_insert(WatchedAgent {
+                asked: now,
                 waited: now,
                 settled: None,
                 giving: false,
@@ -155,6 +159,9 @@ impl Watched {
                 watched.settled.get_or_insert(now);
             } else if watched.settled.take().is_some() {
                 // Patience begins anew: it has shown that it can.
+                watched.waited = now;
+            } else if watched.giving && now.since(watched.asked) < GIVING {
+                // Patience begins when it has the release: a slow link is no fault of the version.
                 watched.waited = now;
             }
         }
@@ -193,5 +200,36 @@ mod tests {
         assert_eq!(look(away.clone(), 60), (at(60), None));
         assert_eq!(look(away, 61), (at(60), None));
         assert_eq!(look(there, 62), (at(60), Some(at(62))));
+    }
+
+    #[test]
+    fn patience_begins_when_an_agent_has_the_release_and_not_later_than_in_an_hour() {
+        let (mut watched, node) = (
+            Watched::default(),
+            NodeId::generate(Timestamp::from_micros(1)),
+        );
+        let agent = Agent {
+            node,
+            name: "gpu".to_owned(),
+            standing: Standing::Ready,
+            asked: Some(AskedAgent::default()),
+        };
+        let at = |minute| MonotonicTime::from_micros(0).after(Duration::from_mins(minute));
+        let mut look = |giving, minute| {
+            if let Some(known) = watched.agents.get_mut(&node) {
+                known.giving = giving;
+            }
+            watched.note(std::slice::from_ref(&agent), at(minute));
+            watched.agents[&node].waited
+        };
+        assert_eq!(look(false, 0), at(0));
+        assert_eq!(look(true, 1), at(1));
+        // It takes its time, breaks off, and begins again.
+        assert_eq!(look(true, 40), at(40));
+        assert_eq!(look(false, 41), at(40));
+        assert_eq!(look(true, 59), at(59));
+        // What never ends is a fault, too.
+        assert_eq!(look(true, 60), at(59));
+        assert_eq!(look(true, 90), at(59));
     }
 }

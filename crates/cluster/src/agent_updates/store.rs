@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::store::{Row, StoreError, Tx, params};
+use ::store::{Row, Statement, StoreError, Tx, params};
 use bytes::Bytes;
 use primitives::{COUNTED, NodeId, RolloutId, Timestamp};
 use scheduling::rollout::{Stage, Stages};
@@ -79,12 +79,28 @@ pub(crate) async fn insert_release(tx: &mut Tx, release: &Release) -> Result<(),
     Ok(())
 }
 
-/// Begins an upload in the place of one before it. `false`: the release is complete, or there is none.
-pub(crate) async fn begin_upload(tx: &mut Tx, id: &str, upload: &str) -> Result<bool, StoreError> {
+/// Has a release whose program has not come wait for it from `now` on.
+pub(crate) async fn wait_anew(tx: &mut Tx, id: &str, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE agent_releases SET created_at = $2 WHERE id = $1 AND completed_at IS NULL",
+        params![id, now],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Begins an upload in the place of one before it; what is incomplete is forgotten so long after `now`. `false`: the release is complete,
+/// or there is none.
+pub(crate) async fn begin_upload(
+    tx: &mut Tx,
+    id: &str,
+    upload: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let begun = tx
         .execute(
-            "UPDATE agent_releases SET upload = $2 WHERE id = $1 AND completed_at IS NULL",
-            params![id, upload],
+            "UPDATE agent_releases SET upload = $2, created_at = $3 WHERE id = $1 AND completed_at IS NULL",
+            params![id, upload, now],
         )
         .await?;
     if begun > 0 {
@@ -115,6 +131,20 @@ pub(crate) async fn give_up_upload(tx: &mut Tx, id: &str, upload: &str) -> Resul
     Ok(())
 }
 
+macro_rules! insert_piece {
+    ($lock:literal) => {
+        concat!(
+            "INSERT INTO agent_release_pieces (release_id, number, content)
+             SELECT id, $3, $4 FROM agent_releases WHERE id = $1 AND upload = $2 AND completed_at IS NULL",
+            $lock
+        )
+    };
+}
+
+/// PostgreSQL looks at the release again when another upload has begun in the meantime; SQLite has one writer.
+const INSERT_PIECE: Statement =
+    Statement::per_engine(insert_piece!(""), insert_piece!(" FOR SHARE"));
+
 /// Stores a piece of an upload. `false`: another upload has begun.
 pub(crate) async fn insert_piece(
     tx: &mut Tx,
@@ -124,11 +154,7 @@ pub(crate) async fn insert_piece(
     content: Vec<u8>,
 ) -> Result<bool, StoreError> {
     let inserted = tx
-        .execute(
-            "INSERT INTO agent_release_pieces (release_id, number, content)
-             SELECT id, $3, $4 FROM agent_releases WHERE id = $1 AND upload = $2 AND completed_at IS NULL",
-            params![id, upload, number, content],
-        )
+        .execute(INSERT_PIECE, params![id, upload, number, content])
         .await?;
     Ok(inserted > 0)
 }
@@ -397,3 +423,6 @@ pub(crate) async fn fail_asked(
     .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ impl Registry {
                 }
             }
         }
+        let discovered = self.discovered_agents().map_or(0, |heard| heard.len());
         format!(
             "# HELP remuda_agents_expected Nodes that are reached through an agent.\n\
              # TYPE remuda_agents_expected gauge\n\
@@ -43,6 +44,9 @@ impl Registry {
              # HELP remuda_agents_received_bytes Bytes of files that these have had from other nodes since each was started.\n\
              # TYPE remuda_agents_received_bytes gauge\n\
              remuda_agents_received_bytes {received}\n\
+             # HELP remuda_agents_discovered Agents on the local network that say that they belong nowhere.\n\
+             # TYPE remuda_agents_discovered gauge\n\
+             remuda_agents_discovered {discovered}\n\
              # EOF\n"
         )
     }

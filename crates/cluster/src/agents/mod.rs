@@ -5,17 +5,20 @@
 
 mod authority;
 mod control_planes;
+mod discovery;
 mod door;
 mod joining;
 mod link;
 mod metrics;
 mod seat;
 
+pub use discovery::DiscoveredAgent;
 pub use joining::Invited;
 pub use link::AgentLink;
 pub use seat::{AgentSeat, AgentSeats};
 
 pub(crate) use authority::{Authority, KEY_PLACE};
+pub(crate) use discovery::Heard;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -30,6 +33,8 @@ pub struct AgentsConfig {
     pub url: Option<String>,
     /// How long requests wait for an agent whose link is lost. 35 s by default: partitions of 30 s, and the time to dial again.
     pub patience: Duration,
+    /// The interfaces on which agents that belong nowhere are listened for, by name; all where empty. `None`: nowhere, by default.
+    pub discovery: Option<Vec<String>>,
 }
 
 impl Default for AgentsConfig {
@@ -38,6 +43,7 @@ impl Default for AgentsConfig {
             listen: None,
             url: None,
             patience: Duration::from_secs(35),
+            discovery: None,
         }
     }
 }

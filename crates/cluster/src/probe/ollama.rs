@@ -87,6 +87,8 @@ struct Show {
     #[serde(default)]
     model_info: Option<Map<String, Value>>,
     #[serde(default)]
+    license: Option<String>,
+    #[serde(default)]
     capabilities: Option<Vec<String>>,
 }
 
@@ -96,6 +98,7 @@ struct Shown {
     context_length: Option<u32>,
     embedding_length: Option<u32>,
     capabilities: Vec<String>,
+    license: Option<Arc<str>>,
     shape: Option<Arc<ModelShape>>,
 }
 
@@ -112,9 +115,24 @@ impl From<Show> for Shown {
             context_length: number(".context_length"),
             embedding_length: number(".embedding_length"),
             capabilities: show.capabilities.unwrap_or_default(),
+            license: license(&info, show.license.as_deref()),
             shape: shape(&info).map(Arc::new),
         }
     }
+}
+
+/// The longest name of a licence.
+const MOST_LICENSE: usize = 120;
+
+/// Names a licence: as the metadata does, or by the first line of its text.
+fn license(info: &Map<String, Value>, text: Option<&str>) -> Option<Arc<str>> {
+    let told = |key: &str| info.get(key).and_then(Value::as_str);
+    let lines = [told("general.license.name"), told("general.license"), text];
+    lines.into_iter().flatten().find_map(|text| {
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+        let plain = line.chars().filter(|one| !one.is_control());
+        Some(plain.take(MOST_LICENSE).collect::<String>().into())
+    })
 }
 
 /// The most layers whose heads are added up one by one.
@@ -277,6 +295,7 @@ impl ShownModels {
             };
             model.context_length = shown.context_length;
             model.embedding_length = shown.embedding_length;
+            model.license.clone_from(&shown.license);
             model.shape.clone_from(&shown.shape);
             if !shown.capabilities.is_empty() {
                 model.capabilities.clone_from(&shown.capabilities);
@@ -290,6 +309,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_licence_is_named_by_the_metadata_or_the_first_line_of_its_text() {
+        let named = |info: Value, text: Option<&str>| license(info.as_object().unwrap(), text);
+        let text = Some("\n  Apache License\u{1b}[2J  \nVersion 2.0, January 2004\n");
+        assert_eq!(
+            named(json!({"general.license": "llama3.2"}), text).as_deref(),
+            Some("llama3.2")
+        );
+        assert_eq!(
+            named(json!({"general.license": ["a", "b"]}), text).as_deref(),
+            Some("Apache License[2J")
+        );
+        assert_eq!(named(json!({"general.license": " "}), None), None);
+        let long = "x".repeat(1_000_000);
+        assert_eq!(
+            named(json!({}), Some(&long)).map(|name| name.len()),
+            Some(MOST_LICENSE)
+        );
+    }
 
     #[test]
     fn the_heads_of_layers_are_added_up_and_lengths_follow_from_the_embedding() {

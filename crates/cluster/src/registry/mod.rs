@@ -32,7 +32,7 @@ pub use self::sync::ConfigSync;
 use self::fleet::{Change, Fleet, Urgency};
 use self::watch::ProbeTask;
 use crate::activity::NodeActivity;
-use crate::agents::{AgentSeats, AgentsConfig, Authority};
+use crate::agents::{AgentSeats, AgentsConfig, Authority, Heard};
 use crate::embedded::EmbeddedNode;
 use crate::error::NodeError;
 use crate::model::{NodeKind, NodeSource, NodeState, NodeView, ServerFlavour};
@@ -115,6 +115,7 @@ pub(crate) struct Inner {
     instance: InstanceId,
     fleet: Mutex<Fleet>,
     pub(crate) agents: AgentSeats,
+    pub(crate) heard: Heard,
     authority: OnceCell<Arc<Authority>>,
     snapshot: ArcSwap<FleetSnapshot>,
     changes: channel::Sender<u64>,
@@ -162,6 +163,7 @@ impl Registry {
                 config,
                 fleet: Mutex::new(Fleet::new(agents.clone())),
                 agents,
+                heard: Heard::default(),
                 authority: OnceCell::new(),
                 snapshot: ArcSwap::default(),
                 changes: channel::Sender::new(0),

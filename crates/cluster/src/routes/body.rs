@@ -180,6 +180,9 @@ pub(super) struct NodeModelBody {
     /// The largest context it can have there, in tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     context_length: Option<u32>,
+    /// The name of its licence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    license: Option<String>,
     /// What it can do.
     capabilities: Vec<String>,
     /// Whether it is in memory.
@@ -204,6 +207,7 @@ impl From<&ModelView> for NodeModelBody {
             size_bytes: model.size_bytes,
             details: model.details.clone(),
             context_length: model.context_length,
+            license: model.license.as_deref().map(str::to_owned),
             capabilities: model.capabilities.clone(),
             loaded: model.loaded.is_some(),
             loaded_context: model.loaded.and_then(|loaded| loaded.context),

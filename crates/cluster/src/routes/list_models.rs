@@ -31,6 +31,10 @@ pub(super) struct FleetModelBody {
     /// The largest context any node gives it, in tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     context_length: Option<u32>,
+    /// The name of its licence, where a node tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "llama3.2")]
+    license: Option<String>,
     /// What it can do.
     capabilities: Vec<String>,
     /// Whether the nodes have different files under this name.
@@ -223,6 +227,7 @@ pub(super) fn fleet_model(
         size_bytes: views().find_map(|(_, model)| model.size_bytes),
         details: richest.details.clone(),
         context_length: views().filter_map(|(_, model)| model.context_length).max(),
+        license: views().find_map(|(_, model)| model.license.as_deref().map(str::to_owned)),
         capabilities: richest.capabilities.clone(),
         digests_differ: digests.any(|digest| Some(digest) != any_digest),
         requests: bodies

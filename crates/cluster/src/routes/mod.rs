@@ -6,6 +6,7 @@ mod check_node;
 mod drain_node;
 mod edit_node;
 mod invite_node;
+mod list_discovered;
 mod list_models;
 mod list_nodes;
 mod machine_body;
@@ -47,6 +48,7 @@ impl Registry {
             .routes(routes!(list_nodes::list_nodes, add_node::add_node))
             .routes(routes!(check_node::check_node))
             .routes(routes!(invite_node::invite_node))
+            .routes(routes!(list_discovered::list_discovered))
             .routes(routes!(
                 show_node::show_node,
                 edit_node::edit_node,

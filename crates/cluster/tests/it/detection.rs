@@ -27,6 +27,10 @@ async fn ollama_is_recognised_and_its_models_are_learned() {
         (model.context_length, model.embedding_length),
         (Some(131_072), Some(3_072))
     );
+    assert_eq!(
+        model.license.as_deref(),
+        Some("LLAMA 3.2 COMMUNITY LICENSE AGREEMENT")
+    );
     assert_eq!(model.capabilities, ["completion", "tools"]);
     assert_eq!(model.loaded.unwrap().context, Some(8_192));
     assert_eq!(node.models[1].loaded, None);

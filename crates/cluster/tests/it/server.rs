@@ -174,7 +174,7 @@ impl Server {
             .set_json("/api/ps", json!({"models": running}))
             .set_json(
                 "/api/show",
-                json!({"model_info": {"general.architecture": "llama", "llama.context_length": 131_072,
+                json!({"license": "LLAMA 3.2 COMMUNITY LICENSE AGREEMENT\nand so on", "model_info": {"general.architecture": "llama", "llama.context_length": 131_072,
                     "llama.embedding_length": 3072}, "capabilities": ["completion", "tools"]}),
             )
             .set_json("/api/generate", json!({"response": "1", "done": true}))

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent::{
     Agent, AgentConfig, AgentError, ControlPlane, Ended, InsideServer, Membership, ShareConfig,
@@ -14,9 +15,11 @@ use engine::{Engine, EngineConfig, LoadOutcome};
 use gateway::EngineServer;
 use primitives::{Clock, SystemClock};
 use tokio::io::DuplexStream;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::agent_announce;
 use super::agent_update::{self, Next};
 use super::context::Context;
 use super::failure::Failure;
@@ -24,6 +27,9 @@ use super::signals::Signals;
 use crate::config::{LogSection, parse_address};
 use crate::output::remark;
 use crate::telemetry;
+
+/// How long a signal may take from the system to here.
+const LISTENING: Duration = Duration::from_millis(5);
 
 /// Makes this machine a node: links it to a Remuda, carries requests to the model server here, reads the hardware.
 ///
@@ -33,6 +39,7 @@ use crate::telemetry;
 #[command(after_long_help = "Examples:
   remuda agent --join https://remuda.lan:11441 --token rmdj_...   join, and go on as a node
   remuda agent                                                    link again, after a restart
+  remuda agent --announce                                         show on the network until it has joined
   remuda agent --model-server http://127.0.0.1:8000               beside vLLM or llama-server
   remuda agent --share 0.0.0.0:11443                              other nodes fetch models from here
   remuda agent --update-key rmdk_...                              take signed updates from its Remuda
@@ -49,6 +56,13 @@ pub(super) struct AgentCommand {
         hide_env_values = true
     )]
     token: Option<String>,
+    /// Until this machine has joined: say on the local network (multicast DNS) that it is there, with a code that is shown here. Nobody
+    /// is let in by it; `remuda node discovered` lists it.
+    #[arg(long, conflicts_with = "join")]
+    announce: bool,
+    /// The interface to say so on, such as eth0; all unless given. Repeatable.
+    #[arg(long = "announce-on", value_name = "NAME", requires = "announce")]
+    announce_on: Vec<String>,
     /// The model server on this machine.
     #[arg(
         long,
@@ -145,6 +159,9 @@ impl AgentCommand {
                     Failure::Usage("HOME is not set: set it, or use --data".to_owned())
                 })?,
         };
+        if self.announce && !agent_announce::until_member(&data_dir, &self.announce_on).await? {
+            return Ok(());
+        }
         let _alone = agent_update::alone(&data_dir, context)?;
         let updates = agent_update::open(&data_dir, self.update_key.as_deref(), context)?;
         // Before any other thread starts: the compute library takes its thread count from the environment, once.
@@ -205,6 +222,10 @@ impl AgentCommand {
                 Ended::TrialFailed(reason) => return Err(Failure::Refused(reason)),
                 Ended::ForTrial(taken) => {
                     match agent_update::try_and_keep(&updates, &taken, signals.stop()).await {
+                        // A signal that came while that was noted would be lost with this program.
+                        Next::HandOver if timeout(LISTENING, signals.stop()).await.is_ok() => {
+                            return Ok(());
+                        }
                         Next::HandOver => {
                             // Its last lines are written first.
                             drop(log);

@@ -31,25 +31,34 @@ pub(super) fn alone(data_dir: &Path, context: &Context) -> Result<Option<File>, 
     if context.environment.get(START) == Some(ON_TRIAL) {
         return Ok(None);
     }
-    let path = data_dir.join("agent.lock");
-    let failed = |error: std::io::Error| {
-        Failure::Refused(format!("{} cannot be used: {error}", path.display()))
-    };
-    make_directory(data_dir).map_err(failed)?;
-    let lock = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
+    match lock(data_dir) {
+        Ok(lock) => Ok(Some(lock)),
         Err(TryLockError::WouldBlock) => Err(Failure::Refused(format!(
             "an agent runs with {} already: stop it, or give this one a directory of its own with --data",
             data_dir.display()
         ))),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+        Err(TryLockError::Error(error)) => Err(Failure::Refused(format!(
+            "{} cannot be used: {error}",
+            data_dir.display()
+        ))),
     }
+}
+
+/// Tells whether no agent works in the data directory, as far as that can be found out.
+pub(super) fn is_alone(data_dir: &Path) -> bool {
+    !matches!(lock(data_dir), Err(TryLockError::WouldBlock))
+}
+
+fn lock(data_dir: &Path) -> Result<File, TryLockError> {
+    make_directory(data_dir).map_err(TryLockError::Error)?;
+    let lock = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(data_dir.join("agent.lock"))
+        .map_err(TryLockError::Error)?;
+    lock.try_lock()?;
+    Ok(lock)
 }
 
 /// What comes after a try.

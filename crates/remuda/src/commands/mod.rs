@@ -1,6 +1,7 @@
 //! The command line: one file a command. Nearly every command but `up` is a client of the HTTP API.
 
 mod agent;
+mod agent_announce;
 mod agent_release;
 mod agent_rollout;
 mod agent_update;
@@ -31,6 +32,7 @@ mod modelfile;
 mod models;
 mod node;
 mod node_agent;
+mod node_discovered;
 mod options;
 mod own_password;
 mod password;

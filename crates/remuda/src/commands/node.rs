@@ -8,6 +8,7 @@ use serde_json::json;
 use super::context::Context;
 use super::failure::Failure;
 use super::node_agent::{AgentRow, MachineRow, linked, machine, updates};
+use super::node_discovered;
 use super::password::PasswordSource;
 use crate::client::query;
 use crate::output::{Columns, Output, Tone, ago, remark};
@@ -20,6 +21,7 @@ use crate::output::{Columns, Output, Tone, ago, remark};
   echo \"$KEY\" | remuda node add cloud https://llm.example --api-key-stdin
   remuda node check http://gpu1:11434    what answers there? adds nothing
   remuda node invite gpu2       a machine that dials us: prints the line to run there
+  remuda node discovered        machines whose agents say on the network that they belong nowhere
   remuda node list
   remuda node drain gpu1        finish what runs there, send nothing new
   remuda node undrain gpu1
@@ -37,6 +39,8 @@ enum Action {
     Check(Check),
     /// Invite a machine to join by `remuda agent`, and print the line to run there.
     Invite(Invite),
+    /// List machines on the local network whose agents belong nowhere yet. They are only shown: an invitation lets one in.
+    Discovered,
     /// List nodes with their state.
     #[command(visible_alias = "ls")]
     List,
@@ -132,6 +136,7 @@ impl Node {
             Action::Add(add) => add.run(context).await,
             Action::Check(check) => check.run(context).await,
             Action::Invite(invite) => invite.run(context).await,
+            Action::Discovered => node_discovered::list(context).await,
             Action::List => list(context).await,
             Action::Show(named) => show(context, &named.node).await,
             Action::Drain(named) => {

@@ -23,6 +23,10 @@ pub struct AgentsSection {
     pub url: Option<Url>,
     /// How long requests wait for an agent whose link is lost, at most 10 minutes. 35 s: partitions of 30 s, and the time to dial again.
     pub patience: Period,
+    /// Whether agents that say on the local network that they belong nowhere are listed; false unless set. Nobody is let in by it.
+    pub discovery: bool,
+    /// The interfaces of this machine to listen on for that, by name. Unset: all.
+    pub discovery_interfaces: Vec<String>,
 }
 
 impl Default for AgentsSection {
@@ -31,6 +35,8 @@ impl Default for AgentsSection {
             listen: None,
             url: None,
             patience: Period::seconds(35),
+            discovery: false,
+            discovery_interfaces: Vec::new(),
         }
     }
 }
@@ -41,6 +47,12 @@ impl AgentsSection {
             return Err(at.bad(
                 ["agents", "patience"],
                 "requests wait at most 10m for an agent".to_owned(),
+            ));
+        }
+        if !self.discovery && !self.discovery_interfaces.is_empty() {
+            return Err(at.bad(
+                ["agents", "discovery_interfaces"],
+                "nobody listens there: set discovery = true, too".to_owned(),
             ));
         }
         let Some(url) = &self.url else { return Ok(()) };

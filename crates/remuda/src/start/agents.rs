@@ -32,6 +32,9 @@ impl AgentDoor {
                 listen,
                 url,
                 patience: section.patience.0,
+                discovery: section
+                    .discovery
+                    .then(|| section.discovery_interfaces.clone()),
             },
         })
     }
@@ -47,6 +50,7 @@ impl AgentDoor {
         registry: &Registry,
         stop: &CancellationToken,
     ) -> Result<Option<SocketAddr>, StartError> {
+        registry.discover_agents(stop.clone());
         if let Some(listener) = self.listener {
             registry
                 .serve_agents(listener, stop.clone())

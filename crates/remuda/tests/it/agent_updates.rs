@@ -479,6 +479,92 @@ async fn an_agent_that_is_killed_in_the_middle_of_a_try_starts_as_before_and_tel
     system.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_is_told_to_end_as_a_try_passes_ends() {
+    let system = System::builder().config(AGENTS).start().await.unwrap();
+    let admin = system.admin().await.unwrap();
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let key = SigningKey::generate().unwrap();
+    let public = key.update_key().to_string();
+    let mut gpu = AgentProcess::join(&system, "gpu1", &upstream, &["--update-key", &public]).await;
+    let marks = tempfile::tempdir().unwrap();
+    let became = marks.path().join("became");
+    // On trial it passes, and has its parent told to end; what comes after that would be the agent.
+    let program = impostor(&format!(
+        "if [ \"$REMUDA_AGENT_START\" = trial ]; then kill -TERM $PPID; exit 0; fi\n> {}; sleep 600",
+        became.display()
+    ));
+    let manifest = key.sign(later(), &own_target(), &program).unwrap();
+    upload(&admin, &manifest, &program).await;
+    start(&admin, later(), json!({})).await;
+    let ended = tokio::task::spawn_blocking(move || gpu.child.wait().map(|status| (status, gpu)));
+    let (status, _gpu) = ended.await.unwrap().unwrap();
+    assert!(status.success(), "{status}");
+    assert!(!became.exists());
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_joins_anew_in_the_middle_of_an_update_serves_and_gets_the_next() {
+    let system = System::builder().config(AGENTS).start().await.unwrap();
+    let admin = system.admin().await.unwrap();
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let key = SigningKey::generate().unwrap();
+    let public = key.update_key().to_string();
+    let mut gpu = AgentProcess::join(&system, "old", &upstream, &["--update-key", &public]).await;
+    let marks = tempfile::tempdir().unwrap();
+    let begun = marks.path().join("begun");
+    let program = impostor(&format!("> {}; cat > /dev/null", begun.display()));
+    let manifest = key.sign(later(), &own_target(), &program).unwrap();
+    let release = upload(&admin, &manifest, &program).await;
+    start(&admin, later(), json!({})).await;
+    until_there(&begun).await;
+    gpu.child.kill().unwrap();
+    gpu.child.wait().unwrap();
+    let removed = admin
+        .send(Method::DELETE, "/api/v1/nodes/old", Bytes::new())
+        .await;
+    assert_eq!(removed.unwrap().status, 204);
+    let membership = gpu.kept().with_file_name("membership.json");
+    fs::remove_file(membership).unwrap();
+    // The same data directory, another node: what was tried there is no fault of it.
+    let (door, token) = (system.door().unwrap(), system.invite("new").await.unwrap());
+    let joining = [
+        "--join".to_owned(),
+        format!("https://{door}"),
+        "--token".to_owned(),
+        token,
+    ];
+    gpu.child = AgentProcess::spawn(&gpu.home, joining.iter().chain(&gpu.arguments));
+    assert_eq!(version_of(&system, "new").await, env!("CARGO_PKG_VERSION"));
+    let rollout = until_rollout(&admin, "it has seen both", |rollout| {
+        agent(rollout, "new")["standing"] == json!("failed")
+            && agent(rollout, "old")["standing"] == json!("left_out")
+    })
+    .await;
+    assert_eq!(rollout["state"], json!("running"), "{rollout:#}");
+    let aborted = admin
+        .post(&format!("{ROLLOUTS}/latest/abort"), &json!({}))
+        .await;
+    assert_eq!(aborted.unwrap().status, 200);
+    let path = format!("{RELEASES}/{}", release["id"].as_str().unwrap());
+    let removed = admin.send(Method::DELETE, &path, Bytes::new()).await;
+    assert_eq!(removed.unwrap().status, 204);
+
+    let program = later_program();
+    let manifest = key.sign(later(), &own_target(), program).unwrap();
+    upload(&admin, &manifest, program).await;
+    start(&admin, later(), json!({})).await;
+    let done = until_rollout(&admin, "it has ended", |rollout| {
+        rollout["state"] != json!("running")
+    })
+    .await;
+    assert_eq!(done["state"], json!("done"), "{done:#}");
+    assert_eq!(version_of(&system, "new").await, later().to_string());
+    drop(gpu);
+    system.stop().await;
+}
+
 async fn until_there(path: &Path) {
     testbed::wait_until("the version is tried", PATIENCE, || path.exists())
         .await

@@ -38,6 +38,8 @@ mod copies;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod discovered;
+#[cfg(test)]
 mod disk;
 #[cfg(test)]
 mod erasing;

@@ -85,7 +85,12 @@ fn the_way_in() -> anyhow::Result<()> {
 
 #[test]
 fn nodes_come_drain_die_and_come_back() -> anyhow::Result<()> {
-    Stage::new(three()?, PROBES, true)?.walk("fleet.mjs", &[])
+    let config = format!(
+        "{PROBES}\n[agents]\nlisten = \"127.0.0.1:0\"\ndiscovery = true\ndiscovery_interfaces = [\"lo\"]\n"
+    );
+    let announcing = agent::Announcing::start(&["lo".to_owned()])?;
+    let settings = [("FOUND_CODE", announcing.code())];
+    Stage::new(three()?, &config, true)?.walk("fleet.mjs", &settings)
 }
 
 #[test]

@@ -44,7 +44,7 @@ function shown(model, requests, whole, hurry) {
   return [
     model.digests_differ && notice("warn", h("strong", {}, "Files differ. "), "The nodes have different files under this name, so answers depend on which node gives them. Pull it onto all of them to have them alike."),
     h("div", { class: "columns even" },
-      card("About", {}, facts(["Family", model.details.family], ["Parameters", model.details.parameter_size], ["Quantisation", model.details.quantization_level], ["Format", model.details.format], ["Largest context", model.context_length && `${count(model.context_length)} tokens`], ["Size", bytes(model.size_bytes)], ["Can", h("span", { class: "chips" }, model.capabilities.map((one) => chip(one)))])),
+      card("About", {}, facts(["Family", model.details.family], ["Parameters", model.details.parameter_size], ["Quantisation", model.details.quantization_level], ["Format", model.details.format], ["Largest context", model.context_length && `${count(model.context_length)} tokens`], ["Size", bytes(model.size_bytes)], ["Licence", model.license], ["Can", h("span", { class: "chips" }, model.capabilities.map((one) => chip(one)))])),
       card(whole ? "Last day" : "Last 500 requests", { aside: h("a", { href: link("/requests", { model: model.name }) }, "Requests") }, facts(
         ["Requests", count(requests.length)], ["Ended badly", count(requests.filter((one) => one.outcome === "failed" || one.outcome === "truncated").length)],
         ["Tokens", `${figure(requests.reduce((sum, one) => sum + (one.prompt_tokens ?? 0), 0))} in, ${figure(requests.reduce((sum, one) => sum + (one.completion_tokens ?? 0), 0))} out`],

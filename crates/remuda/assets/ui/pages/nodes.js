@@ -8,6 +8,7 @@ import { go, link } from "../core/router.js";
 import * as dialog from "../widgets/dialog.js";
 import { choice, given, search } from "../widgets/form.js";
 import { Grid } from "../widgets/grid.js";
+import { discovered, invite } from "./joining.js";
 import { badge, chip, empty, facts, failure, heading, loading, meter, notice } from "../widgets/state.js";
 
 const STATES = ["ready", "busy", "new", "draining", "suspect", "unhealthy"];
@@ -18,13 +19,15 @@ export default {
   open(view) {
     view.watch(fleet);
     const grid = new Grid(view, { name: "nodes", key: (row) => row.id, columns: COLUMNS, sort: view.query.get("sort") ?? "name", onSort: (sort) => view.narrow({ sort }) });
+    const found = discovered(view);
     view.draw = () => {
       const { nodes, at, error } = fleet.get();
       const rows = narrowed(nodes, view.query);
       const kinds = [...new Set(nodes.map((node) => node.server))].sort();
       const regions = [...new Set(nodes.map((node) => node.region).filter(Boolean))].sort();
       return [
-        heading("Nodes", { sub: at > 0 && (rows.length === nodes.length ? counted(nodes.length, "node") : `${count(rows.length)} of ${counted(nodes.length, "node")}`), actions: [h("button", { class: "button primary", type: "button", onclick: addNode }, "Add a node")] }),
+        heading("Nodes", { sub: at > 0 && (rows.length === nodes.length ? counted(nodes.length, "node") : `${count(rows.length)} of ${counted(nodes.length, "node")}`), actions: [h("button", { class: "button", type: "button", onclick: () => invite() }, "Invite a machine"), h("button", { class: "button primary", type: "button", onclick: addNode }, "Add a node")] }),
+        found(),
         error && failure(error, reread),
         h("div", { class: "toolbar" },
           search("Name, address, model, tag", view.query.get("q"), (q) => view.narrow({ q })),

@@ -55,9 +55,9 @@ enum Action {
 impl Db {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self.action {
-            Action::Status { start } => schema::status(context, start).await,
+            Action::Status { start } => Box::pin(schema::status(context, start)).await,
             Action::Migrate { start } => schema::migrate(context, start).await,
-            Action::Check { start } => schema::check(context, start).await,
+            Action::Check { start } => Box::pin(schema::check(context, start)).await,
             Action::Health => server::health(context).await,
             Action::Slow => server::slow(context).await,
             Action::Tables => server::tables(context).await,

@@ -31,6 +31,15 @@ await run(async (page, guard) => {
     await page.getByRole("row", { name: /nova/ }).getByText("ready").waitFor();
     step("a node is added, and what was found there is said");
 
+    await page.getByRole("table", { name: "Agents found on the network" }).getByRole("row", { name: process.env.FOUND_CODE }).getByRole("button", { name: "Invite" }).click();
+    await dialog.getByLabel("Name of the node").fill("found");
+    await dialog.getByRole("button", { name: "Invite" }).click();
+    const invitation = page.getByRole("dialog", { name: "Invitation for found" });
+    await invitation.getByText(/^remuda agent --join https:\/\/127\.0\.0\.1:\d+ --token rmdj_/).waitFor();
+    await invitation.getByText(`whose agent shows ${process.env.FOUND_CODE}`).waitFor();
+    await page.keyboard.press("Escape");
+    step("a machine that was found on the network is invited, and told by its code");
+
     await visit(page, "/models", "Models");
     await page.getByRole("button", { name: "Pull a model" }).first().click();
     await dialog.getByLabel("Model", { exact: true }).fill("tiny:1b");
