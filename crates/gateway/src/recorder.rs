@@ -27,8 +27,6 @@ const LINGER: Duration = Duration::from_millis(20);
 /// Records that are seen to in one go. Between two of these pieces a request that came meanwhile on the same core has it, and so waits
 /// for a few of them, not for all that came in [`LINGER`].
 const PIECE: usize = 5;
-/// Up to this part of the bound there is time to let requests go first. Beyond it records are in danger, and come first.
-const UNHURRIED: usize = 4;
 /// After so many looks in vain the writer sleeps until it is woken by the next record.
 const LOOKS_IN_VAIN: u32 = 50;
 /// Pause after the database refused a batch.
@@ -208,9 +206,9 @@ impl RecordWriter {
         }
     }
 
+    /// Tells whether few wait. Where more than a batch does, the processors are busy, and what counts is how little each record costs.
     fn is_unhurried(&self) -> bool {
-        let waiting = &self.waiting;
-        waiting.count.load(Ordering::Relaxed) < waiting.bound / UNHURRIED
+        self.waiting.count.load(Ordering::Relaxed) < BATCH
     }
 
     /// Writes until all records are logged and written, or until told not to wait for the database.

@@ -12,14 +12,10 @@ use agent_proto::v1::{
 use agent_proto::{Channel, TunnelStream};
 use arc_swap::ArcSwapOption;
 use futures_util::Stream;
-use parking_lot::Mutex;
 use primitives::Timestamp;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
-
-/// How long an agent's word about its server counts: two states, and some time for the way.
-const WORD_COUNTS: Duration = Duration::from_secs(12);
 
 /// How long an agent may take to say that another node may fetch a model.
 const OFFERING: Duration = Duration::from_secs(10);
@@ -34,8 +30,6 @@ pub struct AgentLink {
     peer: SocketAddr,
     since: Timestamp,
     status: ArcSwapOption<NodeStatus>,
-    /// When that came.
-    told_at: Mutex<Option<Instant>>,
     over: CancellationToken,
 }
 
@@ -55,7 +49,6 @@ impl AgentLink {
             peer,
             since,
             status: ArcSwapOption::empty(),
-            told_at: Mutex::default(),
             over: CancellationToken::new(),
         }
     }
@@ -88,18 +81,6 @@ impl AgentLink {
     /// Returns the latest state that the agent told.
     pub fn status(&self) -> Option<Arc<NodeStatus>> {
         self.status.load_full()
-    }
-
-    /// Tells whether the agent has said a moment ago that its Ollama answers. Of other servers it does not tell all that a probe looks at:
-    /// how full they are.
-    pub(crate) fn vouches(&self) -> bool {
-        let status = self.status.load();
-        let server = status.as_ref().and_then(|status| status.server.as_ref());
-        let is_recent = || {
-            let told_at = *self.told_at.lock();
-            told_at.is_some_and(|at| at.elapsed() < WORD_COUNTS)
-        };
-        server.is_some_and(|server| server.reachable && server.api == "ollama") && is_recent()
     }
 
     pub(super) async fn open_tunnel(&self) -> Result<TunnelStream, Status> {
@@ -163,7 +144,6 @@ impl AgentLink {
         while let Some(status) = states.message().await? {
             let fresh = Arc::new(status);
             let before = self.status.swap(Some(Arc::clone(&fresh)));
-            *self.told_at.lock() = Some(Instant::now());
             if before.is_none_or(|before| before.server != fresh.server) {
                 told();
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use primitives::{MonotonicTime, NodeId, Timestamp};
-use scheduling::{Health, LivenessEvent, ProbeFailure, is_mass_failure};
+use scheduling::{LivenessEvent, ProbeFailure, is_mass_failure};
 
 use super::CallFailure;
 use super::entry::Entry;
@@ -124,19 +124,6 @@ impl Fleet {
             entry.activity.seen(civil);
             entry.learn(learned, now);
         }
-    }
-
-    /// Takes note of an agent's word that its server answers as before. Returns whether the node was well already, so that nothing is to
-    /// be shown.
-    pub(super) fn vouched(&mut self, id: NodeId, now: MonotonicTime, civil: Timestamp) -> bool {
-        let Some(entry) = self.entries.get_mut(&id) else {
-            return true;
-        };
-        entry.activity.seen(civil);
-        entry.observe(LivenessEvent::ProbeAnswered, now);
-        entry
-            .view()
-            .is_some_and(|view| view.health == Health::Alive)
     }
 
     /// Takes note of a failed probe.
@@ -390,26 +377,6 @@ mod tests {
             3,
             "its models stay listed"
         );
-    }
-
-    #[test]
-    fn an_agents_word_keeps_a_node_alive_and_shows_one_that_was_in_doubt() {
-        let mut bench = Bench::of(&["a", "b"]);
-        for name in ["a", "b"] {
-            bench.answer(name, &["m"], 1);
-        }
-        let (a, civil) = (bench.id("a"), Timestamp::from_micros(11_000_000));
-        let activity = Arc::clone(&bench.snapshot.find_node_named("a").unwrap().activity);
-        assert!(
-            bench.fleet.vouched(a, at(11), civil),
-            "nothing is to be shown"
-        );
-        assert_eq!(activity.last_seen(), Some(civil));
-        bench.fail("a", ProbeFailure::Unreachable, 12);
-        assert_eq!(bench.state("a").as_str(), "suspect");
-        assert!(!bench.fleet.vouched(a, at(13), civil));
-        assert!(bench.refresh(13));
-        assert_eq!(bench.state("a"), &NodeState::Ready);
     }
 
     #[test]

@@ -18,10 +18,6 @@ use crate::probe::check::check;
 /// The least time between two probes of a node, however many calls fail there.
 const LEAST_GAP: Duration = Duration::from_millis(200);
 
-/// How often in a row a node is not probed because its agent says that all is as before. What an agent does not tell, such as until when a
-/// model stays in memory, is older by that.
-const MOST_VOUCHED: u32 = 5;
-
 /// The task that watches one node.
 #[derive(Debug)]
 pub(super) struct ProbeTask {
@@ -149,46 +145,19 @@ impl Registry {
 }
 
 async fn watch(inner: &Inner, id: NodeId, mut prober: Prober, wake: &Notify) {
-    // Nodes that came together are not probed together for ever.
-    let mut vouched = (id.as_uuid().as_u128() % u128::from(MOST_VOUCHED)) as u32;
     for round in 0_u64.. {
-        let answered = probe_once(inner, id, &mut prober).await;
-        loop {
-            check_if_doubted(inner, id, &prober).await;
-            sleep(LEAST_GAP).await;
-            let rest = jittered(inner.config.probe_interval, id, round).saturating_sub(LEAST_GAP);
-            tokio::select! {
-                () = sleep(rest) => {}
-                () = wake.notified() => {
-                    vouched = MOST_VOUCHED;
-                }
-            }
-            if !answered || vouched >= MOST_VOUCHED || !take_its_word(inner, id) {
-                vouched = 0;
-                break;
-            }
-            vouched += 1;
+        probe_once(inner, id, &mut prober).await;
+        check_if_doubted(inner, id, &prober).await;
+        sleep(LEAST_GAP).await;
+        let rest = jittered(inner.config.probe_interval, id, round).saturating_sub(LEAST_GAP);
+        tokio::select! {
+            () = sleep(rest) => {}
+            () = wake.notified() => {}
         }
     }
 }
 
-/// Takes the word of a node's agent for it that its server answers, where it gives it: it looks by itself, and says at once what is
-/// different, which has the node probed.
-fn take_its_word(inner: &Inner, id: NodeId) -> bool {
-    let link = inner.agents.find(id).and_then(|seat| seat.link());
-    if !link.is_some_and(|link| link.vouches()) {
-        return false;
-    }
-    let (now, civil) = (inner.clock.monotonic(), inner.clock.now());
-    let as_before = inner.fleet.lock().vouched(id, now, civil);
-    if !as_before {
-        inner.change(|_| ());
-    }
-    true
-}
-
-/// Returns whether the node answered.
-async fn probe_once(inner: &Inner, id: NodeId, prober: &mut Prober) -> bool {
+async fn probe_once(inner: &Inner, id: NodeId, prober: &mut Prober) {
     // An agent that is not there says more than a connection that fails.
     let problem = inner.agents.find(id).and_then(|seat| seat.problem());
     if let Some(problem) = problem {
@@ -196,11 +165,10 @@ async fn probe_once(inner: &Inner, id: NodeId, prober: &mut Prober) -> bool {
         inner.change(|fleet| {
             fleet.probe_failed(id, ProbeFailure::Unreachable, &problem, now);
         });
-        return false;
+        return;
     }
     let outcome = Box::pin(prober.probe()).await;
     let (now, civil) = (inner.clock.monotonic(), inner.clock.now());
-    let answered = outcome.is_ok();
     inner.change(|fleet| match outcome {
         Ok(learned) => fleet.learned(id, learned, now, civil),
         Err(error) => {
@@ -212,7 +180,6 @@ async fn probe_once(inner: &Inner, id: NodeId, prober: &mut Prober) -> bool {
             fleet.probe_failed(id, error.failure(), &reason, now);
         }
     });
-    answered
 }
 
 /// Lets one token decide about a node that answers probes but not calls.

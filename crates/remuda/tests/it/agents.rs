@@ -128,44 +128,6 @@ async fn a_machine_behind_nat_joins_and_serves(store: TestStore) {
     system.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agents_word_spares_its_server_probes_and_what_it_says_is_looked_at_at_once() {
-    let config = format!("{AGENTS}[probes]\ninterval = \"250ms\"\n");
-    let system = System::builder().config(&config).start().await.unwrap();
-    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
-    let _agent = joined(&system, &upstream).await;
-    let ready = |node: &Value| node["state"] == json!("ready");
-    system.until_node("gpu1", "it serves", ready).await.unwrap();
-    let asked = || {
-        let requests = upstream.requests_to("/api/tags");
-        let of_remuda = |host: &http::HeaderValue| host.as_bytes().ends_with(b".internal");
-        let probes = requests
-            .iter()
-            .filter(|request| request.headers.get("host").is_some_and(of_remuda))
-            .count();
-        (probes, requests.len() - probes)
-    };
-    // The agent looks every 2.5 s by itself, a probe would be due ten times in that time.
-    let (probes, looks) = asked();
-    upstream.wait_for(|_| asked().1 >= looks + 2).await.unwrap();
-    let probes = asked().0 - probes;
-    assert!(
-        probes <= 10,
-        "{probes} probes during two looks of the agent"
-    );
-    upstream.kill();
-    system
-        .until_node("gpu1", "its server is missed", |node| !ready(node))
-        .await
-        .unwrap();
-    upstream.restart().unwrap();
-    system
-        .until_node("gpu1", "it serves again", ready)
-        .await
-        .unwrap();
-    system.stop().await;
-}
-
 /// Waits until an agent says that no control plane holds a link to it.
 async fn until_unlinked(page: &TestClient) {
     loop {

@@ -125,8 +125,7 @@ fn part(
     let method = format!(
         "**Agents.** Remuda (release build, PostgreSQL) on core 0, {} light agents in one process on core 1: each has joined with an invitation of\n\
          its own and holds a link over TLS with a certificate; each tells a whole state every {:.0} s (two GPUs, 16 models) that differs from the\n\
-         one before. The control plane also probes every node through its link as always (once a minute, as long as its agent says that all is\n\
-         as before). Processor time and rows written of {:.0} s,\n\
+         one before. The control plane also probes every node through its link as always. Processor time and rows written of {:.0} s,\n\
          beside as long a time without agents. A lost link fails the benchmark.",
         options.agents,
         f64::from(HEARTBEAT_MS) / 1e3,
