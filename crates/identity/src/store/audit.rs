@@ -3,7 +3,7 @@
 use ::store::{Engine, Param, Row, StoreError, Tx, params};
 use primitives::{COUNTED, PageRequest, Timestamp};
 
-use super::generation::note_change;
+use super::generation::note_change_numbered;
 use super::read_total;
 use crate::audit::{AuditFilter, AuditRecord, ChainHash, Proof};
 use crate::organisations::OrgScope;
@@ -180,7 +180,7 @@ pub(crate) async fn append_audit(
             tx.execute(insertion!(), values).await?;
             set_mark(tx, HEAD, head).await?;
             if let Some((generation, id)) = noted {
-                note_change(tx, generation, id).await?;
+                note_change_numbered(tx, generation, id).await?;
             }
             Ok(())
         }

@@ -93,7 +93,11 @@ pub(crate) async fn begin_change(db: &Db) -> Result<(Tx, Place), StoreError> {
 }
 
 /// Notes which key or session the change of this number is about.
-pub(super) async fn note_change(tx: &mut Tx, generation: i64, id: &str) -> Result<(), StoreError> {
+pub(super) async fn note_change_numbered(
+    tx: &mut Tx,
+    generation: i64,
+    id: &str,
+) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO credential_changes (generation, id) VALUES ($1, $2)",
         params![generation, id],
