@@ -131,9 +131,16 @@ impl Identity {
         if key.name != name && store::has_live_key_named(&mut tx, owner, &key.name, now).await? {
             return Err(CreateKeyError::NameTaken(key.name).into());
         }
-        store::update_key(&mut tx, &key).await?;
         let change = changed(Action::KeyEdit, &key, Some(old));
-        record_about(&mut tx, id, place, (now, &admin.actor()), change).await?;
+        let row = store::update_key(&key);
+        record_about(
+            &mut tx,
+            (id, Some(row)),
+            place,
+            (now, &admin.actor()),
+            change,
+        )
+        .await?;
         tx.commit().await?;
         self.published().await;
         Ok(key)

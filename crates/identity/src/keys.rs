@@ -303,9 +303,16 @@ impl Identity {
         if store::has_live_key_named(&mut tx, user_id, &key.name, now).await? {
             return Err(CreateKeyError::NameTaken(key.name));
         }
-        store::insert_key(&mut tx, &key, &SecretHash::of(secret.expose()), user_id).await?;
         let change = changed(Action::KeyCreate, &key, None);
-        record_about(&mut tx, key.id, place, (now, &admin.actor()), change).await?;
+        let row = store::insert_key(&key, &SecretHash::of(secret.expose()), user_id);
+        record_about(
+            &mut tx,
+            (key.id, Some(row)),
+            place,
+            (now, &admin.actor()),
+            change,
+        )
+        .await?;
         tx.commit().await?;
         self.published().await;
         Ok((key, secret))
@@ -321,9 +328,16 @@ impl Identity {
         if key.revoked_at.is_none() {
             let old = key.seen();
             key.revoked_at = Some(now);
-            store::revoke_key(&mut tx, id, now).await?;
             let change = changed(Action::KeyRevoke, &key, Some(old));
-            record_about(&mut tx, id, place, (now, &admin.actor()), change).await?;
+            let row = store::revoke_key(id, now);
+            record_about(
+                &mut tx,
+                (id, Some(row)),
+                place,
+                (now, &admin.actor()),
+                change,
+            )
+            .await?;
             tx.commit().await?;
         }
         self.withdrawn(|entry| entry.usage.owner == UsageOwner::Key(id))

@@ -23,7 +23,7 @@ pub struct Origin {
 
 impl Origin {
     /// Reads it off a request of the control plane.
-    pub(crate) fn of(parts: &Parts) -> Self {
+    pub fn of(parts: &Parts) -> Self {
         let ip = parts
             .extensions
             .get::<ClientAddress>()

@@ -362,7 +362,7 @@ impl Identity {
             new: None,
         };
         let now = self.inner.clock.now();
-        record_about(&mut tx, session, place, (now, actor), change).await?;
+        record_about(&mut tx, (session, None), place, (now, actor), change).await?;
         tx.commit().await?;
         self.withdrawn(|entry| entry.usage.owner == UsageOwner::Session(session))
             .await;

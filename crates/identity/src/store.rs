@@ -27,8 +27,8 @@ use crate::organisations::DEFAULT_ORG;
 use crate::snapshot::{Entries, Entry, Snapshot, Usage, UsageOwner};
 
 pub(crate) use audit::{
-    Mark, Trace, append_audit, audit_after, audit_base, audit_head, audit_traces, find_audit,
-    last_audit_before, list_audit, put_erased, set_audit_base,
+    About, Mark, RowChange, Trace, append_audit, audit_after, audit_base, audit_head, audit_traces,
+    find_audit, last_audit_before, list_audit, put_erased, set_audit_base,
 };
 pub(crate) use generation::{
     Place, advance_generation, advance_generation_for, advance_generation_only, begin_change,

@@ -1,6 +1,8 @@
 //! What nodes are made of, by serial number.
 
+use identity::journal::{self, Action, Actor, Change};
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::list::{ReadError, WidgetBody, shown};
@@ -42,14 +44,18 @@ impl Inventory {
     pub(crate) async fn set_hardware(
         &self,
         node: &str,
-        serials: Vec<String>,
+        mut serials: Vec<String>,
+        by: &Actor,
     ) -> Result<HardwareBody, ReadError> {
         if serials.len() > MOST_PARTS {
             return Err(ReadError::Invalid(format!(
                 "a node has at most {MOST_PARTS} parts: join smaller parts to larger ones"
             )));
         }
-        let mut tx = self.inner.db.write().await?;
+        serials.sort_unstable();
+        serials.dedup();
+        let mut tx = self.inner.db.write_ordered().await?;
+        journal::begin(&mut tx).await?;
         if !store::has_node(&mut tx, node).await? {
             return Err(ReadError::UnknownNode(node.chars().take(64).collect()));
         }
@@ -66,8 +72,21 @@ impl Inventory {
         if let Some(unknown) = serials.iter().find(|serial| !known(serial)) {
             return Err(ReadError::Unknown(unknown.chars().take(64).collect()));
         }
-        store::set_parts(&mut tx, node, &serials).await?;
-        tx.commit().await?;
+        let mut before = store::parts_of(&mut tx, node).await?;
+        // Engines sort by rules of their own.
+        before.sort_unstable();
+        if before != serials {
+            store::set_parts(&mut tx, node, &serials).await?;
+            let change = Change {
+                action: Action::HardwareEdit,
+                org: None,
+                subject: ("node", Some(node.to_owned())),
+                old: Some(json!({"parts": before})),
+                new: Some(json!({"parts": serials})),
+            };
+            journal::record(&mut tx, self.inner.clock.now(), by, change).await?;
+            tx.commit().await?;
+        }
         self.hardware(node).await
     }
 

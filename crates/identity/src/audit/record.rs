@@ -11,7 +11,7 @@ use super::commitment::{Proof, commit};
 use crate::model::{Principal, PrincipalKind};
 use crate::origin::Origin;
 use crate::store;
-use crate::store::{Mark, Place};
+use crate::store::{About, Mark, Place, RowChange};
 
 /// The most bytes of what was before or after; more is cut to a note that says so.
 const LONGEST_STATE: usize = 16 * 1024;
@@ -91,6 +91,8 @@ pub enum Action {
     NodeUndrain,
     /// A node was removed.
     NodeRemove,
+    /// A node is made of other parts.
+    HardwareEdit,
     /// Nodes were told to fetch a model.
     ModelPull,
     /// A node was told to publish a model.
@@ -211,6 +213,7 @@ impl Action {
             Self::NodeDrain => "node.drain",
             Self::NodeUndrain => "node.undrain",
             Self::NodeRemove => "node.remove",
+            Self::HardwareEdit => "hardware.edit",
             Self::ModelPull => "model.pull",
             Self::ModelPush => "model.push",
             Self::ModelCreate => "model.create",
@@ -272,6 +275,11 @@ impl Actor {
             name: "remuda".to_owned(),
             origin: Origin::default(),
         }
+    }
+
+    /// Nobody in particular: a caller without a credential, where that is allowed.
+    pub fn anonymous(origin: &Origin) -> Self {
+        Self::caller(&Principal::anonymous(), origin)
     }
 
     /// A caller who was let in.
@@ -362,18 +370,22 @@ pub async fn record(
     store::append_audit(tx, &record, hash, None).await
 }
 
-/// Adds the only record of a change that is about one key or session, at the place that the change began with.
+/// Adds the only record of a change that is about one key or session, at the place that the change began with, and makes the change
+/// where it is not made yet.
 pub(crate) async fn record_about(
     tx: &mut Tx,
-    credential: impl Display,
+    (credential, rows): (impl Display, Option<RowChange>),
     place: Place,
     (now, actor): (Timestamp, &Actor),
     change: Change,
 ) -> Result<(), StoreError> {
     let (record, hash) = after(place.head, now, actor, change);
-    let credential = credential.to_string();
-    let noted = Some((place.generation, &*credential));
-    store::append_audit(tx, &record, hash, noted).await
+    let about = About {
+        generation: place.generation,
+        credential: &credential.to_string(),
+        change: rows,
+    };
+    store::append_audit(tx, &record, hash, Some(about)).await
 }
 
 /// Makes the record that follows the last one.

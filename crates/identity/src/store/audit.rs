@@ -1,6 +1,6 @@
 //! The SQL of the journal of changes.
 
-use ::store::{Engine, Param, Row, StoreError, Tx, params};
+use ::store::{Engine, Param, Row, Statement, StoreError, Tx, params};
 use primitives::{COUNTED, PageRequest, Timestamp};
 
 use super::generation::note_change_numbered;
@@ -118,30 +118,84 @@ macro_rules! insertion {
     };
 }
 
-macro_rules! with_head {
-    ($more:literal) => {
-        concat!(
-            "WITH head AS (
-                 INSERT INTO settings (key, value) VALUES ($18, $19) ON CONFLICT (key) DO UPDATE SET value = excluded.value
-             )",
-            $more,
-            insertion!()
-        )
+/// The mark of the last record, written in the record's round trip.
+macro_rules! head {
+    () => {
+        "WITH head AS (
+             INSERT INTO settings (key, value) VALUES ($18, $19) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+         )"
     };
 }
 
-/// One round trip for the record and the mark of the last one.
-const APPEND: &str = with_head!(" ");
-/// The same with the note of the credential that the change is about.
-const APPEND_NOTED: &str =
-    with_head!(", noted AS (INSERT INTO credential_changes (generation, id) VALUES ($20, $21)) ");
+/// The note of the credential that a change is about, likewise.
+macro_rules! noted {
+    () => {
+        ", noted AS (INSERT INTO credential_changes (generation, id) VALUES ($20, $21)) "
+    };
+}
 
-/// Stores a record as the last one, and which credential the change is about with the change's number.
+const APPEND: &str = concat!(head!(), " ", insertion!());
+const APPEND_NOTED: &str = concat!(head!(), noted!(), insertion!());
+
+/// How many parameters a record has with its note.
+const RECORD_PARAMS: usize = 21;
+
+/// The words of a change of rows, alone and with its record.
+#[derive(Debug)]
+pub(super) struct ChangeSql {
+    alone: &'static str,
+    recorded: String,
+}
+
+impl ChangeSql {
+    /// Takes one statement whose parameters are numbered from 1.
+    pub(super) fn new(alone: &'static str) -> Self {
+        let mut parts = alone.split('$');
+        let before = parts.next().unwrap_or_default().to_owned();
+        let change = parts.fold(before, |text, part| {
+            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, rest) = part.split_at(digits);
+            let number = number.parse::<usize>().unwrap_or_default() + RECORD_PARAMS;
+            format!("{text}${number}{rest}")
+        });
+        Self {
+            alone,
+            recorded: format!(
+                concat!("{}, changed AS ({}){}{}"),
+                head!(),
+                change,
+                noted!(),
+                insertion!()
+            ),
+        }
+    }
+}
+
+/// A change of rows that is written with its record: PostgreSQL makes both in one statement.
+#[derive(Debug)]
+#[must_use = "it is made with its record"]
+pub(crate) struct RowChange {
+    pub(super) sql: &'static ChangeSql,
+    pub(super) params: Vec<Param>,
+}
+
+/// Which key or session a change is about, and what it is if it is not made yet.
+#[derive(Debug)]
+pub(crate) struct About<'a> {
+    /// The change's number.
+    pub(crate) generation: i64,
+    /// The id of the key or session.
+    pub(crate) credential: &'a str,
+    /// What is to be written with the record.
+    pub(crate) change: Option<RowChange>,
+}
+
+/// Stores a record as the last one, with what it is about where that is a key or a session.
 pub(crate) async fn append_audit(
     tx: &mut Tx,
     record: &AuditRecord,
     hash: ChainHash,
-    noted: Option<(i64, &str)>,
+    about: Option<About<'_>>,
 ) -> Result<(), StoreError> {
     let (commitments, salts) = record.proof.columns();
     let mut values: Vec<Param> = vec![
@@ -167,24 +221,34 @@ pub(crate) async fn append_audit(
     match tx.engine() {
         Engine::Postgres => {
             values.extend([HEAD.into(), head.into()]);
-            let sql = if let Some((generation, id)) = noted {
-                values.extend([generation.into(), id.into()]);
-                APPEND_NOTED
-            } else {
-                APPEND
+            let sql: Statement = match about {
+                Some(About {
+                    generation,
+                    credential,
+                    change,
+                }) => {
+                    values.extend([generation.into(), credential.into()]);
+                    change.map_or(APPEND_NOTED.into(), |change| {
+                        values.extend(change.params);
+                        change.sql.recorded.as_str().into()
+                    })
+                }
+                None => APPEND.into(),
             };
             tx.execute(sql, values).await?;
-            Ok(())
         }
         Engine::Sqlite => {
             tx.execute(insertion!(), values).await?;
             set_mark(tx, HEAD, head).await?;
-            if let Some((generation, id)) = noted {
-                note_change_numbered(tx, generation, id).await?;
+            if let Some(about) = about {
+                note_change_numbered(tx, about.generation, about.credential).await?;
+                if let Some(change) = about.change {
+                    tx.execute(change.sql.alone, change.params).await?;
+                }
             }
-            Ok(())
         }
     }
+    Ok(())
 }
 
 /// What leads to records that name a person.

@@ -1,8 +1,11 @@
 //! The SQL of API keys.
 
-use ::store::{Json, Row, StoreError, Tx, params};
+use std::sync::LazyLock;
+
+use ::store::{Json, Param, Row, StoreError, Tx, params};
 use primitives::{COUNTED, KeyId, OrgId, Timestamp, UserId};
 
+use super::audit::{ChangeSql, RowChange};
 use super::{Counted, read_counted, read_limits, read_priority, read_scopes, read_total};
 use crate::credential::SecretHash;
 use crate::keys::{ApiKey, KeyStatus};
@@ -40,36 +43,38 @@ pub(crate) async fn has_live_key_named(
     Ok(row.is_some())
 }
 
-pub(crate) async fn insert_key(
-    tx: &mut Tx,
+pub(crate) fn insert_key(
     key: &ApiKey,
     secret_hash: &SecretHash,
     user_id: Option<UserId>,
-) -> Result<(), StoreError> {
-    tx.execute(
-        "INSERT INTO api_keys (id, org_id, name, prefix, secret_hash, user_id, models, scopes, priority,
+) -> RowChange {
+    static SQL: LazyLock<ChangeSql> = LazyLock::new(|| {
+        ChangeSql::new(
+            "INSERT INTO api_keys (id, org_id, name, prefix, secret_hash, user_id, models, scopes, priority,
              requests_per_minute, tokens_per_minute, tokens_per_month, share_identical, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-        params![
-            key.id,
-            key.org_id,
-            &key.name,
-            &key.prefix,
-            secret_hash.as_bytes(),
-            user_id,
-            key.models.as_ref().map(|models| serde_json::json!(models)),
-            serde_json::json!(key.scope.names()),
-            key.priority.map(PriorityClass::as_str),
-            key.limits.requests_per_minute,
-            key.limits.tokens_per_minute,
-            key.limits.tokens_per_month,
-            key.share_identical,
-            key.created_at,
-            key.expires_at
+        )
+    });
+    RowChange {
+        sql: &SQL,
+        params: vec![
+            Param::from(key.id),
+            Param::from(key.org_id),
+            Param::from(&key.name),
+            Param::from(&key.prefix),
+            Param::from(secret_hash.as_bytes()),
+            Param::from(user_id),
+            Param::from(key.models.as_ref().map(|models| serde_json::json!(models))),
+            Param::from(serde_json::json!(key.scope.names())),
+            Param::from(key.priority.map(PriorityClass::as_str)),
+            Param::from(key.limits.requests_per_minute),
+            Param::from(key.limits.tokens_per_minute),
+            Param::from(key.limits.tokens_per_month),
+            Param::from(key.share_identical),
+            Param::from(key.created_at),
+            Param::from(key.expires_at),
         ],
-    )
-    .await?;
-    Ok(())
+    }
 }
 
 /// Lists keys, and counts them.
@@ -150,36 +155,39 @@ pub(crate) async fn find_key(
 }
 
 /// Writes what can be changed of a key.
-pub(crate) async fn update_key(tx: &mut Tx, key: &ApiKey) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE api_keys SET name = $2, models = $3, scopes = $4, priority = $5, requests_per_minute = $6,
+pub(crate) fn update_key(key: &ApiKey) -> RowChange {
+    static SQL: LazyLock<ChangeSql> = LazyLock::new(|| {
+        ChangeSql::new(
+            "UPDATE api_keys SET name = $2, models = $3, scopes = $4, priority = $5, requests_per_minute = $6,
              tokens_per_minute = $7, tokens_per_month = $8, share_identical = $9, expires_at = $10
          WHERE id = $1",
-        params![
-            key.id,
-            &key.name,
-            key.models.as_ref().map(|models| serde_json::json!(models)),
-            serde_json::json!(key.scope.names()),
-            key.priority.map(PriorityClass::as_str),
-            key.limits.requests_per_minute,
-            key.limits.tokens_per_minute,
-            key.limits.tokens_per_month,
-            key.share_identical,
-            key.expires_at
+        )
+    });
+    RowChange {
+        sql: &SQL,
+        params: vec![
+            Param::from(key.id),
+            Param::from(&key.name),
+            Param::from(key.models.as_ref().map(|models| serde_json::json!(models))),
+            Param::from(serde_json::json!(key.scope.names())),
+            Param::from(key.priority.map(PriorityClass::as_str)),
+            Param::from(key.limits.requests_per_minute),
+            Param::from(key.limits.tokens_per_minute),
+            Param::from(key.limits.tokens_per_month),
+            Param::from(key.share_identical),
+            Param::from(key.expires_at),
         ],
-    )
-    .await?;
-    Ok(())
+    }
 }
 
 /// Revokes a key.
-pub(crate) async fn revoke_key(tx: &mut Tx, id: KeyId, now: Timestamp) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE api_keys SET revoked_at = $2 WHERE id = $1",
-        params![id, now],
-    )
-    .await?;
-    Ok(())
+pub(crate) fn revoke_key(id: KeyId, now: Timestamp) -> RowChange {
+    static SQL: LazyLock<ChangeSql> =
+        LazyLock::new(|| ChangeSql::new("UPDATE api_keys SET revoked_at = $2 WHERE id = $1"));
+    RowChange {
+        sql: &SQL,
+        params: vec![Param::from(id), Param::from(now)],
+    }
 }
 
 fn read_key(row: &Row) -> Result<ApiKey, StoreError> {

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use identity::{AuthError, Permission, presented_credential};
+use identity::journal::Actor;
+use identity::{AuthError, Origin, Permission, Principal, presented_credential};
 use web::{AfterBody, Problem};
 
 use crate::access::may;
@@ -17,6 +18,10 @@ pub(super) struct Reader;
 /// A caller who may change it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Writer;
+
+/// A caller who may change it, for changes that the journal keeps.
+#[derive(Clone, Debug)]
+pub(super) struct Recorded(pub(super) Actor);
 
 impl FromRequestParts<Inventory> for Reader {
     type Rejection = Problem;
@@ -36,12 +41,26 @@ impl FromRequestParts<Inventory> for Writer {
     }
 }
 
-/// Lets a caller in: now, and again when the body has arrived, until when they may have lost their rights.
+impl FromRequestParts<Inventory> for Recorded {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Inventory) -> Result<Self, Problem> {
+        let caller = let_in(parts, state, Permission::InventoryWrite)?;
+        let origin = Origin::of(parts);
+        Ok(Self(match caller {
+            Some(principal) => Actor::caller(&principal, &origin),
+            None => Actor::anonymous(&origin),
+        }))
+    }
+}
+
+/// Lets a caller in: now, and again when the body has arrived, until when they may have lost their rights. Returns who it is, if that
+/// is known.
 fn let_in(
     parts: &mut Parts,
     inventory: &Inventory,
     permission: Permission,
-) -> Result<(), AuthError> {
+) -> Result<Option<Principal>, AuthError> {
     let presented = presented_credential(&parts.headers).map(Cow::into_owned);
     let inventory = inventory.clone();
     let ask = move || {
@@ -52,9 +71,9 @@ fn let_in(
             .authenticate(presented.as_deref(), inner.clock.now());
         may(&inventory, principal, presented.is_some(), permission)
     };
-    ask()?;
+    let caller = ask()?;
     parts
         .extensions
         .insert(AfterBody::new(move || ask().err().map(Problem::from)));
-    Ok(())
+    Ok(caller)
 }

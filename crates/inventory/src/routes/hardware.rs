@@ -5,7 +5,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use web::{JsonBody, PathParam, Problem};
 
-use super::caller::{Reader, Writer};
+use super::caller::{Reader, Recorded};
 use crate::hardware::HardwareBody;
 use crate::surface::Inventory;
 
@@ -38,11 +38,12 @@ pub(super) async fn show_hardware(
     responses((status = 200, description = "Its parts now.", body = HardwareBody),
         (status = 404, description = "There is no such node, or no such widget.", body = Problem)))]
 pub(super) async fn set_hardware(
-    _: Writer,
+    Recorded(by): Recorded,
     State(inventory): State<Inventory>,
     PathParam(id): PathParam<String>,
     body: JsonBody<PartsBody>,
 ) -> Result<JsonBody<HardwareBody>, Problem> {
     let JsonBody(body) = body;
-    Ok(JsonBody(inventory.set_hardware(&id, body.parts).await?))
+    let hardware = inventory.set_hardware(&id, body.parts, &by).await?;
+    Ok(JsonBody(hardware))
 }

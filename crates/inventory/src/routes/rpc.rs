@@ -209,6 +209,7 @@ fn authorise(inventory: &Inventory, headers: &HeaderMap) -> Result<(), AuthError
         presented.is_some(),
         Permission::InventoryWrite,
     )
+    .map(drop)
 }
 
 async fn call(

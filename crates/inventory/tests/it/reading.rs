@@ -15,6 +15,7 @@ store::on_every_engine! {
     imports_answer_each_line_and_can_be_sent_again,
     exports_say_what_imports_take,
     the_check_finds_what_the_database_would_not_let_in,
+    what_a_node_is_made_of_stands_in_the_journal,
     readers_read_and_strangers_do_not,
 }
 
@@ -249,6 +250,55 @@ async fn the_check_finds_what_the_database_would_not_let_in(store: TestStore) {
     let broken = found(&process, "/api/v1/inventory/check").await;
     assert_eq!(broken["faults"][0]["serial_number"], "w2", "{broken}");
     assert_eq!(broken["faults"].as_array().unwrap().len(), 1, "{broken}");
+    process.stop().await;
+}
+
+async fn put(process: &Process, path: &str, body: &Value) -> Answer {
+    let request = Request::builder().method(Method::PUT).uri(path);
+    let request = request.header("content-type", "application/json");
+    process.request(request, Body::from(body.to_string())).await
+}
+
+async fn what_a_node_is_made_of_stands_in_the_journal(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    let mut tx = process.db.write().await.unwrap();
+    tx.execute(
+        "INSERT INTO nodes (id, name, url, kind, tags, weight, draining, source, created_at, updated_at)
+         VALUES ('n1', 'gpu', 'http://127.0.0.1:9', 'ollama', '[]', 1, FALSE, 'api', 1, 1)",
+        (),
+    )
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    chain(&process, 2).await;
+    let path = "/api/v1/nodes/n1/hardware";
+    for parts in [json!(["w1", "w0"]), json!(["w0", "w1", "w1"]), json!([])] {
+        let answer = put(&process, path, &json!({"parts": parts})).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    for (path, parts, status) in [
+        (path, json!(["w0", "absent"]), 404),
+        ("/api/v1/nodes/n2/hardware", json!(["w0"]), 404),
+        (path, json!("w0"), 400),
+    ] {
+        let answer = put(&process, path, &json!({"parts": parts})).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
+    // One record for each change, none for what stayed as it was or was refused.
+    let records = found(&process, "/api/v1/audit?action=hardware.edit").await;
+    let told: Vec<_> = records["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .rev()
+        .map(|one| {
+            assert_eq!(one["actor_name"], "admin", "{one}");
+            assert_eq!(one["subject_id"], "n1", "{one}");
+            (one["old"]["parts"].clone(), one["new"]["parts"].clone())
+        })
+        .collect();
+    let both = json!(["w0", "w1"]);
+    assert_eq!(told, [(json!([]), both.clone()), (both, json!([]))]);
     process.stop().await;
 }
 
