@@ -34,6 +34,8 @@ impl Identity {
         if renewing.served >= wish {
             return Ok(());
         }
+        // Changes share commits: who was told of the same one may wish for it first, and shares this, too.
+        tokio::task::yield_now().await;
         let answers = self.inner.renewals.load(Ordering::SeqCst);
         let now = self.inner.clock.now();
         let at = self.inner.clock.monotonic();

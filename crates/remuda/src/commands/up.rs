@@ -15,7 +15,7 @@ use crate::config::{Config, Environment};
 use crate::start::{self, Invitation, Running, Standing, banner, open_files};
 use crate::telemetry;
 
-/// Threads of the control plane: the data plane has its own.
+/// The most threads of the control plane: the data plane has its own.
 const CONTROL_THREADS: usize = 2;
 
 /// Niceness of the control plane's threads, of SQLite's and of the engine's, which they start: a token on its way goes before a record
@@ -64,7 +64,7 @@ impl Up {
         let log = telemetry::install(&loaded.config.log).map_err(Failure::Runtime)?;
         open_files::raise();
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(CONTROL_THREADS)
+            .worker_threads(control_threads())
             .thread_name("control")
             .on_thread_start(step_back)
             .enable_all()
@@ -107,6 +107,12 @@ impl Up {
         runtime.shutdown_timeout(LAST_MOMENTS);
         result
     }
+}
+
+/// No more than processors: two threads on one of them wake each other for nothing.
+fn control_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    processors.min(CONTROL_THREADS)
 }
 
 /// Lowers the priority of the calling thread and of those that it will start. Where that is refused nothing is lost but a little evenness.
