@@ -5,22 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-use sqlx::error::BoxDynError;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, Postgres};
-use sqlx::query::Query;
+use sqlx::postgres::Postgres;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
-use sqlx::types::Json;
 use sqlx::{Arguments as _, AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use tokio::time::timeout;
 
+use crate::bind::{add_sqlite, bind_postgres, bind_sqlite};
 use crate::bulk::Column;
 use crate::group::Turn;
 use crate::metrics::Timed;
-use crate::param::{Param, Params};
+use crate::param::Params;
 use crate::row::{Driver, Row};
-use crate::{Bulk, ColumnType, Durability, Engine, Statement, StoreError};
+use crate::{Bulk, Durability, Engine, Statement, StoreError};
 
 /// The longest wait for one statement unless set otherwise. A server that accepts connections but no longer answers counts as
 /// unavailable after it.
@@ -494,66 +491,4 @@ pub(crate) async fn within<T>(
         Ok(result) => Ok(result?),
         Err(_) => Err(StoreError::timed_out()),
     }
-}
-
-type SqliteQuery<'q> = Query<'q, Sqlite, SqliteArguments>;
-type PostgresQuery<'q> = Query<'q, Postgres, PgArguments>;
-
-fn bind_sqlite(query: SqliteQuery<'_>, params: Params) -> SqliteQuery<'_> {
-    params
-        .0
-        .into_iter()
-        .fold(query, |query, param| match param {
-            Param::I64(value) => query.bind(value),
-            Param::F64(value) => query.bind(value),
-            Param::Text(value) => query.bind(value),
-            Param::Bool(value) => query.bind(value),
-            Param::Json(value) => query.bind(value.to_string()),
-            Param::JsonText(text) => query.bind(text.into_text()),
-            Param::Bytes(value) => query.bind(value),
-            Param::Null(_) => query.bind(None::<i64>),
-        })
-}
-
-/// Adds a value without a copy of what is shared.
-fn add_sqlite(values: &mut SqliteArguments, param: &Param) -> Result<(), BoxDynError> {
-    match param {
-        Param::I64(value) => values.add(*value),
-        Param::F64(value) => values.add(*value),
-        Param::Text(value) => values.add(Arc::clone(value)),
-        Param::Bool(value) => values.add(*value),
-        Param::Json(value) => values.add(value.to_string()),
-        Param::JsonText(text) => values.add(text.clone().into_text()),
-        Param::Bytes(value) => values.add(value.as_slice()),
-        Param::Null(_) => values.add(None::<i64>),
-    }
-}
-
-fn bind_postgres(
-    query: PostgresQuery<'_>,
-    params: Params,
-    preparing: Preparing,
-) -> PostgresQuery<'_> {
-    let query = query.persistent(preparing == Preparing::Kept);
-    params
-        .0
-        .into_iter()
-        .fold(query, |query, param| match param {
-            Param::I64(value) => query.bind(value),
-            Param::F64(value) => query.bind(value),
-            Param::Text(value) => query.bind(value),
-            Param::Bool(value) => query.bind(value),
-            Param::Json(value) => query.bind(value),
-            Param::JsonText(text) => match RawValue::from_string(text.as_str().to_owned()) {
-                Ok(json) => query.bind(Some(Json(json))),
-                Err(_) => query.bind(None::<Json<Box<RawValue>>>),
-            },
-            Param::Bytes(value) => query.bind(value),
-            Param::Null(ColumnType::I64) => query.bind(None::<i64>),
-            Param::Null(ColumnType::F64) => query.bind(None::<f64>),
-            Param::Null(ColumnType::Text) => query.bind(None::<String>),
-            Param::Null(ColumnType::Bool) => query.bind(None::<bool>),
-            Param::Null(ColumnType::Json) => query.bind(None::<serde_json::Value>),
-            Param::Null(ColumnType::Bytes) => query.bind(None::<Vec<u8>>),
-        })
 }
