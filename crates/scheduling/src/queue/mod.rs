@@ -14,6 +14,7 @@ mod accounts;
 mod class;
 mod entries;
 mod fair;
+mod flows;
 mod lanes;
 mod limits;
 mod preemption;
