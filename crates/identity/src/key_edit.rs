@@ -121,7 +121,7 @@ impl Identity {
         if key.revoked_at.is_some() {
             return Err(EditKeyError::Revoked(id));
         }
-        expected.check(&key.version())?;
+        expected.check(|| key.version())?;
         let (name, old) = (key.name.clone(), key.seen());
         // Who may do less does not change what may do more, nor make it do so.
         let covers = |key: &ApiKey| admin.rights().cover(key.scope.rights());

@@ -88,7 +88,7 @@ impl Identity {
         let mut user = store::find_user_by_id(&mut tx, OrgScope::All, id)
             .await?
             .ok_or(UserError::Unknown(id))?;
-        expected.check(&user.version())?;
+        expected.check(|| user.version())?;
         let old = user.seen();
         edit.apply(&mut user)?;
         store::update_profile(&mut tx, &user)

@@ -216,7 +216,7 @@ impl Identity {
         let mut role = store::find_role(&mut tx, org, name)
             .await?
             .ok_or_else(|| unknown(name))?;
-        expected.check(&role.version())?;
+        expected.check(|| role.version())?;
         // Nor is anything taken from who may do more.
         admin.rights().cover(Rights::of(role.permissions))?;
         let old = role.seen();

@@ -350,7 +350,7 @@ impl Identity {
         let mut user = store::find_user_by_id(&mut tx, admin.scope(), id)
             .await?
             .ok_or(UserError::Unknown(id))?;
-        expected.check(&user.version())?;
+        expected.check(|| user.version())?;
         admin.rights().cover(rights_of(&mut tx, &user).await?)?;
         let administered = user.administers();
         let old = user.seen();

@@ -209,7 +209,7 @@ impl System {
         let mut tx = self.inner.db.write_ordered().await?;
         journal::begin(&mut tx).await?;
         let (version, before) = store::load_settings(&mut tx).await?;
-        expected.check(&Settings::of(&self.inner.defaults, (version, before.clone())).tag())?;
+        expected.check(|| Settings::of(&self.inner.defaults, (version, before.clone())).tag())?;
         let mut after = before.clone();
         edit(&mut after);
         let differences = differences(&before, &after);

@@ -83,12 +83,13 @@ impl IfMatch {
     /// Accepts every version.
     pub const ANY: Self = Self(None);
 
-    /// Checks that a thing still has one of the versions that the client named.
+    /// Checks that a thing still has one of the versions that the client named. `current` is asked for its own only where one is.
     ///
     /// # Errors
     /// When it has none of them. A weak tag matches nothing: a change needs certainty.
-    pub fn check(&self, current: &ETag) -> Result<(), ChangedMeanwhile> {
+    pub fn check(&self, current: impl FnOnce() -> ETag) -> Result<(), ChangedMeanwhile> {
         let Some(named) = &self.0 else { return Ok(()) };
+        let current = current();
         let matches = named.trim() == "*" || named.split(',').any(|tag| tag.trim() == current.0);
         if matches {
             Ok(())
@@ -134,16 +135,20 @@ mod tests {
         assert_ne!(now, before);
         assert_eq!(now, ETag::of("now"));
         assert_eq!(now.as_str().len(), 34);
-        assert!(if_match(&[]).check(&now).is_ok());
-        assert!(if_match(&["*"]).check(&now).is_ok());
+        assert!(if_match(&[]).check(|| now.clone()).is_ok());
+        assert!(if_match(&["*"]).check(|| now.clone()).is_ok());
         let either = format!("{}, {}", before.as_str(), now.as_str());
         let either: &'static str = either.leak();
-        assert!(if_match(&[either]).check(&now).is_ok());
-        assert!(if_match(&["\"other\"", either]).check(&now).is_ok());
+        assert!(if_match(&[either]).check(|| now.clone()).is_ok());
+        assert!(
+            if_match(&["\"other\"", either])
+                .check(|| now.clone())
+                .is_ok()
+        );
         for wrong in ["\"other\"", "", "now"] {
-            assert!(if_match(&[wrong]).check(&now).is_err(), "{wrong}");
+            assert!(if_match(&[wrong]).check(|| now.clone()).is_err(), "{wrong}");
         }
         let weak: &'static str = format!("W/{}", now.as_str()).leak();
-        assert!(if_match(&[weak]).check(&now).is_err());
+        assert!(if_match(&[weak]).check(|| now.clone()).is_err());
     }
 }

@@ -143,7 +143,7 @@ impl AgentUpdates {
         let mut tx = self.db().write_ordered().await?;
         journal::begin(&mut tx).await?;
         let before = load(&mut tx, named).await?;
-        expected.check(&before.etag())?;
+        expected.check(|| before.etag())?;
         let mut after = before.clone();
         let fits = match step {
             Step::Pause => before.state == AgentRolloutState::Running,

@@ -54,7 +54,7 @@ impl Registry {
         by: &Actor,
     ) -> Result<EditedNode, NodeError> {
         let before = self.editable(key)?;
-        expected.check(&before.version())?;
+        expected.check(|| before.version())?;
         let through_agent = before.settings.kind == NodeKind::Agent;
         if through_agent && (edit.url.is_some() || edit.kind.is_some()) {
             return Err(NodeError::ThroughAgent(before.settings.name.to_string()));
@@ -69,7 +69,7 @@ impl Registry {
         let _writing = self.inner.writing.lock().await;
         // While the address was asked, somebody may have drained or removed the node.
         let present = self.editable(key)?;
-        expected.check(&present.version())?;
+        expected.check(|| present.version())?;
         let record = NodeRecord {
             settings,
             updated_at: self.inner.clock.now(),
@@ -220,7 +220,7 @@ impl Registry {
         journal::begin(&mut tx).await?;
         // Another process may have changed it since this one looked.
         if let Some(at) = store::node_changed_at(&mut tx, record.id).await? {
-            expected.check(&version_at(record.id, at))?;
+            expected.check(|| version_at(record.id, at))?;
         }
         let stored = record.to_stored(&self.inner.sealer)?;
         let exists = store::update_node(&mut tx, stored)

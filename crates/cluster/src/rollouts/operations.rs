@@ -234,7 +234,7 @@ impl Rollouts {
         let mut tx = self.db().write_ordered().await?;
         journal::begin(&mut tx).await?;
         let before = load(&mut tx, named).await?;
-        expected.check(&before.etag())?;
+        expected.check(|| before.etag())?;
         let mut after = before.clone();
         let action = self.apply(&mut after, step, by, now)?;
         after.change(&by.name, now);
