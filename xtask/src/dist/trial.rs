@@ -1,4 +1,4 @@
-//! The program as it will be used: two servers that answer, and an agent that joins the one from beside the other.
+//! The program as it will be used: a server that answers, and an agent beside it that joins another server, which answers through it.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -45,24 +45,25 @@ pub(super) fn run(program: &Path) -> anyhow::Result<Tried> {
     };
     let version = said(&mut trial.typed(&["--version"]))?;
     trial.is_release()?;
-    let door = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let begun = Instant::now();
-    let (mut server, address) =
-        trial.server("server", &format!("[agents]\nlisten = \"{door}\"\n"))?;
-    answer(address, None)?;
+    let (mut beside, its_address) = trial.server("beside", "")?;
+    answer(its_address, None)?;
     let answered_after = begun.elapsed();
-    let (_other, beside) = trial.server("beside", "")?;
+    // It has no model of its own.
+    let door = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let config = format!("[agents]\nlisten = \"{door}\"\n[engine]\ndemo = false\n");
+    let (mut server, address) = trial.server("server", &config)?;
 
     let sign_in = json!({"username": "admin", "password": PASSWORD});
     let session = http::send(address, "POST", "/api/v1/login", None, Some(&sign_in))?.json()?;
     let token = session["token"].as_str().context("no token")?;
-    let mut agent = trial.agent(address, door, beside, token)?;
+    let mut agent = trial.agent(address, door, its_address, token)?;
     let agent_kib = at_rest(&mut agent)?;
-    drain_all_but(address, "beside", token)?;
     answer(address, Some(token)).context("through the agent")?;
-    server.ensure_alive()?;
-    agent.stop()?;
-    server.stop()?;
+    for process in [&mut agent, &mut server, &mut beside] {
+        process.ensure_alive()?;
+        process.stop()?;
+    }
     Ok(Tried {
         version,
         answered_after,
@@ -72,7 +73,11 @@ pub(super) fn run(program: &Path) -> anyhow::Result<Tried> {
 
 impl Trial<'_> {
     fn typed(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(self.program);
+        self.typed_to(self.program, words)
+    }
+
+    fn typed_to(&self, program: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(words)
             .env_clear()
@@ -98,7 +103,7 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// Starts a server with fresh data, which serves the demo model.
+    /// Starts a server with fresh data.
     fn server(&self, name: &str, config: &str) -> anyhow::Result<(Running, SocketAddr)> {
         let file = self.home.join(format!("{name}.toml"));
         std::fs::write(&file, format!("{config}[discovery]\nollama = false\n"))?;
@@ -130,7 +135,9 @@ impl Trial<'_> {
         let invitation = invited["token"].as_str().context("no invitation")?;
         // A name, for the resolver that is built in.
         let join = format!("https://localhost:{}", door.port());
-        let mut agent = self.typed(&["agent", "--listen", "127.0.0.1:0", "--join", &join]);
+        let program = self.read_anew()?;
+        let words = ["agent", "--listen", "127.0.0.1:0", "--join", &join];
+        let mut agent = self.typed_to(&program, &words);
         agent
             .args(["--model-server", &format!("http://{beside}")])
             .env("REMUDA_AGENT_TOKEN", invitation)
@@ -143,6 +150,22 @@ impl Trial<'_> {
             format!("the agent does not serve:\n{said}")
         })?;
         Ok(agent)
+    }
+
+    /// Returns a copy of the program that is in no page cache, as after a boot. What was just written lies there in large folios, all of
+    /// which Linux 6.18 maps for a function that is called: every program then looks as large as its file.
+    fn read_anew(&self) -> anyhow::Result<std::path::PathBuf> {
+        let copy = self.home.join("agent-program");
+        std::fs::copy(self.program, &copy)?;
+        let mut of = std::ffi::OsString::from("of=");
+        of.push(&copy);
+        // As the manual of dd has it, for dropping the cache of a whole file.
+        let mut drop_cache = Command::new("dd");
+        drop_cache
+            .arg(of)
+            .args(["oflag=nocache", "conv=notrunc,fdatasync", "count=0"]);
+        said(drop_cache.stdin(Stdio::null()))?;
+        Ok(copy)
     }
 
     /// Returns a path of programs with an `nvidia-smi` that tells of one card: a static program cannot load the driver's library.
@@ -200,17 +223,4 @@ fn at_rest(agent: &mut Running) -> anyhow::Result<u64> {
     }
     agent.ensure_alive()?;
     resident_kib(agent.pid())
-}
-
-/// Leaves one node as the only one.
-fn drain_all_but(address: SocketAddr, kept: &str, token: &str) -> anyhow::Result<()> {
-    let nodes = http::send(address, "GET", "/api/v1/nodes", Some(token), None)?.json()?;
-    let nodes = nodes["items"].as_array().into_iter().flatten();
-    for node in nodes.filter(|node| node["name"] != kept) {
-        let name = node["name"].as_str().context("a node without a name")?;
-        let path = format!("/api/v1/nodes/{name}/drain");
-        let drained = http::send(address, "POST", &path, Some(token), Some(&json!({})))?;
-        anyhow::ensure!(drained.status == 200, "draining {name}: {}", drained.body);
-    }
-    Ok(())
 }

@@ -162,7 +162,7 @@ macro_rules! claim {
                 "UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_until = $2, leased_by = $3,
                      started_at = COALESCE(started_at, $1)
                  WHERE id = ANY(ARRAY(SELECT id FROM jobs WHERE state = 'queued' AND kind = $4 AND lane = $5 AND priority = $6
-                     AND run_at <= $1 AND org_id <> ALL(string_to_array($7, ',')) ORDER BY run_at, id LIMIT ",
+                     AND run_at <= $1 AND org_id <> ALL(string_to_array(trim(',' FROM $7), ',')) ORDER BY run_at, id LIMIT ",
                 $most,
                 " FOR UPDATE SKIP LOCKED)) RETURNING payload_sealed, lane, ",
                 columns!()
@@ -205,7 +205,8 @@ pub(crate) async fn claim(
     let Some((asked, statement)) = CLAIMS.into_iter().find(|(size, _)| *size <= most) else {
         return Ok((Vec::new(), 1));
     };
-    let mut but_of = String::from(",");
+    // What belongs to nobody has an empty name, which must not stand in the list.
+    let mut but_of = String::from(",-,");
     for org in claim.but_of {
         let _infallible = write!(but_of, "{org},");
     }
