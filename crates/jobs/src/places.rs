@@ -96,13 +96,14 @@ impl Places {
         share.saturating_sub(holds).min(free)
     }
 
-    /// Returns the organisations that get no more of a lane: those that have all the places they may have, and those whose last quarter is
-    /// left, where they have one of the lane already. So a slow model does not hold up another of the same organisation either.
+    /// Returns the organisations that get no more of a lane: those that have all the places they may have, unless they have none of the
+    /// lane. For such lanes there are a quarter more, so that a slow model does not hold up another of the same organisation either.
     pub(crate) fn full_orgs(&self, lane: &Arc<str>) -> Vec<OrgId> {
-        let shared = self.most_of_org - last_quarter(self.most_of_org);
+        let most = self.most_of_org;
+        let beyond = most + last_quarter(most);
         let full = self.of_org.iter().filter(|(_, lanes)| {
             let holds: usize = lanes.values().sum();
-            holds >= self.most_of_org || (holds >= shared && lanes.contains_key(lane))
+            holds >= beyond || (holds >= most && lanes.contains_key(lane))
         });
         full.map(|(org, _)| *org).collect()
     }
@@ -153,7 +154,7 @@ impl Places {
     }
 }
 
-/// Returns how many of some places are left to those who have none.
+/// Returns a quarter of some places, at least one of any: it is for those who have none.
 const fn last_quarter(places: usize) -> usize {
     places.div_ceil(4)
 }

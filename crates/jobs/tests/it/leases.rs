@@ -133,15 +133,14 @@ async fn one_organisation_has_half_of_the_places(store: TestStore) {
     };
     let mut process = Process::start(&store, few).await;
     let mut jobs = Vec::new();
-    for number in 0..5 {
-        let model = format!("model {number}");
-        jobs.push(process.submit_to(&model, "hang").await);
+    for _ in 0..5 {
+        jobs.push(process.submit("hang").await);
     }
     for id in &jobs[..2] {
         process.in_state(id, "running").await;
     }
     // Two places are left, and nobody of this organisation gets one.
-    let last = process.submit_to("another", "done").await;
+    let last = process.submit("done").await;
     for id in jobs[2..].iter().chain([&last]) {
         assert_eq!(process.shown(id).await["state"], "queued");
     }

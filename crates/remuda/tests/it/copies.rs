@@ -251,7 +251,9 @@ async fn a_model_comes_from_the_node_that_has_it() -> anyhow::Result<()> {
     })
     .await?;
     assert!(
-        told.contains("copy from a") && told.contains("KB"),
+        told.contains("copy from a")
+            && told.contains("KB")
+            && told.contains("2 of 2 copies on disk"),
         "{told}"
     );
 
