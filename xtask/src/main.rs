@@ -7,6 +7,7 @@ mod chaos;
 mod ci;
 mod clients;
 mod databases;
+mod dist;
 mod install;
 mod interrupt;
 mod provider;
@@ -45,6 +46,8 @@ enum Command {
     Schemathesis(schemathesis::Options),
     /// Make pictures of every page of the dashboard, light, dark and on a phone
     Screenshots(screenshots::Options),
+    /// Build one static program for any Linux of this machine's kind, and try it as server and as agent
+    Dist(dist::Options),
     /// Measure the release build
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Clients(options) => clients::run(&options),
         Command::Schemathesis(options) => schemathesis::run(&options),
         Command::Screenshots(options) => screenshots::run(&options),
+        Command::Dist(options) => dist::run(&options),
         Command::Bench(bench) => bench::run(&bench),
         Command::TrainDemo => train_demo::run(),
     };

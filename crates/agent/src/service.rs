@@ -12,8 +12,8 @@ use agent_proto::v1::{
     NodeStatus, OfferRequest, OfferResponse, Piece, ReleasePart, ReleaseTaken, WatchStatusRequest,
 };
 use futures_util::stream::{Stream, poll_fn, unfold};
-use primitives::{Clock, MonotonicTime};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::config::{AgentConfig, ControlPlane};
@@ -26,8 +26,8 @@ use crate::status::differs;
 use crate::tunnels::{self, Pieces, Tunnels};
 use crate::updates::Updates;
 
-/// The longest silence of a status stream.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// The longest silence of a status stream: 5 s, less what the way takes.
+const HEARTBEAT: Duration = Duration::from_millis(4_900);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -36,7 +36,6 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub(crate) struct Service {
     server: ModelServer,
     protocols: RangeInclusive<u32>,
-    clock: Arc<dyn Clock>,
     status: watch::Receiver<Arc<NodeStatus>>,
     tunnels: Arc<Tunnels>,
     files: Option<Arc<Copying>>,
@@ -64,7 +63,6 @@ impl Service {
         Self {
             server: ModelServer::new(config),
             protocols: config.protocols.clone(),
-            clock: Arc::clone(&config.clock),
             status,
             tunnels,
             files,
@@ -131,11 +129,7 @@ impl Agent for Service {
     ) -> Result<Response<Self::WatchStatusStream>, Status> {
         let mut status = self.status.clone();
         status.mark_changed();
-        let telling = Telling {
-            status,
-            clock: Arc::clone(&self.clock),
-            last: None,
-        };
+        let telling = Telling { status, last: None };
         Ok(Response::new(Box::pin(unfold(telling, Telling::next))))
     }
 
@@ -196,26 +190,37 @@ impl Agent for Service {
 /// One stream of states.
 struct Telling {
     status: watch::Receiver<Arc<NodeStatus>>,
-    clock: Arc<dyn Clock>,
-    last: Option<(Arc<NodeStatus>, MonotonicTime)>,
+    last: Option<(Arc<NodeStatus>, Instant)>,
 }
 
 impl Telling {
     async fn next(mut self) -> Option<(Result<NodeStatus, Status>, Self)> {
         loop {
-            self.status.changed().await.ok()?;
+            let is_late = match &self.last {
+                None => {
+                    self.status.changed().await.ok()?;
+                    false
+                }
+                // A reading that takes too long does not keep the one before from being told again.
+                Some((_, at)) => match timeout_at(*at + HEARTBEAT, self.status.changed()).await {
+                    Ok(changed) => {
+                        changed.ok()?;
+                        false
+                    }
+                    Err(_) => true,
+                },
+            };
             let fresh = Arc::clone(&self.status.borrow_and_update());
             // Nothing was read yet.
             if fresh.taken_at == 0 {
                 continue;
             }
-            let now = self.clock.monotonic();
             // A reading before the bound would come too late after it: readings are regular, and this one is as good.
             let due = self.last.as_ref().is_none_or(|(last, at)| {
-                differs(last, &fresh) || now.since(*at) + crate::status::EVERY > HEARTBEAT
+                is_late || differs(last, &fresh) || at.elapsed() + crate::status::EVERY > HEARTBEAT
             });
             if due {
-                self.last = Some((Arc::clone(&fresh), now));
+                self.last = Some((Arc::clone(&fresh), Instant::now()));
                 return Some((Ok(NodeStatus::clone(&fresh)), self));
             }
         }
@@ -329,5 +334,43 @@ mod tests {
         publish.send_replace(state(true));
         let told = states.message().await.unwrap().unwrap();
         assert_eq!(told.server.map(|server| server.reachable), Some(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_state_is_told_every_five_seconds_also_when_nothing_changes_or_a_reading_hangs() {
+        let (channel, publish, _) = linked("http://127.0.0.1:1").await;
+        let mut client = AgentClient::new(channel);
+        let mut states = client
+            .watch_status(WatchStatusRequest {})
+            .await
+            .unwrap()
+            .into_inner();
+        let reading = |taken_at| {
+            Arc::new(NodeStatus {
+                taken_at,
+                ..NodeStatus::default()
+            })
+        };
+        publish.send_replace(reading(1));
+        assert_eq!(states.message().await.unwrap().unwrap().taken_at, 1);
+        let mut told_at = Instant::now();
+        let readings = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(crate::status::EVERY);
+            for number in 2..=9 {
+                ticks.tick().await;
+                publish.send_replace(reading(number));
+            }
+            // From here on there is none any more.
+            std::future::pending::<()>().await;
+        });
+        let mut told = Vec::new();
+        while told.len() < 6 {
+            told.push(states.message().await.unwrap().unwrap().taken_at);
+            assert!(told_at.elapsed() <= Duration::from_secs(5), "{told:?}");
+            told_at = Instant::now();
+        }
+        assert!(told[..4].is_sorted_by(|one, other| one < other), "{told:?}");
+        assert_eq!(told[4..], [9, 9], "the last one again: {told:?}");
+        readings.abort();
     }
 }

@@ -16,8 +16,8 @@ use crate::machine::{GpuSource, Gpus, Machine, MachineReading};
 use crate::model_server::{ModelServer, read_server};
 use crate::tunnels::Tunnels;
 
-/// The time between two readings: two of them are as far apart as heartbeats may be.
-pub(crate) const EVERY: Duration = Duration::from_millis(2_500);
+/// The time between two readings: two of them, with the time that reading takes, are not as far apart as heartbeats may be.
+pub(crate) const EVERY: Duration = Duration::from_millis(2_400);
 /// How long the machine or its GPUs are waited for.
 const LIMIT: Duration = Duration::from_secs(2);
 

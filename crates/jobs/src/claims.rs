@@ -67,8 +67,8 @@ impl Jobs {
                 };
                 let began = Instant::now();
                 let run = RunId(Uuid::new_v4().to_string());
-                let but_of = places.full_org();
-                let claiming = self.claim(registered, &run, &lane, (due, but_of), most);
+                let but_of = places.full_orgs(&lane);
+                let claiming = self.claim(registered, &run, &lane, (due, &but_of), most);
                 let rows = patiently(claiming).await?;
                 self.inner.metrics.claim_took(began.elapsed());
                 let claimed = rows.len();
@@ -108,7 +108,7 @@ impl Jobs {
         registered: &Registered,
         run: &RunId,
         lane: &str,
-        (due, but_of): (&DueLane, Option<primitives::OrgId>),
+        (due, but_of): (&DueLane, &[primitives::OrgId]),
         most: usize,
     ) -> Result<Vec<Row>, StoreError> {
         let spec = &registered.spec;

@@ -25,7 +25,7 @@ pub(crate) struct Place {
 pub(crate) struct Places {
     of_pool: HashMap<&'static str, usize>,
     of_lane: HashMap<(&'static str, Arc<str>), usize>,
-    of_org: HashMap<OrgId, usize>,
+    of_org: HashMap<OrgId, HashMap<Arc<str>, usize>>,
     by_task: HashMap<Id, Place>,
     most_of_org: usize,
     /// Where the next look at a kind's lanes begins.
@@ -90,18 +90,22 @@ impl Places {
             .keys()
             .filter(|(of, other)| *of == pool && !due.contains(other))
             .count();
-        let shared = registered.spec.places.div_ceil(4) * 3;
+        let places = registered.spec.places;
+        let shared = places - last_quarter(places);
         let share = (shared / (due.len() + elsewhere).max(1)).max(1);
         share.saturating_sub(holds).min(free)
     }
 
-    /// Returns an organisation that has all the places it may have.
-    pub(crate) fn full_org(&self) -> Option<OrgId> {
-        let full = self
-            .of_org
-            .iter()
-            .find(|(_, count)| **count >= self.most_of_org);
-        full.map(|(org, _)| *org)
+    /// Returns the organisations that get no more of a lane: those that have all the places they may have, unless they have none of the
+    /// lane. For such lanes there are a quarter more, so that a slow model does not hold up another of the same organisation either.
+    pub(crate) fn full_orgs(&self, lane: &Arc<str>) -> Vec<OrgId> {
+        let most = self.most_of_org;
+        let beyond = most + last_quarter(most);
+        let full = self.of_org.iter().filter(|(_, lanes)| {
+            let holds: usize = lanes.values().sum();
+            holds >= beyond || (holds >= most && lanes.contains_key(lane))
+        });
+        full.map(|(org, _)| *org).collect()
     }
 
     /// Takes a place for a task.
@@ -112,7 +116,8 @@ impl Places {
             .entry((place.pool, Arc::clone(&place.lane)))
             .or_default() += 1;
         if let Some(org) = place.org {
-            *self.of_org.entry(org).or_default() += 1;
+            let lanes = self.of_org.entry(org).or_default();
+            *lanes.entry(Arc::clone(&place.lane)).or_default() += 1;
         }
         self.by_task.insert(task, place);
     }
@@ -125,10 +130,15 @@ impl Places {
         };
         let place = self.by_task.remove(&task)?;
         less(&mut self.of_pool, &place.pool);
-        less(&mut self.of_lane, &(place.pool, place.lane));
-        if let Some(org) = place.org {
-            less(&mut self.of_org, &org);
+        if let Some(org) = place.org
+            && let Some(lanes) = self.of_org.get_mut(&org)
+        {
+            less(lanes, &place.lane);
+            if lanes.is_empty() {
+                self.of_org.remove(&org);
+            }
         }
+        less(&mut self.of_lane, &(place.pool, place.lane));
         let error = error?;
         tracing::error!(%error, "a job's run ended abnormally: it is due again when its lease ends");
         Some(place.held)
@@ -142,6 +152,11 @@ impl Places {
     pub(crate) fn look_after(&mut self, kind: &'static str, lane: Option<String>) {
         self.after.insert(kind, lane.unwrap_or_default());
     }
+}
+
+/// Returns a quarter of some places, at least one of any: it is for those who have none.
+const fn last_quarter(places: usize) -> usize {
+    places.div_ceil(4)
 }
 
 /// Counts one less, and forgets what is nothing.

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::kind::jittered;
 use crate::executor::{Executor, Outcome, Refusal, Step, Work};
 use crate::model::{Job, JobState};
 use crate::output::Output;
@@ -321,21 +322,16 @@ impl Run {
                 Verdict::End(because(JobState::Failed, &Refusal::new(why.kind, message)))
             }
             Outcome::Again(why) => Verdict::Back {
-                wait: self.jittered(pause(attempt)),
+                wait: jittered(pause(attempt), self.jitter),
                 attempts: attempt,
                 why: because(JobState::Queued, why),
             },
             Outcome::Later { why, after } => Verdict::Back {
-                wait: after.unwrap_or_else(|| self.jittered(delay(age))),
+                wait: after.unwrap_or_else(|| jittered(delay(age), self.jitter)),
                 attempts: attempt.saturating_sub(1),
                 why: because(JobState::Queued, why),
             },
         })
-    }
-
-    /// Makes a wait up to a quarter longer, so that what failed together is not tried together.
-    fn jittered(&self, wait: Duration) -> Duration {
-        wait + wait * u32::from(self.jitter) / 1024
     }
 }
 

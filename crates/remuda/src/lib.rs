@@ -7,6 +7,7 @@ mod client;
 mod commands;
 pub mod config;
 mod output;
+mod rest;
 mod start;
 pub mod telemetry;
 

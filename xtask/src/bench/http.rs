@@ -8,14 +8,14 @@ use anyhow::Context;
 use serde_json::Value;
 
 /// A response.
-pub(super) struct Response {
-    pub(super) status: u16,
-    pub(super) body: String,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) body: String,
 }
 
 impl Response {
     /// Returns the body as JSON, when the status is a success.
-    pub(super) fn json(&self) -> anyhow::Result<Value> {
+    pub(crate) fn json(&self) -> anyhow::Result<Value> {
         anyhow::ensure!(
             (200..300).contains(&self.status),
             "status {}: {}",
@@ -27,7 +27,7 @@ impl Response {
 }
 
 /// Sends one request on a connection of its own; a body is sent as JSON.
-pub(super) fn send(
+pub(crate) fn send(
     address: SocketAddr,
     method: &str,
     path: &str,

@@ -29,7 +29,7 @@ pub(super) fn pinned(core: usize, program: &Path) -> Command {
 }
 
 /// A running process. Ended when dropped.
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: Option<BufReader<ChildStdout>>,
     input: Option<ChildStdin>,
@@ -37,7 +37,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts a process whose standard output is read by [`Self::line`].
-    pub(super) fn start(command: &mut Command) -> anyhow::Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
@@ -51,7 +51,7 @@ impl Running {
     }
 
     /// Starts a process whose output goes to a file.
-    pub(super) fn start_logged(command: &mut Command, log: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start_logged(command: &mut Command, log: &Path) -> anyhow::Result<Self> {
         let file = fs::File::create(log)?;
         let child = command
             .stdout(file.try_clone()?)
@@ -66,7 +66,7 @@ impl Running {
     }
 
     /// Returns the next line of its output.
-    pub(super) fn line(&mut self) -> anyhow::Result<String> {
+    pub(crate) fn line(&mut self) -> anyhow::Result<String> {
         let lines = self.lines.as_mut().context("its output is not read")?;
         let mut line = String::new();
         anyhow::ensure!(
@@ -82,12 +82,12 @@ impl Running {
     }
 
     /// Returns its id.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Fails when it has ended.
-    pub(super) fn ensure_alive(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn ensure_alive(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
             anyhow::bail!("a process of the benchmark has ended: {status}");
         }
@@ -95,7 +95,7 @@ impl Running {
     }
 
     /// Ends it by SIGTERM.
-    pub(super) fn stop(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
         interrupt::stop(&mut self.child, "TERM")
     }
 }
@@ -156,7 +156,7 @@ fn times(pid: &str, first: usize) -> anyhow::Result<Duration> {
 }
 
 /// Returns the memory that a process holds, pages of its program file included, in KiB.
-pub(super) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
+pub(crate) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
     status_kib(pid, "VmRSS:")
 }
 

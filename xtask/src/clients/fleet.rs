@@ -1,4 +1,5 @@
-//! A Remuda with three nodes of three kinds: its embedded engine, a scripted Ollama, a scripted vLLM.
+//! A Remuda with three nodes of three kinds: its embedded engine, a scripted Ollama, a scripted vLLM. Where keys are required the Ollama is
+//! behind an agent.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -40,6 +41,7 @@ pub(super) struct Fleet {
     /// Keys, where they are required.
     pub(super) keys: Option<Keys>,
     // The order is the one in which they are ended.
+    _agent: Option<Process>,
     _remuda: Process,
     _nodes: [Process; 2],
     _directory: TempDir,
@@ -65,14 +67,19 @@ impl Fleet {
                 NODE_KEY,
             ],
         )?;
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr();
+        let (address, door) = (free()?, free()?);
+        let to_ollama = if keys_required {
+            format!("[agents]\nlisten = \"{door}\"\nurl = \"https://{door}\"\n")
+        } else {
+            format!("[[nodes]]\nname = \"ollama\"\nurl = \"http://{ollama_address}\"\n")
+        };
         let settings = directory.path().join("remuda.toml");
         fs::write(
             &settings,
             format!(
                 "[server]\nlisten = \"{address}\"\ndata_dir = \"{}\"\n[auth]\nrequired = {keys_required}\n\
-                 [discovery]\nollama = false\n\
-                 [[nodes]]\nname = \"ollama\"\nurl = \"http://{ollama_address}\"\n\
+                 [discovery]\nollama = false\n{to_ollama}\
                  [[nodes]]\nname = \"vllm\"\nurl = \"http://{vllm_address}\"\napi_key = \"{NODE_KEY}\"\n",
                 directory.path().join("data").display()
             ),
@@ -97,13 +104,18 @@ impl Fleet {
             home: directory.path(),
             url: &url,
         };
-        let keys = person.prepare(keys_required).with_context(|| {
+        let failed = || {
             let said = fs::read_to_string(&log).unwrap_or_default();
             format!("Remuda does not serve:\n{said}")
-        })?;
+        };
+        person.sign_in().with_context(failed)?;
+        let agent = keys_required.then(|| person.start_agent(&ollama_address));
+        let agent = agent.transpose()?;
+        let keys = person.prepare(keys_required).with_context(failed)?;
         Ok(Self {
             url,
             keys,
+            _agent: agent,
             _remuda: remuda,
             _nodes: [ollama, vllm],
             _directory: directory,
@@ -119,13 +131,33 @@ struct Person<'a> {
 }
 
 impl Person<'_> {
-    /// Signs in, makes keys where they are required, and waits until all models are listed.
-    fn prepare(&self, keys_required: bool) -> anyhow::Result<Option<Keys>> {
-        let deadline = Instant::now() + START_LIMIT;
-        retry(deadline, || {
+    /// Signs in as soon as Remuda serves.
+    fn sign_in(&self) -> anyhow::Result<()> {
+        retry(Instant::now() + START_LIMIT, || {
             self.type_command(&["login", "--password-stdin"], PASSWORD)
         })?;
-        retry(deadline, || {
+        Ok(())
+    }
+
+    /// Invites the machine of the Ollama, and starts an agent there.
+    fn start_agent(&self, ollama: &str) -> anyhow::Result<Process> {
+        let invited = self.type_command(&["node", "invite", "ollama", "--json"], "")?;
+        let word = |name: &str| invited[name].as_str().context("no invitation");
+        let child = Command::new(self.program)
+            .args(["agent", "--listen", "127.0.0.1:0", "--join", word("url")?])
+            .args(["--model-server", &format!("http://{ollama}")])
+            .env("REMUDA_AGENT_TOKEN", word("token")?)
+            .env("HOME", self.home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Process(child))
+    }
+
+    /// Waits until all models are listed, and makes keys where they are required.
+    fn prepare(&self, keys_required: bool) -> anyhow::Result<Option<Keys>> {
+        retry(Instant::now() + START_LIMIT, || {
             let listed = self.type_command(&["models", "--json"], "")?.to_string();
             let missing = MODELS.iter().find(|model| !listed.contains(**model));
             anyhow::ensure!(missing.is_none(), "{missing:?} is not in {listed}");

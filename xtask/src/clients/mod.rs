@@ -56,7 +56,7 @@ struct Tally {
     failed: usize,
 }
 
-/// Runs every client without and with required keys; fails when a check fails.
+/// Runs every client without and with required keys, then with an agent in between; fails when a check fails.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     interrupt::catch()?;
     let target = workspace::metadata()?.target_directory;
@@ -68,7 +68,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let fleet = Fleet::start(&programs, keys_required)?;
         for script in &SCRIPTS {
             let keys = if keys_required {
-                "keys required"
+                "keys required, the Ollama behind an agent"
             } else {
                 "no keys"
             };

@@ -14,8 +14,8 @@ use super::look::Stock;
 use super::store::{self, MAX_OPEN, ModelUse};
 use super::{Placement, Reconciler, replica_notes};
 
-/// The least time between two readings of all uses.
-const USES_EVERY: Duration = Duration::from_secs(15);
+/// Uses are stored and read at every third look, and after this time at the latest.
+const USES_EVERY: (u32, Duration) = (3, Duration::from_secs(15));
 /// The duty is believed to be held for so long after it was last confirmed; less than its lease.
 const HELD_FOR: Duration = Duration::from_secs(12);
 /// An action that waits for longer is not done any more.
@@ -67,7 +67,14 @@ impl Placement {
     async fn look(&self, memory: &mut Memory) -> Result<(), StoreError> {
         let now = self.clock().now();
         let due = |at: Option<Timestamp>, every| at.is_none_or(|at| now.since(at) >= every);
-        if due(memory.uses_at, USES_EVERY) {
+        let (looks, at_most) = USES_EVERY;
+        let uses_every = self
+            .inner
+            .config
+            .interval
+            .saturating_mul(looks)
+            .min(at_most);
+        if due(memory.uses_at, uses_every) {
             self.store_uses().await?;
             let mut tx = self.db().read().await?;
             memory.uses = Arc::new(store::list_uses(&mut tx).await?);

@@ -34,11 +34,11 @@ impl ReplicaNotes {
         self.0.get(key)?.get(&node)
     }
 
-    /// Lists the nodes that get a model's files at the moment.
-    pub(crate) fn syncing(&self, key: &str) -> impl Iterator<Item = (NodeId, &ReplicaNote)> {
+    /// Lists the nodes that get a model's files at the moment, or did not get them.
+    pub(crate) fn fetching(&self, key: &str) -> impl Iterator<Item = (NodeId, &ReplicaNote)> {
         let notes = self.0.get(key).into_iter().flatten();
         notes
-            .filter(|(_, note)| note.syncing.is_some())
+            .filter(|(_, note)| note.syncing.is_some() || note.failed.is_some())
             .map(|(node, note)| (*node, note))
     }
 

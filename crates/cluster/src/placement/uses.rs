@@ -113,7 +113,8 @@ impl Placement {
             let elapsed = now.since(*at).as_millis().max(1) as f64;
             sums.iter()
                 .map(|(model, busy)| {
-                    let before = before.get(model).copied().unwrap_or(*busy);
+                    // Of one that is not there nothing had been asked.
+                    let before = before.get(model).copied().unwrap_or(0);
                     (model.clone(), busy.saturating_sub(before) as f64 / elapsed)
                 })
                 .collect()

@@ -45,7 +45,7 @@ pub(super) struct FleetModelBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used: Option<Timestamp>,
-    /// The nodes that have it, or are getting it.
+    /// The nodes that have it, are getting it, or could not get it lately.
     replicas: Vec<ReplicaBody>,
 }
 
@@ -58,6 +58,8 @@ pub(super) struct ReplicaBody {
     node_id: String,
     /// The node's state.
     state: &'static str,
+    /// Whether its files are there.
+    on_disk: bool,
     /// Whether the model is in the node's memory.
     loaded: bool,
     /// The context it is loaded with, or could be, in tokens.
@@ -215,7 +217,7 @@ pub(super) fn fleet_model(
     let mut bodies: Vec<ReplicaBody> = views()
         .map(|(node, model)| replica_body(node, Some(model), notes.find(key, node.id)))
         .collect();
-    for (node, note) in notes.syncing(key) {
+    for (node, note) in notes.fetching(key) {
         let is_there = views().any(|(other, _)| other.id == node);
         if let Some(node) = snapshot.find_node(node).filter(|_| !is_there) {
             bodies.push(replica_body(node, None, Some(note)));
@@ -249,6 +251,7 @@ fn replica_body(
         node: node.name.to_string(),
         node_id: node.id.to_string(),
         state: node.state.as_str(),
+        on_disk: model.is_some(),
         loaded: loaded.is_some(),
         context: loaded
             .and_then(|loaded| loaded.context)

@@ -57,6 +57,11 @@ impl Backoff {
     }
 }
 
+/// Makes a wait up to a quarter longer, by the last byte of an id, so that what failed together is not tried together.
+pub(crate) fn jittered(wait: Duration, by: u8) -> Duration {
+    wait + wait * u32::from(by) / 1024
+}
+
 /// What is kept of a job that is done. One that has failed is kept either way: it is the dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
@@ -146,5 +151,15 @@ mod tests {
         assert_eq!(backoff.after(1), Duration::from_secs(2));
         assert_eq!(backoff.after(4), Duration::from_secs(16));
         assert_eq!(backoff.after(u32::MAX), Duration::from_mins(5));
+    }
+
+    #[test]
+    fn waits_differ_by_up_to_a_quarter() {
+        let wait = Duration::from_secs(4);
+        assert_eq!(jittered(wait, 0), wait);
+        let mut all: Vec<Duration> = (0..=u8::MAX).map(|by| jittered(wait, by)).collect();
+        assert!(all.iter().all(|one| (wait..wait * 5 / 4).contains(one)));
+        all.dedup();
+        assert_eq!(all.len(), 256);
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::ends::{What, WorkEnd};
-use super::kind::{Handler, KindSpec, Task};
+use super::kind::{Handler, KindSpec, Task, jittered};
 use crate::executor::{Outcome, Refusal};
 use crate::model::{JobState, RunId};
 use crate::run::{because, nothing};
@@ -29,7 +29,7 @@ pub(crate) struct Attempt {
     most_attempts: u32,
     payload_sealed: Option<Vec<u8>>,
     cancelled: CancellationToken,
-    jitter: u32,
+    jitter: u8,
 }
 
 impl Attempt {
@@ -49,7 +49,7 @@ impl Attempt {
             payload_sealed: row.get("payload_sealed")?,
             cancelled,
             // The last bytes of an id are chance.
-            jitter: u32::from(id.as_uuid().as_bytes()[15]),
+            jitter: id.as_uuid().as_bytes()[15],
         })
     }
 
@@ -135,20 +135,15 @@ impl Attempt {
                 What::Ended(because(JobState::Failed, &Refusal::new(why.kind, message)))
             }
             Outcome::Again(why) => What::Back {
-                wait: self.jittered(spec.backoff.after(self.number)),
+                wait: jittered(spec.backoff.after(self.number), self.jitter),
                 attempts: self.number,
                 why: because(JobState::Queued, &why),
             },
             Outcome::Later { why, after } => What::Back {
-                wait: after.unwrap_or_else(|| self.jittered(LATER / 2)),
+                wait: after.unwrap_or_else(|| jittered(LATER / 2, self.jitter)),
                 attempts: self.number.saturating_sub(1),
                 why: because(JobState::Queued, &why),
             },
         }
-    }
-
-    /// Makes a wait up to a quarter longer, so that what failed together is not tried together.
-    fn jittered(&self, wait: Duration) -> Duration {
-        wait + wait * self.jitter / 1024
     }
 }

@@ -1,5 +1,7 @@
 //! The SQL of the engine: enqueued, claimed in batches, held, ended in batches. Whoever writes names the run that holds the lease.
 
+use std::fmt::Write as _;
+
 use ::store::{
     Bulk, BulkColumn, ColumnType, Existing, Params, Row, Statement, StoreError, Tx, params,
 };
@@ -150,7 +152,7 @@ macro_rules! claim {
                 "UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_until = $2, leased_by = $3,
                      started_at = COALESCE(started_at, $1)
                  WHERE id IN (SELECT id FROM jobs WHERE state = 'queued' AND kind = $4 AND lane = $5 AND priority = $6 AND run_at <= $1
-                     AND org_id <> $7 ORDER BY run_at, id LIMIT ",
+                     AND $7 NOT LIKE '%,' || org_id || ',%' ORDER BY run_at, id LIMIT ",
                 $most,
                 ") RETURNING payload_sealed, lane, ",
                 columns!()
@@ -160,7 +162,7 @@ macro_rules! claim {
                 "UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_until = $2, leased_by = $3,
                      started_at = COALESCE(started_at, $1)
                  WHERE id = ANY(ARRAY(SELECT id FROM jobs WHERE state = 'queued' AND kind = $4 AND lane = $5 AND priority = $6
-                     AND run_at <= $1 AND org_id <> $7 ORDER BY run_at, id LIMIT ",
+                     AND run_at <= $1 AND org_id <> ALL(string_to_array(trim(',' FROM $7), ',')) ORDER BY run_at, id LIMIT ",
                 $most,
                 " FOR UPDATE SKIP LOCKED)) RETURNING payload_sealed, lane, ",
                 columns!()
@@ -190,7 +192,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) kind: &'a str,
     pub(crate) lane: &'a str,
     pub(crate) priority: i64,
-    pub(crate) but_of: Option<OrgId>,
+    /// Organisations that get no more for now.
+    pub(crate) but_of: &'a [OrgId],
 }
 
 /// Claims at most `most` jobs of a lane, the oldest first, with one statement; returns them, and how many it asked for.
@@ -202,9 +205,11 @@ pub(crate) async fn claim(
     let Some((asked, statement)) = CLAIMS.into_iter().find(|(size, _)| *size <= most) else {
         return Ok((Vec::new(), 1));
     };
-    let but_of = claim
-        .but_of
-        .map_or_else(|| "-".to_owned(), |org| org.to_string());
+    // What belongs to nobody has an empty name, which must not stand in the list.
+    let mut but_of = String::from(",-,");
+    for org in claim.but_of {
+        let _infallible = write!(but_of, "{org},");
+    }
     let rows = tx
         .fetch_all(
             statement,

@@ -181,7 +181,11 @@ impl Process {
     }
 
     pub(crate) async fn submit(&self, prompt: &str) -> String {
-        let body = json!({"model": "m", "prompt": prompt});
+        self.submit_to("m", prompt).await
+    }
+
+    pub(crate) async fn submit_to(&self, model: &str, prompt: &str) -> String {
+        let body = json!({"model": model, "prompt": prompt});
         // The loop may not have begun yet.
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -27,8 +26,9 @@ store::on_every_engine! {
     work_is_there_with_the_transaction_that_it_belongs_to,
     one_with_a_unique_key_is_there_at_a_time,
     what_is_more_urgent_goes_first,
-    a_lane_has_no_more_than_its_limit_over_two_processes,
+    lanes_and_kinds_have_no_more_than_their_limits_over_two_processes,
     no_more_begin_than_the_rate_allows,
+    no_more_of_a_lane_begin_than_its_rate_allows,
     what_fails_for_good_can_be_replayed,
     what_is_snoozed_costs_no_attempt,
     a_paused_kind_waits_and_goes_on,
@@ -37,15 +37,36 @@ store::on_every_engine! {
     a_duty_has_one_holder_and_goes_to_another,
     work_of_a_lost_process_is_done_by_another_and_ends_once,
     a_thousand_are_claimed_and_ended_in_batches,
+    figures_and_metrics_tell_what_waits_and_what_came_of_it,
+    work_rings_for_other_processes_where_the_database_carries_bells,
 }
 
 /// Notes what it does, and does as the payload says.
 #[derive(Default)]
 struct Doing {
     done: Mutex<Vec<Value>>,
-    running: AtomicUsize,
-    most: AtomicUsize,
+    /// Running now, by lane.
+    running: Mutex<BTreeMap<String, usize>>,
+    /// The most that ran at once: of a lane, and in all.
+    most: Mutex<(usize, usize)>,
     hold: Option<Duration>,
+}
+
+impl Doing {
+    fn began(&self, lane: &str) {
+        let mut running = self.running.lock();
+        let of_lane = running.entry(lane.to_owned()).or_default();
+        *of_lane += 1;
+        let mut most = self.most.lock();
+        most.0 = most.0.max(*of_lane);
+        most.1 = most.1.max(running.values().sum());
+    }
+
+    fn ended(&self, lane: &str) {
+        if let Some(running) = self.running.lock().get_mut(lane) {
+            *running -= 1;
+        }
+    }
 }
 
 /// The handler of a test.
@@ -55,8 +76,7 @@ impl Handler for Does {
     fn run(&self, task: Task) -> BoxFuture<'static, Outcome> {
         let doing = Arc::clone(&self.0);
         Box::pin(async move {
-            let running = doing.running.fetch_add(1, Ordering::SeqCst) + 1;
-            doing.most.fetch_max(running, Ordering::SeqCst);
+            doing.began(&task.lane);
             let refusal = Refusal::new(ErrorKind::Upstream, "it went wrong");
             let says = task.payload["does"].as_str().unwrap_or_default().to_owned();
             if let Some(hold) = doing.hold {
@@ -73,7 +93,7 @@ impl Handler for Does {
                 },
                 _ => Outcome::Done(Value::Null),
             };
-            doing.running.fetch_sub(1, Ordering::SeqCst);
+            doing.ended(&task.lane);
             outcome
         })
     }
@@ -103,15 +123,25 @@ async fn process(store: &TestStore, spec: KindSpec, doing: Doing) -> Process {
     process_at(store, spec, doing, Arc::new(SystemClock::new())).await
 }
 
+/// Two processes that note together what they do.
+async fn two_processes(store: &TestStore, spec: KindSpec, doing: Doing) -> [Process; 2] {
+    let doing = Arc::new(doing);
+    let start = || {
+        let clock = Arc::new(SystemClock::new());
+        process_at(store, spec, Arc::clone(&doing), clock)
+    };
+    [start().await, start().await]
+}
+
 async fn process_at(
     store: &TestStore,
     spec: KindSpec,
-    doing: Doing,
+    doing: impl Into<Arc<Doing>>,
     clock: Arc<dyn Clock>,
 ) -> Process {
     let db = store.migrated().await;
     let jobs = engine_on(db.clone(), config(), clock).await;
-    let doing = Arc::new(doing);
+    let doing = doing.into();
     jobs.register(spec, Arc::new(Does(Arc::clone(&doing))));
     let stop = CancellationToken::new();
     let working = tokio::spawn(jobs.clone().work(Arc::new(Told::default()), stop.clone()));
@@ -260,32 +290,27 @@ async fn what_is_more_urgent_goes_first(store: TestStore) {
     worker.stop().await;
 }
 
-async fn a_lane_has_no_more_than_its_limit_over_two_processes(store: TestStore) {
+async fn lanes_and_kinds_have_no_more_than_their_limits_over_two_processes(store: TestStore) {
     let limited = KindSpec {
         most_of_lane: Some(2),
+        most_everywhere: Some(3),
         ..spec()
     };
-    let hold = || Doing {
+    let hold = Doing {
         hold: Some(Duration::from_millis(30)),
         ..Doing::default()
     };
-    let one = process(&store, limited, hold()).await;
-    let two = process(&store, limited, hold()).await;
-    let mut lanes: BTreeMap<&str, u32> = BTreeMap::new();
+    let [one, two] = two_processes(&store, limited, hold).await;
     for number in 0..12 {
-        let lane = ["a", "b"][number % 2];
-        *lanes.entry(lane).or_default() += 1;
         let work = NewWork {
-            lane: Some(lane.to_owned()),
+            lane: Some(["a", "b"][number % 2].to_owned()),
             ..work("done")
         };
-        one.enqueue(work).await;
+        [&one, &two][number / 2 % 2].enqueue(work).await;
     }
-    until("all are done", || one.done() + two.done() == 12).await;
-    let most = one.doing.most.load(Ordering::SeqCst) + two.doing.most.load(Ordering::SeqCst);
-    // Two lanes of two, and each process has seen at most that.
-    assert!(one.doing.most.load(Ordering::SeqCst) <= 4);
-    assert!(two.doing.most.load(Ordering::SeqCst) <= 4, "{most}");
+    until("all are done", || one.done() == 12).await;
+    let (of_lane, in_all) = *one.doing.most.lock();
+    assert!(of_lane <= 2 && in_all <= 3, "{of_lane} {in_all}");
     one.until_figures((0, 0, 0)).await;
     one.stop().await;
     two.stop().await;
@@ -313,6 +338,37 @@ async fn no_more_begin_than_the_rate_allows(store: TestStore) {
     process.until_figures((0, 0, 0)).await;
     assert_eq!(process.done(), 5);
     process.stop().await;
+}
+
+async fn no_more_of_a_lane_begin_than_its_rate_allows(store: TestStore) {
+    let limited = KindSpec {
+        lane_rate: Some(Rate {
+            most: 2,
+            per: Duration::from_hours(1),
+        }),
+        ..spec()
+    };
+    let [one, two] = two_processes(&store, limited, Doing::default()).await;
+    for number in 0..8 {
+        let lane = ["a", "b"][number % 2];
+        let work = NewWork {
+            lane: Some(lane.to_owned()),
+            ..work(lane)
+        };
+        one.enqueue(work).await;
+    }
+    one.until_figures((4, 0, 0)).await;
+    let mut begun: Vec<String> = one
+        .doing
+        .done
+        .lock()
+        .iter()
+        .map(|payload| payload["does"].as_str().unwrap().to_owned())
+        .collect();
+    begun.sort();
+    assert_eq!(begun, ["a", "a", "b", "b"]);
+    one.stop().await;
+    two.stop().await;
 }
 
 async fn what_fails_for_good_can_be_replayed(store: TestStore) {
@@ -529,4 +585,71 @@ async fn a_thousand_are_claimed_and_ended_in_batches(store: TestStore) {
     assert_eq!(one.done() + two.done(), 1_000, "each once");
     one.stop().await;
     two.stop().await;
+}
+
+async fn figures_and_metrics_tell_what_waits_and_what_came_of_it(store: TestStore) {
+    let twice = KindSpec {
+        most_attempts: 2,
+        ..spec()
+    };
+    let process = process(&store, twice, Doing::default()).await;
+    let keeping = tokio::spawn(process.jobs.clone().keep(process.stop.clone()));
+    for does in ["done", "done", "again", "failed"] {
+        process.enqueue(work(does)).await;
+    }
+    process.until_figures((0, 0, 2)).await;
+    process
+        .jobs
+        .pause_kind("test", &Actor::system())
+        .await
+        .unwrap();
+    let an_hour_ago = SystemClock::new().now().before(Duration::from_hours(1));
+    process
+        .enqueue(NewWork {
+            run_at: Some(an_hour_ago),
+            ..work("done")
+        })
+        .await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let kinds = process.jobs.list_kinds().await.unwrap();
+        let kind = kinds.iter().find(|kind| kind.kind == "test").unwrap();
+        let metrics = process.jobs.render_metrics();
+        let told = |line: &str| metrics.lines().any(|told| told == line);
+        let oldest = metrics.lines().find_map(|line| {
+            line.strip_prefix("remuda_jobs_kind_oldest_due_seconds{kind=\"test\"} ")
+        });
+        let oldest: u64 = oldest.and_then(|age| age.parse().ok()).unwrap_or(0);
+        let all = told("remuda_jobs_kind_queued{kind=\"test\"} 1")
+            && told("remuda_jobs_kind_running{kind=\"test\"} 0")
+            && told("remuda_jobs_kind_ended_total{kind=\"test\",state=\"completed\"} 2")
+            && told("remuda_jobs_kind_ended_total{kind=\"test\",state=\"failed\"} 2")
+            && oldest >= 3_600
+            && kind.oldest >= Duration::from_hours(1)
+            // Within five minutes, an hour and a day: completed, failed, tried again.
+            && kind.came == [[2, 2, 1]; 3];
+        if all {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{kind:?}\n{metrics}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    process.stop().await;
+    keeping.await.unwrap();
+}
+
+async fn work_rings_for_other_processes_where_the_database_carries_bells(store: TestStore) {
+    let process = process(&store, spec(), Doing::default()).await;
+    let bell = process.db.listen("remuda_jobs").await.unwrap();
+    let Some(mut bell) = bell else {
+        // SQLite: one process.
+        assert!(store.config().url.expose().starts_with("sqlite"));
+        return process.stop().await;
+    };
+    process.enqueue(work("done")).await;
+    tokio::time::timeout(PATIENCE, bell.heard())
+        .await
+        .unwrap()
+        .unwrap();
+    process.stop().await;
 }

@@ -1,6 +1,7 @@
 //! Who holds a job, and what becomes of it when its holder is lost.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use jobs::JobsConfig;
 use store::testing::TestStore;
@@ -12,7 +13,9 @@ store::on_every_engine! {
     a_job_of_a_lost_process_is_taken_over,
     a_stopped_process_gives_its_jobs_back,
     a_job_whose_holder_is_lost_each_time_has_failed,
+    a_lease_is_renewed_as_long_as_its_holder_lives,
     one_organisation_has_half_of_the_places,
+    a_slow_model_does_not_hold_up_another_of_the_same_organisation,
 }
 
 async fn two_processes_claim_each_job_once(store: TestStore) {
@@ -88,6 +91,41 @@ async fn a_job_whose_holder_is_lost_each_time_has_failed(store: TestStore) {
     heir.stop().await;
 }
 
+async fn a_lease_is_renewed_as_long_as_its_holder_lives(store: TestStore) {
+    let (mut holder, mut other) = (
+        Process::start(&store, config()).await,
+        Process::start(&store, config()).await,
+    );
+    let id = holder.submit("hang").await;
+    holder.in_state(&id, "running").await;
+    let lease = async || -> i64 {
+        let mut tx = holder.db.read().await.unwrap();
+        let row = tx
+            .fetch_optional("SELECT lease_until FROM jobs WHERE ended_at IS NULL", ())
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        row.unwrap().get("lease_until").unwrap()
+    };
+    let first = lease().await;
+    let deadline = Instant::now() + Duration::from_mins(1);
+    // Longer than any lease lasts.
+    while lease().await < first + i64::try_from(config().lease.as_micros()).unwrap() {
+        assert!(Instant::now() < deadline, "it is not renewed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let job = other.shown(&id).await;
+    assert_eq!(
+        (&job["state"], &job["attempt"]),
+        (&"running".into(), &1.into())
+    );
+    for process in [&holder, &other] {
+        assert_eq!(process.metric("remuda_jobs_leases_lost_total"), "0");
+    }
+    holder.stop().await;
+    other.stop().await;
+}
+
 async fn one_organisation_has_half_of_the_places(store: TestStore) {
     let few = JobsConfig {
         concurrency: 4,
@@ -112,4 +150,33 @@ async fn one_organisation_has_half_of_the_places(store: TestStore) {
         .await;
     process.in_state(&jobs[2], "running").await;
     process.stop().await;
+}
+
+async fn a_slow_model_does_not_hold_up_another_of_the_same_organisation(store: TestStore) {
+    for concurrency in [4, 32] {
+        let few = JobsConfig {
+            concurrency,
+            ..config()
+        };
+        let mut process = Process::start(&store, few).await;
+        let mut slow = Vec::new();
+        for _ in 0..concurrency {
+            slow.push(process.submit_to("slow", "hang").await);
+        }
+        process.in_state(&slow[0], "running").await;
+        for number in 0..3 {
+            let id = process
+                .submit_to("quick", &format!("answer {number}"))
+                .await;
+            process.in_state(&id, "completed").await;
+        }
+        let waiting = &slow[concurrency - 1];
+        assert_eq!(process.shown(waiting).await["state"], "queued");
+        for id in &slow {
+            let path = format!("/api/v1/inference/jobs/{id}/cancel");
+            let cancelled = process.call(http::Method::POST, &path, serde_json::json!({}));
+            assert_eq!(cancelled.await.0, 200);
+        }
+        process.stop().await;
+    }
 }

@@ -26,6 +26,7 @@ use super::failure::Failure;
 use super::signals::Signals;
 use crate::config::{LogSection, parse_address};
 use crate::output::remark;
+use crate::rest::{give_memory_back_at_rest, stay_small};
 use crate::telemetry;
 
 /// How long a signal may take from the system to here.
@@ -181,6 +182,13 @@ impl AgentCommand {
                 .map_err(refused)?;
             remark(&format!("joined as the node {}", joined.node_name));
         }
+        // An engine has more use of large pages than of a small look.
+        if config.inside.is_none() {
+            stay_small();
+        }
+        let stop_resting = CancellationToken::new();
+        let _at_the_end = stop_resting.clone().drop_guard();
+        tokio::spawn(give_memory_back_at_rest(stop_resting));
         let mut signals = Signals::listen().map_err(Failure::Runtime)?;
         let before_us_is_gone = agent_update::before_us_is_gone();
         // A node is worth more than its page: who takes the address between two versions does not end it.

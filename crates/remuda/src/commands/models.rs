@@ -59,7 +59,7 @@ struct FleetModel {
 #[derive(Deserialize)]
 struct Replica {
     node: String,
-    #[serde(default)]
+    on_disk: bool,
     loaded: bool,
 }
 
@@ -137,7 +137,10 @@ pub(super) async fn places(api: &Api, held: Held) -> BTreeMap<String, Vec<String
             let nodes = model
                 .replicas
                 .into_iter()
-                .filter(|replica| held == Held::Anywhere || replica.loaded)
+                .filter(|replica| match held {
+                    Held::Anywhere => replica.on_disk,
+                    Held::InMemory => replica.loaded,
+                })
                 .map(|replica| replica.node)
                 .collect();
             (model.key, nodes)

@@ -28,7 +28,6 @@ mod personal;
 mod placement;
 mod realtime;
 mod reload;
-mod rest;
 mod rollouts;
 mod running;
 mod settings;
@@ -169,7 +168,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let working = stop.child_token();
     let jobs = jobs::start(jobs, gateway.inside(), &tasks, &working);
     let settings = follow_settings(&system, identity, &gateway, &stop);
-    tasks.spawn(rest::give_memory_back_at_rest(stop.clone()));
+    tasks.spawn(crate::rest::give_memory_back_at_rest(stop.clone()));
     tracing::info!(address = %addr, "ready");
     Ok(Running {
         addr,

@@ -118,7 +118,13 @@ struct Pair {
 
 impl Pair {
     async fn start() -> anyhow::Result<Self> {
-        let system = System::builder().config(CONFIG).start().await?;
+        Self::start_with("").await
+    }
+
+    /// The same with more settings of placement.
+    async fn start_with(settings: &str) -> anyhow::Result<Self> {
+        let config = format!("{CONFIG}{settings}");
+        let system = System::builder().config(&config).start().await?;
         let breaker = LinkBreaker::start("127.0.0.1:1").await?;
         let through = breaker.address().to_string();
         let a = Machine::join(&system, "a", |config| {
@@ -245,7 +251,9 @@ async fn a_model_comes_from_the_node_that_has_it() -> anyhow::Result<()> {
     })
     .await?;
     assert!(
-        told.contains("copy from a") && told.contains("KB"),
+        told.contains("copy from a")
+            && told.contains("KB")
+            && told.contains("2 of 2 copies on disk"),
         "{told}"
     );
 
@@ -276,6 +284,20 @@ async fn a_model_comes_from_the_node_that_has_it() -> anyhow::Result<()> {
         .all(|line| metrics.contains(line)))
     })
     .await?;
+    pair.system.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_takes_no_more_of_the_network_than_it_may() -> anyhow::Result<()> {
+    let pair = Pair::start_with("copy_bytes_per_second = \"300KB\"\n").await?;
+    let begun = std::time::Instant::now();
+    pair.want("auto").await?;
+    pair.newest_is("done").await?;
+    // It may take longer, never less.
+    let least = std::time::Duration::from_secs_f64(pair.bytes as f64 / 300_000.0);
+    assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
+    pair.b_has_it_whole()?;
     pair.system.stop().await;
     Ok(())
 }

@@ -225,23 +225,21 @@ async fn accepted_by(door: &TestClient, question: &str) -> Option<String> {
 /// Waits until no job is open any more; as long as some end, others may take their time.
 async fn until_ended(door: &TestClient) -> anyhow::Result<()> {
     let open = async || {
-        let mut open = Vec::new();
+        let (mut open, mut first) = (0, Value::Null);
         for state in ["queued", "running"] {
-            let list = door.get(&format!("{JOBS}?limit=500&state={state}")).await?;
+            let list = door.get(&format!("{JOBS}?limit=1&state={state}")).await?;
             let list = list.json()?;
-            open.extend(list["items"].as_array().cloned().context("no items")?);
+            open += list["total"].as_u64().context("no total")?;
+            first = list["items"][0].clone();
         }
-        anyhow::Ok(open)
+        anyhow::Ok((open, first))
     };
-    let mut left = open().await?;
-    while !left.is_empty() {
-        let before = left.len();
-        until("another job has ended", async || {
-            Ok(open().await?.len() < before)
-        })
-        .await
-        .with_context(|| format!("open: {left:#?}"))?;
-        left = open().await?;
+    let (mut left, mut first) = open().await?;
+    while left > 0 {
+        until("another job has ended", async || Ok(open().await?.0 < left))
+            .await
+            .with_context(|| format!("{left} are open, such as {first:#}"))?;
+        (left, first) = open().await?;
     }
     Ok(())
 }

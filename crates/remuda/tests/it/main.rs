@@ -14,6 +14,8 @@ mod stack;
 #[cfg(test)]
 mod acceptance;
 #[cfg(test)]
+mod agent_relay;
+#[cfg(test)]
 mod agent_updates;
 #[cfg(test)]
 mod agents;
@@ -67,6 +69,8 @@ mod outage;
 mod people;
 #[cfg(test)]
 mod placement;
+#[cfg(test)]
+mod placement_limits;
 #[cfg(test)]
 mod providers;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::{Value, json};
 use store::testing::TestStore;
-use testbed::{Flavour, Gate, ScriptedModel, ScriptedUpstream, System, TestClient};
+use testbed::{Flavour, Gate, ScriptedModel, ScriptedUpstream, System, SystemBuilder, TestClient};
 
 use crate::service::until;
 
@@ -24,7 +24,22 @@ fn upstream(name: &str, models: &[ScriptedModel]) -> ScriptedUpstream {
 }
 
 async fn started(upstreams: &[&ScriptedUpstream]) -> anyhow::Result<(System, TestClient)> {
-    let builder = System::builder().config(QUICK);
+    started_with(System::builder(), upstreams).await
+}
+
+async fn started_on(
+    store: &TestStore,
+    upstreams: &[&ScriptedUpstream],
+) -> anyhow::Result<(System, TestClient)> {
+    let builder = System::builder().database(store.config().url.expose());
+    started_with(builder, upstreams).await
+}
+
+async fn started_with(
+    builder: SystemBuilder,
+    upstreams: &[&ScriptedUpstream],
+) -> anyhow::Result<(System, TestClient)> {
+    let builder = builder.config(QUICK);
     let builder = upstreams
         .iter()
         .fold(builder, |builder, upstream| builder.node(upstream));
@@ -38,6 +53,34 @@ async fn started(upstreams: &[&ScriptedUpstream]) -> anyhow::Result<(System, Tes
     })
     .await?;
     Ok((system, admin))
+}
+
+/// Runs tests on SQLite and on PostgreSQL.
+macro_rules! on_both_engines {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $name() -> anyhow::Result<()> {
+                    super::$name(store::testing::TestStore::sqlite().await).await
+                }
+            )*
+        }
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $name() -> anyhow::Result<()> {
+                    super::$name(store::testing::TestStore::postgres().await).await
+                }
+            )*
+        }
+    };
+}
+
+on_both_engines! {
+    what_is_wanted_comes_about_by_itself,
+    what_is_in_use_and_the_last_copy_stay,
+    a_fetch_goes_on_after_a_restart_and_is_not_doubled,
 }
 
 fn policy(model: &str) -> String {
@@ -91,11 +134,10 @@ async fn newest_is(admin: &TestClient, status: &str) -> anyhow::Result<Value> {
     Ok(seen.into_inner()?)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_wanted_comes_about_by_itself() -> anyhow::Result<()> {
+async fn what_is_wanted_comes_about_by_itself(store: TestStore) -> anyhow::Result<()> {
     let a = upstream("a", &[ScriptedModel::chat("m:1b")]);
     let b = upstream("b", &[ScriptedModel::chat("other:1b")]);
-    let (system, admin) = started(&[&a, &b]).await?;
+    let (system, admin) = started_on(&store, &[&a, &b]).await?;
     let wanted = json!({"mode": "auto", "min_on_disk": 2, "min_loaded": 2});
     want(&admin, "m:1b", wanted).await?;
     until("both have it in memory", async || {
@@ -233,14 +275,13 @@ async fn a_fetch_under_way_is_seen_and_can_be_called_off() -> anyhow::Result<()>
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_use_and_the_last_copy_stay() -> anyhow::Result<()> {
+async fn what_is_in_use_and_the_last_copy_stay(store: TestStore) -> anyhow::Result<()> {
     let a = upstream("a", &[ScriptedModel::chat("m:1b")]);
     let b = upstream("b", &[ScriptedModel::chat("m:1b")]);
     let c = upstream("c", &[ScriptedModel::chat("m:1b").loaded()]);
     let gate = Gate::closed();
     c.edit_script(|script| script.gate = Some((1, gate.clone())));
-    let (system, admin) = started(&[&a, &b, &c]).await?;
+    let (system, admin) = started_on(&store, &[&a, &b, &c]).await?;
     // Where it is in memory answers.
     let question = json!({"model": "m:1b", "messages": [{"role": "user", "content": "Hello"}]});
     let mut answer = admin.stream("/api/chat", &question).await?;
@@ -291,12 +332,13 @@ async fn files_that_differ_are_flagged_and_fetched_anew() -> anyhow::Result<()> 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fetch_goes_on_after_a_restart_and_is_not_doubled() -> anyhow::Result<()> {
+async fn a_fetch_goes_on_after_a_restart_and_is_not_doubled(
+    store: TestStore,
+) -> anyhow::Result<()> {
     let a = upstream("a", &[ScriptedModel::chat("other:1b")]);
     let gate = Gate::closed();
     a.edit_script(|script| script.pull_gate = Some(gate.clone()));
-    let (system, admin) = started(&[&a]).await?;
+    let (system, admin) = started_on(&store, &[&a]).await?;
     want(&admin, "m:1b", json!({"mode": "auto", "min_on_disk": 1})).await?;
     let before = newest_is(&admin, "running").await?;
     let system = system.restart().await?;

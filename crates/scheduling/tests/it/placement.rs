@@ -163,6 +163,28 @@ fn what_cannot_be_had_says_why() {
 }
 
 #[test]
+fn a_model_goes_where_tags_region_and_gpu_memory_are_as_wanted() {
+    let mut nodes = [node(1), node(2), node(3), node(4)];
+    for node in &mut nodes {
+        node.tags = vec!["gpu".to_owned()];
+        node.region = Some("west".to_owned());
+    }
+    nodes[0].tags.clear();
+    nodes[1].region = Some("east".to_owned());
+    nodes[2].gpu_bytes = Some(8 * GIB);
+    let mut desired = wanted("m", 4, 0);
+    desired.tags = vec!["gpu".to_owned()];
+    desired.region = Some("west".to_owned());
+    desired.min_gpu_bytes = Some(16 * GIB);
+    let made = plan(&fleet(nodes, [desired]));
+    assert_eq!(steps(&made), ["pull m@n4"]);
+    assert_eq!(
+        made.unmet[0].reason,
+        "1 of 4 copies on disk: 3 nodes are not of the wanted tags, region or GPU memory"
+    );
+}
+
+#[test]
 fn a_pinned_node_gets_its_copy_whatever_its_tags_and_keeps_it() {
     let mut desired = wanted("m", 0, 0);
     desired.pinned = vec![id(2)];

@@ -181,6 +181,7 @@ fn entry(model: &ScriptedModel) -> Value {
 fn show(model: &ScriptedModel) -> Value {
     json!({
         "modelfile": format!("FROM {}\n", model.name), "template": "{{ .Prompt }}", "details": ScriptedModel::details(),
+        "license": "Apache License, Version 2.0\nand so on",
         "model_info": {
             "general.architecture": "llama", "general.parameter_count": 1_235_814_432_u64,
             "llama.context_length": model.context_length, "llama.embedding_length": model.dimensions,

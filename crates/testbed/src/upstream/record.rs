@@ -50,6 +50,8 @@ pub struct Counters {
     pub ended: u64,
     /// Inference requests whose client went away before the end.
     pub cancelled: u64,
+    /// Tokens handed to connections.
+    pub tokens: u64,
     /// Connections accepted.
     pub connections: u64,
     /// Models loaded, again or for the first time.
@@ -176,6 +178,9 @@ impl Flight {
 
     pub(super) fn sent(&mut self, tokens: usize) {
         self.tokens_sent += tokens;
+        if tokens > 0 {
+            self.record.0.lock().counters.tokens += tokens as u64;
+        }
     }
 
     pub(super) fn end(&mut self) {

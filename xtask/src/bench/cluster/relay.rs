@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -16,6 +17,8 @@ use crate::interrupt;
 
 /// The least part of the direct way's rate.
 const PART: f64 = 0.8;
+/// An agent that has had nothing to do for five seconds rests.
+const REST: Duration = Duration::from_secs(12);
 /// Seconds of one window.
 const SECONDS: f64 = 4.0;
 
@@ -57,6 +60,7 @@ pub(super) fn measure(programs: &Path, options: &Options) -> anyhow::Result<Part
     let log = home.join("agent.log");
     let agent = Running::start_logged(&mut command, &log)?;
     until_ready(&relayed, 1, &log)?;
+    std::thread::sleep(REST);
     let resting_kib = resident_kib(agent.pid())?;
     // From now on the agent is the only way.
     let drain = http::send(

@@ -59,6 +59,9 @@ async fn a_piece_of_an_upload_that_another_one_has_replaced_comes_too_late(store
     };
     // It has looked at the release as it was before, and waits.
     while tx.engine() == ::store::Engine::Postgres {
+        // Within a transaction the activity is that of the first look.
+        let fresh = "SELECT pg_stat_clear_snapshot()";
+        tx.execute(fresh, ()).await.unwrap();
         let waiting = "SELECT count(*) AS waiting FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         let row = tx
             .fetch_optional(waiting, params![])

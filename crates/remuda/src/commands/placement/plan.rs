@@ -24,6 +24,7 @@ struct Planned {
     from: Option<String>,
     mode: String,
     why: String,
+    effect: String,
     bytes: Option<u64>,
 }
 
@@ -65,7 +66,7 @@ pub(super) async fn show(context: &Context) -> Result<(), Failure> {
     }
     let plan: Plan = api.decode(found)?;
     let mut table = Columns::new(
-        ["DO", "MODEL", "NODE", "MODE", "BYTES", "WHY"],
+        ["DO", "MODEL", "NODE", "MODE", "BYTES", "WHY", "THEN"],
         "Nothing is to be done: the fleet is as it is wanted.",
     )
     .dispensing_with(&["BYTES", "MODE"]);
@@ -81,6 +82,7 @@ pub(super) async fn show(context: &Context) -> Result<(), Failure> {
             action.mode,
             action.bytes.map_or(String::new(), bytes),
             action.why,
+            action.effect,
         ]);
     }
     table.print(context.out)?;

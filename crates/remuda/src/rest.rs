@@ -7,13 +7,22 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the program looks whether it rests.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Processor time in [`LOOK_EVERY`] below which it rests: probes and timers alone take less.
-const REST: Duration = Duration::from_millis(50);
+/// Processor time in [`LOOK_EVERY`] below which it rests: probes, links and timers alone take less.
+const REST: Duration = Duration::from_millis(100);
 /// Processor time since memory was last given back, after which it is worth while again.
 const WORK: Duration = Duration::from_millis(250);
 
+/// Has the kernel map the program in small pieces from now on. It maps whole huge pages otherwise where the page cache holds them, 2 MiB
+/// for each function that is called, so that a program that does little looks as large as its file. It costs a busy program speed.
+pub(crate) fn stay_small() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "the program may be mapped in huge pages");
+    }
+}
+
 /// Looks until `stop`. The start counts as work.
-pub(super) async fn give_memory_back_at_rest(stop: CancellationToken) {
+pub(crate) async fn give_memory_back_at_rest(stop: CancellationToken) {
     let mut last = processor_time();
     // The start alone has touched most of what is ever touched.
     let mut given_at: Option<Duration> = None;
