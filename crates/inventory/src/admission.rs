@@ -16,13 +16,13 @@ use crate::config::InventoryConfig;
 /// The length of one measurement.
 const MEASURED: Duration = Duration::from_millis(25);
 /// A pause of so many longest waits is no pause of the disk any more.
-const STANDS_STILL: u32 = 5;
+const STANDS_STILL: u32 = 12;
 /// As many calls may wait even then.
 const ALWAYS_LET_IN: usize = 64;
 /// A thread is far behind when so many times that are longer than the longest wait.
 const FAR: u32 = 4;
-/// As many calls may wait while a thread is so far behind that none should.
-const A_FEW: usize = 8;
+/// As many calls may wait while a thread is so far behind that none should: what they take tells whether it is still so.
+const A_FEW: usize = 1;
 
 /// How many calls there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +74,7 @@ impl Pace {
     }
 
     /// Returns how many calls may wait behind the `carried` ones of the transactions under way, when a call comes to a thread that is so
-    /// far behind: it has waited for about as long already, and so will its answer. A few may always wait: how long their answers take
-    /// tells when the thread has caught up.
+    /// far behind: it has waited for about as long already, and so will its answer.
     pub(super) fn most_waiting(
         self,
         config: &InventoryConfig,
@@ -95,21 +94,25 @@ impl Pace {
             in_time.saturating_sub(carried).max(least).min(most)
         })
     }
+
+    /// Tells whether the first in a line of `waiting` calls has waited for so long that the line does not move, or moves too slowly as long
+    /// as no more is known of it than that there is a crowd.
+    pub(super) fn stands_still(
+        self,
+        config: &InventoryConfig,
+        waiting: usize,
+        first: MonotonicTime,
+        now: MonotonicTime,
+    ) -> bool {
+        let is_unknown_crowd = self.rate.is_none() && self.measuring.is_some();
+        let waits = if is_unknown_crowd { 1 } else { STANDS_STILL };
+        waiting >= ALWAYS_LET_IN && now.since(first) > config.max_wait * waits
+    }
 }
 
 /// Tells whether a thread is so far behind that it needs more of the processors.
 pub(super) fn is_far(config: &InventoryConfig, behind: Duration) -> bool {
     behind * FAR > config.max_wait
-}
-
-/// Tells whether the first in a line of `waiting` calls has waited for so long that the line does not move.
-pub(super) fn stands_still(
-    config: &InventoryConfig,
-    waiting: usize,
-    first: MonotonicTime,
-    now: MonotonicTime,
-) -> bool {
-    waiting >= ALWAYS_LET_IN && now.since(first) > config.max_wait * STANDS_STILL
 }
 
 #[cfg(test)]
@@ -159,7 +162,7 @@ mod tests {
         let mut pace = Pace::default();
         run(&mut pace, MonotonicTime::default(), 10, 200);
         let most = |millis| pace.most_waiting(&config(), 0, Duration::from_millis(millis));
-        assert_eq!((most(0), most(10), most(22), most(60)), (500, 300, 60, 8));
+        assert_eq!((most(0), most(10), most(22), most(60)), (500, 300, 60, 1));
         // Those that are under way come first.
         assert_eq!(pace.most_waiting(&config(), 200, Duration::ZERO), 300);
         // Without a crowd it does not matter.
@@ -205,9 +208,23 @@ mod tests {
     #[test]
     fn a_line_that_does_not_move_takes_no_more() {
         let (first, config) = (MonotonicTime::default(), config());
-        let after = |millis| first.after(Duration::from_millis(millis));
-        assert!(!stands_still(&config, 1_000, first, after(200)));
-        assert!(stands_still(&config, 1_000, first, after(300)));
-        assert!(!stands_still(&config, 63, first, after(10_000)));
+        let still = |pace: Pace, waiting, millis| {
+            pace.stands_still(
+                &config,
+                waiting,
+                first,
+                first.after(Duration::from_millis(millis)),
+            )
+        };
+        let mut pace = Pace::default();
+        assert!(!still(pace, 1_000, 600));
+        assert!(still(pace, 1_000, 601));
+        assert!(!still(pace, 63, 10_000));
+        // A crowd has come, and how fast it is served is not known yet.
+        pace.begins(Crowd::Full, first);
+        assert!(!still(pace, 1_000, 50));
+        assert!(still(pace, 1_000, 51));
+        run(&mut pace, first, 30, 1);
+        assert!(!still(pace, 1_000, 51));
     }
 }

@@ -27,7 +27,7 @@ impl Default for InventoryConfig {
             writers: 2,
             batch_beside: 16,
             max_waiting: 4_096,
-            max_wait: Duration::from_millis(60),
+            max_wait: Duration::from_millis(25),
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Crowd, Pace, is_far, stands_still};
+use crate::admission::{Crowd, Pace, is_far};
 use crate::batch::{self, Outcome};
 use crate::model::{Operation, OperationKind};
 use crate::refusal::CallError;
@@ -83,7 +83,7 @@ impl Places {
         let (config, waiting) = (&inner.config, self.calls.len());
         let first = self.calls.front().map(|first| first.since);
         let full = waiting >= self.pace.most_waiting(config, self.carried, behind)
-            || first.is_some_and(|first| stands_still(config, waiting, first, now));
+            || first.is_some_and(|first| self.pace.stands_still(config, waiting, first, now));
         self.refused |= full;
         full.then_some(CallError::Overloaded)
     }
@@ -111,10 +111,7 @@ impl Inventory {
         let stood = inner.stand_in_line(Waiting {
             operation,
             since,
-            caller: Caller {
-                answer,
-                tray: tray.clone(),
-            },
+            caller: Caller { answer, tray },
         });
         let outcome = match stood {
             Err(error) => Err(error),
@@ -122,9 +119,6 @@ impl Inventory {
                 Ok(Decided { outcome, at }) => {
                     let delay = inner.clock.monotonic().since(at);
                     inner.metrics.answer_was_delayed(delay);
-                    if let Some(tray) = tray {
-                        tray.note_delay(delay);
-                    }
                     outcome
                 }
                 Err(_) => Err(CallError::Stopping),
@@ -146,7 +140,7 @@ impl Inventory {
     ) -> Result<(), CallError> {
         let inner = &self.inner;
         let now = inner.clock.monotonic();
-        let behind = tray.map_or(Duration::ZERO, |tray| tray.delay());
+        let behind = tray.map_or(Duration::ZERO, |tray| tray.behind(now));
         let mut places = inner.line.places.lock();
         places.behind = behind;
         let refusal = places.refusal(inner, now, behind);

@@ -18,7 +18,7 @@ pub struct InventorySection {
     pub writers: usize,
     /// The most calls that wait; 4,096 unless set. Beyond it further ones are refused with 503.
     pub max_waiting: usize,
-    /// How long a call may wait for its answer; 60 ms unless set. When the line moves too slowly for that, further ones are refused.
+    /// How long a call may wait for its answer; 25 ms unless set. When the line moves too slowly for that, further ones are refused.
     pub max_wait: Period,
 }
 
@@ -29,7 +29,7 @@ impl Default for InventorySection {
             max_batch: 128,
             writers: 2,
             max_waiting: 4_096,
-            max_wait: Period(std::time::Duration::from_millis(60)),
+            max_wait: Period(std::time::Duration::from_millis(25)),
         }
     }
 }
