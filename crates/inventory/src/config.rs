@@ -23,11 +23,11 @@ impl Default for InventoryConfig {
     fn default() -> Self {
         Self {
             open: false,
-            max_batch: 128,
+            max_batch: 96,
             writers: 2,
             batch_beside: 16,
             max_waiting: 4_096,
-            max_wait: Duration::from_millis(25),
+            max_wait: Duration::from_millis(60),
         }
     }
 }

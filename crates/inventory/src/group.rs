@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Crowd, Pace, is_far};
+use crate::admission::{Crowd, Pace, Patience, is_far};
 use crate::batch::{self, Outcome};
 use crate::model::{Operation, OperationKind};
 use crate::refusal::CallError;
@@ -44,6 +44,9 @@ struct Places {
     transactions: usize,
     carried: usize,
     pace: Pace,
+    patience: Patience,
+    /// How long the call may wait that came last.
+    wait: Duration,
     /// How far the thread was behind that looked last.
     behind: Duration,
     /// Whether calls were refused for want of a place since the last transaction began.
@@ -62,7 +65,7 @@ impl Places {
         let alike = self.carried / self.transactions;
         let least = inner.config.batch_beside.max(1).max(alike);
         // Threads that are behind need the processors that a second transaction would take.
-        let writers = if is_far(&inner.config, self.behind) {
+        let writers = if is_far(self.wait, self.behind) {
             1
         } else {
             inner.writers()
@@ -81,10 +84,15 @@ impl Places {
             return Some(CallError::Stopping);
         }
         let (config, waiting) = (&inner.config, self.calls.len());
+        let wait = self.patience.now(config, now);
+        self.wait = wait;
         let first = self.calls.front().map(|first| first.since);
-        let full = waiting >= self.pace.most_waiting(config, self.carried, behind)
-            || first.is_some_and(|first| self.pace.stands_still(config, waiting, first, now));
-        self.refused |= full;
+        let full = waiting >= self.pace.most_waiting(config, wait, self.carried, behind)
+            || first.is_some_and(|first| self.pace.stands_still(wait, waiting, first, now));
+        if full {
+            self.refused = true;
+            self.patience.refuses(now);
+        }
         full.then_some(CallError::Overloaded)
     }
 }

@@ -64,14 +64,12 @@ impl Tray {
     /// Returns how far the thread is behind, which reads a call.
     pub(crate) fn behind(&self, now: MonotonicTime) -> Duration {
         let mut turn = self.turn.lock();
-        match turn.since {
-            Some(since) => turn.last.max(now.since(since)),
-            None => {
-                turn.since = Some(now);
-                self.started.notify_one();
-                turn.last
-            }
+        if let Some(since) = turn.since {
+            return turn.last.max(now.since(since));
         }
+        turn.since = Some(now);
+        self.started.notify_one();
+        turn.last
     }
 
     /// Measures how far the thread is behind, for as long as it is polled: as a task of the thread.

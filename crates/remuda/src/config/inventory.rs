@@ -12,13 +12,13 @@ use super::quantity::Period;
 pub struct InventorySection {
     /// Whether anybody may read and change it without a key; not unless set.
     pub open: bool,
-    /// The most calls that one transaction carries out; 128 unless set.
+    /// The most calls that one transaction carries out; 96 unless set.
     pub max_batch: usize,
     /// The most transactions at once on PostgreSQL; 2 unless set. SQLite has one writer.
     pub writers: usize,
     /// The most calls that wait; 4,096 unless set. Beyond it further ones are refused with 503.
     pub max_waiting: usize,
-    /// How long a call may wait for its answer; 25 ms unless set. When the line moves too slowly for that, further ones are refused.
+    /// How long a call may wait for its answer; 60 ms unless set. When the line moves too slowly for that, further ones are refused.
     pub max_wait: Period,
 }
 
@@ -26,10 +26,10 @@ impl Default for InventorySection {
     fn default() -> Self {
         Self {
             open: false,
-            max_batch: 128,
+            max_batch: 96,
             writers: 2,
             max_waiting: 4_096,
-            max_wait: Period(std::time::Duration::from_millis(25)),
+            max_wait: Period(std::time::Duration::from_millis(60)),
         }
     }
 }
