@@ -28,8 +28,8 @@ const FAR: u32 = 4;
 const A_FEW: usize = 1;
 /// An overload in which calls were refused for so long lasts, and is over when for so long none was.
 const LASTING: Duration = Duration::from_millis(100);
-/// The part of the longest wait that is left then, in tenths.
-const LEFT_TENTHS: u32 = 4;
+/// The part of the longest wait that is left then.
+const SHORTENED: u32 = 2;
 
 /// How many calls there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Patience {
             .refused
             .is_some_and(|(first, last)| now.since(last) <= LASTING && now.since(first) > LASTING);
         if lasts {
-            config.max_wait * LEFT_TENTHS / 10
+            config.max_wait / SHORTENED
         } else {
             config.max_wait
         }
@@ -142,7 +142,7 @@ impl Pace {
     ) -> bool {
         let is_unknown_crowd = self.rate.is_none() && self.measuring.is_some();
         let longest = if is_unknown_crowd {
-            wait * LEFT_TENTHS / 10
+            wait / SHORTENED
         } else {
             wait * STANDS_STILL
         };
@@ -263,10 +263,10 @@ mod tests {
         assert!(!still(pace, 63, 10_000));
         // A crowd has come, and how fast it is served is not known yet.
         pace.begins(Crowd::Full, first);
-        assert!(!still(pace, 1_000, 20));
-        assert!(still(pace, 1_000, 21));
+        assert!(!still(pace, 1_000, 25));
+        assert!(still(pace, 1_000, 26));
         run(&mut pace, first, 30, 1);
-        assert!(!still(pace, 1_000, 21));
+        assert!(!still(pace, 1_000, 26));
     }
 
     #[test]
@@ -280,7 +280,7 @@ mod tests {
             assert_eq!(wait(patience, millis), 50);
         }
         patience.refuses(at(150));
-        assert_eq!((wait(patience, 150), wait(patience, 250)), (20, 20));
+        assert_eq!((wait(patience, 150), wait(patience, 250)), (25, 25));
         // Nobody was refused for a while; the next refusal is a new beginning.
         assert_eq!(wait(patience, 251), 50);
         patience.refuses(at(300));
