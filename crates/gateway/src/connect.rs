@@ -14,7 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use web::Doorway;
 
+use crate::body::ReplyBody;
 use crate::front::{self, LingeringBody};
 use crate::shared::{Shared, Worker};
 
@@ -92,15 +94,26 @@ pub(crate) async fn serve<T: Transport>(
         .header_read_timeout(worker.shared.config().header_timeout)
         .max_buf_size(MAX_HEAD);
     let asked = AtomicBool::new(false);
+    let mut stream = Doorway::open(stream);
+    // By TLS an answer is ciphers and more than one step.
+    if !T::SECURE && worker.direct.is_some() {
+        let patience = worker.shared.config().header_timeout / 2;
+        stream = stream.with_keeper(worker.clone(), patience);
+    }
+    let visit = stream.visit();
     let service = service_fn(|mut request: http::Request<hyper::body::Incoming>| {
         asked.store(true, Ordering::Relaxed);
         if T::SECURE {
             request.extensions_mut().insert(web::SecureTransport);
         }
-        let worker = worker.clone();
+        let (worker, visit) = (worker.clone(), visit.clone());
         // On the heap, so that an idle connection does not hold the room of a request.
         Box::pin(async move {
-            Ok::<_, Infallible>(front::answer(&worker, peer, LingeringBody::of(request)).await)
+            let answer = front::answer(&worker, peer, LingeringBody::of(request)).await;
+            if matches!(answer.body(), ReplyBody::Whole(_)) {
+                visit.answered();
+            }
+            Ok::<_, Infallible>(answer)
         })
     });
     // What the control plane makes a WebSocket of leaves this thread, and this connection is over.

@@ -12,6 +12,7 @@ mod coalescing;
 mod config;
 mod connect;
 mod control;
+mod door;
 mod engine_server;
 mod exchange;
 mod fleet_view;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::{ArcSwap, Guard};
+use bytes::Bytes;
 use cluster::Registry;
 use engine::Engine;
 use identity::limits::{Limiter, Reservation};
@@ -17,6 +18,7 @@ use crate::body_memory::BodyMemory;
 use crate::coalescing::Groups;
 use crate::config::GatewayConfig;
 use crate::control::ControlPlane;
+use crate::door;
 use crate::fleet_view::RouteTable;
 use crate::front::{AllowedOrigins, BodyRules, DirectWorker, Inside};
 use crate::limits::{Limited, Limits, TrustedProxies};
@@ -244,6 +246,8 @@ pub(crate) struct Worker {
     pub(crate) turns: Arc<Turns>,
     /// Answers some requests past the control plane's routes, where it has a thread to do so.
     pub(crate) direct: Option<Box<dyn DirectWorker>>,
+    /// What is answered to those of them that are turned away.
+    pub(crate) refusal: Option<Bytes>,
     random: AtomicU64,
 }
 
@@ -269,6 +273,7 @@ impl Worker {
             shared,
             pool,
             turns: Arc::default(),
+            refusal: direct.as_deref().map(door::refusal),
             direct,
             random: AtomicU64::new(seed),
         })

@@ -6,6 +6,9 @@
 //! it has lasted for so long; that is kept for a database that does not answer at all.
 //!
 //! The rate is measured while transactions are full: with fewer calls it says how many there are, not how many there could be.
+//!
+//! An overload that lasts leaves a line that is always as long as it may be, in which everybody waits for the longest time and nothing is
+//! gained by it. So calls may wait for less then (B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015, calls that controlled delay).
 
 use std::time::Duration;
 
@@ -19,10 +22,14 @@ const MEASURED: Duration = Duration::from_millis(25);
 const STANDS_STILL: u32 = 5;
 /// As many calls may wait even then.
 const ALWAYS_LET_IN: usize = 64;
-/// A thread is far behind when so many times that are longer than the longest wait.
+/// A thread is far behind when so many times that are longer than the wait.
 const FAR: u32 = 4;
-/// As many calls may wait while a thread is so far behind that none should.
-const A_FEW: usize = 8;
+/// As many calls may wait while a thread is so far behind that none should: what they take tells whether it is still so.
+const A_FEW: usize = 1;
+/// An overload in which calls were refused for so long lasts, and is over when for so long none was.
+const LASTING: Duration = Duration::from_millis(100);
+/// The part of the longest wait that is left then.
+const SHORTENED: u32 = 2;
 
 /// How many calls there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +40,34 @@ pub(super) enum Crowd {
     KeptSmall,
     /// Fewer.
     None,
+}
+
+/// How long calls may wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Patience {
+    /// When the first and the last call of the overload under way were refused.
+    refused: Option<(MonotonicTime, MonotonicTime)>,
+}
+
+impl Patience {
+    /// Takes note of a call that is refused for want of a place.
+    pub(super) fn refuses(&mut self, now: MonotonicTime) {
+        let goes_on = self.refused.filter(|(_, last)| now.since(*last) <= LASTING);
+        let first = goes_on.map_or(now, |(first, _)| first);
+        self.refused = Some((first, now));
+    }
+
+    /// Returns how long a call may wait that comes now.
+    pub(super) fn now(self, config: &InventoryConfig, now: MonotonicTime) -> Duration {
+        let lasts = self
+            .refused
+            .is_some_and(|(first, last)| now.since(last) <= LASTING && now.since(first) > LASTING);
+        if lasts {
+            config.max_wait / SHORTENED
+        } else {
+            config.max_wait
+        }
+    }
 }
 
 /// How fast the line moves.
@@ -73,21 +108,21 @@ impl Pace {
         self.measuring = Some((now, 0));
     }
 
-    /// Returns how many calls may wait behind the `carried` ones of the transactions under way, when a call comes to a thread that is so
-    /// far behind: it has waited for about as long already, and so will its answer. A few may always wait: how long their answers take
-    /// tells when the thread has caught up.
+    /// Returns how many calls may wait, for `wait` each, behind the `carried` ones of the transactions under way, when a call comes to a
+    /// thread that is so far behind: it has waited for about as long already, and so will its answer.
     pub(super) fn most_waiting(
         self,
         config: &InventoryConfig,
+        wait: Duration,
         carried: usize,
         behind: Duration,
     ) -> usize {
         let most = config.max_waiting;
         self.rate.map_or(most, |rate| {
-            let left = config.max_wait.saturating_sub(behind * 2);
+            let left = wait.saturating_sub(behind * 2);
             // From floating point to an integer saturates.
             let in_time = (rate * left.as_secs_f64()).round() as usize;
-            let least = if is_far(config, behind) {
+            let least = if is_far(wait, behind) {
                 A_FEW
             } else {
                 config.max_batch
@@ -95,21 +130,29 @@ impl Pace {
             in_time.saturating_sub(carried).max(least).min(most)
         })
     }
+
+    /// Tells whether the first in a line of `waiting` calls has waited for so long that the line does not move, or moves too slowly as long
+    /// as no more is known of it than that there is a crowd.
+    pub(super) fn stands_still(
+        self,
+        wait: Duration,
+        waiting: usize,
+        first: MonotonicTime,
+        now: MonotonicTime,
+    ) -> bool {
+        let is_unknown_crowd = self.rate.is_none() && self.measuring.is_some();
+        let longest = if is_unknown_crowd {
+            wait / SHORTENED
+        } else {
+            wait * STANDS_STILL
+        };
+        waiting >= ALWAYS_LET_IN && now.since(first) > longest
+    }
 }
 
-/// Tells whether a thread is so far behind that it needs more of the processors.
-pub(super) fn is_far(config: &InventoryConfig, behind: Duration) -> bool {
-    behind * FAR > config.max_wait
-}
-
-/// Tells whether the first in a line of `waiting` calls has waited for so long that the line does not move.
-pub(super) fn stands_still(
-    config: &InventoryConfig,
-    waiting: usize,
-    first: MonotonicTime,
-    now: MonotonicTime,
-) -> bool {
-    waiting >= ALWAYS_LET_IN && now.since(first) > config.max_wait * STANDS_STILL
+/// Tells whether a thread is so far behind that it needs more of the processors, where calls may wait for so long.
+pub(super) fn is_far(wait: Duration, behind: Duration) -> bool {
+    behind * FAR > wait
 }
 
 #[cfg(test)]
@@ -123,6 +166,17 @@ mod tests {
             max_wait: Duration::from_millis(50),
             ..InventoryConfig::default()
         }
+    }
+
+    /// How many may wait behind others that are carried out, on a thread that is so far behind.
+    fn waiting(pace: Pace, carried: usize, behind_ms: u64) -> usize {
+        let config = config();
+        pace.most_waiting(
+            &config,
+            config.max_wait,
+            carried,
+            Duration::from_millis(behind_ms),
+        )
     }
 
     /// Carries out full transactions of `millis` each, one after the other.
@@ -141,12 +195,9 @@ mod tests {
         let most = |millis| {
             let mut pace = Pace::default();
             run(&mut pace, MonotonicTime::default(), millis, 200);
-            pace.most_waiting(&config(), 0, Duration::ZERO)
+            waiting(pace, 0, 0)
         };
-        assert_eq!(
-            Pace::default().most_waiting(&config(), 0, Duration::ZERO),
-            5_000
-        );
+        assert_eq!(waiting(Pace::default(), 0, 0), 5_000);
         assert_eq!(most(1), 5_000);
         assert_eq!(most(10), 500);
         assert_eq!(most(25), 200);
@@ -158,26 +209,23 @@ mod tests {
     fn a_thread_that_is_behind_takes_fewer() {
         let mut pace = Pace::default();
         run(&mut pace, MonotonicTime::default(), 10, 200);
-        let most = |millis| pace.most_waiting(&config(), 0, Duration::from_millis(millis));
-        assert_eq!((most(0), most(10), most(22), most(60)), (500, 300, 60, 8));
+        let most = |millis| waiting(pace, 0, millis);
+        assert_eq!((most(0), most(10), most(22), most(60)), (500, 300, 60, 1));
         // Those that are under way come first.
-        assert_eq!(pace.most_waiting(&config(), 200, Duration::ZERO), 300);
+        assert_eq!(waiting(pace, 200, 0), 300);
         // Without a crowd it does not matter.
         let calm = Pace::default();
-        assert_eq!(
-            calm.most_waiting(&config(), 0, Duration::from_millis(60)),
-            5_000
-        );
+        assert_eq!(waiting(calm, 0, 60), 5_000);
     }
 
     #[test]
     fn transactions_with_room_left_say_nothing_of_the_pace() {
         let mut pace = Pace::default();
         let now = run(&mut pace, MonotonicTime::default(), 25, 10);
-        assert_eq!(pace.most_waiting(&config(), 0, Duration::ZERO), 200);
+        assert_eq!(waiting(pace, 0, 0), 200);
         pace.begins(Crowd::None, now);
         pace.ends(1, now.after(Duration::from_secs(1)));
-        assert_eq!(pace.most_waiting(&config(), 0, Duration::ZERO), 5_000);
+        assert_eq!(waiting(pace, 0, 0), 5_000);
     }
 
     #[test]
@@ -189,7 +237,7 @@ mod tests {
             now = now.after(Duration::from_millis(100));
             pace.ends(A_FEW, now);
         }
-        assert_eq!(pace.most_waiting(&config(), 0, Duration::ZERO), 200);
+        assert_eq!(waiting(pace, 0, 0), 200);
     }
 
     #[test]
@@ -197,17 +245,45 @@ mod tests {
         let mut pace = Pace::default();
         let now = run(&mut pace, MonotonicTime::default(), 10, 30);
         let now = run(&mut pace, now, 300, 1);
-        assert!(pace.most_waiting(&config(), 0, Duration::ZERO) > 350);
+        assert!(waiting(pace, 0, 0) > 350);
         run(&mut pace, now, 10, 30);
-        assert!(pace.most_waiting(&config(), 0, Duration::ZERO) > 450);
+        assert!(waiting(pace, 0, 0) > 450);
     }
 
     #[test]
     fn a_line_that_does_not_move_takes_no_more() {
-        let (first, config) = (MonotonicTime::default(), config());
-        let after = |millis| first.after(Duration::from_millis(millis));
-        assert!(!stands_still(&config, 1_000, first, after(200)));
-        assert!(stands_still(&config, 1_000, first, after(300)));
-        assert!(!stands_still(&config, 63, first, after(10_000)));
+        let first = MonotonicTime::default();
+        let still = |pace: Pace, waiting, millis| {
+            let now = first.after(Duration::from_millis(millis));
+            pace.stands_still(config().max_wait, waiting, first, now)
+        };
+        let mut pace = Pace::default();
+        assert!(!still(pace, 1_000, 250));
+        assert!(still(pace, 1_000, 251));
+        assert!(!still(pace, 63, 10_000));
+        // A crowd has come, and how fast it is served is not known yet.
+        pace.begins(Crowd::Full, first);
+        assert!(!still(pace, 1_000, 25));
+        assert!(still(pace, 1_000, 26));
+        run(&mut pace, first, 30, 1);
+        assert!(!still(pace, 1_000, 26));
+    }
+
+    #[test]
+    fn in_an_overload_that_lasts_calls_wait_for_less() {
+        let at = |millis| MonotonicTime::default().after(Duration::from_millis(millis));
+        let mut patience = Patience::default();
+        let wait = |patience: Patience, millis| patience.now(&config(), at(millis)).as_millis();
+        assert_eq!(wait(patience, 0), 50);
+        for millis in (0..=100).step_by(50) {
+            patience.refuses(at(millis));
+            assert_eq!(wait(patience, millis), 50);
+        }
+        patience.refuses(at(150));
+        assert_eq!((wait(patience, 150), wait(patience, 250)), (25, 25));
+        // Nobody was refused for a while; the next refusal is a new beginning.
+        assert_eq!(wait(patience, 251), 50);
+        patience.refuses(at(300));
+        assert_eq!(wait(patience, 350), 50);
     }
 }

@@ -23,7 +23,7 @@ impl Default for InventoryConfig {
     fn default() -> Self {
         Self {
             open: false,
-            max_batch: 128,
+            max_batch: 96,
             writers: 2,
             batch_beside: 16,
             max_waiting: 4_096,

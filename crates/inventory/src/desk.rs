@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::response::Response;
-use http::{HeaderMap, Method};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response};
+use tokio_util::task::AbortOnDropHandle;
 use web::IDEMPOTENCY_KEY;
 
-use crate::routes::{call_of, respond};
+use crate::refusal::CallError;
+use crate::routes::{call_of, refusal, respond};
 use crate::surface::Inventory;
 use crate::tray::Tray;
 
@@ -35,12 +37,31 @@ impl Desk {
     }
 
     /// Answers a request that it takes.
-    pub async fn answer(self, request: Request) -> Response {
+    pub async fn answer(self, request: Request) -> Response<Bytes> {
         respond(&self.inventory, Some(&self.tray), request).await
     }
 
-    /// Hands out answers, for as long as it is polled.
+    /// Tells whether a call would only be refused now for want of a place, and counts it then.
+    pub fn turns_away(&self, method: &str, path: &str) -> bool {
+        let kind = call_of(path).filter(|_| method == Method::POST.as_str());
+        kind.is_some_and(|kind| {
+            let looked = self.inventory.look_for_room(kind, Some(&self.tray));
+            matches!(looked, Err(CallError::Overloaded))
+        })
+    }
+
+    /// Makes the answer to calls that are turned away.
+    pub fn turned_away(&self) -> Response<Bytes> {
+        refusal(CallError::Overloaded)
+    }
+
+    /// Hands out answers, for as long as it is polled. Must be called on the thread.
     pub async fn serve(self) {
+        let tray = Arc::clone(&self.tray);
+        let clock = Arc::clone(&self.inventory.inner.clock);
+        // A task among those of the connections: it is their line whose length it measures.
+        let _measuring =
+            AbortOnDropHandle::new(tokio::spawn(async move { tray.measure(&*clock).await }));
         self.tray.hand_out().await;
     }
 }

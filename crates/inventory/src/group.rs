@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Crowd, Pace, is_far, stands_still};
+use crate::admission::{Crowd, Pace, Patience, is_far};
 use crate::batch::{self, Outcome};
 use crate::model::{Operation, OperationKind};
 use crate::refusal::CallError;
@@ -44,6 +44,9 @@ struct Places {
     transactions: usize,
     carried: usize,
     pace: Pace,
+    patience: Patience,
+    /// How long the call may wait that came last.
+    wait: Duration,
     /// How far the thread was behind that looked last.
     behind: Duration,
     /// Whether calls were refused for want of a place since the last transaction began.
@@ -62,7 +65,7 @@ impl Places {
         let alike = self.carried / self.transactions;
         let least = inner.config.batch_beside.max(1).max(alike);
         // Threads that are behind need the processors that a second transaction would take.
-        let writers = if is_far(&inner.config, self.behind) {
+        let writers = if is_far(self.wait, self.behind) {
             1
         } else {
             inner.writers()
@@ -81,10 +84,15 @@ impl Places {
             return Some(CallError::Stopping);
         }
         let (config, waiting) = (&inner.config, self.calls.len());
+        let wait = self.patience.now(config, now);
+        self.wait = wait;
         let first = self.calls.front().map(|first| first.since);
-        let full = waiting >= self.pace.most_waiting(config, self.carried, behind)
-            || first.is_some_and(|first| stands_still(config, waiting, first, now));
-        self.refused |= full;
+        let full = waiting >= self.pace.most_waiting(config, wait, self.carried, behind)
+            || first.is_some_and(|first| self.pace.stands_still(wait, waiting, first, now));
+        if full {
+            self.refused = true;
+            self.patience.refuses(now);
+        }
         full.then_some(CallError::Overloaded)
     }
 }
@@ -111,10 +119,7 @@ impl Inventory {
         let stood = inner.stand_in_line(Waiting {
             operation,
             since,
-            caller: Caller {
-                answer,
-                tray: tray.clone(),
-            },
+            caller: Caller { answer, tray },
         });
         let outcome = match stood {
             Err(error) => Err(error),
@@ -122,9 +127,6 @@ impl Inventory {
                 Ok(Decided { outcome, at }) => {
                     let delay = inner.clock.monotonic().since(at);
                     inner.metrics.answer_was_delayed(delay);
-                    if let Some(tray) = tray {
-                        tray.note_delay(delay);
-                    }
                     outcome
                 }
                 Err(_) => Err(CallError::Stopping),
@@ -146,7 +148,7 @@ impl Inventory {
     ) -> Result<(), CallError> {
         let inner = &self.inner;
         let now = inner.clock.monotonic();
-        let behind = tray.map_or(Duration::ZERO, |tray| tray.delay());
+        let behind = tray.map_or(Duration::ZERO, |tray| tray.behind(now));
         let mut places = inner.line.places.lock();
         places.behind = behind;
         let refusal = places.refusal(inner, now, behind);

@@ -143,7 +143,7 @@ impl Inventory {
             (line, pair, outcome)
         });
         let mut outcomes = stream::iter(calls).buffered(TOGETHER);
-        let mut doubtful = Vec::new();
+        let (mut doubtful, mut trouble) = (Vec::new(), None);
         while let Some((line, pair, outcome)) = outcomes.next().await {
             match outcome {
                 Ok(()) => body.made += 1,
@@ -152,10 +152,15 @@ impl Inventory {
                 Err(CallError::Refused(refusal @ Refusal::NoFreeSlot { .. })) => {
                     doubtful.push((line, pair, refusal));
                 }
-                Err(error) => body.refuse(line, primitives::Classify::public_message(&error)),
+                Err(CallError::Refused(refusal)) => body.refuse(line, refusal.to_string()),
+                // No fault of the line: the part must be sent again.
+                Err(error) => trouble = Some(error),
             }
         }
         drop(outcomes);
+        if let Some(error) = trouble {
+            return Err(error.into());
+        }
         if doubtful.is_empty() {
             return Ok(());
         }

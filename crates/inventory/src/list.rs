@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::model::Port;
+use crate::refusal::CallError;
 use crate::store::{self, NamedWidget};
 use crate::surface::Inventory;
 
@@ -34,6 +35,9 @@ pub enum ReadError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Calls that an import makes were not carried out.
+    #[error(transparent)]
+    Call(#[from] CallError),
 }
 
 impl Classify for ReadError {
@@ -42,12 +46,14 @@ impl Classify for ReadError {
             Self::Unknown(_) | Self::UnknownNode(_) => ErrorKind::NotFound,
             Self::Invalid(_) | Self::Cursor(_) => ErrorKind::Invalid,
             Self::Store(error) => error.kind(),
+            Self::Call(error) => error.kind(),
         }
     }
 
     fn public_message(&self) -> String {
         match self {
             Self::Store(error) => error.public_message(),
+            Self::Call(error) => error.public_message(),
             Self::Unknown(_) => {
                 format!("{self}: GET /api/v1/inventory/widgets lists them")
             }

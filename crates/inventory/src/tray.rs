@@ -3,15 +3,14 @@
 //! A transaction answers many calls at once, and most of their callers are tasks of the same few threads. To wake each from another
 //! thread costs a system call; so a thread has a tray that all its answers are put on, is woken once, and hands them out itself.
 //!
-//! How long after its decision an answer comes to the task that waits for it tells how far the thread is behind: behind the other answers,
-//! and behind the calls that it reads meanwhile. About as long do calls lie unread in its sockets, where nobody sees them.
+//! A thread's tasks run in the order in which they become ready, so that how long one waits for its turn tells how far the thread is
+//! behind: as old is a call when it is read, and as long will its answer wait. That is measured by a task that does nothing else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use primitives::MonotonicTime;
+use primitives::{Clock, MonotonicTime};
 use tokio::sync::{Notify, oneshot};
 
 use crate::batch::Outcome;
@@ -36,8 +35,18 @@ pub(crate) struct Caller {
 pub(crate) struct Tray {
     told: Mutex<Vec<(oneshot::Sender<Decided>, Decided)>>,
     bell: Notify,
-    /// How long answers take from here to their tasks, smoothed, in microseconds.
-    delay_us: AtomicU64,
+    turn: Mutex<Turn>,
+    /// Rings when the measuring task stands in the thread's line.
+    started: Notify,
+}
+
+/// How long the measuring task waits for its turn.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Since when it stands in line, if it does.
+    since: Option<MonotonicTime>,
+    /// How long it took the last time.
+    last: Duration,
 }
 
 impl Tray {
@@ -52,19 +61,26 @@ impl Tray {
         }
     }
 
-    /// Returns how long answers take before the thread comes to them.
-    pub(crate) fn delay(&self) -> Duration {
-        Duration::from_micros(self.delay_us.load(Ordering::Relaxed))
+    /// Returns how far the thread is behind, which reads a call.
+    pub(crate) fn behind(&self, now: MonotonicTime) -> Duration {
+        let mut turn = self.turn.lock();
+        if let Some(since) = turn.since {
+            return turn.last.max(now.since(since));
+        }
+        turn.since = Some(now);
+        self.started.notify_one();
+        turn.last
     }
 
-    /// Takes note of the delay of one answer. Only the thread itself does this.
-    pub(crate) fn note_delay(&self, delay: Duration) {
-        let (seen, known) = (
-            delay.as_micros() as u64,
-            self.delay_us.load(Ordering::Relaxed),
-        );
-        self.delay_us
-            .store((known * 15 + seen) / 16, Ordering::Relaxed);
+    /// Measures how far the thread is behind, for as long as it is polled: as a task of the thread.
+    pub(crate) async fn measure(&self, clock: &dyn Clock) {
+        loop {
+            self.started.notified().await;
+            let mut turn = self.turn.lock();
+            if let Some(since) = turn.since.take() {
+                turn.last = clock.monotonic().since(since);
+            }
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Bytes;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use web::Problem;
+use web::{Doorway, Problem};
 
 use crate::connection::{Beginning, Connection};
 use crate::hub::Hub;
@@ -103,8 +103,8 @@ fn upgrade(hub: Hub, mut request: Request, inference: Option<RequestId>) -> Resp
 async fn serve(upgraded: Upgraded, hub: Hub, taker: Taker, beginning: Beginning) {
     let limit = hub.inner.config.message_limit;
     let patience = hub.inner.config.send_timeout;
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => match moved_here(parts.io.into_inner()) {
+    match upgraded.downcast::<TokioIo<Doorway<TcpStream>>>() {
+        Ok(parts) => match moved_here(parts.io.into_inner().into_inner()) {
             Ok(stream) => {
                 let socket = Socket::new(stream, parts.read_buf, limit, patience).await;
                 Connection::serve(socket, hub, taker, beginning).await;

@@ -4,6 +4,7 @@
 
 mod body;
 mod conditional;
+mod doorway;
 mod extract;
 mod hops;
 mod kept;
@@ -19,6 +20,7 @@ pub mod tls;
 
 pub use body::{ReadBodyError, read_capped};
 pub use conditional::{ChangedMeanwhile, ETag, IF_MATCH, IfMatch, Tagged, Versioned};
+pub use doorway::{Doorkeeper, Doorway, Visit};
 pub use extract::{
     AfterBody, ClientAddress, JSON_LIMIT, JsonBody, PathParam, QueryParams, SMALL_BODY, json_object,
 };
@@ -31,5 +33,5 @@ pub use paging::{PageBody, PageQuery, page_limit, page_offset, search_text};
 pub use problem::Problem;
 pub use repeated::IDEMPOTENCY_KEY;
 pub use request_id::{REQUEST_ID_HEADER, current_request_id, with_request_id};
-pub use security_headers::SecureTransport;
+pub use security_headers::{SecureTransport, harden};
 pub use surface::{api_surface, stamp};

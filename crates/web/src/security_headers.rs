@@ -33,7 +33,7 @@ const UNLESS_SAID: [(HeaderName, &str); 2] = [
 const HSTS: &str = "max-age=31536000";
 
 /// Adds the headers to an answer.
-pub(crate) fn harden(headers: &mut HeaderMap, transport: Option<SecureTransport>) {
+pub fn harden(headers: &mut HeaderMap, transport: Option<SecureTransport>) {
     for (name, value) in ALWAYS {
         headers.insert(name, HeaderValue::from_static(value));
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::pin::Pin;
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 
 use super::LingeringBody;
@@ -14,7 +15,7 @@ use crate::body::ReplyBody;
 use crate::shared::Worker;
 
 /// An answer in the making. Dropped when its client goes away.
-pub type DirectAnswer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+pub type DirectAnswer = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 
 /// Who answers requests on the threads of the workers.
 pub trait DirectRoutes: fmt::Debug + Send + Sync {
@@ -29,6 +30,13 @@ pub trait DirectWorker: Send + Sync {
 
     /// Answers a request that it takes.
     fn answer(&self, request: Request<Body>) -> DirectAnswer;
+
+    /// Tells whether such a request would only be refused now because there are too many, and takes note that it is. Its credential was not
+    /// looked at, nor its body.
+    fn turns_away(&self, method: &str, path: &str) -> bool;
+
+    /// Makes the answer to all requests that are turned away.
+    fn turned_away(&self) -> Response<Bytes>;
 
     /// Does what the worker's requests have in common, for as long as the worker lives.
     fn work(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -56,5 +64,5 @@ pub(super) async fn answer(
     let transport = request.extensions().get().copied();
     let mut response = direct.answer(request.map(Body::new)).await;
     web::stamp(response.headers_mut(), id, transport);
-    response.map(ReplyBody::Boxed)
+    response.map(ReplyBody::whole)
 }

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use crate::model::OperationKind;
 use crate::surface::Inventory;
 
-pub(crate) use rpc::{call_of, respond};
+pub(crate) use rpc::{call_of, refusal, respond};
 
 impl FromRef<Inventory> for Identity {
     fn from_ref(inventory: &Inventory) -> Self {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use identity::{AuthError, Permission, presented_credential};
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -19,6 +19,7 @@ use super::rpc_arguments;
 use super::rpc_error::RpcError;
 use crate::access::may;
 use crate::model::{OperationKind, Port};
+use crate::refusal::CallError;
 use crate::surface::Inventory;
 use crate::tray::Tray;
 
@@ -81,8 +82,11 @@ pub(super) struct PairBody {
         (status = 415, description = "The body is not sent as `application/json`.", body = RpcError),
         (status = 503, description = "Too many calls wait, or the database is not available.", body = RpcError),
     ))]
-pub(super) async fn add_widget(State(inventory): State<Inventory>, request: Request) -> Response {
-    respond(&inventory, None, request).await
+pub(super) async fn add_widget(
+    State(inventory): State<Inventory>,
+    request: Request,
+) -> impl IntoResponse {
+    respond(&inventory, None, request).await.map(Body::from)
 }
 
 /// Removes a widget, and frees those that it is joined with
@@ -103,8 +107,8 @@ pub(super) async fn add_widget(State(inventory): State<Inventory>, request: Requ
 pub(super) async fn remove_widget(
     State(inventory): State<Inventory>,
     request: Request,
-) -> Response {
-    respond(&inventory, None, request).await
+) -> impl IntoResponse {
+    respond(&inventory, None, request).await.map(Body::from)
 }
 
 /// Joins a free slot of each of two widgets
@@ -126,8 +130,8 @@ pub(super) async fn remove_widget(
 pub(super) async fn associate_widgets(
     State(inventory): State<Inventory>,
     request: Request,
-) -> Response {
-    respond(&inventory, None, request).await
+) -> impl IntoResponse {
+    respond(&inventory, None, request).await.map(Body::from)
 }
 
 /// Parts two widgets that are joined on a port
@@ -146,8 +150,8 @@ pub(super) async fn associate_widgets(
 pub(super) async fn remove_association(
     State(inventory): State<Inventory>,
     request: Request,
-) -> Response {
-    respond(&inventory, None, request).await
+) -> impl IntoResponse {
+    respond(&inventory, None, request).await.map(Body::from)
 }
 
 /// Answers other methods on a function.
@@ -177,23 +181,28 @@ pub(crate) async fn respond(
     inventory: &Inventory,
     tray: Option<&Arc<Tray>>,
     request: Request,
-) -> Response {
+) -> Response<Bytes> {
     let path = request.uri().path();
     let Some(kind) = call_of(path) else {
         let name = path.rsplit('/').next().unwrap_or_default();
-        return RpcError::no_function(name, None, &[]).into_response();
+        return RpcError::no_function(name, None, &[]).into_whole();
     };
     match call(inventory, tray, kind, request).await {
         Ok(()) => {
-            let mut response = Response::new(Body::empty());
+            let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
                 .headers_mut()
                 .insert(CONTENT_RANGE, HeaderValue::from_static("0-0/*"));
             response
         }
-        Err(error) => error.into_response(),
+        Err(error) => error.into_whole(),
     }
+}
+
+/// Makes the answer to a call that is refused.
+pub(crate) fn refusal(error: CallError) -> Response<Bytes> {
+    RpcError::from(error).into_whole()
 }
 
 fn authorise(inventory: &Inventory, headers: &HeaderMap) -> Result<(), AuthError> {

@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 
-use axum::response::{IntoResponse, Response};
+use axum::body::Body;
+use axum::response::IntoResponse;
+use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use identity::AuthError;
 use primitives::{Classify as _, ErrorKind};
 use serde::Serialize;
@@ -236,10 +238,18 @@ fn refused(refusal: Refusal) -> RpcError {
 }
 
 impl IntoResponse for RpcError {
-    fn into_response(self) -> Response {
+    fn into_response(self) -> Response<Body> {
+        self.into_whole().map(Body::from)
+    }
+}
+
+impl RpcError {
+    /// Makes the answer, all of it.
+    pub(super) fn into_whole(self) -> Response<Bytes> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        let mut response = (status, body).into_response();
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,

@@ -12,7 +12,7 @@ use super::quantity::Period;
 pub struct InventorySection {
     /// Whether anybody may read and change it without a key; not unless set.
     pub open: bool,
-    /// The most calls that one transaction carries out; 128 unless set.
+    /// The most calls that one transaction carries out; 96 unless set.
     pub max_batch: usize,
     /// The most transactions at once on PostgreSQL; 2 unless set. SQLite has one writer.
     pub writers: usize,
@@ -26,7 +26,7 @@ impl Default for InventorySection {
     fn default() -> Self {
         Self {
             open: false,
-            max_batch: 128,
+            max_batch: 96,
             writers: 2,
             max_waiting: 4_096,
             max_wait: Period(std::time::Duration::from_millis(60)),

@@ -4,8 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::Body;
+use bytes::Bytes;
 use gateway::{DirectAnswer, DirectRoutes, DirectWorker};
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, Response};
 use identity::Identity;
 use inventory::{Desk, Inventory, InventoryConfig, InventoryDeps};
 use primitives::Clock;
@@ -60,6 +61,14 @@ impl DirectWorker for AtDesk {
 
     fn answer(&self, request: Request<Body>) -> DirectAnswer {
         Box::pin(self.0.clone().answer(request))
+    }
+
+    fn turns_away(&self, method: &str, path: &str) -> bool {
+        self.0.turns_away(method, path)
+    }
+
+    fn turned_away(&self) -> Response<Bytes> {
+        self.0.turned_away()
     }
 
     fn work(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {

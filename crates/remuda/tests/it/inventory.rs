@@ -330,3 +330,127 @@ async fn a_load_reports_what_it_saw_and_draws_it() {
     let checked = run_json(&mut home.remuda(["--server", server.url(), "inventory", "check"]));
     assert_eq!(checked["faults"], json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_is_turned_away_at_the_door_and_nothing_answered_is_lost() -> anyhow::Result<()> {
+    let home = Home::new();
+    let narrow = "[inventory]\nopen = true\nmax_batch = 1\nmax_waiting = 1\n";
+    let server = server(&home, narrow);
+    let client = TestClient::new(server.address());
+    let mut callers = Vec::new();
+    for caller in 0..32 {
+        let client = client.clone();
+        callers.push(tokio::spawn(async move {
+            let mut made = Vec::new();
+            let mut turned_away = 0;
+            for round in 0..50 {
+                let serial = format!("c{caller}-{round}");
+                let body = json!({"widget_sn": serial, "widget_name": "n", "slots": []});
+                let answer = client.post("/rpc/add_widget", &body).await?;
+                if answer.status == 204 {
+                    made.push(serial);
+                    continue;
+                }
+                assert_eq!(answer.status, 503, "{}", answer.text());
+                assert_eq!(answer.headers["retry-after"], "1");
+                assert_eq!(
+                    answer.headers["content-type"],
+                    "application/json; charset=utf-8"
+                );
+                assert_eq!(answer.headers["x-frame-options"], "DENY");
+                assert_eq!(answer.json()?["code"], "53400");
+                // Who is let in gets an answer with an id, also when there is no place left behind the door.
+                turned_away += usize::from(!answer.headers.contains_key("x-request-id"));
+            }
+            anyhow::Ok((made, turned_away))
+        }));
+    }
+    let (mut made, mut turned_away) = (Vec::new(), 0);
+    for caller in callers {
+        let (own, away) = caller.await??;
+        made.extend(own);
+        turned_away += away;
+    }
+    assert!(turned_away > 0 && !made.is_empty(), "{turned_away}");
+    // The same connections serve on.
+    for serial in &made {
+        let path = format!("/api/v1/inventory/widgets/{serial}");
+        assert_eq!(client.get(&path).await?.status, 200, "{serial}");
+    }
+    let counts = client.get("/api/v1/inventory/statistics").await?.json()?;
+    assert_eq!(counts["widgets"], made.len());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_describes_the_functions_to_who_asks_for_it() -> anyhow::Result<()> {
+    let home = Home::new();
+    let server = server(&home, CONFIG);
+    let client = TestClient::new(server.address());
+    let tool = client.with_header("accept", "application/openapi+json")?;
+    let described = tool.get("/").await?;
+    assert_eq!(
+        described.headers["content-type"],
+        "application/openapi+json"
+    );
+    let platform = client.get("/api/v1/openapi.json").await?.json()?;
+    for description in [described.json()?, platform] {
+        for function in [
+            "add_widget",
+            "remove_widget",
+            "associate_widgets",
+            "remove_association",
+        ] {
+            let post = &description["paths"][format!("/rpc/{function}")]["post"];
+            assert_eq!(post["operationId"], function);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_goes_on_where_it_was_cut_off_and_names_the_lines_it_refuses() {
+    let home = Home::new();
+    let server = server(&home, CONFIG);
+    // Two parts of widgets, and associations of the last of them, which must not come before their widgets.
+    let widgets = (0..40_000)
+        .map(|number| json!({"serial_number": format!("w{number}"), "name": "n", "ports": "P"}));
+    let associations = (0..100).map(|number| {
+        let (first, second) = (39_998 - 2 * number, 39_999 - 2 * number);
+        json!({"first": format!("w{first}"), "second": format!("w{second}"), "port": "P"})
+    });
+    let lines: Vec<String> = widgets
+        .chain(associations)
+        .map(|line| line.to_string())
+        .collect();
+    let lines = lines.join("\n");
+    let file = home.write("parts.jsonl", &lines);
+    // As far as an earlier one had come.
+    let progress = home.write("parts.jsonl.progress", "20000");
+    let import = || {
+        let mut command = home.remuda(["--server", server.url(), "inventory", "import"]);
+        command.arg(&file);
+        command
+    };
+    let rest = run_json(&mut import());
+    assert_eq!(
+        (&rest["skipped"], &rest["made"], &rest["refused"]),
+        (&json!(20_000), &json!(20_100), &json!(0))
+    );
+    assert!(!progress.exists(), "a finished import begins anew");
+    let again = run_json(&mut import());
+    assert_eq!(
+        (&again["made"], &again["present"]),
+        (&json!(20_000), &json!(20_100))
+    );
+    home.write("parts.jsonl", "{\"serial_number\": \"x\", \"name\": \"n\", \"ports\": \"Z\"}\n{\"serial_number\": \"y\", \"name\": \"n\", \"ports\": \"P\"}\n");
+    let some = import().output().unwrap();
+    assert!(!some.status.success());
+    let said = String::from_utf8_lossy(&some.stderr).into_owned();
+    assert!(
+        said.contains("line 1: ") && said.contains("P, Q and R"),
+        "{said}"
+    );
+    let made = run_json(&mut home.remuda(["--server", server.url(), "inventory", "show", "y"]));
+    assert_eq!(made["serial_number"], "y");
+}

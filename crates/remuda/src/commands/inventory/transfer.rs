@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use futures_util::stream::{self, StreamExt as _};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::super::context::Context;
 use super::super::failure::Failure;
@@ -109,6 +110,13 @@ struct Piece {
     lines: u64,
 }
 
+impl Piece {
+    /// Tells whether widgets are joined on any of the lines of a file that has lines of both kinds.
+    fn has_associations(&self) -> bool {
+        self.text.contains("\"first\"")
+    }
+}
+
 impl Import {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let importing = self.import(context);
@@ -145,13 +153,21 @@ impl Import {
             Some(piece)
         });
         let pieces = first.map(Ok).into_iter().chain(rest);
+        // The last line before which all is done.
+        let (done, _) = watch::channel(0);
         let sending = pieces.map(|piece| {
-            let api = &api;
+            let (api, mut done) = (&api, done.subscribe());
             async move {
                 let piece = piece.map_err(unreadable)?;
                 let last = piece.first_line + piece.lines - 1;
                 if last <= done_before {
                     return Ok((last, Part::default()));
+                }
+                if piece.has_associations() {
+                    // Their widgets are on lines before them.
+                    done.wait_for(|line| line + 1 >= piece.first_line)
+                        .await
+                        .ok();
                 }
                 send(api, format, what, piece)
                     .await
@@ -164,6 +180,7 @@ impl Import {
         while let Some(outcome) = sent.next().await {
             let (last, part): (u64, Part) = outcome?;
             line = last;
+            done.send_replace(line);
             total.made += part.made;
             total.present += part.present;
             total.refused += part.refused;

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -103,7 +104,7 @@ impl Connection {
         self.buffer.clear();
         let head = loop {
             self.more().await?;
-            if let Some(end) = position(&self.buffer, b"\r\n\r\n") {
+            if let Some(end) = memmem::find(&self.buffer, b"\r\n\r\n") {
                 break end + 4;
             }
         };
@@ -123,8 +124,8 @@ impl Connection {
     }
 
     async fn body(&mut self, head: usize) -> io::Result<Vec<u8>> {
-        let text =
-            String::from_utf8_lossy(self.buffer.get(..head).unwrap_or_default()).into_owned();
+        let text = str::from_utf8(self.buffer.get(..head).unwrap_or_default())
+            .map_err(|_| malformed("a head"))?;
         let header = |name: &str| {
             text.lines().find_map(|line| {
                 let (key, value) = line.split_once(':')?;
@@ -158,10 +159,6 @@ impl Connection {
         }
         Ok(())
     }
-}
-
-fn position(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    text.windows(wanted.len()).position(|part| part == wanted)
 }
 
 fn malformed(what: &str) -> io::Error {

@@ -127,9 +127,10 @@ impl Load {
         for open in opened {
             connections.spawn(Arc::clone(&run).go_round(target.clone(), open));
         }
-        let waiting = async { while connections.join_next().await.is_some() {} };
+        // Closed when the last answer is there: thousands that end in one moment would delay it.
+        let waiting = connections.join_all();
         tokio::select! {
-            () = waiting => {}
+            _ = waiting => {}
             _ = tokio::signal::ctrl_c() => return Err(Failure::Interrupted),
         }
         let figures = run.figures.lock();
@@ -212,8 +213,12 @@ fn write(file: &std::path::Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 impl Run {
-    /// One connection's life.
-    async fn go_round(self: Arc<Self>, target: connection::Target, open: Connection) {
+    /// One connection's life. Returns it, if it is still open.
+    async fn go_round(
+        self: Arc<Self>,
+        target: connection::Target,
+        open: Connection,
+    ) -> Option<Connection> {
         let mut connection = Some(open);
         let mut body = Vec::with_capacity(256);
         while let Some(due) = self.next_due().await {
@@ -249,6 +254,7 @@ impl Run {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+        connection
     }
 
     /// Waits for the next call's time, and returns from when on it counts; nothing when the time is over.
