@@ -252,9 +252,13 @@ async fn commands_about_models_reach_the_machine_with_progress_and_can_be_called
             break;
         }
     }
+    until("the server is in the middle of it", async || {
+        Ok(gate.waiting() == 1)
+    })
+    .await?;
     drop(pull);
+    until("it is cut off there", async || Ok(gate.waiting() == 0)).await?;
     gate.open();
-    // What is called off reaches nobody; the next one is another command.
     let told = lines("/api/pull", json!({"model": "other:1b"})).await?;
     assert!(succeeded(&told) && told.len() > 3, "{told:?}");
     assert!(

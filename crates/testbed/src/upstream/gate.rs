@@ -19,6 +19,11 @@ impl Gate {
         self.0.send_replace(true);
     }
 
+    /// Returns how many wait at it: whoever is cut off waits no more.
+    pub fn waiting(&self) -> usize {
+        self.0.receiver_count()
+    }
+
     /// Returns once the gate is open.
     pub(super) async fn pass(&self) {
         // The sender lives as long as this gate, so that there is always an answer.
