@@ -114,9 +114,10 @@ impl Identity {
         expected: &IfMatch,
     ) -> Result<ApiKey, EditKeyError> {
         let now = self.inner.clock.now();
-        let begun = store::begin_change_of(&self.inner.db, admin.scope(), id).await?;
-        let (mut tx, place, found) = begun;
-        let (mut key, owner) = found.ok_or(EditKeyError::Unknown(id))?;
+        let (mut tx, place) = store::begin_change(&self.inner.db).await?;
+        let (mut key, owner) = store::find_key(&mut tx, admin.scope(), id)
+            .await?
+            .ok_or(EditKeyError::Unknown(id))?;
         if key.revoked_at.is_some() {
             return Err(EditKeyError::Revoked(id));
         }

@@ -321,9 +321,10 @@ impl Identity {
     /// Revokes a key; when this returns, the key no longer works here. Revoking again changes nothing.
     pub async fn revoke_key(&self, admin: &OrgAdmin, id: KeyId) -> Result<(), RevokeKeyError> {
         let now = self.inner.clock.now();
-        let begun = store::begin_change_of(&self.inner.db, admin.scope(), id).await?;
-        let (mut tx, place, found) = begun;
-        let (mut key, _) = found.ok_or(RevokeKeyError::Unknown(id))?;
+        let (mut tx, place) = store::begin_change(&self.inner.db).await?;
+        let (mut key, _) = store::find_key(&mut tx, admin.scope(), id)
+            .await?
+            .ok_or(RevokeKeyError::Unknown(id))?;
         if key.revoked_at.is_none() {
             let old = key.seen();
             key.revoked_at = Some(now);

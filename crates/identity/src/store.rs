@@ -32,8 +32,8 @@ pub(crate) use audit::{
 };
 pub(crate) use generation::{
     Place, advance_generation, advance_generation_for, advance_generation_only, begin_change,
-    begin_change_of, can_trim_changes, changed_credentials, glance_at_generation, load_generation,
-    note_changed, trim_changes,
+    can_trim_changes, changed_credentials, glance_at_generation, load_generation, note_changed,
+    trim_changes,
 };
 pub(crate) use idempotency::{
     count_remembered, find_remembered, forget_request, forget_requests, list_answers, put_answer,

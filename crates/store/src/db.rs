@@ -20,7 +20,7 @@ use crate::metrics::{Kind, Metrics, PoolState};
 use crate::migrate;
 use crate::migrate::Step;
 use crate::tx::{Begin, Connection, Preparing, STATEMENT_TIMEOUT};
-use crate::{Applied, Engine, MigrateError, Row, Script, Statement, StoreConfig, StoreError, Tx};
+use crate::{Applied, Engine, MigrateError, Row, Statement, StoreConfig, StoreError, Tx};
 
 /// The longest wait for a connection. Short, so that callers who can go on without the database do so soon.
 pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -199,11 +199,11 @@ impl Db {
         self.metrics.begun(Kind::Write, asked, tx.map(|(tx, _)| tx))
     }
 
-    /// Begins a transaction like [`Db::write_ordered`] with a script, which costs no further round trip, and
+    /// Begins a transaction like [`Db::write_ordered`] with statements without parameters, which cost no further round trip, and
     /// returns their rows, one statement's after the other's.
     pub async fn write_ordered_from(
         &self,
-        first: impl Into<Script>,
+        first: impl Into<Statement>,
     ) -> Result<(Tx, Vec<Row>), StoreError> {
         let asked = Instant::now();
         let first = Some(first.into());
@@ -227,7 +227,7 @@ impl Db {
     async fn write_in_turn(
         &self,
         durability: Durability,
-        first: Option<Script>,
+        first: Option<Statement>,
     ) -> Result<(Tx, Vec<Row>), StoreError> {
         let limit = self.statement_timeout;
         let (Pools::Sqlite { turns, .. } | Pools::Postgres { turns, .. }) = &self.pools;

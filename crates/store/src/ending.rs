@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::group::Turn;
 use crate::tx::{Connection, Progress, STATEMENT_TIMEOUT, run_script};
-use crate::{Row, Script, StoreError, Tx};
+use crate::{Row, Statement, StoreError, Tx};
 
 /// Begins the part of a shared transaction that is one writer's. The parts before it are ended by the commit.
 fn mark(turn: &Turn) -> String {
@@ -28,7 +28,7 @@ impl Tx {
         unwanted: Arc<AtomicBool>,
         turn: Turn,
         statement_timeout: Duration,
-        first: Option<Script>,
+        first: Option<Statement>,
     ) -> Result<(Self, Vec<Row>), StoreError> {
         let mark = mark(&turn);
         let mut tx = Self {

@@ -23,7 +23,6 @@ mod migrate;
 mod months;
 mod param;
 mod row;
-mod script;
 mod sealer;
 mod statement;
 #[cfg(feature = "testing")]
@@ -39,7 +38,6 @@ pub use migrate::{Applied, MigrateError, Step, StepState};
 pub use months::Monthly;
 pub use param::{JsonText, Param, Params};
 pub use row::{FromColumn, Json, Place, Row};
-pub use script::Script;
 pub use sealer::{SealError, Sealer};
 pub use statement::Statement;
 pub use tx::Tx;

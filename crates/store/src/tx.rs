@@ -17,7 +17,7 @@ use crate::group::Turn;
 use crate::metrics::Timed;
 use crate::param::Params;
 use crate::row::{Driver, Row};
-use crate::{Bulk, Durability, Engine, Script, Statement, StoreError};
+use crate::{Bulk, Durability, Engine, Statement, StoreError};
 
 /// The longest wait for one statement unless set otherwise. A server that accepts connections but no longer answers counts as
 /// unavailable after it.
@@ -129,7 +129,7 @@ impl Tx {
         mut connection: Connection,
         begin: Begin,
         statement_timeout: Duration,
-        first: Option<Script>,
+        first: Option<Statement>,
     ) -> Result<(Self, Vec<Row>), StoreError> {
         let unwanted = Arc::new(AtomicBool::new(false));
         if let Connection::Sqlite(connection) = &mut connection {
@@ -163,11 +163,11 @@ impl Tx {
     pub(crate) async fn opening(
         &mut self,
         script: String,
-        first: Option<Script>,
+        first: Option<Statement>,
     ) -> Result<Vec<Row>, StoreError> {
-        let limit = self.statement_timeout;
+        let (limit, engine) = (self.statement_timeout, self.engine());
         let script = match first {
-            Some(first) => format!("{script}; {}", first.text()),
+            Some(first) => format!("{script}; {}", first.text(engine)),
             None => script,
         };
         let script = sqlx::raw_sql(AssertSqlSafe(script));

@@ -3,12 +3,9 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use ::store::{Db, Engine, Row, Script, StoreError, Tx, params};
-use primitives::{KeyId, OrgId};
+use ::store::{Db, Engine, StoreError, Tx, params};
 
 use super::audit::{Mark, read_mark};
-use super::keys::{OwnedKey, found_key, read_owned_key};
-use crate::organisations::OrgScope;
 
 const GENERATION: &str = "identity.generation";
 /// The most changes that a snapshot is renewed by one by one.
@@ -69,51 +66,30 @@ pub(crate) struct Place {
 
 /// Counts a change and reads its place. Two statements: PostgreSQL reads what was committed before a statement began, and the first one
 /// may have waited for its turn since.
-macro_rules! take_place {
-    () => {
-        "INSERT INTO settings (key, value) VALUES ('identity.generation', '1')
-         ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)
-         RETURNING CAST(value AS BIGINT) AS generation;
-         SELECT (SELECT value FROM settings WHERE key = 'audit.head') AS head"
-    };
-}
+const TAKE_PLACE: &str = "INSERT INTO settings (key, value) VALUES ('identity.generation', '1')
+     ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)
+     RETURNING CAST(value AS BIGINT) AS generation;
+     SELECT value AS head FROM settings WHERE key = 'audit.head'";
 
 /// Begins a transaction that orders changes like [`advance_generation`]: for a change that is about one key or session, which its
 /// record notes.
 pub(crate) async fn begin_change(db: &Db) -> Result<(Tx, Place), StoreError> {
-    let (tx, rows) = db.write_ordered_from(take_place!()).await?;
-    let (place, _) = read_place(&rows)?;
-    Ok((tx, place))
-}
-
-/// Begins a change of a key like [`begin_change`], and finds the key within the scope, with whom it belongs to.
-pub(crate) async fn begin_change_of(
-    db: &Db,
-    scope: OrgScope,
-    id: KeyId,
-) -> Result<(Tx, Place, Option<OwnedKey>), StoreError> {
-    let ids = [Some(id.as_uuid()), scope.id().map(OrgId::as_uuid)];
-    let script = Script::about(concat!(take_place!(), ";", found_key!()), &ids);
-    let (tx, rows) = db.write_ordered_from(script).await?;
-    let (place, found) = read_place(&rows)?;
-    let key = found.first().map(read_owned_key).transpose()?;
-    Ok((tx, place, key))
-}
-
-fn read_place(rows: &[Row]) -> Result<(Place, &[Row]), StoreError> {
-    let [counted, last, more @ ..] = rows else {
+    let (tx, rows) = db.write_ordered_from(TAKE_PLACE).await?;
+    let [counted, last @ ..] = &*rows else {
         return Err(StoreError::Corrupt {
             column: "value".to_owned(),
             reason: "a change was not counted".to_owned(),
         });
     };
-    let head: Option<String> = last.get("head")?;
     let place = Place {
         generation: counted.get("generation")?,
-        // None before there is any record.
-        head: head.as_deref().map(read_mark).transpose()?,
+        head: match last {
+            // Before there is any record.
+            [] => None,
+            [last, ..] => Some(read_mark(&last.get::<String>("head")?)?),
+        },
     };
-    Ok((place, more))
+    Ok((tx, place))
 }
 
 /// Notes which key or session the change of this number is about.

@@ -135,34 +135,23 @@ pub(crate) async fn list_keys(
     Ok((found, read_total(total.as_ref())?))
 }
 
-/// A key, and whom it belongs to.
-pub(crate) type OwnedKey = (ApiKey, Option<UserId>);
-
-/// The key of the id `$1`, of the organisation `$2` or of any.
-macro_rules! found_key {
-    () => {
-        "SELECT k.id, k.org_id, k.name, k.prefix, k.models, k.scopes, k.priority, k.requests_per_minute, k.tokens_per_minute,
-             k.tokens_per_month, k.share_identical, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, k.user_id,
-             u.disabled_at AS owner_disabled_at
-         FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
-         WHERE k.id = $1 AND (CAST($2 AS TEXT) IS NULL OR k.org_id = $2)"
-    };
-}
-pub(super) use found_key;
-
 /// Finds a key within the scope, with whom it belongs to.
 pub(crate) async fn find_key(
     tx: &mut Tx,
     scope: OrgScope,
     id: KeyId,
-) -> Result<Option<OwnedKey>, StoreError> {
-    let params = params![id, scope.id()];
-    let row = tx.fetch_optional(found_key!(), params).await?;
-    row.as_ref().map(read_owned_key).transpose()
-}
-
-pub(super) fn read_owned_key(row: &Row) -> Result<OwnedKey, StoreError> {
-    Ok((read_key(row)?, row.get("user_id")?))
+) -> Result<Option<(ApiKey, Option<UserId>)>, StoreError> {
+    tx.fetch_optional(
+        "SELECT k.id, k.org_id, k.name, k.prefix, k.models, k.scopes, k.priority, k.requests_per_minute, k.tokens_per_minute,
+             k.tokens_per_month, k.share_identical, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, k.user_id,
+             u.disabled_at AS owner_disabled_at
+         FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
+         WHERE k.id = $1 AND (CAST($2 AS TEXT) IS NULL OR k.org_id = $2)",
+        params![id, scope.id()],
+    )
+    .await?
+    .map(|row| Ok((read_key(&row)?, row.get("user_id")?)))
+    .transpose()
 }
 
 /// Writes what can be changed of a key.
