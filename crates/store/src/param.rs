@@ -86,6 +86,21 @@ impl From<Vec<Param>> for Params {
     }
 }
 
+impl Extend<Param> for Params {
+    fn extend<I: IntoIterator<Item = Param>>(&mut self, more: I) {
+        self.0.extend(more);
+    }
+}
+
+impl IntoIterator for Params {
+    type Item = Param;
+    type IntoIter = std::vec::IntoIter<Param>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 impl<const N: usize> From<[Param; N]> for Params {
     fn from(values: [Param; N]) -> Self {
         Self(values.into())

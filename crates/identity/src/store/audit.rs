@@ -1,6 +1,6 @@
 //! The SQL of the journal of changes.
 
-use ::store::{Engine, Param, Row, Statement, StoreError, Tx, params};
+use ::store::{Engine, Param, Params, Row, Statement, StoreError, Tx, params};
 use primitives::{COUNTED, PageRequest, Timestamp};
 
 use super::generation::note_change_numbered;
@@ -176,7 +176,7 @@ impl ChangeSql {
 #[must_use = "it is made with its record"]
 pub(crate) struct RowChange {
     pub(super) sql: &'static ChangeSql,
-    pub(super) params: Vec<Param>,
+    pub(super) params: Params,
 }
 
 /// Which key or session a change is about, and what it is if it is not made yet.
@@ -198,36 +198,36 @@ pub(crate) async fn append_audit(
     about: Option<About<'_>>,
 ) -> Result<(), StoreError> {
     let (commitments, salts) = record.proof.columns();
-    let mut values: Vec<Param> = vec![
-        record.seq.into(),
-        record.at.into(),
-        (&record.action).into(),
-        (&record.actor_kind).into(),
-        record.actor_id.as_deref().into(),
-        (&record.actor_name).into(),
-        record.org_id.into(),
-        (&record.subject_kind).into(),
-        record.subject_id.as_deref().into(),
-        record.ip.as_deref().into(),
-        record.user_agent.as_deref().into(),
-        record.old.as_deref().into(),
-        record.new.as_deref().into(),
-        hash.as_bytes().into(),
-        record.proof.version().into(),
-        commitments.into(),
-        salts.into(),
+    let mut values = params![
+        record.seq,
+        record.at,
+        &record.action,
+        &record.actor_kind,
+        record.actor_id.as_deref(),
+        &record.actor_name,
+        record.org_id,
+        &record.subject_kind,
+        record.subject_id.as_deref(),
+        record.ip.as_deref(),
+        record.user_agent.as_deref(),
+        record.old.as_deref(),
+        record.new.as_deref(),
+        hash.as_bytes(),
+        record.proof.version(),
+        commitments,
+        salts,
     ];
     let head = format!("{}:{}:{}", record.seq, hash.to_hex(), record.at.as_micros());
     match tx.engine() {
         Engine::Postgres => {
-            values.extend([HEAD.into(), head.into()]);
+            values.extend(params![HEAD, head]);
             let sql: Statement = match about {
                 Some(About {
                     generation,
                     credential,
                     change,
                 }) => {
-                    values.extend([generation.into(), credential.into()]);
+                    values.extend(params![generation, credential]);
                     change.map_or(APPEND_NOTED.into(), |change| {
                         values.extend(change.params);
                         change.sql.recorded.as_str().into()

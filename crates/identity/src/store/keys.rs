@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use ::store::{Json, Param, Row, StoreError, Tx, params};
+use ::store::{Json, Row, StoreError, Tx, params};
 use primitives::{COUNTED, KeyId, OrgId, Timestamp, UserId};
 
 use super::audit::{ChangeSql, RowChange};
@@ -57,22 +57,22 @@ pub(crate) fn insert_key(
     });
     RowChange {
         sql: &SQL,
-        params: vec![
-            Param::from(key.id),
-            Param::from(key.org_id),
-            Param::from(&key.name),
-            Param::from(&key.prefix),
-            Param::from(secret_hash.as_bytes()),
-            Param::from(user_id),
-            Param::from(key.models.as_ref().map(|models| serde_json::json!(models))),
-            Param::from(serde_json::json!(key.scope.names())),
-            Param::from(key.priority.map(PriorityClass::as_str)),
-            Param::from(key.limits.requests_per_minute),
-            Param::from(key.limits.tokens_per_minute),
-            Param::from(key.limits.tokens_per_month),
-            Param::from(key.share_identical),
-            Param::from(key.created_at),
-            Param::from(key.expires_at),
+        params: params![
+            key.id,
+            key.org_id,
+            &key.name,
+            &key.prefix,
+            secret_hash.as_bytes(),
+            user_id,
+            key.models.as_ref().map(|models| serde_json::json!(models)),
+            serde_json::json!(key.scope.names()),
+            key.priority.map(PriorityClass::as_str),
+            key.limits.requests_per_minute,
+            key.limits.tokens_per_minute,
+            key.limits.tokens_per_month,
+            key.share_identical,
+            key.created_at,
+            key.expires_at,
         ],
     }
 }
@@ -165,17 +165,17 @@ pub(crate) fn update_key(key: &ApiKey) -> RowChange {
     });
     RowChange {
         sql: &SQL,
-        params: vec![
-            Param::from(key.id),
-            Param::from(&key.name),
-            Param::from(key.models.as_ref().map(|models| serde_json::json!(models))),
-            Param::from(serde_json::json!(key.scope.names())),
-            Param::from(key.priority.map(PriorityClass::as_str)),
-            Param::from(key.limits.requests_per_minute),
-            Param::from(key.limits.tokens_per_minute),
-            Param::from(key.limits.tokens_per_month),
-            Param::from(key.share_identical),
-            Param::from(key.expires_at),
+        params: params![
+            key.id,
+            &key.name,
+            key.models.as_ref().map(|models| serde_json::json!(models)),
+            serde_json::json!(key.scope.names()),
+            key.priority.map(PriorityClass::as_str),
+            key.limits.requests_per_minute,
+            key.limits.tokens_per_minute,
+            key.limits.tokens_per_month,
+            key.share_identical,
+            key.expires_at,
         ],
     }
 }
@@ -186,7 +186,7 @@ pub(crate) fn revoke_key(id: KeyId, now: Timestamp) -> RowChange {
         LazyLock::new(|| ChangeSql::new("UPDATE api_keys SET revoked_at = $2 WHERE id = $1"));
     RowChange {
         sql: &SQL,
-        params: vec![Param::from(id), Param::from(now)],
+        params: params![id, now],
     }
 }
 
