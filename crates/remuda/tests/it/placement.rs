@@ -24,22 +24,24 @@ fn upstream(name: &str, models: &[ScriptedModel]) -> ScriptedUpstream {
 }
 
 async fn started(upstreams: &[&ScriptedUpstream]) -> anyhow::Result<(System, TestClient)> {
-    started_with(System::builder(), upstreams).await
+    started_with(System::builder().config(QUICK), upstreams).await
 }
 
 async fn started_on(
     store: &TestStore,
     upstreams: &[&ScriptedUpstream],
 ) -> anyhow::Result<(System, TestClient)> {
-    let builder = System::builder().database(store.config().url.expose());
+    let builder = System::builder()
+        .config(QUICK)
+        .database(store.config().url.expose());
     started_with(builder, upstreams).await
 }
 
-async fn started_with(
+/// Starts a system over these nodes, and waits until it has met them all.
+pub(crate) async fn started_with(
     builder: SystemBuilder,
     upstreams: &[&ScriptedUpstream],
 ) -> anyhow::Result<(System, TestClient)> {
-    let builder = builder.config(QUICK);
     let builder = upstreams
         .iter()
         .fold(builder, |builder, upstream| builder.node(upstream));

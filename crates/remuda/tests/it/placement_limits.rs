@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use testbed::{Flavour, Gate, RunningAgent, ScriptedModel, ScriptedUpstream, System, TestClient};
 
 use crate::harness::{Home, succeed};
+use crate::placement::started_with;
 use crate::service::until;
 
 const PLAN: &str = "/api/v1/placement/plan";
@@ -33,19 +34,7 @@ async fn started(
     upstreams: &[&ScriptedUpstream],
     config: &str,
 ) -> anyhow::Result<(System, TestClient)> {
-    let builder = System::builder().config(config);
-    let nodes = upstreams.iter();
-    let builder = nodes.fold(builder, |builder, upstream| builder.node(upstream));
-    let system = builder.start().await?;
-    let admin = system.admin().await?;
-    until("every node is met", async || {
-        let nodes = admin.get("/api/v1/nodes").await?.json()?;
-        let nodes = nodes["items"].as_array().into_iter().flatten();
-        let met = nodes.filter(|node| node["state"] == "ready" && node["kind"] == "ollama");
-        Ok(met.count() == upstreams.len())
-    })
-    .await?;
-    Ok((system, admin))
+    started_with(System::builder().config(config), upstreams).await
 }
 
 async fn want(admin: &TestClient, model: &str, wanted: Value) -> anyhow::Result<()> {
