@@ -309,16 +309,15 @@ mod tests {
         assert!(refused.message().contains("another version"), "{refused}");
     }
 
-    async fn watch(channel: Channel) -> tonic::Streaming<NodeStatus> {
-        let mut client = AgentClient::new(channel);
-        let watching = client.watch_status(WatchStatusRequest {}).await;
-        watching.unwrap().into_inner()
-    }
-
     #[tokio::test]
     async fn the_state_is_told_at_once_when_the_server_changes() {
         let (channel, publish, _) = linked("http://127.0.0.1:1").await;
-        let mut states = watch(channel).await;
+        let mut client = AgentClient::new(channel);
+        let mut states = client
+            .watch_status(WatchStatusRequest {})
+            .await
+            .unwrap()
+            .into_inner();
         let state = |reachable| {
             Arc::new(NodeStatus {
                 taken_at: 1,
@@ -340,7 +339,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_state_is_told_every_five_seconds_also_when_nothing_changes_or_a_reading_hangs() {
         let (channel, publish, _) = linked("http://127.0.0.1:1").await;
-        let mut states = watch(channel).await;
+        let mut client = AgentClient::new(channel);
+        let mut states = client
+            .watch_status(WatchStatusRequest {})
+            .await
+            .unwrap()
+            .into_inner();
         let reading = |taken_at| {
             Arc::new(NodeStatus {
                 taken_at,
