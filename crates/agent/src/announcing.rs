@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent_proto::{ANNOUNCED, Announcement};
 use mdns_sd::{IfKind, ServiceDaemon, ServiceInfo};
 use sysinfo::System;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::error::AgentError;
 use crate::membership::Membership;
@@ -14,7 +14,13 @@ use crate::membership::Membership;
 /// The time between two looks whether this machine has joined.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// An announcement that lasts until it is dropped.
+/// The time within which what is over is said once more: the library says it twice, 120 ms apart, for whom a packet was lost.
+const SAID_AGAIN: Duration = Duration::from_millis(200);
+
+/// The time that an end may take.
+const END: Duration = Duration::from_secs(2);
+
+/// An announcement that lasts until it is ended or dropped.
 pub struct Announcing {
     daemon: ServiceDaemon,
     name: String,
@@ -63,18 +69,31 @@ impl Announcing {
     pub fn code(&self) -> &str {
         &self.code
     }
+
+    /// Ends it, and waits until that was said to who has heard of it, two seconds at most.
+    pub async fn end(self) {
+        let ended = async {
+            let told = self.daemon.unregister(&self.name)?;
+            // What the thread answers tells nothing more, nor does that it ended by itself.
+            drop(told.recv_async().await);
+            sleep(SAID_AGAIN).await;
+            let told = self.daemon.shutdown()?;
+            drop(told.recv_async().await);
+            Ok::<_, mdns_sd::Error>(())
+        };
+        match timeout(END, ended).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "an announcement does not end in order"),
+            Err(_) => tracing::debug!("an announcement takes too long to end"),
+        }
+    }
 }
 
 impl Drop for Announcing {
     fn drop(&mut self) {
-        // Who has heard of it hears that it is over.
-        for ended in [
-            self.daemon.unregister(&self.name).map(drop),
-            self.daemon.shutdown().map(drop),
-        ] {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "an announcement does not end in order");
-            }
+        // The thread says that it is over, if the process lasts as long as that.
+        if let Err(error) = self.daemon.shutdown() {
+            tracing::debug!(%error, "an announcement has ended already");
         }
     }
 }

@@ -143,7 +143,8 @@ impl UnderWayList {
         for part in &self.parts {
             all.extend(part.lock().values().cloned());
         }
-        all.sort_unstable_by_key(|request| request.facts.id);
+        // Ids of one millisecond are in no order.
+        all.sort_unstable_by_key(|request| (request.facts.received_at, request.facts.id));
         all
     }
 

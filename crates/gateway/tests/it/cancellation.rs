@@ -151,6 +151,8 @@ async fn what_waits_for_its_first_token_or_in_the_queue_is_ended_too() -> anyhow
             );
         }
         rig.wait_until_idle().await?;
+        // Or the next round takes this one's for its first.
+        rig.nodes[0].wait_for(|c| c.in_flight == 0).await?;
     }
     let unknown = admin
         .post("/api/v1/inference/requests/no-such-id/cancel", &json!({}))

@@ -183,7 +183,9 @@ async fn each_leaves_alone_and_the_last_one_ends_the_execution() -> anyhow::Resu
     let closed = close_gate(&rig);
     let all: Vec<_> = (0..3).map(|_| post(&key, CHAT, ask(true))).collect();
     until_shared(&rig, 4.0).await?;
-    rig.nodes[0].wait_for(|c| c.in_flight == 1).await?;
+    rig.nodes[0]
+        .wait_for(|c| c.in_flight == 1 && c.inference == 2)
+        .await?;
     all.iter().for_each(JoinHandle::abort);
     rig.nodes[0]
         .wait_for(|c| c.cancelled == 1 && c.in_flight == 0)

@@ -33,10 +33,13 @@ pub(super) async fn until_member(data_dir: &Path, interfaces: &[String]) -> Resu
         data_dir.display()
     ));
     let joined = tokio::select! {
-        joined = until_joined(data_dir) => joined.map_err(refused)?,
-        () = signals.stop() => return Ok(false),
+        joined = until_joined(data_dir) => Some(joined),
+        () = signals.stop() => None,
     };
-    drop(announcing);
+    announcing.end().await;
+    let Some(joined) = joined.transpose().map_err(refused)? else {
+        return Ok(false);
+    };
     remark(&format!(
         "this machine is the node {} now; this agent goes on as soon as the one that joined ends",
         joined.node_name
