@@ -1,5 +1,6 @@
 //! All SQL of the domain, one text for both engines.
 
+mod append;
 mod audit;
 mod generation;
 mod idempotency;
@@ -26,9 +27,10 @@ use crate::model::{KeyLimits, Principal, PrincipalKind, PriorityClass, Role};
 use crate::organisations::DEFAULT_ORG;
 use crate::snapshot::{Entries, Entry, Snapshot, Usage, UsageOwner};
 
+pub(crate) use append::{About, RowChange, append_audit};
 pub(crate) use audit::{
-    About, Mark, RowChange, Trace, append_audit, audit_after, audit_base, audit_head, audit_traces,
-    find_audit, last_audit_before, list_audit, put_erased, set_audit_base,
+    Mark, Trace, audit_after, audit_base, audit_head, audit_traces, find_audit, last_audit_before,
+    list_audit, put_erased, set_audit_base,
 };
 pub(crate) use generation::{
     Place, advance_generation, advance_generation_for, advance_generation_only, begin_change,

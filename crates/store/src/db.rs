@@ -13,6 +13,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+use crate::begin::Begin;
 use crate::config::Address;
 use crate::direct;
 use crate::group::Group;
@@ -20,7 +21,7 @@ use crate::metrics::{Kind, Metrics, PoolState};
 use crate::migrate;
 use crate::migrate::Step;
 use crate::param::Params;
-use crate::tx::{Begin, Connection, Preparing, STATEMENT_TIMEOUT};
+use crate::tx::{Connection, Preparing, STATEMENT_TIMEOUT};
 use crate::{Applied, Engine, MigrateError, Row, Statement, StoreConfig, StoreError, Tx};
 
 /// The longest wait for a connection. Short, so that callers who can go on without the database do so soon.

@@ -7,6 +7,7 @@
 //! engine needs its own words, [`Statement::per_engine`] names both variants side by side.
 
 pub mod backup;
+mod begin;
 mod bind;
 mod bulk;
 mod config;

@@ -11,13 +11,14 @@ use sqlx::sqlite::{Sqlite, SqliteArguments};
 use sqlx::{Arguments as _, AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use tokio::time::timeout;
 
+use crate::begin::Begin;
 use crate::bind::{add_sqlite, bind_postgres, bind_sqlite};
 use crate::bulk::Column;
 use crate::group::Turn;
 use crate::metrics::Timed;
 use crate::param::Params;
 use crate::row::{Driver, Row};
-use crate::{Bulk, Durability, Engine, Statement, StoreError};
+use crate::{Bulk, Engine, Statement, StoreError};
 
 /// The longest wait for one statement unless set otherwise. A server that accepts connections but no longer answers counts as
 /// unavailable after it.
@@ -78,48 +79,6 @@ pub(crate) enum Preparing {
 impl Preparing {
     fn and(self, wanted: Self) -> Self {
         if self == Self::Kept { wanted } else { self }
-    }
-}
-
-/// How a transaction begins.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Begin {
-    /// Reading one state of the database.
-    Read,
-    /// The same, by statements that find rows by keys.
-    ReadByKeys,
-    /// Writing.
-    Write(Durability),
-    /// Writing, one after the other.
-    WriteInTurn(Durability),
-}
-
-impl Begin {
-    const fn sqlite(self) -> &'static str {
-        match self {
-            Self::Read | Self::ReadByKeys => "BEGIN",
-            Self::Write(_) | Self::WriteInTurn(_) => "BEGIN IMMEDIATE",
-        }
-    }
-
-    const fn postgres(self) -> &'static str {
-        match self {
-            // Each run of a statement that is kept prepared is planned for its own parameters: filters that are absent are parameters,
-            // too, and one plan for all of them reads whole tables.
-            Self::Read => {
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL plan_cache_mode TO force_custom_plan"
-            }
-            Self::Write(Durability::Full) => {
-                "BEGIN; SET LOCAL plan_cache_mode TO force_custom_plan"
-            }
-            Self::Write(Durability::Relaxed) => {
-                "BEGIN; SET LOCAL plan_cache_mode TO force_custom_plan; SET LOCAL synchronous_commit TO OFF"
-            }
-            // To plan what finds its rows by keys anew would be most of its time. Changes that take turns are like that.
-            Self::ReadByKeys => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            Self::WriteInTurn(Durability::Full) => "BEGIN",
-            Self::WriteInTurn(Durability::Relaxed) => "BEGIN; SET LOCAL synchronous_commit TO OFF",
-        }
     }
 }
 

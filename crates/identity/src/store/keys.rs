@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use ::store::{Db, Json, Row, StoreError, Tx, params};
 use primitives::{COUNTED, KeyId, OrgId, Timestamp, UserId};
 
-use super::audit::{ChangeSql, RowChange, RowVersion};
+use super::append::{ChangeSql, RowChange, RowVersion};
 use super::{Counted, read_counted, read_limits, read_priority, read_scopes, read_total};
 use crate::credential::SecretHash;
 use crate::keys::{ApiKey, KeyStatus};
