@@ -19,6 +19,7 @@ use crate::group::Group;
 use crate::metrics::{Kind, Metrics, PoolState};
 use crate::migrate;
 use crate::migrate::Step;
+use crate::readers::Readers;
 use crate::tx::{Begin, Connection, Preparing, STATEMENT_TIMEOUT};
 use crate::{Applied, Engine, MigrateError, Row, Statement, StoreConfig, StoreError, Tx};
 
@@ -55,7 +56,7 @@ pub struct Db {
 #[derive(Clone, Debug)]
 enum Pools {
     Sqlite {
-        readers: SqlitePool,
+        readers: Readers,
         /// One connection: SQLite has one writer at a time, and waiting in our queue is fairer than in SQLite's.
         writer: SqlitePool,
         /// The `synchronous` setting of the writer's connection.
@@ -301,7 +302,7 @@ impl Db {
             Pools::Sqlite {
                 readers, writer, ..
             } => {
-                let pools = [state("readers", readers), state("writer", writer)];
+                let pools = [readers.state(), state("writer", writer)];
                 self.metrics.render(pools)
             }
             Pools::Postgres { pool, .. } => self.metrics.render([state("all", pool)]),
@@ -389,11 +390,7 @@ fn sqlite_pools(path: &Path, max_connections: u32) -> Result<Pools, StoreError> 
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("journal_size_limit", "67108864");
-    let readers = SqlitePoolOptions::new()
-        .max_connections(max_connections.max(1))
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .connect_lazy_with(options.clone().pragma("query_only", "ON"));
+    let readers = Readers::new(&options, max_connections, ACQUIRE_TIMEOUT);
     let writer_durability = Arc::new(AtomicU8::new(Durability::Full as u8));
     let on_connect = Arc::clone(&writer_durability);
     let writer = SqlitePoolOptions::new()
