@@ -46,13 +46,13 @@ impl Identity {
         };
         let mut tx = self.inner.db.read().await?;
         let found = store::find_key(&mut tx, OrgScope::All, id).await?;
-        let Some((key, owner)) = found.filter(|(key, _)| key.status(now) == KeyStatus::Active)
-        else {
+        let Some(found) = found.filter(|found| found.key.status(now) == KeyStatus::Active) else {
             tx.commit().await?;
             return Ok(None);
         };
+        let key = found.key;
         let mut rights = key.scope.rights();
-        if let Some(owner) = owner
+        if let Some(owner) = found.owner
             && let Some(user) = store::find_user_by_id(&mut tx, OrgScope::All, owner).await?
         {
             rights = rights.at_most(rights_of(&mut tx, &user).await?);
@@ -60,7 +60,7 @@ impl Identity {
         tx.commit().await?;
         Ok(Some(Principal {
             kind,
-            user: owner,
+            user: found.owner,
             session: None,
             name: key.name.into(),
             org: key.org_id,

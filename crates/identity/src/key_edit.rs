@@ -1,16 +1,17 @@
 //! Changing an API key: its name, what it may do and how much. Its secret stays.
 
-use ::store::StoreError;
-use primitives::{Classify, ErrorKind, KeyId, Timestamp};
+use ::store::{Engine, StoreError, Tx};
+use primitives::{Classify, ErrorKind, KeyId, Timestamp, UserId};
 use web::{ChangedMeanwhile, IfMatch};
 
-use crate::audit::{Action, Seen as _, record_about};
+use crate::audit::{Action, Actor, Change, Seen as _, record_about};
 use crate::extract::OrgAdmin;
 use crate::identity::Identity;
 use crate::key_scope::KeyScope;
 use crate::keys::{ApiKey, CreateKeyError, KeyRequest, changed, checked};
 use crate::model::{KeyLimits, PriorityClass};
 use crate::store;
+use crate::store::{FoundKey, Place, RowChange};
 
 /// What to change of a key. Absent: stays.
 #[derive(Clone, Debug, Default)]
@@ -104,20 +105,26 @@ impl KeyEdit {
     }
 }
 
-impl Identity {
-    /// Changes a key. When this returns the change is in effect here, and on every other replica within a second.
-    pub async fn edit_key(
-        &self,
+/// A change of a key that is worked out: what is written once it has its place.
+struct Edited {
+    key: ApiKey,
+    owner: Option<UserId>,
+    /// Whether the name is another one, which somebody may have.
+    is_renamed: bool,
+    change: Change,
+    row: RowChange,
+}
+
+impl Edited {
+    fn new(
         admin: &OrgAdmin,
-        id: KeyId,
+        (id, found): (KeyId, Option<FoundKey>),
         edit: KeyEdit,
         expected: &IfMatch,
-    ) -> Result<ApiKey, EditKeyError> {
-        let now = self.inner.clock.now();
-        let (mut tx, place) = store::begin_change(&self.inner.db).await?;
-        let (mut key, owner) = store::find_key(&mut tx, admin.scope(), id)
-            .await?
-            .ok_or(EditKeyError::Unknown(id))?;
+        now: Timestamp,
+    ) -> Result<Self, EditKeyError> {
+        let found = found.ok_or(EditKeyError::Unknown(id))?;
+        let mut key = found.key;
         if key.revoked_at.is_some() {
             return Err(EditKeyError::Revoked(id));
         }
@@ -128,21 +135,62 @@ impl Identity {
         covers(&key).map_err(CreateKeyError::from)?;
         edit.apply(&mut key, now)?;
         covers(&key).map_err(CreateKeyError::from)?;
-        if key.name != name && store::has_live_key_named(&mut tx, owner, &key.name, now).await? {
+        Ok(Self {
+            owner: found.owner,
+            is_renamed: key.name != name,
+            change: changed(Action::KeyEdit, &key, Some(old)),
+            row: store::update_key(&key, found.seen),
+            key,
+        })
+    }
+}
+
+impl Identity {
+    /// Changes a key. When this returns the change is in effect here, and on every other replica within a second.
+    pub async fn edit_key(
+        &self,
+        admin: &OrgAdmin,
+        id: KeyId,
+        edit: KeyEdit,
+        expected: &IfMatch,
+    ) -> Result<ApiKey, EditKeyError> {
+        let (db, now) = (&self.inner.db, self.inner.clock.now());
+        let actor = admin.actor();
+        // From its place on a change keeps all others waiting: what PostgreSQL can tell before that is asked and worked out before.
+        if db.engine() == Engine::Postgres {
+            let found = store::find_key_ahead(db, admin.scope(), id).await?;
+            let edited = Edited::new(admin, (id, found), edit.clone(), expected, now)?;
+            let change = store::begin_change(db).await?;
+            if let Some(key) = self.write_edit(change, edited, (now, &actor)).await? {
+                return Ok(key);
+            }
+        }
+        // Also where somebody was faster just now.
+        let (mut tx, place) = store::begin_change(db).await?;
+        let found = store::find_key(&mut tx, admin.scope(), id).await?;
+        let edited = Edited::new(admin, (id, found), edit, expected, now)?;
+        let written = self.write_edit((tx, place), edited, (now, &actor)).await?;
+        written.ok_or(EditKeyError::Unknown(id))
+    }
+
+    /// Writes a change at its place and publishes it. Returns nothing, and nothing is changed, where the key is not as it was seen.
+    async fn write_edit(
+        &self,
+        (mut tx, place): (Tx, Place),
+        edited: Edited,
+        (now, actor): (Timestamp, &Actor),
+    ) -> Result<Option<ApiKey>, EditKeyError> {
+        let (key, owner) = (edited.key, edited.owner);
+        if edited.is_renamed && store::has_live_key_named(&mut tx, owner, &key.name, now).await? {
             return Err(CreateKeyError::NameTaken(key.name).into());
         }
-        let change = changed(Action::KeyEdit, &key, Some(old));
-        let row = store::update_key(&key);
-        record_about(
-            &mut tx,
-            (id, Some(row)),
-            place,
-            (now, &admin.actor()),
-            change,
-        )
-        .await?;
+        let about = (key.id, Some(edited.row));
+        let is_as_seen = record_about(&mut tx, about, place, (now, actor), edited.change).await?;
+        if !is_as_seen {
+            return Ok(None);
+        }
         tx.commit().await?;
         self.published().await;
-        Ok(key)
+        Ok(Some(key))
     }
 }

@@ -41,6 +41,8 @@ impl Identity {
         let mut tx = self.inner.db.read().await?;
         let found = store::find_key(&mut tx, admin.scope(), id).await?;
         tx.commit().await?;
-        found.map(|(key, _)| key).ok_or(ListKeysError::Unknown(id))
+        found
+            .map(|found| found.key)
+            .ok_or(ListKeysError::Unknown(id))
     }
 }

@@ -322,14 +322,13 @@ impl Identity {
     pub async fn revoke_key(&self, admin: &OrgAdmin, id: KeyId) -> Result<(), RevokeKeyError> {
         let now = self.inner.clock.now();
         let (mut tx, place) = store::begin_change(&self.inner.db).await?;
-        let (mut key, _) = store::find_key(&mut tx, admin.scope(), id)
-            .await?
-            .ok_or(RevokeKeyError::Unknown(id))?;
+        let found = store::find_key(&mut tx, admin.scope(), id).await?;
+        let mut key = found.ok_or(RevokeKeyError::Unknown(id))?.key;
         if key.revoked_at.is_none() {
             let old = key.seen();
             key.revoked_at = Some(now);
             let change = changed(Action::KeyRevoke, &key, Some(old));
-            let row = store::revoke_key(id, now);
+            let row = store::revoke_key(id, now, None);
             record_about(
                 &mut tx,
                 (id, Some(row)),

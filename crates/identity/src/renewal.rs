@@ -42,7 +42,7 @@ impl Identity {
         let current = self.inner.snapshot.load_full();
         // After a failure all are loaded: the database may come back as one that has lost changes and counted others.
         let whole_at = renewing.whole_at.take();
-        let mut tx = self.inner.db.read().await?;
+        let mut tx = self.inner.db.read_by_keys().await?;
         let generation = store::load_generation(&mut tx).await?;
         let from = current.generation();
         let is_due = |last| at.since(last) >= LOADED_WHOLE_EVERY;
@@ -53,7 +53,10 @@ impl Identity {
             Some(_) | None => None,
         };
         let next = if let Some(changed) = changed {
-            let which = Which::ChangedAfter(from);
+            let which = Which::Changed {
+                after: from,
+                until: generation,
+            };
             let fresh = store::load_entries(&mut tx, which, now, &current).await?;
             tx.commit().await?;
             renewing.whole_at = whole_at;

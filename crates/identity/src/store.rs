@@ -44,7 +44,8 @@ pub(crate) use invitations::{
     take_invitation,
 };
 pub(crate) use keys::{
-    count_live_keys, find_key, has_live_key_named, insert_key, list_keys, revoke_key, update_key,
+    FoundKey, count_live_keys, find_key, find_key_ahead, has_live_key_named, insert_key, list_keys,
+    revoke_key, update_key,
 };
 pub(crate) use oidc::{
     TicketRow, count_tickets, delete_identity, find_identity_owner, find_organisation_named,
@@ -235,8 +236,13 @@ macro_rules! keys {
 pub(crate) enum Which {
     /// Every one.
     All,
-    /// Those that a change after this one was about.
-    ChangedAfter(i64),
+    /// Those that changes were about: which came after one, up to another.
+    Changed {
+        /// The last change before them.
+        after: i64,
+        /// The last one of them.
+        until: i64,
+    },
 }
 
 /// Loads valid credentials that can be read. Usage that `current` has seen and the database has not is carried over.
@@ -249,10 +255,12 @@ pub(crate) async fn load_entries(
     let mut entries = Entries::default();
     let keys = match which {
         Which::All => tx.fetch_all(keys!(""), ()).await?,
-        Which::ChangedAfter(generation) => {
+        Which::Changed { after, until } => {
             tx.fetch_all(
-                keys!(" AND k.id IN (SELECT id FROM credential_changes WHERE generation > $1)"),
-                params![generation],
+                keys!(
+                    " AND k.id IN (SELECT id FROM credential_changes WHERE generation > $1 AND generation <= $2)"
+                ),
+                params![after, until],
             )
             .await?
         }

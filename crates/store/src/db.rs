@@ -19,6 +19,7 @@ use crate::group::Group;
 use crate::metrics::{Kind, Metrics, PoolState};
 use crate::migrate;
 use crate::migrate::Step;
+use crate::param::Params;
 use crate::readers::Readers;
 use crate::tx::{Begin, Connection, Preparing, STATEMENT_TIMEOUT};
 use crate::{Applied, Engine, MigrateError, Row, Statement, StoreConfig, StoreError, Tx};
@@ -142,8 +143,18 @@ impl Db {
 
     /// Begins a transaction that only reads, and sees one state of the database throughout.
     pub async fn read(&self) -> Result<Tx, StoreError> {
+        self.read_as(Begin::Read).await
+    }
+
+    /// Begins a transaction like [`Db::read`] whose queries find rows by keys, whatever their parameters are: PostgreSQL keeps one plan
+    /// for all of them.
+    pub async fn read_by_keys(&self) -> Result<Tx, StoreError> {
+        self.read_as(Begin::ReadByKeys).await
+    }
+
+    async fn read_as(&self, begin: Begin) -> Result<Tx, StoreError> {
         let asked = Instant::now();
-        let tx = self.begin_reading().await;
+        let tx = self.begin_reading(begin).await;
         let tx = self.metrics.begun(Kind::Read, asked, tx)?;
         #[cfg(feature = "testing")]
         let tx = tx.explained(self.plans.clone());
@@ -158,17 +169,17 @@ impl Db {
         self
     }
 
-    async fn begin_reading(&self) -> Result<Tx, StoreError> {
+    async fn begin_reading(&self, begin: Begin) -> Result<Tx, StoreError> {
         match &self.pools {
             Pools::Sqlite { readers, .. } => {
                 let connection = Connection::Sqlite(readers.acquire().await?);
-                Tx::begin(connection, Begin::Read, self.statement_timeout).await
+                Tx::begin(connection, begin, self.statement_timeout).await
             }
             Pools::Postgres {
                 pool, preparing, ..
             } => {
                 let connection = Connection::Postgres(pool.acquire().await?, *preparing);
-                Tx::begin(connection, Begin::Read, self.statement_timeout).await
+                Tx::begin(connection, begin, self.statement_timeout).await
             }
         }
     }
@@ -276,8 +287,13 @@ impl Db {
         turns.waiting()
     }
 
-    /// Runs one query without parameters by itself, in one round trip, and returns its first row. It sees what was committed before.
-    pub async fn glance(&self, sql: impl Into<Statement>) -> Result<Option<Row>, StoreError> {
+    /// Runs one query by itself and returns its first row. It sees what was committed before. That is one round trip, but with parameters
+    /// through a pooler, where it is three. Made for queries that find rows by keys: PostgreSQL keeps one plan for all parameters.
+    pub async fn glance(
+        &self,
+        sql: impl Into<Statement>,
+        params: impl Into<Params>,
+    ) -> Result<Option<Row>, StoreError> {
         let sql = sql.into().text(self.engine());
         let connection = match &self.pools {
             Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await?),
@@ -285,7 +301,7 @@ impl Db {
                 pool, preparing, ..
             } => Connection::Postgres(pool.acquire().await?, *preparing),
         };
-        Tx::glance(connection, self.statement_timeout, sql).await
+        Tx::glance(connection, self.statement_timeout, sql, params.into()).await
     }
 
     /// Returns the metrics of the database's use in the text format, with its end mark.

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::StoreError;
 use crate::db::ACQUIRE_TIMEOUT;
 use crate::row::{Driver, Row};
-use crate::tx::{Preparing, within};
+use crate::tx::{Preparing, STATEMENT_TIMEOUT, within};
 
 /// The most statements that a connection keeps prepared. Beyond it the one that ran longest ago is given up.
 const KEPT_STATEMENTS: usize = 250;
@@ -49,10 +49,10 @@ pub(crate) async fn preparing(
     })
 }
 
-/// Sets connections up to keep statements. Each run is planned for its own parameters, as it is without: filters that are absent are
-/// parameters, too, and one plan for all of them reads whole tables.
+/// Sets connections up to keep statements. What runs outside a transaction is bounded, too.
 pub(crate) fn keeping(options: PgConnectOptions) -> PgConnectOptions {
+    let limit_ms = STATEMENT_TIMEOUT.as_millis().to_string();
     options
         .statement_cache_capacity(KEPT_STATEMENTS)
-        .options([("plan_cache_mode", "force_custom_plan")])
+        .options([("statement_timeout", &*limit_ms)])
 }

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use sqlx::AssertSqlSafe;
-
-use crate::row::{Driver, Row};
-use crate::tx::{Connection, Progress, within};
+use crate::param::Params;
+use crate::row::Row;
+use crate::tx::{Connection, Preparing, Progress};
 use crate::{StoreError, Tx};
 
 impl Tx {
+    /// Runs a query by itself: no transaction is open afterwards.
     pub(crate) async fn glance(
         connection: Connection,
         limit: Duration,
         sql: &'static str,
+        params: Params,
     ) -> Result<Option<Row>, StoreError> {
         let mut tx = Self {
             connection: Some(connection),
@@ -27,28 +28,30 @@ impl Tx {
             #[cfg(feature = "testing")]
             plans: None,
         };
-        let row = tx
-            .guarded(async |connection| match connection {
-                Connection::Sqlite(connection) => {
-                    let row = sqlx::query(sql).fetch_optional(&mut **connection);
-                    Ok(within(limit, row)
-                        .await?
-                        .map(|row| Row(Driver::Sqlite(row))))
+        let row = match &tx.connection {
+            Some(Connection::Postgres(_, Preparing::Once)) => {
+                // The server ends a query that nobody waits for any more.
+                let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
+                let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout TO {limit_ms}");
+                if params.0.is_empty() {
+                    tx.message(format!("{begin}; {sql}; COMMIT")).await?
+                } else {
+                    tx.message(begin).await?;
+                    let row = tx.fetch_optional(sql, params).await?;
+                    tx.message("COMMIT".to_owned()).await?;
+                    row
                 }
-                Connection::Postgres(connection, _) => {
-                    // One message. The server ends a query that nobody waits for any more.
-                    let limit_ms = limit.as_millis().clamp(1, i32::MAX as u128);
-                    let script = AssertSqlSafe(format!(
-                        "BEGIN READ ONLY; SET LOCAL statement_timeout TO {limit_ms}; {sql}; COMMIT"
-                    ));
-                    let rows = sqlx::raw_sql(script).fetch_all(&mut **connection);
-                    let first = within(limit, rows).await?.into_iter().next();
-                    Ok(first.map(|row| Row(Driver::Postgres(row))))
-                }
-            })
-            .await?;
+            }
+            Some(_) | None => tx.fetch_optional(sql, params).await?,
+        };
         // What is done leaves nothing to undo.
         tx.connection = None;
         Ok(row)
+    }
+
+    /// Sends statements without parameters in one message, and returns the first row.
+    async fn message(&mut self, script: String) -> Result<Option<Row>, StoreError> {
+        let rows = self.opening(script, None).await?;
+        Ok(rows.into_iter().next())
     }
 }

@@ -59,6 +59,7 @@ pub(crate) const MIGRATIONS: &[Migration] = migrations! {
     28 "0028_agent_updates"
     29 "0029_inventory_plans"
     30 "0030_inventory_both_sides"
+    31 "0031_take_place"
 };
 
 /// What [`Db::migrate`](crate::Db::migrate) did.

@@ -367,18 +367,19 @@ pub async fn record(
 ) -> Result<(), StoreError> {
     let head = store::audit_head(tx).await?;
     let (record, hash) = after(head, now, actor, change);
-    store::append_audit(tx, &record, hash, None).await
+    store::append_audit(tx, &record, hash, None).await?;
+    Ok(())
 }
 
 /// Adds the only record of a change that is about one key or session, at the place that the change began with, and makes the change
-/// where it is not made yet.
+/// where it is not made yet. Returns `false`, and neither is made, where the row to change is not as it was seen.
 pub(crate) async fn record_about(
     tx: &mut Tx,
     (credential, rows): (impl Display, Option<RowChange>),
     place: Place,
     (now, actor): (Timestamp, &Actor),
     change: Change,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let (record, hash) = after(place.head, now, actor, change);
     let about = About {
         generation: place.generation,

@@ -109,74 +109,139 @@ pub(crate) async fn set_audit_base(
     set_mark(tx, BASE, format!("{seq}:{}", hash.to_hex())).await
 }
 
-/// Words the insertion of a record.
+/// Words the insertion of a record: its values stand alone, or come with the rows of another statement.
 macro_rules! insertion {
-    () => {
-        "INSERT INTO audit_log (seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip,
-             user_agent, old, new, hash, version, commitments, salts)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+    ($before:literal, $after:literal) => {
+        concat!(
+            "INSERT INTO audit_log (seq, at, action, actor_kind, actor_id, actor_name, org_id, subject_kind, subject_id, ip,
+             user_agent, old, new, hash, version, commitments, salts) ",
+            $before,
+            "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17",
+            $after
+        )
     };
 }
 
 /// The mark of the last record, written in the record's round trip.
 macro_rules! head {
-    () => {
-        "WITH head AS (
-             INSERT INTO settings (key, value) VALUES ($18, $19) ON CONFLICT (key) DO UPDATE SET value = excluded.value
-         )"
+    ($before:literal, $after:literal) => {
+        concat!(
+            "head AS (INSERT INTO settings (key, value) ",
+            $before,
+            "$18, $19",
+            $after,
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value)"
+        )
     };
 }
 
 /// The note of the credential that a change is about, likewise.
 macro_rules! noted {
-    () => {
-        ", noted AS (INSERT INTO credential_changes (generation, id) VALUES ($20, $21)) "
+    ($before:literal, $after:literal) => {
+        concat!(
+            ", noted AS (INSERT INTO credential_changes (generation, id) ",
+            $before,
+            "$20, $21",
+            $after,
+            ") "
+        )
     };
 }
 
-const APPEND: &str = concat!(head!(), " ", insertion!());
-const APPEND_NOTED: &str = concat!(head!(), noted!(), insertion!());
+const INSERT: &str = insertion!("VALUES (", ")");
+const APPEND: &str = concat!(
+    "WITH ",
+    head!("VALUES (", ")"),
+    " ",
+    insertion!("VALUES (", ")")
+);
+const APPEND_NOTED: &str = concat!(
+    "WITH ",
+    head!("VALUES (", ")"),
+    noted!("VALUES (", ")"),
+    insertion!("VALUES (", ")")
+);
 
 /// How many parameters a record has with its note.
 const RECORD_PARAMS: usize = 21;
 
-/// The words of a change of rows, alone and with its record.
+/// The words of a change of one row, alone and with its record.
 #[derive(Debug)]
 pub(super) struct ChangeSql {
     alone: &'static str,
     recorded: String,
+    /// Whether how the row was seen is the last parameter.
+    compares: bool,
 }
 
 impl ChangeSql {
-    /// Takes one statement whose parameters are numbered from 1.
-    pub(super) fn new(alone: &'static str) -> Self {
-        let mut parts = alone.split('$');
-        let before = parts.next().unwrap_or_default().to_owned();
-        let change = parts.fold(before, |text, part| {
-            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-            let (number, rest) = part.split_at(digits);
-            let number = number.parse::<usize>().unwrap_or_default() + RECORD_PARAMS;
-            format!("{text}${number}{rest}")
-        });
+    /// Takes the insertion of a row whose parameters are numbered from 1, without gaps.
+    pub(super) fn inserting(alone: &'static str) -> Self {
+        let (change, _) = renumbered(alone);
+        Self::recorded(alone, &change, false)
+    }
+
+    /// Takes the update of a row, likewise, that ends with what finds the row. PostgreSQL compares how it was seen, too.
+    pub(super) fn updating(alone: &'static str) -> Self {
+        let (change, last) = renumbered(alone);
+        let seen = last + 1;
+        let as_seen =
+            format!("(CAST(${seen} AS TEXT) IS NULL OR xmin = CAST(CAST(${seen} AS TEXT) AS xid))");
+        Self::recorded(alone, &format!("{change} AND {as_seen}"), true)
+    }
+
+    /// Hangs all on the row: where that is another one by now, nothing is written.
+    fn recorded(alone: &'static str, change: &str, compares: bool) -> Self {
         Self {
             alone,
+            compares,
             recorded: format!(
-                concat!("{}, changed AS ({}){}{}"),
-                head!(),
-                change,
-                noted!(),
-                insertion!()
+                concat!(
+                    "WITH changed AS ({} RETURNING id), ",
+                    head!("SELECT ", " FROM changed"),
+                    noted!("SELECT ", " FROM changed"),
+                    insertion!("SELECT ", " FROM changed")
+                ),
+                change
             ),
         }
     }
 }
 
-/// A change of rows that is written with its record: PostgreSQL makes both in one statement.
+/// Numbers the parameters of a change after those of its record. Returns the last number.
+fn renumbered(alone: &str) -> (String, usize) {
+    let mut parts = alone.split('$');
+    let before = parts.next().unwrap_or_default().to_owned();
+    let mut last = RECORD_PARAMS;
+    let change = parts.fold(before, |text, part| {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = part.split_at(digits);
+        let number = number.parse::<usize>().unwrap_or_default() + RECORD_PARAMS;
+        last = last.max(number);
+        format!("{text}${number}{rest}")
+    });
+    (change, last)
+}
+
+/// How a row was when it was read outside the transaction that changes it: PostgreSQL's `xmin`, the transaction that wrote the row.
+#[derive(Clone, Debug)]
+pub(crate) struct RowVersion(String);
+
+impl RowVersion {
+    /// Reads the column `row_version`.
+    pub(super) fn read(row: &Row) -> Result<Self, StoreError> {
+        row.get("row_version").map(Self)
+    }
+}
+
+/// A change of a row that is written with its record: PostgreSQL makes both in one statement.
 #[derive(Debug)]
 #[must_use = "it is made with its record"]
 pub(crate) struct RowChange {
     pub(super) sql: &'static ChangeSql,
     pub(super) params: Params,
+    /// What an update is made to; whatever is there by now where absent.
+    pub(super) seen: Option<RowVersion>,
 }
 
 /// Which key or session a change is about, and what it is if it is not made yet.
@@ -190,13 +255,14 @@ pub(crate) struct About<'a> {
     pub(crate) change: Option<RowChange>,
 }
 
-/// Stores a record as the last one, with what it is about where that is a key or a session.
+/// Stores a record as the last one, with what it is about where that is a key or a session. Returns `false`, and nothing is stored,
+/// where the row to change is not as it was seen.
 pub(crate) async fn append_audit(
     tx: &mut Tx,
     record: &AuditRecord,
     hash: ChainHash,
     about: Option<About<'_>>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let (commitments, salts) = record.proof.columns();
     let mut values = params![
         record.seq,
@@ -230,15 +296,18 @@ pub(crate) async fn append_audit(
                     values.extend(params![generation, credential]);
                     change.map_or(APPEND_NOTED.into(), |change| {
                         values.extend(change.params);
+                        if change.sql.compares {
+                            values.extend(params![change.seen.map(|RowVersion(seen)| seen)]);
+                        }
                         change.sql.recorded.as_str().into()
                     })
                 }
                 None => APPEND.into(),
             };
-            tx.execute(sql, values).await?;
+            Ok(tx.execute(sql, values).await? > 0)
         }
         Engine::Sqlite => {
-            tx.execute(insertion!(), values).await?;
+            tx.execute(INSERT, values).await?;
             set_mark(tx, HEAD, head).await?;
             if let Some(about) = about {
                 note_change_numbered(tx, about.generation, about.credential).await?;
@@ -246,9 +315,9 @@ pub(crate) async fn append_audit(
                     tx.execute(change.sql.alone, change.params).await?;
                 }
             }
+            Ok(true)
         }
     }
-    Ok(())
 }
 
 /// What leads to records that name a person.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use ::store::{Db, Engine, StoreError, Tx, params};
+use ::store::{Db, Engine, Statement, StoreError, Tx, params};
 
 use super::audit::{Mark, read_mark};
 
@@ -64,30 +64,27 @@ pub(crate) struct Place {
     pub(crate) head: Option<Mark>,
 }
 
-/// Counts a change and reads its place. Two statements: PostgreSQL reads what was committed before a statement began, and the first one
-/// may have waited for its turn since.
-const TAKE_PLACE: &str = "INSERT INTO settings (key, value) VALUES ('identity.generation', '1')
+/// Counts a change and reads its place.
+const TAKE_PLACE: Statement = Statement::per_engine(
+    "INSERT INTO settings (key, value) VALUES ('identity.generation', '1')
      ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)
-     RETURNING CAST(value AS BIGINT) AS generation;
-     SELECT value AS head FROM settings WHERE key = 'audit.head'";
+     RETURNING CAST(value AS BIGINT) AS generation, (SELECT value FROM settings WHERE key = 'audit.head') AS head",
+    "SELECT generation, head FROM take_place()",
+);
 
 /// Begins a transaction that orders changes like [`advance_generation`]: for a change that is about one key or session, which its
 /// record notes.
 pub(crate) async fn begin_change(db: &Db) -> Result<(Tx, Place), StoreError> {
     let (tx, rows) = db.write_ordered_from(TAKE_PLACE).await?;
-    let [counted, last @ ..] = &*rows else {
-        return Err(StoreError::Corrupt {
-            column: "value".to_owned(),
-            reason: "a change was not counted".to_owned(),
-        });
-    };
+    let place = rows.last().ok_or_else(|| StoreError::Corrupt {
+        column: "value".to_owned(),
+        reason: "a change was not counted".to_owned(),
+    })?;
+    let head = place.get::<Option<String>>("head")?;
     let place = Place {
-        generation: counted.get("generation")?,
-        head: match last {
-            // Before there is any record.
-            [] => None,
-            [last, ..] => Some(read_mark(&last.get::<String>("head")?)?),
-        },
+        generation: place.get("generation")?,
+        // There is none before there is any record.
+        head: head.as_deref().map(read_mark).transpose()?,
     };
     Ok((tx, place))
 }
@@ -190,7 +187,7 @@ pub(crate) async fn load_generation(tx: &mut Tx) -> Result<i64, StoreError> {
 /// Returns how many changes were counted, in one round trip.
 pub(crate) async fn glance_at_generation(db: &Db) -> Result<i64, StoreError> {
     const SQL: &str = "SELECT CAST(value AS BIGINT) AS generation FROM settings WHERE key = 'identity.generation'";
-    db.glance(SQL)
+    db.glance(SQL, ())
         .await?
         .map_or(Ok(0), |row| row.get("generation"))
 }

@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use ::store::{Json, Row, StoreError, Tx, params};
+use ::store::{Db, Json, Row, StoreError, Tx, params};
 use primitives::{COUNTED, KeyId, OrgId, Timestamp, UserId};
 
-use super::audit::{ChangeSql, RowChange};
+use super::audit::{ChangeSql, RowChange, RowVersion};
 use super::{Counted, read_counted, read_limits, read_priority, read_scopes, read_total};
 use crate::credential::SecretHash;
 use crate::keys::{ApiKey, KeyStatus};
@@ -49,7 +49,7 @@ pub(crate) fn insert_key(
     user_id: Option<UserId>,
 ) -> RowChange {
     static SQL: LazyLock<ChangeSql> = LazyLock::new(|| {
-        ChangeSql::new(
+        ChangeSql::inserting(
             "INSERT INTO api_keys (id, org_id, name, prefix, secret_hash, user_id, models, scopes, priority,
              requests_per_minute, tokens_per_minute, tokens_per_month, share_identical, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
@@ -74,6 +74,7 @@ pub(crate) fn insert_key(
             key.created_at,
             key.expires_at,
         ],
+        seen: None,
     }
 }
 
@@ -135,29 +136,66 @@ pub(crate) async fn list_keys(
     Ok((found, read_total(total.as_ref())?))
 }
 
-/// Finds a key within the scope, with whom it belongs to.
+/// A key with whom it belongs to.
+#[derive(Debug)]
+pub(crate) struct FoundKey {
+    pub(crate) key: ApiKey,
+    pub(crate) owner: Option<UserId>,
+    /// How it was, where it was read ahead of the change.
+    pub(crate) seen: Option<RowVersion>,
+}
+
+/// Words how a key is found, with further columns.
+macro_rules! key_found {
+    ($columns:literal) => {
+        concat!(
+            "SELECT k.id, k.org_id, k.name, k.prefix, k.models, k.scopes, k.priority, k.requests_per_minute, k.tokens_per_minute,
+                 k.tokens_per_month, k.share_identical, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, k.user_id,
+                 u.disabled_at AS owner_disabled_at",
+            $columns,
+            " FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
+             WHERE k.id = $1 AND (CAST($2 AS TEXT) IS NULL OR k.org_id = $2)"
+        )
+    };
+}
+
+/// Finds a key within the scope.
 pub(crate) async fn find_key(
     tx: &mut Tx,
     scope: OrgScope,
     id: KeyId,
-) -> Result<Option<(ApiKey, Option<UserId>)>, StoreError> {
-    tx.fetch_optional(
-        "SELECT k.id, k.org_id, k.name, k.prefix, k.models, k.scopes, k.priority, k.requests_per_minute, k.tokens_per_minute,
-             k.tokens_per_month, k.share_identical, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, k.user_id,
-             u.disabled_at AS owner_disabled_at
-         FROM api_keys k LEFT JOIN users u ON u.id = k.user_id
-         WHERE k.id = $1 AND (CAST($2 AS TEXT) IS NULL OR k.org_id = $2)",
-        params![id, scope.id()],
-    )
-    .await?
-    .map(|row| Ok((read_key(&row)?, row.get("user_id")?)))
-    .transpose()
+) -> Result<Option<FoundKey>, StoreError> {
+    tx.fetch_optional(key_found!(""), params![id, scope.id()])
+        .await?
+        .map(|row| read_found(&row, None))
+        .transpose()
 }
 
-/// Writes what can be changed of a key.
-pub(crate) fn update_key(key: &ApiKey) -> RowChange {
+/// Finds a key within the scope ahead of its change, which then compares whether the key is still as it was seen.
+pub(crate) async fn find_key_ahead(
+    db: &Db,
+    scope: OrgScope,
+    id: KeyId,
+) -> Result<Option<FoundKey>, StoreError> {
+    const SQL: &str = key_found!(", CAST(k.xmin AS TEXT) AS row_version");
+    db.glance(SQL, params![id, scope.id()])
+        .await?
+        .map(|row| read_found(&row, Some(RowVersion::read(&row)?)))
+        .transpose()
+}
+
+fn read_found(row: &Row, seen: Option<RowVersion>) -> Result<FoundKey, StoreError> {
+    Ok(FoundKey {
+        key: read_key(row)?,
+        owner: row.get("user_id")?,
+        seen,
+    })
+}
+
+/// Writes what can be changed of a key, if it is still as it was seen.
+pub(crate) fn update_key(key: &ApiKey, seen: Option<RowVersion>) -> RowChange {
     static SQL: LazyLock<ChangeSql> = LazyLock::new(|| {
-        ChangeSql::new(
+        ChangeSql::updating(
             "UPDATE api_keys SET name = $2, models = $3, scopes = $4, priority = $5, requests_per_minute = $6,
              tokens_per_minute = $7, tokens_per_month = $8, share_identical = $9, expires_at = $10
          WHERE id = $1",
@@ -177,16 +215,18 @@ pub(crate) fn update_key(key: &ApiKey) -> RowChange {
             key.share_identical,
             key.expires_at,
         ],
+        seen,
     }
 }
 
-/// Revokes a key.
-pub(crate) fn revoke_key(id: KeyId, now: Timestamp) -> RowChange {
+/// Revokes a key, if it is still as it was seen.
+pub(crate) fn revoke_key(id: KeyId, now: Timestamp, seen: Option<RowVersion>) -> RowChange {
     static SQL: LazyLock<ChangeSql> =
-        LazyLock::new(|| ChangeSql::new("UPDATE api_keys SET revoked_at = $2 WHERE id = $1"));
+        LazyLock::new(|| ChangeSql::updating("UPDATE api_keys SET revoked_at = $2 WHERE id = $1"));
     RowChange {
         sql: &SQL,
         params: params![id, now],
+        seen,
     }
 }
 

@@ -283,10 +283,12 @@ pub(crate) async fn load_sessions(
 ) -> Result<(), StoreError> {
     let rows = match which {
         Which::All => tx.fetch_all(sessions!(""), params![now]).await?,
-        Which::ChangedAfter(generation) => {
+        Which::Changed { after, until } => {
             tx.fetch_all(
-                sessions!(" AND s.id IN (SELECT id FROM credential_changes WHERE generation > $2)"),
-                params![now, generation],
+                sessions!(
+                    " AND s.id IN (SELECT id FROM credential_changes WHERE generation > $2 AND generation <= $3)"
+                ),
+                params![now, after, until],
             )
             .await?
         }

@@ -13,6 +13,7 @@ store::on_every_engine! {
     what_was_before_and_after_is_recorded_without_secrets,
     a_refused_change_leaves_no_record,
     changes_of_two_replicas_at_once_stand_in_one_chain,
+    changes_of_one_key_at_once_know_each_other,
     records_are_filtered_and_of_ones_own_organisation,
     a_changed_removed_or_inserted_record_is_named,
     removed_records_at_the_end_are_noticed,
@@ -251,6 +252,43 @@ async fn changes_of_two_replicas_at_once_stand_in_one_chain(store: TestStore) {
             assert_eq!(limits.requests_per_minute, Some(5));
         }
     }
+}
+
+async fn changes_of_one_key_at_once_know_each_other(store: TestStore) {
+    let app = TestApp::start(store).await;
+    let admin = app.set_up().await;
+    let replica = app.replica().await;
+    let (key, secret) = app.key(&admin, json!({"name": "0"})).await;
+    let path = format!("/api/v1/keys/{key}");
+    for round in 1..=5 {
+        let edits = [
+            json!({"name": round.to_string()}),
+            json!({"limits": {"requests_per_minute": round}}),
+            json!({"models": [round.to_string()]}),
+            json!({"priority": if round % 2 == 0 { "batch" } else { "default" }}),
+        ];
+        let changes = edits.iter().enumerate().map(async |(at, edit)| {
+            let app = if at < 2 { &app } else { &replica };
+            done(&app.patch(&path, Some(&admin), edit.clone()).await);
+        });
+        futures_util::future::join_all(changes).await;
+        let now = app.get(&path, Some(&admin)).await.body;
+        for edit in edits {
+            for (name, value) in edit.as_object().unwrap() {
+                assert_eq!(now[name], *value, "{now}");
+            }
+        }
+    }
+    assert_eq!(verify(&app, &admin).await["whole"], true);
+    // Each began where the one before it had ended.
+    let edits = records(&app, &admin, "&action=key.edit").await;
+    assert_eq!(edits.len(), 20);
+    for pair in edits.windows(2) {
+        assert_eq!(pair[0]["old"], pair[1]["new"]);
+    }
+    app.identity.reconcile_once().await.unwrap();
+    let limits = app.authenticate(Some(&secret)).unwrap().limits;
+    assert_eq!(limits.requests_per_minute, Some(5));
 }
 
 async fn records_are_filtered_and_of_ones_own_organisation(store: TestStore) {

@@ -1,5 +1,6 @@
 //! Changes that meet a change of another replica which is not committed yet. Only PostgreSQL lets two writers begin.
 
+use http::Method;
 use serde_json::json;
 use store::Tx;
 use store::testing::TestStore;
@@ -115,4 +116,44 @@ async fn a_password_replaced_meanwhile_is_not_changed_with_the_former_one() {
         let answer = meet(changed, request).await;
         assert_eq!(answer.status, 403, "{change}");
     }
+}
+
+#[tokio::test]
+async fn a_key_is_changed_as_another_replica_has_left_it() {
+    let app = app().await;
+    let admin = app.set_up().await;
+    let (id, _) = app.key(&admin, json!({"name": "k"})).await;
+    let path = format!("/api/v1/keys/{id}");
+    let limited = begin(&app, "UPDATE api_keys SET tokens_per_minute = 7").await;
+    let answer = meet(
+        limited,
+        app.patch(&path, Some(&admin), json!({"name": "l"})),
+    )
+    .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.body["limits"], json!({"tokens_per_minute": 7}));
+    let shown = app.get(&path, Some(&admin)).await;
+    assert_eq!(shown.body["name"], "l");
+    assert_eq!(shown.body["limits"], json!({"tokens_per_minute": 7}));
+
+    let version = shown.headers["etag"].to_str().unwrap();
+    let (request, header) = ((Method::PATCH, &*path), ("if-match", version));
+    let limited = begin(&app, "UPDATE api_keys SET tokens_per_minute = 8").await;
+    let request = app.send_with(request, Some(&admin), header, json!({"name": "m"}));
+    assert_eq!(meet(limited, request).await.status, 412);
+    let shown = app.get(&path, Some(&admin)).await;
+    assert_eq!(shown.body["name"], "l");
+    assert_eq!(shown.body["limits"], json!({"tokens_per_minute": 8}));
+
+    let revoked = begin(&app, "UPDATE api_keys SET revoked_at = 1").await;
+    let answer = meet(
+        revoked,
+        app.patch(&path, Some(&admin), json!({"name": "n"})),
+    )
+    .await;
+    assert_eq!(answer.status, 409, "{}", answer.body);
+    let recorded = app.get("/api/v1/audit?action=key.edit", Some(&admin)).await;
+    assert_eq!(recorded.body["items"].as_array().unwrap().len(), 1);
+    let whole = app.get("/api/v1/audit/verify", Some(&admin)).await;
+    assert_eq!(whole.body["whole"], true);
 }

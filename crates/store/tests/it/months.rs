@@ -54,7 +54,7 @@ async fn partitions(db: &Db) -> i64 {
         return 0;
     }
     let row = db
-        .glance("SELECT CAST(count(*) AS BIGINT) AS n FROM pg_inherits WHERE inhparent = to_regclass('audit_log')")
+        .glance("SELECT CAST(count(*) AS BIGINT) AS n FROM pg_inherits WHERE inhparent = to_regclass('audit_log')", ())
         .await
         .unwrap();
     row.unwrap().get("n").unwrap()

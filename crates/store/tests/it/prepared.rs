@@ -32,6 +32,45 @@ async fn nothing_is_left_behind_a_pooler() {
     assert_eq!(prepared(&store.migrated().await).await, 0);
 }
 
+/// Tells how often one statement was planned for its parameters, and how often by one plan for all, on the one connection there is.
+async fn planned(db: &Db) -> (i64, i64) {
+    let row = db
+        .glance(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'SELECT value FROM settings%'",
+            (),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+    (
+        row.get("custom_plans").unwrap(),
+        row.get("generic_plans").unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn what_finds_rows_by_keys_is_planned_once_and_what_filters_each_time() {
+    const FIND: &str = "SELECT value FROM settings WHERE key = $1";
+    let store = TestStore::postgres().await;
+    store.migrated().await.close().await;
+    let mut config = store.config().clone();
+    config.max_connections = 1;
+    let db = Db::open(&config).await.unwrap();
+    for _ in 0..10 {
+        let mut tx = db.read().await.unwrap();
+        tx.fetch_optional(FIND, params!["k"]).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(planned(&db).await, (10, 0));
+    for _ in 0..10 {
+        let mut tx = db.read_by_keys().await.unwrap();
+        tx.fetch_optional(FIND, params!["k"]).await.unwrap();
+        tx.commit().await.unwrap();
+        db.glance(FIND, params!["k"]).await.unwrap();
+    }
+    assert_eq!(planned(&db).await, (10, 20));
+}
+
 #[tokio::test]
 async fn a_change_of_the_schema_costs_each_connection_one_try_at_most() {
     let store = TestStore::postgres().await;

@@ -24,7 +24,10 @@ async fn put(db: Db, number: u32) -> Result<(), StoreError> {
 
 async fn stored(db: &Db) -> i64 {
     let row = db
-        .glance("SELECT CAST(count(*) AS BIGINT) AS n FROM settings WHERE value = 'x'")
+        .glance(
+            "SELECT CAST(count(*) AS BIGINT) AS n FROM settings WHERE value = 'x'",
+            (),
+        )
         .await
         .unwrap();
     row.unwrap().get("n").unwrap()

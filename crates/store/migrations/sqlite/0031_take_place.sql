@@ -1,0 +1,2 @@
+-- SQLite plans each statement once by itself.
+SELECT 1;
