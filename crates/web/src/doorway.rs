@@ -3,6 +3,9 @@
 //! A server that has more to do than it can must say no to most of it, and to take a request apart, hand it on and write an answer's head
 //! costs as much as some requests themselves. So a doorkeeper may look at the bytes of a request as they come, and give the whole answer.
 //! Nobody behind the door hears of such a request.
+//!
+//! Clients that ask again at once, whatever they were told, would keep a server busy with saying no: what comes next on their connection
+//! is looked at a little later.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,6 +16,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// The time for which nothing is read on a connection after a request was turned away. Who waits for as long as was said does not
+/// notice; a proxy whose clients share the connection does not lose much by it.
+const REST: Duration = Duration::from_millis(50);
 
 /// Nothing is under way on the connection.
 const BETWEEN_REQUESTS: u8 = 0;
@@ -35,6 +43,7 @@ pub struct Doorway<T> {
     visit: Visit,
     let_in: Instant,
     patience: Duration,
+    rest: Option<Pin<Box<Sleep>>>,
 }
 
 /// Whether a request is under way on a connection, and whether one ever was. Clones share that.
@@ -81,6 +90,7 @@ impl<T> Doorway<T> {
             visit: Visit::default(),
             let_in: Instant::now(),
             patience: Duration::ZERO,
+            rest: None,
         }
     }
 
@@ -121,13 +131,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Doorway<T> {
         let this = self.get_mut();
         let before = buf.filled().len();
         loop {
+            if let Some(rest) = &mut this.rest {
+                ready!(rest.as_mut().poll(cx));
+                this.rest = None;
+            }
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
             let came = buf.filled().get(before..).unwrap_or_default();
             let Some(answer) = this.turn_away(came) else {
                 break;
             };
             match Pin::new(&mut this.stream).poll_write(cx, &answer) {
-                Poll::Ready(Ok(written)) if written == answer.len() => buf.set_filled(before),
+                Poll::Ready(Ok(written)) if written == answer.len() => {
+                    buf.set_filled(before);
+                    this.rest = Some(Box::pin(sleep(REST)));
+                }
                 // Half an answer: there is no way to go on.
                 Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -199,7 +216,23 @@ mod tests {
         String::from_utf8_lossy(&text[..count]).into_owned()
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_again_at_once_is_looked_at_later() {
+        let (mut client, server) = duplex(1024);
+        let mut door = Doorway::open(server).with_keeper(Arc::new(Strict), Duration::from_mins(1));
+        let began = tokio::time::Instant::now();
+        client.write_all(b"!one").await.unwrap();
+        let (come, ()) = tokio::join!(read(&mut door), async {
+            for asked in ["!two", "three"] {
+                assert_eq!(read(&mut client).await, "no");
+                client.write_all(asked.as_bytes()).await.unwrap();
+            }
+        });
+        assert_eq!(come, "three");
+        assert_eq!(began.elapsed(), 2 * REST);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_is_turned_away_is_answered_at_the_door_and_never_during_a_visit() {
         let (mut client, server) = duplex(1024);
         let mut door = Doorway::open(server).with_keeper(Arc::new(Strict), Duration::from_mins(1));
