@@ -123,6 +123,7 @@ pub(crate) fn serve<T: Transport>(
     let mut connection = builder
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
+    let client = peer.ip();
     async move {
         // Used where it is: moved, it would be held twice.
         let mut connection = Pin::new(&mut connection);
@@ -142,7 +143,7 @@ pub(crate) fn serve<T: Transport>(
             Box::pin(finish(connection, &visit)).await
         };
         if let Some(Err(error)) = ended {
-            tracing::debug!(%error, %peer, "client connection ended");
+            tracing::debug!(%error, %client, "client connection ended");
         }
         drop(guard);
     }
