@@ -33,8 +33,8 @@ pub(crate) struct Progress {
     pub(crate) model: Option<String>,
     /// Function calls seen so far. Where calls share the numbering of other blocks: the block of each call.
     pub(crate) tool_blocks: Vec<u32>,
-    /// Usage that came in pieces.
-    pub(crate) usage: crate::event::Usage,
+    /// Usage that came in pieces, in the dialects that send it so.
+    pub(crate) usage: Option<Box<crate::event::Usage>>,
     /// Where a half-sent answer stands, for dialects whose frames are numbered.
     pub(crate) position: Position,
 }

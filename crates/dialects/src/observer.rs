@@ -31,7 +31,7 @@ pub struct Observed {
     /// What the call has cost, once known.
     pub usage: Option<Usage>,
     /// The error that the response brought.
-    pub error: Option<ApiError>,
+    pub error: Option<Box<ApiError>>,
     /// Whether the response said that it is complete.
     pub complete: bool,
     /// The response's id, where the dialect has one.
@@ -69,7 +69,7 @@ impl Observed {
             Event::ToolCall(_) => self.tool_calls_seen = true,
             Event::Finish(reason) => self.finish = Some(*reason),
             Event::Usage(usage) => self.usage = Some(*usage),
-            Event::Error(error) => self.error = Some(error.clone()),
+            Event::Error(error) => self.error = Some(Box::new(error.clone())),
             Event::Logprobs(_) | Event::Embeddings(_) => {}
         }
     }
@@ -102,8 +102,6 @@ pub struct Observer {
     decoder: ResponseDecoder,
     max_text_bytes: usize,
     observed: Observed,
-    /// Reused between frames.
-    events: Vec<Event>,
 }
 
 impl Observer {
@@ -116,8 +114,6 @@ impl Observer {
             decoder: ResponseDecoder::new(operation),
             max_text_bytes: Self::DEFAULT_MAX_TEXT_BYTES,
             observed: Observed::default(),
-            // Most frames hold one; there are as many observers as streams.
-            events: Vec::with_capacity(1),
         }
     }
 
@@ -130,9 +126,10 @@ impl Observer {
 
     /// Looks at one complete frame and says what the relay must know of it.
     pub fn frame(&mut self, frame: &[u8]) -> FrameKind {
-        self.events.clear();
-        self.decoder.push(frame, &mut self.events);
-        for event in &self.events {
+        // Most frames hold one. Not kept from frame to frame: there are as many observers as streams.
+        let mut events = Vec::with_capacity(1);
+        self.decoder.push(frame, &mut events);
+        for event in &events {
             self.observed.event(event, self.max_text_bytes);
         }
         let progress = self.decoder.progress();
@@ -150,7 +147,7 @@ impl Observer {
             FrameKind::End
         } else if progress.usage_only {
             FrameKind::UsageOnly
-        } else if self.events.is_empty() && is_keep_alive(frame) {
+        } else if events.is_empty() && is_keep_alive(frame) {
             FrameKind::KeepAlive
         } else {
             FrameKind::Content
@@ -194,7 +191,7 @@ impl Observer {
                 observed.overflowed = false;
                 observed.complete = true;
             }
-            Err(error) => observed.error = Some(error),
+            Err(error) => observed.error = Some(Box::new(error)),
         }
         observed.header(&progress);
         observed
@@ -220,7 +217,7 @@ fn observe_embeddings(body: &[u8], observed: &mut Observed) {
             observed.model = counts.model;
             observed.complete = true;
         }
-        Err(error) => observed.error = Some(crate::decoder::malformed(&error)),
+        Err(error) => observed.error = Some(Box::new(crate::decoder::malformed(&error))),
     }
 }
 

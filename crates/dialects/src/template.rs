@@ -15,8 +15,12 @@ const CREATED_AT: &[u8] = b"\"created_at\":\"";
 /// The bytes that stay the same from frame to frame.
 #[derive(Debug)]
 pub(crate) struct TextTemplate {
-    /// What stands before, between and after the strings that change.
-    pieces: Vec<Vec<u8>>,
+    /// What stands before, between and after the strings that change, in one piece: there are as many of these as streams.
+    constant: Box<[u8]>,
+    /// How much of it stands before the first of these strings.
+    first: usize,
+    /// How much stands between two of them; absent where there is one.
+    between: Option<usize>,
     /// Which of these strings is the text.
     text: usize,
 }
@@ -42,32 +46,44 @@ impl TextTemplate {
             }
             None => None,
         };
-        let (place, holes) = match time_hole {
-            Some(time) if time.start < text_hole.start => (1, [Some(time), Some(text_hole)]),
-            time => (0, [Some(text_hole), time]),
+        let (place, hole, other) = match time_hole {
+            Some(time) if time.start < text_hole.start => (1, time, Some(text_hole)),
+            time => (0, text_hole, time),
         };
-        let mut pieces = Vec::with_capacity(holes.len() + 1);
-        let mut from = 0;
-        for hole in holes.into_iter().flatten() {
-            pieces.push(frame.get(from..hole.start)?.to_vec());
-            from = hole.end;
+        let mut pieces = vec![frame.get(..hole.start)?];
+        let mut from = hole.end;
+        let mut between = None;
+        if let Some(other) = other {
+            let piece = frame.get(from..other.start)?;
+            between = Some(piece.len());
+            pieces.push(piece);
+            from = other.end;
         }
-        pieces.push(frame.get(from..)?.to_vec());
+        pieces.push(frame.get(from..)?);
         Some(Self {
-            pieces,
+            constant: pieces.concat().into(),
+            first: hole.start,
+            between,
             text: place,
         })
     }
 
     /// Returns the text of a frame of the same form.
     pub(crate) fn text<'f>(&self, frame: &'f [u8]) -> Option<Cow<'f, str>> {
-        let (first, others) = self.pieces.split_first()?;
+        let (first, rest) = self.constant.split_at_checked(self.first)?;
         if !frame.starts_with(first) {
             return None;
         }
+        let (between, last) = match self.between {
+            Some(between) => {
+                let (between, last) = rest.split_at_checked(between)?;
+                (Some(between), last)
+            }
+            None => (None, rest),
+        };
         let mut at = first.len();
         let mut text = None;
-        for (place, piece) in others.iter().enumerate() {
+        for (place, piece) in between.into_iter().chain([last]).enumerate() {
             let end = string_end(frame, at, Controls::Possible)?;
             let quote = end.after_quote - 1;
             if place == self.text {

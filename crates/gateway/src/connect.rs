@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use web::Doorway;
+use web::{Doorway, Visit};
 
 use crate::body::ReplyBody;
 use crate::front::{self, LingeringBody};
@@ -81,19 +81,21 @@ impl Drop for ConnectionGuard {
 
 /// Serves one connection until the client closes it, it breaks a limit, or `drain` asks for its end after the
 /// request under way.
-pub(crate) async fn serve<T: Transport>(
+///
+/// There are many of these at once: not an `async fn`, which would hold what it is given twice over, and what the connection is made
+/// with as well.
+pub(crate) fn serve<T: Transport>(
     worker: Arc<Worker>,
     stream: T,
     peer: SocketAddr,
     drain: CancellationToken,
     guard: ConnectionGuard,
-) {
+) -> impl Future<Output = ()> + Send {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(worker.shared.config().header_timeout)
         .max_buf_size(MAX_HEAD);
-    let asked = AtomicBool::new(false);
     let mut stream = Doorway::open(stream);
     // By TLS an answer is ciphers and more than one step.
     if !T::SECURE && worker.direct.is_some() {
@@ -101,12 +103,13 @@ pub(crate) async fn serve<T: Transport>(
         stream = stream.with_keeper(worker.clone(), patience);
     }
     let visit = stream.visit();
-    let service = service_fn(|mut request: http::Request<hyper::body::Incoming>| {
-        asked.store(true, Ordering::Relaxed);
+    let visits = visit.clone();
+    let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        visits.asked();
         if T::SECURE {
             request.extensions_mut().insert(web::SecureTransport);
         }
-        let (worker, visit) = (worker.clone(), visit.clone());
+        let (worker, visit) = (worker.clone(), visits.clone());
         // On the heap, so that an idle connection does not hold the room of a request.
         Box::pin(async move {
             let answer = front::answer(&worker, peer, LingeringBody::of(request)).await;
@@ -117,39 +120,43 @@ pub(crate) async fn serve<T: Transport>(
         })
     });
     // What the control plane makes a WebSocket of leaves this thread, and this connection is over.
-    let connection = builder
+    let mut connection = builder
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    tokio::pin!(connection);
-    // In a block of its own: what waits here has ended before the rest begins, and takes the same room in the task.
-    let ended = {
-        let drained = drain.cancelled();
-        tokio::pin!(drained);
-        tokio::select! {
-            ended = connection.as_mut() => Some(ended),
-            () = drained => None,
+    let client = peer.ip();
+    async move {
+        // Used where it is: moved, it would be held twice.
+        let mut connection = Pin::new(&mut connection);
+        // In a block of its own: what waits here has ended before the rest begins, and takes the same room in the task.
+        let ended = {
+            let drained = drain.cancelled();
+            tokio::pin!(drained);
+            tokio::select! {
+                ended = connection.as_mut() => Some(ended),
+                () = drained => None,
+            }
+        };
+        let ended = if ended.is_some() {
+            ended
+        } else {
+            connection.as_mut().graceful_shutdown();
+            Box::pin(finish(connection, &visit)).await
+        };
+        if let Some(Err(error)) = ended {
+            tracing::debug!(%error, %client, "client connection ended");
         }
-    };
-    let ended = if ended.is_some() {
-        ended
-    } else {
-        connection.as_mut().graceful_shutdown();
-        finish(connection, &asked).await
-    };
-    if let Some(Err(error)) = ended {
-        tracing::debug!(%error, %peer, "client connection ended");
+        drop(guard);
     }
-    drop(guard);
 }
 
 /// Lets what is under way end. A connection on which nothing was ever asked has sent half a head at most, and is closed after a
 /// moment; any other one may still be sending an answer.
-async fn finish<C: Future>(mut connection: Pin<&mut C>, asked: &AtomicBool) -> Option<C::Output> {
+async fn finish<C: Future>(mut connection: Pin<&mut C>, visit: &Visit) -> Option<C::Output> {
     tokio::select! {
         ended = connection.as_mut() => return Some(ended),
         () = tokio::time::sleep(HEAD_GRACE) => {}
     }
-    if asked.load(Ordering::Relaxed) {
+    if visit.was_asked() {
         Some(connection.await)
     } else {
         None

@@ -67,7 +67,7 @@ impl Mood {
 /// When no node looks well, those that look bad are tried before the client is refused.
 pub(crate) async fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
     if let Some(granted) = exchange.granted.take() {
-        return Ok(granted);
+        return Ok(*granted);
     }
     let deadline = Instant::now() + exchange.shared().config().first_token_timeout;
     loop {
@@ -260,18 +260,16 @@ fn attempt_record(
     decision: &Decision,
     chosen: Option<&Arc<Replica>>,
 ) -> AttemptRecord {
-    let candidates = decision
-        .scored
-        .iter()
-        .filter_map(|scored| {
-            let replica = exchange.route.replicas.get(scored.index)?;
-            Some(CandidateRecord {
-                node: replica.node.view.name.clone(),
-                score: (!scored.is_excluded()).then_some(scored.score),
-                reasons: scored.reasons.to_vec(),
-            })
+    // Kept for as long as the request runs: no more room than it needs.
+    let mut candidates = Vec::with_capacity(decision.scored.len());
+    candidates.extend(decision.scored.iter().filter_map(|scored| {
+        let replica = exchange.route.replicas.get(scored.index)?;
+        Some(CandidateRecord {
+            node: replica.node.view.name.clone(),
+            score: (!scored.is_excluded()).then_some(scored.score),
+            reasons: scored.reasons.to_vec(),
         })
-        .collect();
+    }));
     AttemptRecord {
         node: chosen.map(|r| r.node.view.name.clone()),
         model: exchange.route.name.clone(),

@@ -130,7 +130,7 @@ async fn read(source: Source) -> Result<Whole, Failure> {
                 Answer::Pass { rename, .. } => {
                     let seen = Observer::whole(operation, &body);
                     if let Some(error) = seen.error {
-                        return Err(Failure::node("error", error));
+                        return Err(Failure::node("error", *error));
                     }
                     let body = match rename {
                         Some(rename) => rename.apply(body),

@@ -21,6 +21,7 @@ use crate::metrics::{Kind, Metrics, PoolState};
 use crate::migrate;
 use crate::migrate::Step;
 use crate::param::Params;
+use crate::readers::Readers;
 use crate::tx::{Connection, Preparing, STATEMENT_TIMEOUT};
 use crate::{Applied, Engine, MigrateError, Row, Statement, StoreConfig, StoreError, Tx};
 
@@ -57,7 +58,7 @@ pub struct Db {
 #[derive(Clone, Debug)]
 enum Pools {
     Sqlite {
-        readers: SqlitePool,
+        readers: Readers,
         /// One connection: SQLite has one writer at a time, and waiting in our queue is fairer than in SQLite's.
         writer: SqlitePool,
         /// The `synchronous` setting of the writer's connection.
@@ -318,7 +319,7 @@ impl Db {
             Pools::Sqlite {
                 readers, writer, ..
             } => {
-                let pools = [state("readers", readers), state("writer", writer)];
+                let pools = [readers.state(), state("writer", writer)];
                 self.metrics.render(pools)
             }
             Pools::Postgres { pool, .. } => self.metrics.render([state("all", pool)]),
@@ -406,11 +407,7 @@ fn sqlite_pools(path: &Path, max_connections: u32) -> Result<Pools, StoreError> 
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("journal_size_limit", "67108864");
-    let readers = SqlitePoolOptions::new()
-        .max_connections(max_connections.max(1))
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .connect_lazy_with(options.clone().pragma("query_only", "ON"));
+    let readers = Readers::new(&options, max_connections, ACQUIRE_TIMEOUT);
     let writer_durability = Arc::new(AtomicU8::new(Durability::Full as u8));
     let on_connect = Arc::clone(&writer_durability);
     let writer = SqlitePoolOptions::new()

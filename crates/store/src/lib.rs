@@ -23,6 +23,7 @@ mod metrics;
 mod migrate;
 mod months;
 mod param;
+mod readers;
 mod row;
 mod sealer;
 mod statement;

@@ -10,7 +10,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -46,22 +46,38 @@ pub struct Doorway<T> {
     rest: Option<Pin<Box<Sleep>>>,
 }
 
-/// Whether a request is under way on a connection. Clones share that.
+/// Whether a request is under way on a connection, and whether one ever was. Clones share that.
 #[derive(Clone, Debug, Default)]
-pub struct Visit(Arc<AtomicU8>);
+pub struct Visit(Arc<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    state: AtomicU8,
+    asked: AtomicBool,
+}
 
 impl Visit {
     /// Takes note that the answer is made, all of it: the next request can be turned away once that one has gone out. Without this none is.
     pub fn answered(&self) {
-        self.0.store(ANSWERED, Ordering::Relaxed);
+        self.becomes(ANSWERED);
+    }
+
+    /// Takes note that a request has come, whole head and all.
+    pub fn asked(&self) {
+        self.0.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether one ever has.
+    pub fn was_asked(&self) -> bool {
+        self.0.asked.load(Ordering::Relaxed)
     }
 
     fn is(&self, state: u8) -> bool {
-        self.0.load(Ordering::Relaxed) == state
+        self.0.state.load(Ordering::Relaxed) == state
     }
 
     fn becomes(&self, state: u8) {
-        self.0.store(state, Ordering::Relaxed);
+        self.0.state.store(state, Ordering::Relaxed);
     }
 }
 

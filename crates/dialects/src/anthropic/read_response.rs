@@ -91,9 +91,11 @@ pub(crate) fn read_frame(
                 events.push(Event::Finish(finish_reason(&reason)));
             }
             if let Some(usage) = &frame.usage {
-                add_usage(usage, &mut progress.usage);
+                add_usage(usage, progress.usage.get_or_insert_default());
             }
-            events.push(Event::Usage(progress.usage));
+            events.push(Event::Usage(
+                progress.usage.as_deref().copied().unwrap_or_default(),
+            ));
         }
         Some("message_stop") => progress.complete = true,
         Some("error") | None => {
@@ -110,7 +112,7 @@ fn remember(body: &Body, progress: &mut Progress) {
     progress.id.clone_from(&body.id);
     progress.model.clone_from(&body.model);
     if let Some(usage) = &body.usage {
-        add_usage(usage, &mut progress.usage);
+        add_usage(usage, progress.usage.get_or_insert_default());
     }
 }
 
@@ -220,7 +222,9 @@ pub(crate) fn read_whole(
     events.push(Event::Finish(finish_reason(
         body.stop_reason.as_deref().unwrap_or("end_turn"),
     )));
-    events.push(Event::Usage(progress.usage));
+    events.push(Event::Usage(
+        progress.usage.as_deref().copied().unwrap_or_default(),
+    ));
     Ok(())
 }
 

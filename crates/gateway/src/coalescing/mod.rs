@@ -177,7 +177,7 @@ async fn company(
             return Ok(ride(exchange, inbox));
         };
         if taken.others.is_empty() {
-            exchange.granted = Some(chosen);
+            exchange.granted = Some(Box::new(chosen));
             return Ok(Company::None(taken.under_way));
         }
         joint::start(exchange, chosen, taken);

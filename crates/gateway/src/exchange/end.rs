@@ -105,7 +105,7 @@ impl Exchange {
             caller: self.caller.clone(),
             caller_name: self.caller_name.clone(),
             owner: self.owner,
-            client_address: self.peer.ip(),
+            client_address: self.client,
             dialect: self.operation.dialect().as_str(),
             operation: self.operation.as_str(),
             requested_model: self.requested_model(),

@@ -73,7 +73,7 @@ impl Exchange {
             caller: self.caller.clone(),
             caller_name: self.caller_name.clone(),
             owner: self.owner,
-            peer: self.peer,
+            client: self.client,
             received_at: self.received_at,
             arrived: self.arrived,
             first_token: None,
@@ -97,7 +97,7 @@ impl Exchange {
             .lock()
             .node
             .clone_from(&request.standing.lock().node);
-        self.granted = Some(chosen);
+        self.granted = Some(Box::new(chosen));
     }
 
     /// Takes over what was reserved for `request`: the errand's use is counted in its place.

@@ -6,7 +6,7 @@
 mod end;
 mod errand;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,8 +108,8 @@ pub(crate) struct Exchange {
     split: Option<Arc<SplitRecord>>,
     /// Tokens that the client had when the present node took over.
     pub(crate) continued_after: u64,
-    /// The client's trace context, passed on to nodes.
-    pub(crate) traceparent: Option<HeaderValue>,
+    /// The client's trace context, passed on to nodes; on the heap, since few have one.
+    pub(crate) traceparent: Option<Box<HeaderValue>>,
     /// The gateways that the request has passed, this one included, told to nodes.
     pub(crate) hops: HeaderValue,
     /// The request taken apart, once that was needed; on the heap, since most pass as they are.
@@ -117,20 +117,20 @@ pub(crate) struct Exchange {
     caller: Caller,
     caller_name: Arc<str>,
     owner: RecordOwner,
-    peer: SocketAddr,
+    client: IpAddr,
     received_at: Timestamp,
     arrived: MonotonicTime,
     first_token: Option<MonotonicTime>,
     ended: bool,
-    /// A place that it was given already, for its next try.
-    pub(crate) granted: Option<Chosen>,
+    /// A place that it was given already, for its next try. Few ever are, and few have limits: both on the heap.
+    pub(crate) granted: Option<Box<Chosen>>,
     /// The requests that its present call serves together, when there are several.
     pub(crate) joined: Option<JoinedRecord>,
     /// In how many parts it went to nodes; 0 when in one piece.
     pub(crate) parts: u32,
     role: Role,
     /// What it may use of its caller's limits, where there are any.
-    reservation: Option<Reservation>,
+    reservation: Option<Box<Reservation>>,
     /// How it ended; on the heap, since most of its life it has not.
     closing: Option<Box<Closing>>,
     _in_flight: Option<InFlight>,
@@ -217,7 +217,7 @@ impl Exchange {
             policy,
             split: arrival.split,
             continued_after: 0,
-            traceparent: arrival.traceparent,
+            traceparent: arrival.traceparent.map(Box::new),
             hops: arrival.hops,
             canonical: None,
             caller,
@@ -226,7 +226,7 @@ impl Exchange {
                 person: arrival.principal.user,
             },
             caller_name: arrival.principal.name,
-            peer: arrival.peer,
+            client: arrival.peer.ip(),
             received_at: arrival.received_at,
             arrived: arrival.arrived,
             first_token: None,
@@ -235,7 +235,7 @@ impl Exchange {
             joined: None,
             parts: 0,
             role: Role::Request,
-            reservation: arrival.reservation,
+            reservation: arrival.reservation.map(Box::new),
             closing: None,
             _in_flight: Some(in_flight),
         }

@@ -107,7 +107,7 @@ impl Relay {
             let (outcome, status) = (outcome_of(&error), error.kind.status());
             exchange.end(outcome, status, Usage::default(), Some(&error));
             self.exchange = Some(exchange);
-            self.phase = Phase::Failed(error);
+            self.phase = Phase::Failed(Box::new(error));
             return;
         }
         let mut out = BytesMut::new();
@@ -144,7 +144,7 @@ impl Relay {
     fn end(&mut self) {
         let continued = self.exchange.as_ref().map_or(0, |e| e.continued);
         let trailers = (self.trailers && continued > 0).then(|| {
-            let mut trailers = HeaderMap::new();
+            let mut trailers = Box::new(HeaderMap::new());
             trailers.insert("x-remuda-continued", HeaderValue::from(continued));
             trailers
         });

@@ -70,10 +70,10 @@ pub(crate) struct Relay {
 enum Phase {
     Opening(Opening),
     Streaming(Box<Stream>),
-    /// Everything is said but for the trailers.
-    Ended(Option<HeaderMap>),
+    /// Everything is said but for the trailers. What few streams ever hold is on the heap.
+    Ended(Option<Box<HeaderMap>>),
     /// Ended without a byte sent: the error is for the head of the answer.
-    Failed(ApiError),
+    Failed(Box<ApiError>),
 }
 
 impl Relay {
@@ -113,7 +113,7 @@ impl Relay {
     pub(crate) async fn ready(&mut self) -> Result<(), ApiError> {
         std::future::poll_fn(|cx| self.poll_ready(cx)).await;
         match std::mem::replace(&mut self.phase, Phase::Ended(None)) {
-            Phase::Failed(error) => Err(error),
+            Phase::Failed(error) => Err(*error),
             phase => {
                 self.phase = phase;
                 Ok(())
@@ -176,7 +176,7 @@ impl Relay {
                         Phase::Ended(trailers) => trailers.take(),
                         _ => None,
                     };
-                    return Poll::Ready(trailers.map(|t| Ok(Frame::trailers(t))));
+                    return Poll::Ready(trailers.map(|t| Ok(Frame::trailers(*t))));
                 }
                 Poll::Pending => return Poll::Pending,
             }

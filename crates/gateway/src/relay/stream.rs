@@ -55,7 +55,7 @@ enum Arrived {
 enum Reader {
     Pass {
         splitter: FrameSplitter,
-        rename: Option<Rename>,
+        rename: Option<Box<Rename>>,
         strip_usage: bool,
     },
     Frames {
@@ -252,7 +252,10 @@ impl Stream {
                     let error = observer.state().error.clone();
                     break Some(Failure::node(
                         "error",
-                        error.unwrap_or_else(|| ApiError::upstream("the node reported an error")),
+                        error.map_or_else(
+                            || ApiError::upstream("the node reported an error"),
+                            |error| *error,
+                        ),
                     ));
                 }
                 FrameKind::Content | FrameKind::UsageOnly | FrameKind::End => {}

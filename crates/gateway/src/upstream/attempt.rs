@@ -455,7 +455,7 @@ fn headers(exchange: &Exchange) -> HeaderMap {
     }
     headers.insert(web::HOPS_HEADER, exchange.hops.clone());
     if let Some(trace) = &exchange.traceparent {
-        headers.insert("traceparent", trace.clone());
+        headers.insert("traceparent", HeaderValue::clone(trace));
     }
     headers
 }

@@ -47,7 +47,7 @@ pub(crate) enum Answer {
     /// It passes as it is but for these.
     Pass {
         /// The model's name to put in place of the node's.
-        rename: Option<Rename>,
+        rename: Option<Box<Rename>>,
         /// Whether a usage frame that only we asked for must be taken out.
         strip_usage: bool,
     },
@@ -197,7 +197,7 @@ fn pass(
         operation,
         body,
         answer: Answer::Pass {
-            rename: renames.then(|| Rename::new(&replica.model.name, &asked.model)),
+            rename: renames.then(|| Box::new(Rename::new(&replica.model.name, &asked.model))),
             strip_usage,
         },
     })

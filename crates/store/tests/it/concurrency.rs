@@ -1,11 +1,12 @@
 //! Many at once.
 
 use store::testing::TestStore;
-use store::{Db, StoreError, params};
+use store::{Db, Engine, StoreError, params};
 
 store::on_every_engine! {
     concurrent_increments_are_all_counted,
     readers_do_not_wait_for_a_writer,
+    as_many_read_at_once_as_there_may_be_connections,
     metrics_tell_how_transactions_ended,
 }
 
@@ -62,6 +63,33 @@ async fn readers_do_not_wait_for_a_writer(store: TestStore) {
     assert_eq!(value(&db).await, "0");
     writer.commit().await.unwrap();
     assert_eq!(value(&db).await, "changed");
+}
+
+async fn as_many_read_at_once_as_there_may_be_connections(store: TestStore) {
+    let db = prepared(&store).await;
+    let mut reading = Vec::new();
+    for _ in 0..store.config().max_connections {
+        let mut tx = db.read().await.unwrap();
+        tx.fetch_all("SELECT value FROM settings WHERE key = 'n'", ())
+            .await
+            .unwrap();
+        reading.push(tx);
+    }
+    let metrics = db.render_metrics();
+    let open = format!("{{pool=\"readers\"}} {}", reading.len());
+    if db.engine() == Engine::Sqlite {
+        for told in ["open", "most"] {
+            let series = format!("remuda_database_connections_{told}{open}");
+            assert!(metrics.contains(&series), "{metrics}");
+        }
+    }
+    for tx in reading {
+        tx.commit().await.unwrap();
+    }
+    // Afterwards there is one for whoever comes.
+    assert_eq!(value(&db).await, "0");
+    db.close().await;
+    assert!(db.read().await.is_err());
 }
 
 async fn metrics_tell_how_transactions_ended(store: TestStore) {
