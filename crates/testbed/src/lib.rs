@@ -15,6 +15,7 @@
 #[cfg(feature = "system")]
 mod agent;
 mod client;
+mod free_address;
 mod link_breaker;
 mod raw;
 mod registry;
@@ -27,6 +28,7 @@ mod wait;
 #[cfg(feature = "system")]
 pub use agent::RunningAgent;
 pub use client::{Reply, ReplyStream, TestClient};
+pub use free_address::free_address;
 pub use link_breaker::LinkBreaker;
 pub use raw::{RawConnection, send_raw};
 pub use registry::ScriptedRegistry;

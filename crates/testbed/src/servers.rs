@@ -1,7 +1,7 @@
 //! Servers of a test's own, to be stopped and started again: Redis, PostgreSQL, PgBouncer.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
+
+use crate::free_address::free_address;
 
 /// The account that runs the servers when this process is root, which two of them refuse to be; also the database user.
 const ACCOUNT: &str = "postgres";
@@ -119,9 +121,7 @@ impl OwnServer {
         if let Some((user, group)) = owner {
             chown(directory.path(), Some(user), Some(group))?;
         }
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port();
+        let port = free_address()?.port();
         Ok(Self {
             program,
             arguments: Vec::new(),

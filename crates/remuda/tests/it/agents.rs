@@ -282,8 +282,7 @@ pub(crate) const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// Returns an address that nobody listens on.
 pub(crate) fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    testbed::free_address().unwrap().to_string()
 }
 
 /// Waits until an agent says that it is linked to exactly these control planes.

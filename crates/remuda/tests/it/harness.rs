@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -116,18 +116,23 @@ impl Home {
 impl Server {
     /// Starts a server with a changed command and waits until it is ready.
     pub(crate) fn start(mut command: Command) -> Self {
+        let mut said = tempfile::tempfile().unwrap();
         let mut child = command
             .arg("--json")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(said.try_clone().unwrap())
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         Self {
-            announcement: serde_json::from_str(&line)
-                .unwrap_or_else(|_| panic!("not ready: {line:?}")),
+            announcement: serde_json::from_str(&line).unwrap_or_else(|_| {
+                let mut why = String::new();
+                said.rewind().unwrap();
+                said.read_to_string(&mut why).unwrap();
+                panic!("not ready: {line:?}; it said: {why}")
+            }),
             child,
             stdout,
         }

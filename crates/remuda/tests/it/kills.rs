@@ -142,8 +142,7 @@ impl Drop for Fleet {
 }
 
 fn free_address() -> anyhow::Result<String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    Ok(listener.local_addr()?.to_string())
+    Ok(testbed::free_address()?.to_string())
 }
 
 /// Clients that have jobs accepted, one after the other.

@@ -1,7 +1,6 @@
 //! Signing in by a real OpenID Connect provider: its program from npm, a browser's steps by curl, and the command line.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -76,8 +75,7 @@ fn run(settings: &Value) -> Child {
 
 /// A port that nobody listens on now.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    testbed::free_address().unwrap().port()
 }
 
 /// A server that people sign in to by the provider.

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -36,7 +35,7 @@ impl Stage {
     ) -> anyhow::Result<Self> {
         let home = tempfile::tempdir()?;
         // The port stays the same over a restart.
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let address = testbed::free_address()?;
         let mut text = format!(
             "[server]\nlisten = \"{address}\"\ndata_dir = \"{}\"\n[discovery]\nollama = false\n[engine]\ndemo = false\n{config}\n",
             home.path().join("data").display()

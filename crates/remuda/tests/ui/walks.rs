@@ -1,7 +1,6 @@
 //! The walks and what each needs around it.
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use testbed::{Flavour, Script, ScriptedModel, ScriptedUpstream};
@@ -100,7 +99,7 @@ fn models_are_talked_to_and_requests_explained() -> anyhow::Result<()> {
 
 #[test]
 fn a_provider_lets_in_who_is_linked() -> anyhow::Result<()> {
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = testbed::free_address()?.port();
     let config = format!(
         "{PROBES}\n[[auth.oidc]]\nname = \"corp\"\nlabel = \"Example Corp\"\nissuer = \"http://127.0.0.1:{port}\"\nclient_id = \"remuda\"\nclient_secret_env = \"PROVIDER_SECRET\""
     );
