@@ -328,7 +328,7 @@ impl Identity {
             let old = key.seen();
             key.revoked_at = Some(now);
             let change = changed(Action::KeyRevoke, &key, Some(old));
-            let row = store::revoke_key(id, now, None);
+            let row = store::revoke_key(id, now);
             record_about(
                 &mut tx,
                 (id, Some(row)),

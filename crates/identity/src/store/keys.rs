@@ -219,14 +219,14 @@ pub(crate) fn update_key(key: &ApiKey, seen: Option<RowVersion>) -> RowChange {
     }
 }
 
-/// Revokes a key, if it is still as it was seen.
-pub(crate) fn revoke_key(id: KeyId, now: Timestamp, seen: Option<RowVersion>) -> RowChange {
+/// Revokes a key, whatever else it is by now.
+pub(crate) fn revoke_key(id: KeyId, now: Timestamp) -> RowChange {
     static SQL: LazyLock<ChangeSql> =
         LazyLock::new(|| ChangeSql::updating("UPDATE api_keys SET revoked_at = $2 WHERE id = $1"));
     RowChange {
         sql: &SQL,
         params: params![id, now],
-        seen,
+        seen: None,
     }
 }
 
