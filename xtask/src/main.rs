@@ -8,6 +8,7 @@ mod ci;
 mod clients;
 mod databases;
 mod dist;
+mod gpu;
 mod install;
 mod interrupt;
 mod provider;
@@ -16,6 +17,7 @@ mod screenshots;
 mod test;
 mod tidy;
 mod train_demo;
+mod trial;
 mod workspace;
 
 use std::process::ExitCode;
@@ -48,6 +50,8 @@ enum Command {
     Screenshots(screenshots::Options),
     /// Build one static program for any Linux of this machine's kind, and try it as server and as agent
     Dist(dist::Options),
+    /// Compare what an agent tells of this machine's NVIDIA GPUs with what nvidia-smi prints meanwhile
+    Gpu(gpu::Options),
     /// Measure the release build
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Schemathesis(options) => schemathesis::run(&options),
         Command::Screenshots(options) => screenshots::run(&options),
         Command::Dist(options) => dist::run(&options),
+        Command::Gpu(options) => gpu::run(&options),
         Command::Bench(bench) => bench::run(&bench),
         Command::TrainDemo => train_demo::run(),
     };

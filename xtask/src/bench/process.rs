@@ -117,7 +117,7 @@ pub(super) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
 }
 
 /// Returns the processor time of a process and all its children, those included that have ended.
-pub(super) fn family_cpu_time(pid: u32) -> anyhow::Result<Duration> {
+pub(crate) fn family_cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     let living = children
         .split_whitespace()

@@ -194,6 +194,12 @@ struct GpuBody {
     /// What it may draw.
     #[serde(skip_serializing_if = "Option::is_none")]
     power_limit_watts: Option<f32>,
+    /// What tells this card from every other, as its driver says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uuid: Option<String>,
+    /// The driver's version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    driver: Option<String>,
 }
 
 impl From<&AgentLink> for MachineBody {
@@ -266,6 +272,8 @@ impl From<&Gpu> for GpuBody {
             temperature_celsius: gpu.temperature_celsius,
             power_watts: gpu.power_watts,
             power_limit_watts: gpu.power_limit_watts,
+            uuid: gpu.uuid.clone(),
+            driver: gpu.driver.clone(),
         }
     }
 }
