@@ -18,6 +18,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::turn::Turn;
+
 /// The time for which nothing is read on a connection after a request was turned away. Who waits for as long as was said does not
 /// notice; a proxy whose clients share the connection does not lose much by it.
 const REST: Duration = Duration::from_millis(50);
@@ -44,6 +46,8 @@ pub struct Doorway<T> {
     let_in: Instant,
     patience: Duration,
     rest: Option<Pin<Box<Sleep>>>,
+    /// Before each answer, or piece of one.
+    turn: Turn,
 }
 
 /// Whether a request is under way on a connection, and whether one ever was. Clones share that.
@@ -91,6 +95,7 @@ impl<T> Doorway<T> {
             let_in: Instant::now(),
             patience: Duration::ZERO,
             rest: None,
+            turn: Turn::default(),
         }
     }
 
@@ -166,7 +171,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Doorway<T> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        let this = self.get_mut();
+        ready!(this.turn.poll(cx));
+        Pin::new(&mut this.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -174,7 +181,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Doorway<T> {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, pieces)
+        let this = self.get_mut();
+        ready!(this.turn.poll(cx));
+        Pin::new(&mut this.stream).poll_write_vectored(cx, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {

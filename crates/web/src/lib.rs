@@ -17,6 +17,7 @@ mod request_id;
 mod security_headers;
 mod surface;
 pub mod tls;
+mod turn;
 
 pub use body::{ReadBodyError, read_capped};
 pub use conditional::{ChangedMeanwhile, ETag, IF_MATCH, IfMatch, Tagged, Versioned};
@@ -35,3 +36,4 @@ pub use repeated::IDEMPOTENCY_KEY;
 pub use request_id::{REQUEST_ID_HEADER, current_request_id, with_request_id};
 pub use security_headers::{SecureTransport, harden};
 pub use surface::{api_surface, stamp};
+pub use turn::Turn;

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_util::io::poll_read_buf;
+use web::Turn;
 
 use super::head::{HeadError, ResponseHead, take_head};
 
@@ -88,6 +89,8 @@ impl Connection {
         head: &[u8],
         body: &[u8],
     ) -> Result<ResponseHead, ExchangeError> {
+        let mut turn = Turn::default();
+        poll_fn(|cx| turn.poll(cx)).await;
         let sent = poll_fn(|cx| self.poll_send(cx, head, body)).await;
         let complete = match sent {
             Ok(complete) => complete,
