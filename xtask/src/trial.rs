@@ -170,12 +170,16 @@ fn until_serves(agent: &mut Running, server: &ControlPlane) -> anyhow::Result<()
     loop {
         agent.ensure_alive()?;
         // It is listed from the moment that it has joined.
-        let node = server.node().unwrap_or_default();
-        let card = &node["machine"]["usage"]["gpus"][0]["name"];
-        if node["state"] == "ready" && card.is_string() {
+        let node = server.node();
+        if let Ok(node) = &node
+            && node["state"] == "ready"
+            && node["machine"]["usage"]["gpus"][0]["name"].is_string()
+        {
             return Ok(());
         }
-        anyhow::ensure!(Instant::now() < deadline, "{node:#}");
+        if Instant::now() >= deadline {
+            anyhow::bail!("its node: {:#}", node?);
+        }
         std::thread::sleep(Duration::from_millis(100));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::header;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -106,6 +107,9 @@ pub(crate) fn serve<T: Transport>(
     let visits = visit.clone();
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         visits.asked();
+        if request.headers().contains_key(header::UPGRADE) {
+            visits.may_hand_over();
+        }
         if T::SECURE {
             request.extensions_mut().insert(web::SecureTransport);
         }

@@ -58,6 +58,7 @@ pub struct Visit(Arc<Seen>);
 struct Seen {
     state: AtomicU8,
     asked: AtomicBool,
+    hands_over: AtomicBool,
 }
 
 impl Visit {
@@ -74,6 +75,12 @@ impl Visit {
     /// Tells whether one ever has.
     pub fn was_asked(&self) -> bool {
         self.0.asked.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that a request wants another protocol. Whoever serves the connection may let go of it as soon as such a request is answered,
+    /// even if that was refused, and of what was not written by then: from now on everything is written at once.
+    pub fn may_hand_over(&self) {
+        self.0.hands_over.store(true, Ordering::Relaxed);
     }
 
     fn is(&self, state: u8) -> bool {
@@ -116,6 +123,14 @@ impl<T> Doorway<T> {
     /// Takes the door away.
     pub fn into_inner(self) -> T {
         self.stream
+    }
+
+    /// Lets others go first, once for each answer or piece of one.
+    fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.visit.0.hands_over.load(Ordering::Relaxed) {
+            return Poll::Ready(());
+        }
+        self.turn.poll(cx)
     }
 
     fn turn_away(&self, came: &[u8]) -> Option<Bytes> {
@@ -172,7 +187,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Doorway<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.turn.poll(cx));
+        ready!(this.poll_turn(cx));
         Pin::new(&mut this.stream).poll_write(cx, bytes)
     }
 
@@ -182,7 +197,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Doorway<T> {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.turn.poll(cx));
+        ready!(this.poll_turn(cx));
         Pin::new(&mut this.stream).poll_write_vectored(cx, pieces)
     }
 
@@ -193,6 +208,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Doorway<T> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
+        this.turn.over();
         if this.visit.is(ANSWERED) {
             this.visit.becomes(BETWEEN_REQUESTS);
         }
@@ -271,6 +287,47 @@ mod tests {
             told
         });
         assert_eq!((&*told, &*come), ("no", ""));
+    }
+
+    /// Counts how often a task is woken.
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn others_go_first_once_and_who_waits_for_room_sleeps() {
+        let (mut client, server) = duplex(4);
+        let mut door = Doorway::open(server);
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let mut cx = Context::from_waker(&waker);
+        let times = || woken.0.load(Ordering::Relaxed);
+        let mut write = |door: &mut Doorway<_>| Pin::new(door).poll_write(&mut cx, b"four");
+        assert!(write(&mut door).is_pending() && times() == 1);
+        assert!(matches!(write(&mut door), Poll::Ready(Ok(4))));
+        // There is no room, however often it is tried.
+        for _ in 0..4 {
+            assert!(write(&mut door).is_pending());
+        }
+        assert_eq!(times(), 1);
+        assert_eq!(read(&mut client).await, "four");
+        assert_eq!(times(), 2);
+        assert!(matches!(write(&mut door), Poll::Ready(Ok(4))));
+        // The next answer begins anew, unless the connection may be handed over.
+        door.flush().await.unwrap();
+        assert_eq!(read(&mut client).await, "four");
+        assert!(write(&mut door).is_pending() && times() == 3);
+        assert!(matches!(write(&mut door), Poll::Ready(Ok(4))));
+        door.flush().await.unwrap();
+        assert_eq!(read(&mut client).await, "four");
+        door.visit().may_hand_over();
+        assert!(matches!(write(&mut door), Poll::Ready(Ok(4))));
+        assert_eq!(times(), 3);
     }
 
     #[tokio::test]

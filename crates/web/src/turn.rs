@@ -7,22 +7,27 @@
 
 use std::task::{Context, Poll};
 
-/// Whether the task has let others go first before its next write.
+/// Whether the task has let others go first before what it is about to write.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Turn {
     others_were_first: bool,
 }
 
 impl Turn {
-    /// Is pending once, with the task woken to be run behind those that are ready, and ready the next time; then from the beginning.
+    /// Is pending once, with the task woken to be run behind those that are ready, and ready from then on until it is [over](Self::over):
+    /// who waits for room to write, or writes in pieces, has let others go first already.
     pub fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.others_were_first = !self.others_were_first;
         if self.others_were_first {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        } else {
-            Poll::Ready(())
+            return Poll::Ready(());
         }
+        self.others_were_first = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Takes note that all is written.
+    pub fn over(&mut self) {
+        self.others_were_first = false;
     }
 }
 
@@ -47,6 +52,9 @@ mod tests {
                 for _ in 0..2 {
                     told.borrow_mut().push(name);
                     poll_fn(|cx| turn.poll(cx)).await;
+                    // A second piece goes with the first.
+                    poll_fn(|cx| turn.poll(cx)).await;
+                    turn.over();
                     told.borrow_mut().push(name.to_ascii_uppercase());
                 }
             });

@@ -52,11 +52,13 @@ impl Comparison {
     /// Adds a reading: the GPUs that the agent told of, and what was printed around it.
     pub(super) fn add(&mut self, gpus: &Value, printed: &[Line]) -> anyhow::Result<()> {
         let gpus = gpus.as_array().context("no list of GPUs")?;
-        let mut of_gpu: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
-        for line in printed
+        // Others may be there, too.
+        let gpus: Vec<&Value> = gpus
             .iter()
-            .filter(|line| line.fields.len() == FIELDS.len())
-        {
+            .filter(|gpu| gpu["vendor"] == "nvidia")
+            .collect();
+        let mut of_gpu: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
+        for line in printed.iter().filter(|line| line.is_gpu()) {
             of_gpu.entry(&line.fields[0]).or_default().push(line);
         }
         anyhow::ensure!(
@@ -156,7 +158,7 @@ mod tests {
 
     fn told(used_mib: u64, watts: f64) -> Value {
         json!([{
-            "index": 0, "name": "NVIDIA H100", "uuid": "GPU-1", "driver": "580.1", "memory_total_bytes": 81_559_u64 << 20,
+            "index": 0, "vendor": "nvidia", "name": "NVIDIA H100", "uuid": "GPU-1", "driver": "580.1", "memory_total_bytes": 81_559_u64 << 20,
             "memory_used_bytes": used_mib << 20, "used_percent": 50.0, "temperature_celsius": 35.0, "power_watts": watts,
             "power_limit_watts": 700.0
         }])
@@ -198,6 +200,7 @@ mod tests {
     #[test]
     fn a_gpu_that_only_one_knows_is_an_error() {
         assert!(apart(&json!([]), &[RESTING]).is_err());
+        assert!(apart(&json!([{"index": 0, "vendor": "amd"}]), &[RESTING]).is_err());
         assert!(
             apart(
                 &told(4, 69.0),

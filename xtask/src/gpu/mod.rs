@@ -33,11 +33,11 @@ pub(crate) struct Options {
     /// A program whose agent is tried, repeatable; the ordinary release build unless given
     #[arg(long = "program")]
     programs: Vec<PathBuf>,
-    /// A shell command that keeps the GPUs busy until it is stopped: readings are then also compared under load
+    /// A program with its arguments that keeps the GPUs busy until it is stopped: readings are then also compared under load
     #[arg(long)]
     load: Option<String>,
     /// Readings of the agent that are compared, at rest and under load each
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     readings: u32,
 }
 
@@ -65,6 +65,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 fn compare(program: &Path, options: &Options) -> anyhow::Result<bool> {
+    let smi = NvidiaSmi::start()?;
     let home = tempfile::tempdir()?;
     let trial = Trial {
         program,
@@ -76,7 +77,6 @@ fn compare(program: &Path, options: &Options) -> anyhow::Result<bool> {
     let mut agent = trial.agent(&server, its_address, &path)?;
     let mut output = std::io::stdout().lock();
     writeln!(output, "# {}\n", program.display())?;
-    let smi = NvidiaSmi::start()?;
     let kib = at_rest(&mut agent)?;
     let small = kib < MOST_AGENT_MIB * 1_024;
     writeln!(
@@ -89,10 +89,15 @@ fn compare(program: &Path, options: &Options) -> anyhow::Result<bool> {
     if let Some(load) = &options.load {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("exec {load}")]);
-        let mut load =
-            Running::start_logged(shell.stdin(Stdio::null()), &home.path().join("load"))?;
+        let log = home.path().join("load.log");
+        let mut load = Running::start_logged(shell.stdin(Stdio::null()), &log)?;
+        let of_load = || {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            format!("the load:\n{said}")
+        };
         pause(LOAD_BEGINS)?;
-        load.ensure_alive().context("the load")?;
+        load.ensure_alive().with_context(of_load)?;
+        smi.ensure_busy()?;
         same &= window(
             "under load",
             &mut agent,
@@ -101,7 +106,7 @@ fn compare(program: &Path, options: &Options) -> anyhow::Result<bool> {
             options,
             &mut output,
         )?;
-        load.ensure_alive().context("the load")?;
+        load.ensure_alive().with_context(of_load)?;
     }
     agent.stop()?;
     server.stop()?;
@@ -151,7 +156,8 @@ fn next_reading(
     loop {
         agent.ensure_alive()?;
         let usage = server.node()?["machine"]["usage"].take();
-        if before.is_none_or(|before| before["taken_at"] != usage["taken_at"]) {
+        let is_new = before.is_none_or(|before| before["taken_at"] != usage["taken_at"]);
+        if usage.is_object() && is_new {
             let problem = &usage["gpu_problem"];
             anyhow::ensure!(problem.is_null(), "the agent says: {problem}");
             return Ok(usage);

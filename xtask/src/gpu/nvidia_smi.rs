@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -21,6 +21,8 @@ pub(super) const FIELDS: [&str; 10] = [
     "power.draw",
     "enforced.power.limit",
 ];
+/// The position of `utilization.gpu`.
+const UTILIZATION: usize = 6;
 /// How often it prints.
 const EVERY_MS: &str = "100";
 /// Some minutes of eight GPUs.
@@ -41,6 +43,11 @@ impl Line {
             at,
             fields: fields.collect(),
         }
+    }
+
+    /// Tells whether it is about a GPU, and not what the program has to say otherwise.
+    pub(super) fn is_gpu(&self) -> bool {
+        self.fields.len() == FIELDS.len()
     }
 }
 
@@ -83,8 +90,35 @@ impl NvidiaSmi {
             .filter(|line| line.at >= moment)
             .cloned()
             .collect();
-        anyhow::ensure!(!since.is_empty(), "nvidia-smi prints nothing");
+        let other = lines.iter().rev().find(|line| !line.is_gpu());
+        anyhow::ensure!(
+            since.iter().any(Line::is_gpu),
+            "nvidia-smi tells of no GPU: {}",
+            other.map_or_else(
+                || "it prints nothing".to_owned(),
+                |line| line.fields.join(",")
+            )
+        );
         Ok(since)
+    }
+
+    /// Fails unless a GPU has had something to do in the last second.
+    pub(super) fn ensure_busy(&self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        let since = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
+        let printed = self.printed_since(since)?;
+        let busy = |line: &Line| {
+            let used = line
+                .fields
+                .get(UTILIZATION)
+                .and_then(|text| text.parse::<f64>().ok());
+            used.is_some_and(|percent| percent > 0.0)
+        };
+        anyhow::ensure!(
+            printed.iter().any(busy),
+            "the load does not keep a GPU busy"
+        );
+        Ok(())
     }
 }
 
