@@ -159,16 +159,3 @@ async fn floods_of_headers_and_broken_requests_end_in_a_4xx() -> anyhow::Result<
     rig.shutdown().await;
     Ok(())
 }
-
-/// Whoever would rather speak HTTP/2 (h2c), as `curl --http2` would, and asks before it sends a body.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_reaches_who_asks_for_another_protocol() -> anyhow::Result<()> {
-    let rig = Rig::start(&[Flavour::Ollama]).await?;
-    let request = b"POST /nowhere HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\
-        expect: 100-continue\r\ncontent-length: 1000000\r\n\r\n";
-    let answer = Box::pin(send_raw(rig.client.address(), request)).await?;
-    let text = String::from_utf8_lossy(&answer);
-    assert!(text.starts_with("HTTP/1.1 404 "), "{text:?}");
-    rig.shutdown().await;
-    Ok(())
-}

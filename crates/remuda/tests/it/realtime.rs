@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use testbed::{Flavour, Gate, ScriptedUpstream, System, TestClient};
+use testbed::{Flavour, Gate, ScriptedUpstream, System, TestClient, send_raw};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -195,5 +195,20 @@ async fn watch_shows_inferences_that_end() -> anyhow::Result<()> {
     let mut stranger = home.remuda(["--server", service.server.url(), "watch"]);
     let refused = one_line_refusal(&mut stranger, 1);
     assert!(refused.contains("remuda login"), "{refused}");
+    Ok(())
+}
+
+/// Whoever would rather speak HTTP/2 (h2c), as `curl --http2` would, and asks before it sends a body.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_reaches_who_asks_for_another_protocol() -> anyhow::Result<()> {
+    let system = System::builder().config(CONFIG).start().await?;
+    let request =
+        b"POST /api/v1/keys HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\
+        content-type: application/json\r\nexpect: 100-continue\r\ncontent-length: 1000\r\n\r\n";
+    for _ in 0..20 {
+        let answer = Box::pin(send_raw(system.address(), request)).await?;
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.starts_with("HTTP/1.1 401 "), "{text:?}");
+    }
     Ok(())
 }
