@@ -72,7 +72,8 @@ impl Comparison {
             let lines = of_gpu
                 .get(index.as_str())
                 .with_context(|| format!("nvidia-smi knows no GPU {index}"))?;
-            for (field, (name, kind)) in TOLD.iter().enumerate() {
+            // By the first they were found.
+            for (field, (name, kind)) in TOLD.iter().enumerate().skip(1) {
                 let printed = lines.iter().map(|line| line.fields[field].as_str());
                 let row = self.rows.entry((position, field)).or_default();
                 row.add(&gpu[*name], kind, printed.collect());
