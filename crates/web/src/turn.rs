@@ -4,6 +4,8 @@
 //! itself; and a peer that is woken for one piece at a time sleeps again before the next. So a write waits until the tasks that are ready
 //! have had their turn, and put their own off until then: the first of them wakes the peer, which is still awake for the others.
 //! What has nobody to wait for goes out at once.
+//!
+//! This is about when to write. Which of many streams reads next is the gateway's (`relay/turns.rs`).
 
 use std::task::{Context, Poll};
 
