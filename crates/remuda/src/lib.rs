@@ -1,4 +1,4 @@
-//! Remuda's program: configuration, start-up in order, lifecycle, telemetry and the command line.
+//! Remuda's program: configuration, start-up in order, lifecycle and the command line.
 //!
 //! `remuda up` runs every part in one process ([`start()`]); other commands are clients of the HTTP API. No rule of
 //! any domain stands here: this crate reads what a person wants, wires the crates together and shows what they say.
@@ -9,7 +9,6 @@ pub mod config;
 mod output;
 mod rest;
 mod start;
-pub mod telemetry;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use primitives::Secret;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::Sqlite;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, Postgres};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::begin::Begin;
 use crate::config::Address;
@@ -22,6 +21,7 @@ use crate::migrate;
 use crate::migrate::Step;
 use crate::param::Params;
 use crate::readers::Readers;
+use crate::shelf::Shelf;
 use crate::tx::{Connection, Preparing, STATEMENT_TIMEOUT};
 use crate::{Applied, Engine, MigrateError, Row, Statement, StoreConfig, StoreError, Tx};
 
@@ -60,14 +60,14 @@ enum Pools {
     Sqlite {
         readers: Readers,
         /// One connection: SQLite has one writer at a time, and waiting in our queue is fairer than in SQLite's.
-        writer: SqlitePool,
+        writer: Shelf<Sqlite>,
         /// The `synchronous` setting of the writer's connection.
         writer_durability: Arc<AtomicU8>,
         /// Those who wait for it.
         turns: Arc<Group>,
     },
     Postgres {
-        pool: PgPool,
+        pool: Shelf<Postgres>,
         preparing: Preparing,
         /// Those whose changes stand in one order anyway.
         turns: Arc<Group>,
@@ -229,7 +229,7 @@ impl Db {
 
     async fn write_alone(
         &self,
-        pool: &PgPool,
+        pool: &Shelf<Postgres>,
         preparing: Preparing,
         durability: Durability,
     ) -> Result<Tx, StoreError> {
@@ -307,11 +307,12 @@ impl Db {
 
     /// Returns the metrics of the database's use in the text format, with its end mark.
     pub fn render_metrics(&self) -> String {
-        fn state<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> PoolState {
+        fn state<D: sqlx::Database>(name: &'static str, shelf: &Shelf<D>) -> PoolState {
+            let pool = shelf.pool();
             PoolState {
                 pool: name,
                 open: pool.size(),
-                idle: u32::try_from(pool.num_idle()).unwrap_or(u32::MAX),
+                idle: u32::try_from(shelf.idle()).unwrap_or(u32::MAX),
                 most: pool.options().get_max_connections(),
             }
         }
@@ -391,7 +392,7 @@ async fn postgres_pool(
         }
     };
     Ok(Pools::Postgres {
-        pool,
+        pool: Shelf::new(pool),
         preparing,
         turns: Group::new(),
     })
@@ -421,7 +422,7 @@ fn sqlite_pools(path: &Path, max_connections: u32) -> Result<Pools, StoreError> 
         .connect_lazy_with(options);
     Ok(Pools::Sqlite {
         readers,
-        writer,
+        writer: Shelf::new(writer),
         writer_durability,
         turns: Group::new(),
     })

@@ -90,8 +90,9 @@ impl Tx {
         }
         self.script("COMMIT".into_sql_str()).await?;
         self.has_committed();
-        // Dropping the connection now returns it to its pool.
-        self.connection = None;
+        if let Some(connection) = self.connection.take() {
+            connection.put_back();
+        }
         Ok(())
     }
 
@@ -142,5 +143,7 @@ async fn undo(mut connection: Connection, turn: Option<Turn>, unwanted: Arc<Atom
     } else if shared && let Some(turn) = turn {
         // The others' parts are ended by whoever is next.
         drop(turn.leave_open(connection, unwanted, STATEMENT_TIMEOUT));
+    } else {
+        connection.put_back();
     }
 }

@@ -45,7 +45,9 @@ impl Tx {
             Some(_) | None => tx.fetch_optional(sql, params).await?,
         };
         // What is done leaves nothing to undo.
-        tx.connection = None;
+        if let Some(connection) = tx.connection.take() {
+            connection.put_back();
+        }
         Ok(row)
     }
 

@@ -112,8 +112,10 @@ impl Group {
         };
         if let Some(mut shared) = self.take_open() {
             let result = run_script(&mut shared.connection, limit, "COMMIT".into_sql_str()).await;
-            if result.is_err() {
-                shared.connection.discard();
+            // Before the next one comes, who needs it.
+            match &result {
+                Ok(()) => shared.connection.put_back(),
+                Err(_) => shared.connection.discard(),
             }
             shared.outcome.send_replace(Some(result.map_err(Arc::new)));
         }

@@ -26,6 +26,7 @@ mod param;
 mod readers;
 mod row;
 mod sealer;
+mod shelf;
 mod statement;
 #[cfg(feature = "testing")]
 pub mod testing;

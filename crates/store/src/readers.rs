@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use sqlx::Sqlite;
-use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use crate::metrics::PoolState;
+use crate::shelf::{Lent, Shelf};
 
 /// Connections that stay open.
 const KEPT: u32 = 2;
@@ -20,7 +20,7 @@ const SPARE_FOR: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Readers {
-    kept: SqlitePool,
+    kept: Shelf<Sqlite>,
     /// Absent where no more than the kept ones are allowed.
     more: Option<SqlitePool>,
 }
@@ -46,13 +46,13 @@ impl Readers {
                 .connect_lazy_with(options.clone())
         });
         Self {
-            kept: pool(kept).connect_lazy_with(options),
+            kept: Shelf::new(pool(kept).connect_lazy_with(options)),
             more,
         }
     }
 
     /// Waits for a connection.
-    pub(crate) async fn acquire(&self) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
+    pub(crate) async fn acquire(&self) -> Result<Lent<Sqlite>, sqlx::Error> {
         let Some(more) = &self.more else {
             return self.kept.acquire().await;
         };
@@ -61,15 +61,15 @@ impl Readers {
             kept = self.kept.acquire() => kept,
             another = async {
                 tokio::time::sleep(PATIENCE).await;
-                more.acquire().await
+                more.acquire().await.map(Lent::of_pool)
             } => another,
         }
     }
 
     /// Tells how many there are.
     pub(crate) fn state(&self) -> PoolState {
-        let both = || std::iter::once(&self.kept).chain(&self.more);
-        let idle: usize = both().map(SqlitePool::num_idle).sum();
+        let both = || std::iter::once(self.kept.pool()).chain(&self.more);
+        let idle = self.kept.idle() + self.more.as_ref().map_or(0, SqlitePool::num_idle);
         PoolState {
             pool: "readers",
             open: both().map(SqlitePool::size).sum(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::Postgres;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
 use sqlx::{Arguments as _, AssertSqlSafe, SqlSafeStr as _, SqlStr};
@@ -18,6 +17,7 @@ use crate::group::Turn;
 use crate::metrics::Timed;
 use crate::param::Params;
 use crate::row::{Driver, Row};
+use crate::shelf::Lent;
 use crate::{Bulk, Engine, Statement, StoreError};
 
 /// The longest wait for one statement unless set otherwise. A server that accepts connections but no longer answers counts as
@@ -62,8 +62,8 @@ pub(crate) enum Progress {
 
 #[derive(Debug)]
 pub(crate) enum Connection {
-    Sqlite(PoolConnection<Sqlite>),
-    Postgres(PoolConnection<Postgres>, Preparing),
+    Sqlite(Lent<Sqlite>),
+    Postgres(Lent<Postgres>, Preparing),
 }
 
 /// Whether PostgreSQL keeps statements prepared.
@@ -114,14 +114,20 @@ impl Tx {
             #[cfg(feature = "testing")]
             plans: None,
         };
-        let script = match tx.engine() {
-            Engine::Postgres => {
+        let script = match &tx.connection {
+            // Such a connection has the usual limit from its start.
+            Some(Connection::Postgres(_, Preparing::Kept))
+                if statement_timeout == STATEMENT_TIMEOUT =>
+            {
+                begin.postgres().to_owned()
+            }
+            Some(Connection::Postgres(..)) => {
                 // The server ends a statement that nobody waits for any more; until then it would hold its locks.
                 let limit_ms = statement_timeout.as_millis().clamp(1, i32::MAX as u128);
                 let begin = begin.postgres();
                 format!("{begin}; SET LOCAL statement_timeout TO {limit_ms}")
             }
-            Engine::Sqlite => begin.sqlite().to_owned(),
+            Some(Connection::Sqlite(_)) | None => begin.sqlite().to_owned(),
         };
         let rows = tx.opening(script, first).await?;
         Ok((tx, rows))
@@ -413,6 +419,14 @@ impl Tx {
 }
 
 impl Connection {
+    /// Gives the connection, which is in order and in no transaction, to whoever comes next.
+    pub(crate) fn put_back(self) {
+        match self {
+            Self::Sqlite(connection) => connection.put_back(),
+            Self::Postgres(connection, _) => connection.put_back(),
+        }
+    }
+
     /// Closes the connection instead of returning it to the pool; the database undoes what was open.
     pub(crate) fn discard(mut self) {
         match &mut self {
@@ -424,7 +438,7 @@ impl Connection {
 
 /// Has SQLite end its statements once `unwanted` is set. Replaces what an earlier transaction of the connection had set.
 async fn end_when(
-    connection: &mut PoolConnection<Sqlite>,
+    connection: &mut Lent<Sqlite>,
     unwanted: Arc<AtomicBool>,
 ) -> Result<(), StoreError> {
     let mut handle = within(STATEMENT_TIMEOUT, connection.lock_handle()).await?;

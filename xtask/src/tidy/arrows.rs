@@ -4,7 +4,7 @@ use super::Findings;
 use crate::workspace::Metadata;
 
 /// Each crate of ours and those of ours that it may use. A crate that is not named here may not exist.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 23] = [
     ("primitives", &[]),
     ("dialects", &["primitives"]),
     ("scheduling", &["primitives"]),
@@ -12,6 +12,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("store", &["primitives"]),
     ("web", &["primitives"]),
     ("bus", &["primitives"]),
+    ("telemetry", &[]),
     ("agent-proto", &[]),
     (
         "agent",
@@ -98,6 +99,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
             "inventory",
             "gateway",
             "engine",
+            "telemetry",
         ],
     ),
     ("testbed", &["primitives", "agent", "agent-proto", "remuda"]),

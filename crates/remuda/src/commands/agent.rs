@@ -27,7 +27,6 @@ use super::signals::Signals;
 use crate::config::{LogSection, parse_address};
 use crate::output::remark;
 use crate::rest::{give_memory_back_at_rest, stay_small};
-use crate::telemetry;
 
 /// How long a signal may take from the system to here.
 const LISTENING: Duration = Duration::from_millis(5);
@@ -167,7 +166,8 @@ impl AgentCommand {
         let updates = agent_update::open(&data_dir, self.update_key.as_deref(), context)?;
         // Before any other thread starts: the compute library takes its thread count from the environment, once.
         let inside = self.engine()?;
-        let log = telemetry::install(&LogSection::default()).map_err(Failure::Runtime)?;
+        let log = LogSection::default();
+        let log = telemetry::install(log.format, &log.level).map_err(Failure::Runtime)?;
         let config = self.config(context, data_dir, inside, &updates)?;
         let refused = |error: AgentError| Failure::Refused(error.to_string());
         if let Some(url) = &self.join {

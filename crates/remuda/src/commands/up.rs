@@ -13,7 +13,6 @@ use super::signals::{Signals, Wish};
 use super::start_args::StartArgs;
 use crate::config::{Config, Environment};
 use crate::start::{self, Invitation, Running, Standing, banner, open_files};
-use crate::telemetry;
 
 /// The most threads of the control plane: the data plane has its own.
 const CONTROL_THREADS: usize = 2;
@@ -61,7 +60,8 @@ impl Up {
         let loaded = Config::load(&context.environment, &overrides)?;
         // Before any other thread starts: the compute library takes its thread count from the environment, once.
         engine::reserve_compute_threads(loaded.config.engine.threads);
-        let log = telemetry::install(&loaded.config.log).map_err(Failure::Runtime)?;
+        let log = &loaded.config.log;
+        let log = telemetry::install(log.format, &log.level).map_err(Failure::Runtime)?;
         open_files::raise();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(control_threads())

@@ -1,21 +1,10 @@
 //! `[log]`: what is logged and how it looks.
 
 use serde::Deserialize;
-use tracing_subscriber::filter::LevelFilter;
+pub use telemetry::LogFormat;
 
 use super::error::ConfigError;
 use super::origin::Origins;
-
-/// How a log line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// Logs.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,7 +27,7 @@ impl Default for LogSection {
 
 impl LogSection {
     pub(super) fn check(&self, at: &Origins) -> Result<(), ConfigError> {
-        if self.level.split(',').all(is_directive) {
+        if telemetry::is_levels(&self.level) {
             return Ok(());
         }
         Err(at.bad(
@@ -49,12 +38,4 @@ impl LogSection {
             ),
         ))
     }
-}
-
-/// Accepts `level` and `target=level`; a filter would take any other word for a target and stay silent.
-fn is_directive(text: &str) -> bool {
-    let (target, level) = text.rsplit_once('=').unwrap_or(("all", text));
-    !target.trim().is_empty()
-        && !target.contains('=')
-        && level.trim().parse::<LevelFilter>().is_ok()
 }

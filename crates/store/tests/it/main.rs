@@ -9,6 +9,7 @@
 mod backup;
 mod bulk;
 mod concurrency;
+mod connections;
 mod migrations;
 mod months;
 mod outage;

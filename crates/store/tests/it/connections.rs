@@ -1,0 +1,156 @@
+//! Who gets which connection.
+
+use std::pin::pin;
+
+use store::testing::TestStore;
+use store::{Db, Engine, StoreConfig};
+use tokio::task::JoinSet;
+
+store::on_every_engine! {
+    those_who_wait_get_what_comes_back,
+    who_stops_waiting_takes_nothing_along,
+    nothing_is_lent_once_all_are_closed,
+}
+
+/// Opens the database with one connection.
+async fn narrow(store: &TestStore) -> Db {
+    store.migrated().await.close().await;
+    let config = StoreConfig {
+        max_connections: 1,
+        ..store.config().clone()
+    };
+    Db::open(&config).await.unwrap()
+}
+
+/// Returns which process of PostgreSQL answers.
+async fn process(db: &Db) -> i64 {
+    let mut tx = db.read().await.unwrap();
+    let row = tx
+        .fetch_optional("SELECT CAST(pg_backend_pid() AS BIGINT) AS pid", ())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    row.unwrap().get("pid").unwrap()
+}
+
+#[tokio::test]
+async fn the_connection_that_was_used_last_is_used_next() {
+    let store = TestStore::postgres().await;
+    let db = store.open().await;
+    let mut at_once = Vec::new();
+    for _ in 0..store.config().max_connections {
+        at_once.push(db.read().await.unwrap());
+    }
+    for tx in at_once {
+        tx.commit().await.unwrap();
+    }
+    let first = process(&db).await;
+    for _ in 0..10 {
+        assert_eq!(process(&db).await, first);
+    }
+}
+
+async fn those_who_wait_get_what_comes_back(store: TestStore) {
+    let db = narrow(&store).await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..50 {
+        let db = db.clone();
+        tasks.spawn(async move {
+            for undone in [false, true, false, true] {
+                let tx = db.read().await?;
+                if !undone {
+                    tx.commit().await?;
+                }
+            }
+            Ok::<_, store::StoreError>(())
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap().unwrap();
+    }
+}
+
+async fn who_stops_waiting_takes_nothing_along(store: TestStore) {
+    let db = narrow(&store).await;
+    let tx = db.read().await.unwrap();
+    {
+        let mut waits = pin!(db.read());
+        tokio::select! {
+            biased;
+            _ = &mut waits => panic!("there is one connection, and it is lent"),
+            () = tokio::task::yield_now() => {}
+        }
+        tx.commit().await.unwrap();
+        // What was meant for this one is the next one's.
+    }
+    db.ping().await.unwrap();
+}
+
+async fn nothing_is_lent_once_all_are_closed(store: TestStore) {
+    let db = store.migrated().await;
+    let late = db.read().await.unwrap();
+    db.ping().await.unwrap();
+    let closing = tokio::spawn({
+        let db = db.clone();
+        async move { db.close().await }
+    });
+    // Closing waits for what is under way.
+    while db.ping().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!closing.is_finished());
+    late.commit().await.unwrap();
+    closing.await.unwrap();
+    let error = db.read().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+}
+
+#[tokio::test]
+async fn the_server_has_no_session_left_then() {
+    let store = TestStore::postgres().await;
+    let (other, db) = (narrow(&store).await, store.open().await);
+    db.ping().await.unwrap();
+    assert!(sessions_beside(&other).await > 0);
+    db.close().await;
+    // The server ends a session when it has read that it is wanted.
+    while sessions_beside(&other).await > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Counts the sessions of the product in a database that are not this one.
+async fn sessions_beside(db: &Db) -> i64 {
+    let mut tx = db.read().await.unwrap();
+    let row = tx
+        .fetch_optional(
+            "SELECT CAST(count(*) AS BIGINT) AS n FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'remuda' AND pid <> pg_backend_pid()",
+            (),
+        )
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    row.unwrap().get("n").unwrap()
+}
+
+#[test]
+fn a_database_may_outlive_the_runtime_that_used_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let (store, db) = runtime.block_on(async {
+            let store = match engine {
+                Engine::Sqlite => TestStore::sqlite().await,
+                Engine::Postgres => TestStore::postgres().await,
+            };
+            let db = store.open().await;
+            db.ping().await.unwrap();
+            (store, db)
+        });
+        drop(db);
+        let _inside = runtime.enter();
+        drop(store);
+    }
+}
