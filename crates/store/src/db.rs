@@ -4,24 +4,23 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use primitives::Secret;
 use sqlx::Sqlite;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, Postgres};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::postgres::{PgConnectOptions, Postgres};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use crate::begin::Begin;
 use crate::config::Address;
 use crate::direct;
 use crate::group::Group;
-use crate::metrics::{Kind, Metrics, PoolState};
+use crate::metrics::{Kind, Metrics};
 use crate::migrate;
 use crate::migrate::Step;
 use crate::param::Params;
+use crate::pool::{Bounds, Pool, SPARE_AFTER};
 use crate::readers::Readers;
-use crate::shelf::Shelf;
 use crate::tx::{Connection, Preparing, STATEMENT_TIMEOUT};
 use crate::{Applied, Engine, MigrateError, Row, Statement, StoreConfig, StoreError, Tx};
 
@@ -60,14 +59,12 @@ enum Pools {
     Sqlite {
         readers: Readers,
         /// One connection: SQLite has one writer at a time, and waiting in our queue is fairer than in SQLite's.
-        writer: Shelf<Sqlite>,
-        /// The `synchronous` setting of the writer's connection.
-        writer_durability: Arc<AtomicU8>,
+        writer: Pool<Sqlite>,
         /// Those who wait for it.
         turns: Arc<Group>,
     },
     Postgres {
-        pool: Shelf<Postgres>,
+        pool: Pool<Postgres>,
         preparing: Preparing,
         /// Those whose changes stand in one order anyway.
         turns: Arc<Group>,
@@ -229,7 +226,7 @@ impl Db {
 
     async fn write_alone(
         &self,
-        pool: &Shelf<Postgres>,
+        pool: &Pool<Postgres>,
         preparing: Preparing,
         durability: Durability,
     ) -> Result<Tx, StoreError> {
@@ -249,21 +246,17 @@ impl Db {
             return Tx::join(connection, unwanted, turn, limit, first).await;
         }
         let connection = match &self.pools {
-            Pools::Sqlite {
-                writer,
-                writer_durability,
-                ..
-            } => {
+            Pools::Sqlite { writer, .. } => {
                 let mut connection = writer.acquire().await?;
-                let wanted = durability as u8;
-                // The only connection of this pool is ours now, so nobody else changes the setting in between.
-                if writer_durability.load(Ordering::SeqCst) != wanted {
+                if *connection.durability() != Some(durability) {
+                    // Unknown until it is changed.
+                    *connection.durability() = None;
                     let pragma = match durability {
                         Durability::Full => "PRAGMA synchronous = FULL",
                         Durability::Relaxed => "PRAGMA synchronous = NORMAL",
                     };
                     sqlx::raw_sql(pragma).execute(&mut *connection).await?;
-                    writer_durability.store(wanted, Ordering::SeqCst);
+                    *connection.durability() = Some(durability);
                 }
                 Connection::Sqlite(connection)
             }
@@ -307,23 +300,14 @@ impl Db {
 
     /// Returns the metrics of the database's use in the text format, with its end mark.
     pub fn render_metrics(&self) -> String {
-        fn state<D: sqlx::Database>(name: &'static str, shelf: &Shelf<D>) -> PoolState {
-            let pool = shelf.pool();
-            PoolState {
-                pool: name,
-                open: pool.size(),
-                idle: u32::try_from(shelf.idle()).unwrap_or(u32::MAX),
-                most: pool.options().get_max_connections(),
-            }
-        }
         match &self.pools {
             Pools::Sqlite {
                 readers, writer, ..
             } => {
-                let pools = [readers.state(), state("writer", writer)];
+                let pools = [readers.state(), writer.state("writer")];
                 self.metrics.render(pools)
             }
-            Pools::Postgres { pool, .. } => self.metrics.render([state("all", pool)]),
+            Pools::Postgres { pool, .. } => self.metrics.render([pool.state("all")]),
         }
     }
 
@@ -368,21 +352,16 @@ async fn postgres_pool(
     options: PgConnectOptions,
     max_connections: u32,
 ) -> Result<Pools, StoreError> {
-    let pool = |options: PgConnectOptions| {
-        PgPoolOptions::new()
-            .max_connections(max_connections.max(1))
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .connect_lazy_with(options)
-    };
-    let asked = pool(options.clone());
+    let pool = |options: PgConnectOptions| Pool::new(options, bounds(max_connections));
+    let asked = pool(options.clone())?;
     let mut preparing = direct::preparing(&options, &asked).await?;
     let pool = match preparing {
         Preparing::Once => asked,
         Preparing::Kept => {
-            let kept = pool(direct::keeping(options));
+            let kept = pool(direct::keeping(options))?;
             // A pooler that looks like PostgreSQL refuses to set what these connections need.
-            if kept.acquire().await.is_ok() {
+            if let Ok(connection) = kept.acquire().await {
+                connection.put_back();
                 asked.close().await;
                 kept
             } else {
@@ -392,10 +371,18 @@ async fn postgres_pool(
         }
     };
     Ok(Pools::Postgres {
-        pool: Shelf::new(pool),
+        pool,
         preparing,
         turns: Group::new(),
     })
+}
+
+const fn bounds(most: u32) -> Bounds {
+    Bounds {
+        most,
+        patience: ACQUIRE_TIMEOUT,
+        spare_after: SPARE_AFTER,
+    }
 }
 
 fn sqlite_pools(path: &Path, max_connections: u32) -> Result<Pools, StoreError> {
@@ -408,22 +395,11 @@ fn sqlite_pools(path: &Path, max_connections: u32) -> Result<Pools, StoreError> 
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("journal_size_limit", "67108864");
-    let readers = Readers::new(&options, max_connections, ACQUIRE_TIMEOUT);
-    let writer_durability = Arc::new(AtomicU8::new(Durability::Full as u8));
-    let on_connect = Arc::clone(&writer_durability);
-    let writer = SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .after_connect(move |_, _| {
-            on_connect.store(Durability::Full as u8, Ordering::SeqCst);
-            Box::pin(async { Ok(()) })
-        })
-        .connect_lazy_with(options);
+    let readers = Readers::new(&options, max_connections, ACQUIRE_TIMEOUT)?;
+    let writer = Pool::new(options, bounds(1))?;
     Ok(Pools::Sqlite {
         readers,
-        writer: Shelf::new(writer),
-        writer_durability,
+        writer,
         turns: Group::new(),
     })
 }

@@ -1,11 +1,12 @@
 //! Whether PostgreSQL itself is at an address, or a pooler before it.
 
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::postgres::{PgConnectOptions, Postgres};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use crate::StoreError;
 use crate::db::ACQUIRE_TIMEOUT;
+use crate::pool::Pool;
 use crate::row::{Driver, Row};
 use crate::tx::{Preparing, STATEMENT_TIMEOUT, within};
 
@@ -20,12 +21,18 @@ const PLACE: &str =
 /// elsewhere, and so do those that are forwarded, where nothing is lost but time.
 pub(crate) async fn preparing(
     options: &PgConnectOptions,
-    pool: &PgPool,
+    pool: &Pool<Postgres>,
 ) -> Result<Preparing, StoreError> {
     if options.get_socket().is_some() {
         return Ok(Preparing::Once);
     }
-    let row = within(ACQUIRE_TIMEOUT, sqlx::raw_sql(PLACE).fetch_one(pool)).await?;
+    let mut connection = pool.acquire().await?;
+    let row = within(
+        ACQUIRE_TIMEOUT,
+        sqlx::raw_sql(PLACE).fetch_one(&mut *connection),
+    )
+    .await?;
+    connection.put_back();
     let row = Row(Driver::Postgres(row));
     let (Some(address), Some(port)) = (
         row.get::<Option<String>>("address")?,

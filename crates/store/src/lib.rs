@@ -23,10 +23,10 @@ mod metrics;
 mod migrate;
 mod months;
 mod param;
+mod pool;
 mod readers;
 mod row;
 mod sealer;
-mod shelf;
 mod statement;
 #[cfg(feature = "testing")]
 pub mod testing;

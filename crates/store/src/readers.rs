@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use sqlx::Sqlite;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use sqlx::sqlite::SqliteConnectOptions;
 
+use crate::StoreError;
 use crate::metrics::PoolState;
-use crate::shelf::{Lent, Shelf};
+use crate::pool::{Bounds, Lent, Pool, SPARE_AFTER};
 
 /// Connections that stay open.
 const KEPT: u32 = 2;
@@ -20,35 +21,33 @@ const SPARE_FOR: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Readers {
-    kept: Shelf<Sqlite>,
+    kept: Pool<Sqlite>,
     /// Absent where no more than the kept ones are allowed.
-    more: Option<SqlitePool>,
+    more: Option<Pool<Sqlite>>,
 }
 
 impl Readers {
-    /// Makes room for at most `most` connections, at least one. None is opened yet; waiting for one ends after `acquire_timeout`.
+    /// Makes room for at most `most` connections, at least one. None is opened yet; waiting for one ends after `patience`.
     pub(crate) fn new(
         options: &SqliteConnectOptions,
         most: u32,
-        acquire_timeout: Duration,
-    ) -> Self {
+        patience: Duration,
+    ) -> Result<Self, StoreError> {
         let options = options.clone().pragma("query_only", "ON");
-        let pool = |most: u32| {
-            SqlitePoolOptions::new()
-                .max_connections(most)
-                .acquire_timeout(acquire_timeout)
-                .test_before_acquire(false)
+        let pool = |most, spare_after| {
+            let bounds = Bounds {
+                most,
+                patience,
+                spare_after,
+            };
+            Pool::new(options.clone(), bounds)
         };
         let kept = most.clamp(1, KEPT);
-        let more = (most > kept).then(|| {
-            pool(most - kept)
-                .idle_timeout(SPARE_FOR)
-                .connect_lazy_with(options.clone())
-        });
-        Self {
-            kept: Shelf::new(pool(kept).connect_lazy_with(options)),
-            more,
-        }
+        let more = (most > kept).then(|| pool(most - kept, SPARE_FOR));
+        Ok(Self {
+            kept: pool(kept, SPARE_AFTER)?,
+            more: more.transpose()?,
+        })
     }
 
     /// Waits for a connection.
@@ -61,23 +60,21 @@ impl Readers {
             kept = self.kept.acquire() => kept,
             another = async {
                 tokio::time::sleep(PATIENCE).await;
-                more.acquire().await.map(Lent::of_pool)
+                more.acquire().await
             } => another,
         }
     }
 
     /// Tells how many there are.
     pub(crate) fn state(&self) -> PoolState {
-        let both = || std::iter::once(self.kept.pool()).chain(&self.more);
-        let idle = self.kept.idle() + self.more.as_ref().map_or(0, SqlitePool::num_idle);
-        PoolState {
-            pool: "readers",
-            open: both().map(SqlitePool::size).sum(),
-            idle: u32::try_from(idle).unwrap_or(u32::MAX),
-            most: both()
-                .map(|pool| pool.options().get_max_connections())
-                .sum(),
+        let mut state = self.kept.state("readers");
+        if let Some(more) = &self.more {
+            let more = more.state("readers");
+            state.open += more.open;
+            state.idle += more.idle;
+            state.most += more.most;
         }
+        state
     }
 
     /// Closes all, waiting for those in use.

@@ -16,8 +16,8 @@ use crate::bulk::Column;
 use crate::group::Turn;
 use crate::metrics::Timed;
 use crate::param::Params;
+use crate::pool::Lent;
 use crate::row::{Driver, Row};
-use crate::shelf::Lent;
 use crate::{Bulk, Engine, Statement, StoreError};
 
 /// The longest wait for one statement unless set otherwise. A server that accepts connections but no longer answers counts as
@@ -428,10 +428,10 @@ impl Connection {
     }
 
     /// Closes the connection instead of returning it to the pool; the database undoes what was open.
-    pub(crate) fn discard(mut self) {
-        match &mut self {
-            Self::Sqlite(connection) => connection.close_on_drop(),
-            Self::Postgres(connection, _) => connection.close_on_drop(),
+    pub(crate) fn discard(self) {
+        match self {
+            Self::Sqlite(connection) => connection.discard(),
+            Self::Postgres(connection, _) => connection.discard(),
         }
     }
 }

@@ -1,13 +1,18 @@
 //! Who gets which connection.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use store::testing::TestStore;
 use store::{Db, Engine, StoreConfig};
 use tokio::task::JoinSet;
 
+/// Takes many milliseconds.
+const SLOW: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT CAST(max(i) AS BIGINT) AS most FROM n";
+
 store::on_every_engine! {
     those_who_wait_get_what_comes_back,
+    what_was_given_up_is_replaced,
     who_stops_waiting_takes_nothing_along,
     nothing_is_lent_once_all_are_closed,
 }
@@ -67,6 +72,22 @@ async fn those_who_wait_get_what_comes_back(store: TestStore) {
     }
     while let Some(ended) = tasks.join_next().await {
         ended.unwrap().unwrap();
+    }
+}
+
+async fn what_was_given_up_is_replaced(store: TestStore) {
+    let db = narrow(&store).await;
+    let hurried = db.clone().with_statement_timeout(Duration::from_millis(1));
+    for _ in 0..3 {
+        let mut tx = hurried.read().await.unwrap();
+        // Until one takes longer than it may.
+        while tx.fetch_all(SLOW, ()).await.is_ok() {}
+        let waits = tokio::spawn({
+            let db = db.clone();
+            async move { db.ping().await }
+        });
+        drop(tx);
+        waits.await.unwrap().unwrap();
     }
 }
 
@@ -134,23 +155,53 @@ async fn sessions_beside(db: &Db) -> i64 {
 }
 
 #[test]
-fn a_database_may_outlive_the_runtime_that_used_it() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+fn a_database_may_be_dropped_after_the_runtime_that_used_it() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        let (store, db) = runtime.block_on(async {
-            let store = match engine {
+        let stores = runtime();
+        let store = stores.block_on(async {
+            match engine {
                 Engine::Sqlite => TestStore::sqlite().await,
                 Engine::Postgres => TestStore::postgres().await,
-            };
+            }
+        });
+        let used = runtime();
+        let (db, tx) = used.block_on(async {
             let db = store.open().await;
             db.ping().await.unwrap();
-            (store, db)
+            let tx = db.read().await.unwrap();
+            (db, tx)
         });
+        drop(used);
+        drop(tx);
         drop(db);
-        let _inside = runtime.enter();
-        drop(store);
+    }
+}
+
+#[tokio::test]
+async fn a_statement_has_the_usual_limit_wherever_it_runs() {
+    for store in [TestStore::postgres().await, TestStore::pgbouncer().await] {
+        let db = store.open().await;
+        for kind in ["read", "read_by_keys", "write", "write_ordered"] {
+            let tx = match kind {
+                "read" => db.read().await,
+                "read_by_keys" => db.read_by_keys().await,
+                "write" => db.write().await,
+                _ => db.write_ordered().await,
+            };
+            let mut tx = tx.unwrap();
+            let row = tx
+                .fetch_optional("SELECT current_setting('statement_timeout') AS most", ())
+                .await
+                .unwrap();
+            tx.commit().await.unwrap();
+            let most: String = row.unwrap().get("most").unwrap();
+            assert_eq!(most, "15s", "{kind}");
+        }
     }
 }
