@@ -9,6 +9,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::mem;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use deadpool::managed::{
 };
 use sqlx::{ConnectOptions as _, Connection as _, Database};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -28,11 +29,13 @@ use crate::{Durability, StoreError};
 const OLDEST: Duration = Duration::from_mins(30);
 /// One that nobody has needed for so long is closed, where nothing else is said.
 pub(crate) const SPARE_AFTER: Duration = Duration::from_mins(10);
-/// The longest wait for the end of a connection that is closed.
-const CLOSING: Duration = Duration::from_secs(5);
+/// The longest wait for the end of a connection that is closed. The last one to SQLite folds the log into the file meanwhile.
+const CLOSING: Duration = Duration::from_mins(1);
 /// The first pause before a database that is starting is asked again. Each further one is twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+const LENT: &str = "a connection on loan is not being closed";
 
 type Options<D> = <<D as Database>::Connection as sqlx::Connection>::Options;
 
@@ -42,6 +45,7 @@ pub(crate) struct Pool<D: Database>(Arc<Inner<D>>);
 struct Inner<D: Database> {
     connections: deadpool::managed::Pool<Opener<D>>,
     bounds: Bounds,
+    lent: AtomicUsize,
     /// Those that are lent, and those that are being closed.
     out: TaskTracker,
     _care: AbortOnDropHandle<()>,
@@ -60,11 +64,14 @@ pub(crate) struct Bounds {
 
 struct Opener<D: Database> {
     options: Options<D>,
+    out: TaskTracker,
 }
 
-/// A connection.
-pub(crate) struct Held<D: Database> {
-    connection: D::Connection,
+/// A connection. Dropped, it is closed beside whatever goes on.
+struct Held<D: Database> {
+    /// Nothing once it is being closed.
+    connection: Option<D::Connection>,
+    out: TaskTracker,
     /// Whether the next one may have it.
     in_order: bool,
     /// What its `synchronous` setting is on SQLite, where that is known.
@@ -74,8 +81,19 @@ pub(crate) struct Held<D: Database> {
 /// A connection on loan. Nobody gets it after this one but by [`Lent::put_back`].
 pub(crate) struct Lent<D: Database> {
     object: Object<Opener<D>>,
+    _loan: Loan<D>,
+}
+
+/// Counts one that is lent.
+struct Loan<D: Database> {
     pool: Arc<Inner<D>>,
     _out: TaskTrackerToken,
+}
+
+impl<D: Database> Drop for Loan<D> {
+    fn drop(&mut self) {
+        self.pool.lent.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl<D: Database> Manager for Opener<D> {
@@ -90,7 +108,8 @@ impl<D: Database> Manager for Opener<D> {
             match Box::pin(self.options.connect()).await {
                 Ok(connection) => {
                     return Ok(Held {
-                        connection,
+                        connection: Some(connection),
+                        out: self.out.clone(),
                         in_order: false,
                         durability: Some(Durability::Full),
                     });
@@ -133,14 +152,20 @@ impl<D: Database> Pool<D> {
             queue_mode: QueueMode::Lifo,
             ..PoolConfig::default()
         };
-        let connections = deadpool::managed::Pool::builder(Opener { options })
+        let out = TaskTracker::new();
+        let opener = Opener {
+            options,
+            out: out.clone(),
+        };
+        let connections = deadpool::managed::Pool::builder(opener)
             .config(config)
             .build()
             .map_err(|error| StoreError::Backend(error.into()))?;
         Ok(Self(Arc::new_cyclic(|pool| Inner {
             connections,
             bounds,
-            out: TaskTracker::new(),
+            lent: AtomicUsize::new(0),
+            out,
             _care: AbortOnDropHandle::new(tokio::spawn(care(
                 Weak::clone(pool),
                 bounds.spare_after,
@@ -161,32 +186,34 @@ impl<D: Database> Pool<D> {
                 | PoolError::NoRuntimeSpecified
                 | PoolError::PostCreateHook(_) => sqlx::Error::PoolTimedOut,
             })?;
-        Ok(Lent {
-            object,
+        self.0.lent.fetch_add(1, Ordering::Relaxed);
+        let loan = Loan {
             pool: Arc::clone(&self.0),
             _out: out,
+        };
+        Ok(Lent {
+            object,
+            _loan: loan,
         })
     }
 
     /// Closes all connections, waiting for those in use. Further ones are refused.
     pub(crate) async fn close(&self) {
-        let resting = self.0.connections.retain(|_, _| false).removed;
+        drop(self.0.connections.retain(|_, _| false));
         self.0.connections.close();
-        for held in resting {
-            held.close().await;
-        }
         self.0.out.close();
         self.0.out.wait().await;
     }
 
     /// Tells how many connections there are.
     pub(crate) fn state(&self, name: &'static str) -> PoolState {
-        let status = self.0.connections.status();
+        let open = self.0.connections.status().size;
+        let lent = self.0.lent.load(Ordering::Relaxed);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         PoolState {
             pool: name,
-            open: count(status.size),
-            idle: count(status.available),
+            open: count(open),
+            idle: count(open.saturating_sub(lent)),
             most: self.0.bounds.most.max(1),
         }
     }
@@ -194,48 +221,41 @@ impl<D: Database> Pool<D> {
 
 /// Closes what nobody has needed for `spare_after`, as long as there is the pool.
 async fn care<D: Database>(pool: Weak<Inner<D>>, spare_after: Duration) {
-    let mut looks = tokio::time::interval(spare_after / 2);
+    let every = spare_after / 2;
+    let mut looks = tokio::time::interval_at(Instant::now() + every, every);
     loop {
         looks.tick().await;
         let Some(pool) = pool.upgrade() else {
             return;
         };
-        let needed = |_: &Held<D>, metrics: Metrics| metrics.last_used() < spare_after;
-        for held in pool.connections.retain(needed).removed {
-            pool.close_beside(held);
-        }
+        let needed =
+            |held: &Held<D>, metrics: Metrics| held.in_order && metrics.last_used() < spare_after;
+        drop(pool.connections.retain(needed));
     }
 }
 
-impl<D: Database> Inner<D> {
-    fn close_beside(&self, held: Held<D>) {
+impl<D: Database> Drop for Held<D> {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
         // Without a runtime nobody could say goodbye: the other side sees that the connection has ended.
         if let Ok(runtime) = Handle::try_current() {
-            self.out.spawn_on(held.close(), &runtime);
+            let closed = timeout(CLOSING, connection.close());
+            self.out.spawn_on(closed, &runtime);
         }
-    }
-}
-
-impl<D: Database> Held<D> {
-    async fn close(self) {
-        // Whatever comes of it, the connection is gone.
-        drop(timeout(CLOSING, self.connection.close()).await);
     }
 }
 
 impl<D: Database> Lent<D> {
     /// Gives it to whoever comes next. No transaction may be open in it, and its last statement must have come to its end.
     pub(crate) fn put_back(mut self) {
-        if self.pool.connections.is_closed() {
-            return self.discard();
-        }
         self.object.in_order = true;
-        drop(self.object);
     }
 
     /// Closes it; the database undoes what was open.
     pub(crate) fn discard(self) {
-        self.pool.close_beside(Object::take(self.object));
+        drop(Object::take(self.object));
     }
 
     /// Returns what its `synchronous` setting is on SQLite, where that is known, for whoever changes it.
@@ -244,17 +264,19 @@ impl<D: Database> Lent<D> {
     }
 }
 
+#[expect(clippy::expect_used, reason = "only the end of `Held` takes it out")]
 impl<D: Database> Deref for Lent<D> {
     type Target = D::Connection;
 
     fn deref(&self) -> &Self::Target {
-        &self.object.connection
+        self.object.connection.as_ref().expect(LENT)
     }
 }
 
+#[expect(clippy::expect_used, reason = "only the end of `Held` takes it out")]
 impl<D: Database> DerefMut for Lent<D> {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.object.connection
+        self.object.connection.as_mut().expect(LENT)
     }
 }
 

@@ -7,8 +7,8 @@ use store::testing::TestStore;
 use store::{Db, Engine, StoreConfig};
 use tokio::task::JoinSet;
 
-/// Takes many milliseconds.
-const SLOW: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT CAST(max(i) AS BIGINT) AS most FROM n";
+/// Takes some hundred milliseconds.
+const SLOW: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT CAST(max(i) AS BIGINT) AS most FROM n";
 
 store::on_every_engine! {
     those_who_wait_get_what_comes_back,
@@ -77,7 +77,7 @@ async fn those_who_wait_get_what_comes_back(store: TestStore) {
 
 async fn what_was_given_up_is_replaced(store: TestStore) {
     let db = narrow(&store).await;
-    let hurried = db.clone().with_statement_timeout(Duration::from_millis(1));
+    let hurried = db.clone().with_statement_timeout(Duration::from_millis(50));
     for _ in 0..3 {
         let mut tx = hurried.read().await.unwrap();
         // Until one takes longer than it may.
@@ -86,6 +86,7 @@ async fn what_was_given_up_is_replaced(store: TestStore) {
             let db = db.clone();
             async move { db.ping().await }
         });
+        tokio::task::yield_now().await;
         drop(tx);
         waits.await.unwrap().unwrap();
     }
@@ -152,6 +153,22 @@ async fn sessions_beside(db: &Db) -> i64 {
         .unwrap();
     tx.commit().await.unwrap();
     row.unwrap().get("n").unwrap()
+}
+
+#[tokio::test]
+async fn sqlite_has_no_log_left_then() {
+    let store = TestStore::sqlite().await;
+    let db = store.migrated().await;
+    let file = store.config().url.expose().replace("sqlite:", "");
+    let log = std::path::PathBuf::from(format!("{file}-wal"));
+    assert!(log.exists());
+    let late = db.read().await.unwrap();
+    let ((), ended) = tokio::join!(db.close(), async {
+        tokio::task::yield_now().await;
+        late.commit().await
+    });
+    ended.unwrap();
+    assert!(!log.exists());
 }
 
 #[test]
