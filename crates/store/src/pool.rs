@@ -219,7 +219,7 @@ impl<D: Database> Pool<D> {
     }
 }
 
-/// Closes what nobody has needed for `spare_after`, as long as there is the pool.
+/// Closes what nobody has needed for `spare_after`, and what is not in order, as long as there is the pool.
 async fn care<D: Database>(pool: Weak<Inner<D>>, spare_after: Duration) {
     let every = spare_after / 2;
     let mut looks = tokio::time::interval_at(Instant::now() + every, every);

@@ -27,15 +27,17 @@ async fn narrow(store: &TestStore) -> Db {
     Db::open(&config).await.unwrap()
 }
 
+/// Returns the number `n` that a query finds.
+async fn number(db: &Db, sql: &'static str) -> i64 {
+    let mut tx = db.read().await.unwrap();
+    let row = tx.fetch_optional(sql, ()).await.unwrap();
+    tx.commit().await.unwrap();
+    row.unwrap().get("n").unwrap()
+}
+
 /// Returns which process of PostgreSQL answers.
 async fn process(db: &Db) -> i64 {
-    let mut tx = db.read().await.unwrap();
-    let row = tx
-        .fetch_optional("SELECT CAST(pg_backend_pid() AS BIGINT) AS pid", ())
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
-    row.unwrap().get("pid").unwrap()
+    number(db, "SELECT CAST(pg_backend_pid() AS BIGINT) AS n").await
 }
 
 #[tokio::test]
@@ -142,17 +144,12 @@ async fn the_server_has_no_session_left_then() {
 
 /// Counts the sessions of the product in a database that are not this one.
 async fn sessions_beside(db: &Db) -> i64 {
-    let mut tx = db.read().await.unwrap();
-    let row = tx
-        .fetch_optional(
-            "SELECT CAST(count(*) AS BIGINT) AS n FROM pg_stat_activity
-             WHERE datname = current_database() AND application_name = 'remuda' AND pid <> pg_backend_pid()",
-            (),
-        )
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
-    row.unwrap().get("n").unwrap()
+    number(
+        db,
+        "SELECT CAST(count(*) AS BIGINT) AS n FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'remuda' AND pid <> pg_backend_pid()",
+    )
+    .await
 }
 
 #[tokio::test]
