@@ -429,6 +429,18 @@ mod tests {
                 "not found",
             ),
             ("/api/chat", "{", 400, "error"),
+            (
+                "/api/chat",
+                r#"{"model":"remuda-demo","messages":[{"role":"user","content":"x"}],"options":{"num_ctx":"2k"}}"#,
+                400,
+                "num_ctx must be a whole number",
+            ),
+            (
+                "/api/chat",
+                r#"{"model":"remuda-demo","messages":[{"role":"user","content":"x"}],"options":{"mirostat":2}}"#,
+                400,
+                "mirostat",
+            ),
             ("/api/show", "[]", 400, "cannot be read"),
         ] {
             let (head, answer) = ask("POST", path, body).await;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use cluster::RolloutChoice;
+use identity::{Principal, PrincipalKind};
 use primitives::{KeyId, NodeId, OrgId, RequestId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,15 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// Returns who somebody who is known is in a record.
+    pub(crate) const fn of(principal: &Principal) -> Self {
+        match principal.kind {
+            PrincipalKind::Anonymous => Self::Anonymous,
+            PrincipalKind::Key(id) => Self::Key(id),
+            PrincipalKind::User(id) => Self::User(id),
+        }
+    }
+
     /// Names the kind of caller in the database and the API.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -79,6 +89,16 @@ pub struct RecordOwner {
     pub person: Option<UserId>,
 }
 
+impl RecordOwner {
+    /// Returns whose requests those of a caller are.
+    pub(crate) const fn of(principal: &Principal) -> Self {
+        Self {
+            org: principal.org,
+            person: principal.user,
+        }
+    }
+}
+
 /// What a split chose for a request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SplitRecord {
@@ -99,6 +119,9 @@ pub struct AttemptRecord {
     pub node: Option<Arc<str>>,
     /// The model asked for on that node.
     pub model: Arc<str>,
+    /// The route asked for, where it is one that is only known to nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Arc<str>>,
     /// Microseconds from the arrival of the request to this try.
     pub started_us: u64,
     /// Microseconds that the try took; absent while it runs.

@@ -273,6 +273,7 @@ fn attempt_record(
     AttemptRecord {
         node: chosen.map(|r| r.node.view.name.clone()),
         model: exchange.route.name.clone(),
+        path: None,
         started_us: exchange.elapsed_us(),
         took_us: None,
         failure: None,

@@ -3,15 +3,17 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use cluster::Registry;
+use dialects::ApiError;
 use engine::Engine;
 use identity::limits::{Limiter, Reservation};
 use identity::{Identity, Principal};
 use parking_lot::Mutex;
-use primitives::{Clock, RequestId, Timestamp};
+use primitives::{Clock, ErrorKind, RequestId, Timestamp};
 
 use crate::admission;
 use crate::body_memory::BodyMemory;
@@ -223,15 +225,23 @@ impl Shared {
             .await
     }
 
-    /// Counts a request in, or returns `None` at the limit.
-    pub(crate) fn admit(self: &Arc<Self>) -> Option<InFlight> {
+    /// Counts a request in.
+    ///
+    /// # Errors
+    /// `Unavailable` at the limit, with the time after which to try again.
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<InFlight, ApiError> {
+        let most = self.config().max_in_flight;
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        if before >= self.config().max_in_flight {
+        if before >= most {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
-            return None;
+            let told = format!(
+                "{most} requests are under way, which is the limit (server.max_in_flight): try again soon"
+            );
+            return Err(ApiError::new(ErrorKind::Unavailable, told)
+                .with_retry_after(Duration::from_secs(1)));
         }
         self.metrics.in_flight.inc();
-        Some(InFlight {
+        Ok(InFlight {
             shared: self.clone(),
             listed: None,
         })

@@ -155,7 +155,9 @@ impl Bench {
             reservation: None,
             split: None,
         };
-        let in_flight = shared.admit().ok_or_else(|| anyhow::anyhow!("no room"))?;
+        let in_flight = shared
+            .admit()
+            .map_err(|error| anyhow::anyhow!(error.message))?;
         let share = BodyShare::new(&shared.body_rules.memory);
         let body = RequestBody::new(Bytes::from(body), share);
         Ok(Box::new(Exchange::new(

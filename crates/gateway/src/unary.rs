@@ -110,7 +110,6 @@ fn after_failure(
     if failure.retry == Retry::Never || !attempt::may_retry(exchange, failure.reason) {
         return Some(failure.error);
     }
-    exchange.shared().metrics.retried(failure.reason);
     None
 }
 

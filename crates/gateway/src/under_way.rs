@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use dialects::{ApiError, Operation};
+use dialects::{ApiError, Dialect};
 use futures_util::task::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
 use primitives::{ErrorKind, OrgId, RequestId, Timestamp};
@@ -34,7 +34,9 @@ pub(crate) struct UnderWay {
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) id: RequestId,
-    pub(crate) operation: Operation,
+    pub(crate) dialect: Dialect,
+    /// As records name it.
+    pub(crate) operation: &'static str,
     pub(crate) model: Arc<str>,
     pub(crate) caller: Arc<str>,
     pub(crate) organisation: OrgId,

@@ -58,6 +58,7 @@ impl Exchange {
             tenant: self.tenant,
             tried: Vec::new(),
             tries: 0,
+            retries_after: None,
             lost_connections: false,
             last_failure: None,
             rounds_left: FIRST_ROUNDS,

@@ -95,6 +95,8 @@ pub(crate) struct Exchange {
     pub(crate) tried: Vec<NodeId>,
     /// Tries since then that reached a node and failed.
     pub(crate) tries: usize,
+    /// Why the last try failed, if the next one is a retry for it: it is one only when there is a node for it.
+    pub(crate) retries_after: Option<&'static str>,
     /// Whether a try failed because a connection was lost.
     pub(crate) lost_connections: bool,
     /// What the last failed try said.
@@ -177,14 +179,11 @@ impl Exchange {
     ) -> Self {
         let policy = route.policy.name();
         let tenant = tenant(&arrival.principal);
-        let caller = match arrival.principal.kind {
-            PrincipalKind::Anonymous => Caller::Anonymous,
-            PrincipalKind::Key(id) => Caller::Key(id),
-            PrincipalKind::User(id) => Caller::User(id),
-        };
+        let caller = Caller::of(&arrival.principal);
         let standing = UnderWay::new(under_way::Facts {
             id: arrival.id,
-            operation: arrival.operation,
+            dialect: arrival.operation.dialect(),
+            operation: arrival.operation.as_str(),
             model: route.name.clone(),
             caller: arrival.principal.name.clone(),
             organisation: arrival.principal.org,
@@ -208,6 +207,7 @@ impl Exchange {
             tenant,
             tried: Vec::new(),
             tries: 0,
+            retries_after: None,
             lost_connections: false,
             last_failure: None,
             rounds_left: FIRST_ROUNDS,
@@ -221,10 +221,7 @@ impl Exchange {
             hops: arrival.hops,
             canonical: None,
             caller,
-            owner: RecordOwner {
-                org: arrival.principal.org,
-                person: arrival.principal.user,
-            },
+            owner: RecordOwner::of(&arrival.principal),
             caller_name: arrival.principal.name,
             client: arrival.peer.ip(),
             received_at: arrival.received_at,
@@ -383,6 +380,14 @@ impl Exchange {
         if let Some(last) = self.tried.pop() {
             self.tried = vec![last];
         }
+    }
+
+    /// Tells whether the model is on a node that has not failed for this request.
+    pub(crate) fn has_untried_node(&self) -> bool {
+        self.route
+            .replicas
+            .iter()
+            .any(|replica| !self.tried.contains(&replica.node.view.id))
     }
 
     /// Lets all nodes be tried once more, if connections were lost and patience is left.

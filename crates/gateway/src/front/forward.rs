@@ -1,18 +1,27 @@
 //! POST routes under `/api` and `/v1` that we do not know go, by their model name, to a node of that dialect: clients
 //! are often newer than gateways. Routes that manage or expose a server are never reachable.
 
+use std::future::poll_fn;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::Poll;
+
 use bytes::Bytes;
+use cluster::{CallFailure, InFlight as Lease};
 use dialects::{ApiError, Dialect, Operation, read_head, replace_model};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use identity::Principal;
 use primitives::ErrorKind;
 
+use super::forwarded::{self, Forwarded};
 use super::reply::Reply;
 use super::{LingeringBody, Visit, form, read_body};
 use crate::body::ReplyBody;
+use crate::body_memory::RequestBody;
 use crate::fleet_view::{Found, NodeSpeech, Replica};
 use crate::splitting::SplitCaller;
-use crate::upstream::{Response as NodeResponse, UpstreamRequest, attempt};
+use crate::upstream::{Response as NodeResponse, UpstreamError, UpstreamRequest, attempt};
 
 /// Words in a path that mark routes which manage, change or expose a server (Ollama, vLLM, `SGLang`, llama.cpp,
 /// LM Studio and whatever comes): a path with any of them in it is not forwarded.
@@ -101,121 +110,259 @@ pub(super) fn may_forward(path: &str) -> bool {
         && !REFUSED_WORDS.iter().any(|word| rest.contains(word))
 }
 
-/// Forwards a request of an unknown route.
+/// A request of an unknown route, read.
+struct Asked {
+    path: Arc<str>,
+    /// Kept until an answer begins: what is sent to nodes is a view of it.
+    body: RequestBody,
+    /// The model that it names.
+    model: String,
+    written: Written,
+    traceparent: Option<HeaderValue>,
+}
+
+/// How the body is written.
+enum Written {
+    /// As a form of this type, boundary included.
+    Form(HeaderValue),
+    /// As JSON, with the model's name here, quotes included.
+    Json(Option<Range<usize>>),
+}
+
+impl Asked {
+    async fn read(visit: &Visit<'_>, request: Request<LingeringBody>) -> Result<Self, ApiError> {
+        let path: Arc<str> = request.uri().path().into();
+        let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
+        let traceparent = request.headers().get("traceparent").cloned();
+        let body = read_body(request, &visit.worker.shared.body_rules).await?;
+        let form = content_type.and_then(|kind| form::boundary(&kind).map(|edge| (kind, edge)));
+        let (model, written) = if let Some((kind, boundary)) = form {
+            (form::field(&body, &boundary, "model")?, Written::Form(kind))
+        } else {
+            // Any operation will do: the head is read alike, and a second or misspelt model is refused.
+            let head = read_head(Operation::OpenAiChat, &body)?;
+            let model = head.model.as_deref().map(str::to_owned);
+            (model, Written::Json(head.model_span))
+        };
+        let model = model.filter(|m| !m.trim().is_empty()).ok_or_else(|| {
+            ApiError::new(
+                ErrorKind::NotFound,
+                "this route is not known here, and without a model in the body it cannot be forwarded to a node",
+            )
+        })?;
+        Ok(Self {
+            path,
+            body,
+            model,
+            written,
+            traceparent,
+        })
+    }
+
+    /// Returns what this node is sent: the body as it came, with the model under the node's own name.
+    fn body_for(&self, replica: &Replica) -> Result<Bytes, ApiError> {
+        let body = Bytes::clone(&self.body);
+        if replica.answers_to(&self.model) {
+            return Ok(body);
+        }
+        match &self.written {
+            Written::Form(_) => Err(ApiError::unsupported(
+                "model",
+                "an alias cannot be used in a form: give the model's own name",
+            )),
+            Written::Json(Some(span)) => {
+                Ok(replace_model(&body, span.clone(), &replica.model.name))
+            }
+            Written::Json(None) => Ok(body),
+        }
+    }
+
+    fn headers(&self, visit: &Visit<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(5);
+        let content_type = match &self.written {
+            Written::Form(kind) => kind.clone(),
+            Written::Json(_) => HeaderValue::from_static("application/json"),
+        };
+        headers.insert(header::CONTENT_TYPE, content_type);
+        headers.insert(header::USER_AGENT, HeaderValue::from_static("remuda"));
+        headers.insert(web::HOPS_HEADER, visit.hops.clone());
+        if let Ok(id) = HeaderValue::try_from(visit.id.to_string()) {
+            headers.insert("x-request-id", id);
+        }
+        if let Some(trace) = &self.traceparent {
+            headers.insert("traceparent", trace.clone());
+        }
+        headers
+    }
+}
+
+/// Forwards a request of an unknown route, and keeps a record of it.
 pub(super) async fn answer(
     visit: &Visit<'_>,
     principal: &Principal,
     request: Request<LingeringBody>,
-) -> Result<Response<ReplyBody>, ApiError> {
+) -> Response<ReplyBody> {
     let shared = &visit.worker.shared;
-    let path = request.uri().path().to_owned();
-    let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-    let read = read_body(request, &shared.body_rules).await?;
-    let body = Bytes::clone(&read);
-    let multipart = content_type.as_ref().and_then(form::boundary);
-    let (model, body) = if let Some(boundary) = &multipart {
-        (form::field(&body, boundary, "model")?, Ok(body))
-    } else {
-        // Any operation will do: the head is read alike, and a second or misspelt model is refused.
-        let head = read_head(Operation::OpenAiChat, &body)?;
-        (
-            head.model.as_deref().map(str::to_owned),
-            Err((body.clone(), head.model_span)),
-        )
+    let arrived = (shared.clock.now(), shared.clock.monotonic());
+    let read = Asked::read(visit, request).await;
+    let admitted = read.and_then(|asked| Ok((shared.admit()?, asked)));
+    let (in_flight, asked) = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            forwarded::turned_away(visit, &error);
+            return visit.refuse(&error);
+        }
     };
-    let model = model.filter(|m| !m.trim().is_empty()).ok_or_else(|| {
-        ApiError::new(
-            ErrorKind::NotFound,
-            "this route is not known here, and without a model in the body it cannot be forwarded to a node",
-        )
-    })?;
-    let not_found = || ApiError::model_not_found(dialects::Operation::OpenAiChat, &model);
-    let table = shared.routes.load();
-    let Found { route, only, .. } = table
-        .find(&model, SplitCaller::new(principal, visit.peer.ip()))
-        .ok_or_else(not_found)?;
-    if !principal.may_use(&route.name) && !principal.may_use(&model) {
-        return Err(not_found());
+    let not_found = || ApiError::model_not_found(Operation::OpenAiChat, &asked.model);
+    let found = shared
+        .routes
+        .load()
+        .find(&asked.model, SplitCaller::new(principal, visit.peer.ip()));
+    // Whether the model exists is not for every key to know.
+    let allowed =
+        found.filter(|f| principal.may_use(&f.route.name) || principal.may_use(&asked.model));
+    let route = allowed.as_ref().map(|found| Arc::clone(&found.route));
+    let mut forwarded = Forwarded::begin(visit, principal, in_flight, &asked.model, route, arrived);
+    let under_way = forwarded.under_way();
+    let sent = async {
+        let found = allowed.ok_or_else(not_found)?;
+        send(visit, &asked, &found, &mut forwarded).await
+    };
+    let sent = tokio::select! {
+        biased;
+        sent = sent => sent,
+        error = under_way.stopped() => Err(error),
+    };
+    match sent {
+        Ok((response, lease)) => pass(visit, &asked, forwarded, response, lease),
+        Err(error) => {
+            forwarded.refuse(&error);
+            visit.refuse(&error)
+        }
     }
-    let replica = route
+}
+
+/// Sends the request to the node with the least to do. One that cannot be reached has not seen it, so that the next is asked.
+async fn send(
+    visit: &Visit<'_>,
+    asked: &Asked,
+    found: &Found,
+    forwarded: &mut Forwarded,
+) -> Result<(NodeResponse, Lease), ApiError> {
+    let shared = &visit.worker.shared;
+    let path = &*asked.path;
+    let now = shared.clock.monotonic();
+    let mut replicas: Vec<&Arc<Replica>> = found
+        .route
         .replicas
         .iter()
         .filter(|replica| replica.node.view.is_routable() && speaks(replica, visit.dialect))
-        .filter(|replica| only.is_none_or(|node| node == replica.node.view.id))
-        .min_by_key(|replica| replica.node.view.activity.in_flight())
-        .cloned()
-        .ok_or_else(|| {
-            ApiError::new(
-                ErrorKind::Unsupported,
-                format!("{path} is not known here, and no node of {model} that speaks this dialect is up"),
-            )
-        })?;
-    let Some(target) = &replica.node.target else {
-        return Err(ApiError::new(
-            ErrorKind::Unsupported,
-            format!("{path} is not known here"),
-        ));
-    };
-    let body = match body {
-        Ok(form) if replica.answers_to(&model) => form,
-        Ok(_) => {
-            return Err(ApiError::unsupported(
-                "model",
-                "an alias cannot be used in a form: give the model's own name",
-            ));
-        }
-        Err((json, Some(span))) if !replica.answers_to(&model) => {
-            replace_model(&json, span, &replica.model.name)
-        }
-        Err((json, _)) => json,
-    };
-    let mut headers = HeaderMap::new();
-    if let Some(content_type) = content_type.filter(|_| multipart.is_some()) {
-        headers.insert(header::CONTENT_TYPE, content_type);
-    } else {
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-    }
-    headers.insert(header::USER_AGENT, HeaderValue::from_static("remuda"));
-    headers.insert(web::HOPS_HEADER, visit.hops.clone());
-    let lease = replica.node.view.activity.begin(0);
-    let upstream = UpstreamRequest {
-        method: Method::POST,
-        path: &path,
-        headers,
-        body,
-    };
-    let name = &replica.node.view.name;
-    let limit = shared.config().unary_timeout;
-    let sent = tokio::time::timeout(limit, visit.worker.pool.send(target, &upstream)).await;
-    let response = match sent {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => return Err(attempt::broken(name, &error).error),
-        Err(_) => {
-            return Err(
-                attempt::broken(name, &crate::upstream::UpstreamError::Timeout(limit)).error,
-            );
-        }
-    };
-    let NodeResponse { head, body } = response;
-    let stream = futures_util::stream::unfold((body, lease), |(mut body, lease)| async move {
-        let next = std::future::poll_fn(|cx| body.poll_data(cx)).await?;
-        Some((next, (body, lease)))
+        .filter(|replica| found.only.is_none_or(|node| node == replica.node.view.id))
+        .collect();
+    replicas.sort_by_key(|replica| {
+        let refuses = replica.live.breaker.lock().is_open(now);
+        (refuses, replica.node.view.activity.in_flight())
     });
-    let mut reply = Reply::new(visit.id).node(Some(name)).stream(
-        "application/json",
-        ReplyBody::Boxed(axum::body::Body::from_stream(stream)),
-        false,
+    let mut failed = None;
+    for (place, replica) in replicas.iter().enumerate() {
+        let node = &replica.node.view;
+        let Some(target) = &replica.node.target else {
+            continue;
+        };
+        let body = asked.body_for(replica)?;
+        if failed.is_some() {
+            forwarded.retries();
+            shared.metrics.retried("connect");
+        }
+        forwarded.tries(replica, replicas.get(place..).unwrap_or_default(), path);
+        let lease = node.activity.begin(0);
+        let upstream = UpstreamRequest {
+            method: Method::POST,
+            path,
+            headers: asked.headers(visit),
+            body,
+        };
+        let limit = shared.config().unary_timeout;
+        let sent = tokio::time::timeout(limit, visit.worker.pool.send(target, &upstream)).await;
+        let error = match sent {
+            Ok(Ok(response)) => return Ok((response, lease)),
+            Ok(Err(error)) => error,
+            Err(_) => UpstreamError::Timeout(limit),
+        };
+        let failure = attempt::broken(&node.name, &error);
+        forwarded.note_failure(&failure.error.message);
+        if !error.is_connect() {
+            return Err(failure.error);
+        }
+        shared
+            .registry
+            .report_failure(node.id, &replica.model.name, CallFailure::Connect);
+        failed = Some(failure.error);
+    }
+    Err(failed.unwrap_or_else(|| {
+        ApiError::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{path} is not known here, and no node of {} that speaks this dialect is up",
+                asked.model
+            ),
+        )
+    }))
+}
+
+/// Passes a node's answer as it comes, whatever its status.
+fn pass(
+    visit: &Visit<'_>,
+    asked: &Asked,
+    mut forwarded: Forwarded,
+    response: NodeResponse,
+    lease: Lease,
+) -> Response<ReplyBody> {
+    let NodeResponse { head, body } = response;
+    forwarded.answers(&head);
+    let node = forwarded.node();
+    let model = forwarded.other_model(&asked.model);
+    let stream = futures_util::stream::unfold(
+        (body, forwarded, lease),
+        |(mut body, mut forwarded, lease)| async move {
+            let under_way = forwarded.under_way();
+            let next = poll_fn(|cx| match body.poll_data(cx) {
+                Poll::Pending => under_way
+                    .poll_stopped(cx)
+                    .map(|error| Some(Err(io::Error::other(error.message)))),
+                ready @ Poll::Ready(_) => ready,
+            });
+            match next.await {
+                Some(Ok(data)) => {
+                    forwarded.goes_on();
+                    Some((Ok(data), (body, forwarded, lease)))
+                }
+                Some(Err(error)) => {
+                    forwarded.breaks_off(&error);
+                    Some((Err(error), (body, forwarded, lease)))
+                }
+                None => {
+                    forwarded.ends();
+                    None
+                }
+            }
+        },
     );
+    let mut reply = Reply::new(visit.id)
+        .node(node.as_deref())
+        .model(model.as_deref())
+        .stream(
+            "application/json",
+            ReplyBody::Boxed(axum::body::Body::from_stream(stream)),
+            false,
+        );
     *reply.status_mut() = head.status;
     if let Some(content_type) = head.content_type {
         reply
             .headers_mut()
             .insert(header::CONTENT_TYPE, content_type);
     }
-    Ok(reply)
+    reply
 }
 
 fn speaks(replica: &Replica, dialect: Dialect) -> bool {

@@ -2,13 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use dialects::{ApiError, Dialect, Head, Operation, Task, read_head};
 use http::{HeaderMap, HeaderName, Request, Response};
 use identity::limits::{LimitHeaders, Reservation};
 use identity::{Principal, PriorityClass};
-use primitives::{ErrorKind, MonotonicTime, NodeId, RequestId, Timestamp};
+use primitives::{MonotonicTime, NodeId, RequestId, Timestamp};
 use scheduling::block_hashes;
 use scheduling::queue::Class;
 
@@ -48,7 +47,7 @@ pub(crate) async fn infer(
         Ok(entered) => entered,
         Err(refusal) => {
             let Refusal { error, limits } = *refusal;
-            count(worker, operation, outcome_of(&error));
+            count(worker, operation.as_str(), outcome_of(&error));
             tracing::info!(target: "remuda::request", %id, client = %peer.ip(), operation = operation.as_str(), status = error.kind.status(), outcome = outcome_of(&error).as_str(), error = error.message.as_str(), "request");
             let mut response = Reply::new(id).error(operation.dialect(), &error);
             limits::tell(&mut response, &limits);
@@ -220,17 +219,7 @@ pub(super) async fn let_in(
         class,
         only,
     } = presented;
-    let Some(in_flight) = shared.admit() else {
-        return Err(ApiError::new(
-            ErrorKind::Unavailable,
-            format!(
-                "{} requests are under way, which is the limit (server.max_in_flight): try again soon",
-                shared.config().max_in_flight
-            ),
-        )
-        .with_retry_after(Duration::from_secs(1))
-        .into());
-    };
+    let in_flight = shared.admit()?;
     let head = read_head(operation, &body)?;
     let Some(model) = head.model.as_deref().filter(|m| !m.trim().is_empty()) else {
         return Err(ApiError::model_missing(operation).into());

@@ -90,7 +90,7 @@ impl Inside {
             Ok(entered) => entered,
             Err(refusal) => {
                 let Refusal { error, limits } = *refusal;
-                count(worker, operation, outcome_of(&error));
+                count(worker, operation.as_str(), outcome_of(&error));
                 let mut response = Reply::new(id).error(operation.dialect(), &error);
                 limits::tell(&mut response, &limits);
                 return response.map(axum::body::Body::new);

@@ -5,6 +5,7 @@ mod cors;
 mod direct;
 mod form;
 mod forward;
+mod forwarded;
 mod inference;
 mod inside;
 mod lingering;
@@ -135,14 +136,16 @@ async fn other(
             Ok(()) => {
                 // How many tokens it will use, nobody here can tell.
                 let reserved = worker.shared.reserve(&principal, peer.ip(), 0).await;
-                let (answered, told) = match &reserved {
+                let (mut response, told) = match &reserved {
                     Ok(reservation) => (
                         forward::answer(&visit, &principal, request).await,
                         reservation.as_ref().map(Reservation::headers),
                     ),
-                    Err(limited) => (Err(limited.error.clone()), Some(limited.headers)),
+                    Err(limited) => {
+                        forwarded::turned_away(&visit, &limited.error);
+                        (visit.refuse(&limited.error), Some(limited.headers))
+                    }
                 };
-                let mut response = answered.unwrap_or_else(|error| visit.refuse(&error));
                 if let Some(told) = told {
                     limits::tell(&mut response, &told);
                 }
@@ -241,10 +244,10 @@ fn leaving_hops(worker: &Worker, headers: &http::HeaderMap) -> Result<http::Head
 }
 
 /// Counts a request that ended before it had a model to be booked on.
-pub(crate) fn count(worker: &Worker, operation: Operation, outcome: Outcome) {
+pub(crate) fn count(worker: &Worker, operation: &'static str, outcome: Outcome) {
     let shared = &worker.shared;
     shared.pulse.note_refused(outcome, shared.clock.now());
-    shared.metrics.operation(operation.as_str(), outcome).inc();
+    shared.metrics.operation(operation, outcome).inc();
 }
 
 fn is_control_plane(path: &str) -> bool {

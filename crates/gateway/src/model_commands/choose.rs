@@ -1,12 +1,16 @@
 //! Chooses the nodes that a model command goes to. Pure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::NodeKind;
 use dialects::{ApiError, Operation};
 use primitives::ErrorKind;
 
 use crate::fleet_view::{RouteNode, RouteTable};
+
+/// Nodes that were away are probed again within this time.
+const PROBED: Duration = Duration::from_secs(10);
 
 /// Reads `?node=a,b`. `all` stands for every node that can.
 pub(super) fn wanted_nodes(query: Option<&str>) -> Option<Vec<String>> {
@@ -63,6 +67,7 @@ fn nobody() -> ApiError {
         ErrorKind::Unavailable,
         "no Ollama node is up that could do this: add one with `remuda node add`",
     )
+    .with_retry_after(PROBED)
 }
 
 /// Where a pull goes: to those who have the model, else to the node that holds least.
@@ -109,9 +114,30 @@ pub(super) fn holders(
         .filter(|node| table.has_replica(node.view.id, &key))
         .collect();
     if nodes.is_empty() {
-        return Err(ApiError::model_not_found(Operation::OllamaChat, model));
+        return Err(without_manager(table, model, &key));
     }
     Ok(nodes)
+}
+
+/// Says why no node can do something about a model: there is none of that name, or those that have it do not manage models.
+fn without_manager(table: &RouteTable, model: &str, key: &str) -> ApiError {
+    let having = |node: &&Arc<RouteNode>| table.has_replica(node.view.id, key);
+    let names: Vec<&str> = table
+        .nodes
+        .iter()
+        .filter(having)
+        .map(|node| &*node.view.name)
+        .collect();
+    if names.is_empty() {
+        return ApiError::model_not_found(Operation::OllamaChat, model);
+    }
+    ApiError::new(
+        ErrorKind::Unsupported,
+        format!(
+            "model '{model}' is on {}, where models are not managed from here: change it there",
+            names.join(", ")
+        ),
+    )
 }
 
 /// One node that has a model.

@@ -32,7 +32,6 @@ impl Relay {
         }
         if !self.sent {
             if attempt::may_retry(&mut exchange, failure.reason) {
-                exchange.shared().metrics.retried(failure.reason);
                 self.open_again(exchange);
             } else {
                 self.exchange = Some(exchange);

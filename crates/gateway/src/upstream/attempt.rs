@@ -110,6 +110,10 @@ pub(crate) async fn open(
     loop {
         let error = match routing::choose(exchange).await {
             Ok(chosen) => {
+                if let Some(reason) = exchange.retries_after.take() {
+                    exchange.retries += 1;
+                    shared.metrics.retried(reason);
+                }
                 let stopped = admission::has_to_give_way(exchange);
                 let called = tokio::select! {
                     biased;
@@ -125,7 +129,6 @@ pub(crate) async fn open(
                         if !may_retry(exchange, failure.reason) {
                             return Err(failure.error);
                         }
-                        shared.metrics.retried(failure.reason);
                     }
                     None => admission::gave_way(exchange),
                 }
@@ -145,15 +148,15 @@ pub(crate) async fn open(
     }
 }
 
-/// Takes one more try out of the attempts of this request and the budget of all.
+/// Takes one more try out of the attempts of this request and the budget of all, if there is another node to try.
 ///
-/// A node that could not be reached costs nobody anything, so that does not count. Broken connections count as tries,
-/// because a request may be what breaks its node, but not against the budget: the other nodes get what the lost one
+/// A node that could not be reached, or is no node for such a request, costs nobody anything, so that does not count. Broken connections
+/// count as tries, because a request may be what breaks its node, but not against the budget: the other nodes get what the lost one
 /// leaves behind, nothing more.
 pub(crate) fn may_retry(exchange: &mut Exchange, reason: &'static str) -> bool {
     let shared = exchange.shared().clone();
     exchange.lost_connections |= matches!(reason, "connect" | "reset" | "broke_off");
-    if reason != "connect" {
+    if !matches!(reason, "connect" | "unsupported") {
         exchange.tries += 1;
         if exchange.tries >= shared.config().max_attempts {
             return false;
@@ -164,6 +167,7 @@ pub(crate) fn may_retry(exchange: &mut Exchange, reason: &'static str) -> bool {
         "connect" | "reset" | "broke_off" | "not_found" | "unsupported"
     );
     if budgeted
+        && exchange.has_untried_node()
         && !shared
             .live
             .retries
@@ -174,7 +178,7 @@ pub(crate) fn may_retry(exchange: &mut Exchange, reason: &'static str) -> bool {
         tracing::debug!(reason, "no retry: the budget is spent");
         return false;
     }
-    exchange.retries += 1;
+    exchange.retries_after = Some(reason);
     true
 }
 
@@ -355,7 +359,7 @@ async fn ask_server(
     };
     let Response { head, body } = response;
     if head.status.is_success() {
-        let streamed = is_stream(&head);
+        let streamed = head.is_stream();
         return Ok(Source::Http {
             operation,
             body,
@@ -458,13 +462,4 @@ fn headers(exchange: &Exchange) -> HeaderMap {
         headers.insert("traceparent", HeaderValue::clone(trace));
     }
     headers
-}
-
-fn is_stream(head: &ResponseHead) -> bool {
-    head.content_type
-        .as_ref()
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| {
-            value.starts_with("text/event-stream") || value.starts_with("application/x-ndjson")
-        })
 }

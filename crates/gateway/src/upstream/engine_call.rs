@@ -36,7 +36,7 @@ pub(crate) async fn generate(
         model: model.to_owned(),
         prompt,
         sampling: sampling(wanted),
-        num_ctx: option_number(wanted, "num_ctx"),
+        num_ctx: option_number(wanted, "num_ctx")?,
     };
     engine
         .generate_constrained(request, constraint)
@@ -164,6 +164,10 @@ fn refuse_unknown(wanted: &Wanted) -> Result<(), ApiError> {
     if wanted.sampling.typical_p.is_some_and(|p| p < 1.0) {
         return Err(ApiError::unsupported("typical_p", why));
     }
+    let mirostat = wanted.node_options.find("mirostat");
+    if mirostat.is_some_and(|value| value.read::<u8>() != Some(0)) {
+        return Err(ApiError::unsupported("mirostat", why));
+    }
     if matches!(&wanted.think, Some(Think::On | Think::Level(_))) {
         return Err(ApiError::new(
             ErrorKind::Invalid,
@@ -289,8 +293,16 @@ fn sampling(wanted: &Wanted) -> SamplingParams {
     }
 }
 
-fn option_number(wanted: &Wanted, name: &str) -> Option<usize> {
-    wanted.node_options.find(name)?.read::<usize>()
+fn option_number(wanted: &Wanted, name: &'static str) -> Result<Option<usize>, ApiError> {
+    let Some(value) = wanted.node_options.find(name) else {
+        return Ok(None);
+    };
+    value.read::<Option<usize>>().ok_or_else(|| {
+        ApiError::invalid_field(
+            name,
+            format!("{name} must be a whole number, without quotes"),
+        )
+    })
 }
 
 fn logprob(token: engine::TokenLogprob) -> TokenLogprob {

@@ -98,3 +98,48 @@ async fn without_a_healthy_node_the_client_is_told_when_to_come_back() -> anyhow
     rig.shutdown().await;
     Ok(())
 }
+
+/// What only Ollama has a setting for.
+fn peculiar() -> serde_json::Value {
+    json!({"model": "test-model", "stream": false, "options": {"repeat_last_n": 8},
+        "messages": [{"role": "user", "content": "hello"}]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_cannot_serve_a_request_use_none_of_its_attempts() -> anyhow::Result<()> {
+    let flavours = [
+        Flavour::Other,
+        Flavour::Other,
+        Flavour::Other,
+        Flavour::Other,
+        Flavour::Ollama,
+    ];
+    let rig = Rig::start_with(&flavours, |config| config.max_attempts = 1).await?;
+    for _ in 0..8 {
+        let reply = rig.client.post("/api/chat", &peculiar()).await?;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.headers["x-remuda-node"], "node4");
+    }
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_where_there_is_no_other_node_is_no_retry() -> anyhow::Result<()> {
+    let rig = Rig::start(&[Flavour::Other]).await?;
+    let reply = rig.client.post("/api/chat", &peculiar()).await?;
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    rig.nodes[0].fail_next(Fault::status(500));
+    let reply = rig.client.post("/api/chat", &chat(false)).await?;
+    assert_eq!(reply.status, 502, "{}", reply.text());
+    for reason in ["unsupported", "error"] {
+        let series = format!("remuda_retries_total{{reason=\"{reason}\"}}");
+        assert_eq!(
+            rig.metric(&series).unwrap_or_default() as i64,
+            0,
+            "{reason}"
+        );
+    }
+    rig.shutdown().await;
+    Ok(())
+}

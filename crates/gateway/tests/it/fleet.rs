@@ -167,3 +167,26 @@ async fn a_draining_node_gets_nothing_new() -> anyhow::Result<()> {
     rig.shutdown().await;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_manages_models_on_nodes_that_do_not_is_told_why_and_when_to_come_back()
+-> anyhow::Result<()> {
+    let rig = Rig::start(&[Flavour::Vllm]).await?;
+    let pull = json!({"model": "tiny", "stream": false});
+    let reply = rig.client.post("/api/pull", &pull).await?;
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    assert_eq!(reply.headers["retry-after"], "10");
+    let copy = json!({"source": "test-model", "destination": "mine"});
+    let reply = rig.client.post("/api/copy", &copy).await?;
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    let told = reply.json()?["error"].to_string();
+    assert!(
+        told.contains("node0") && told.contains("not managed from here"),
+        "{told}"
+    );
+    let copy = json!({"source": "nobody", "destination": "mine"});
+    let reply = rig.client.post("/api/copy", &copy).await?;
+    assert_eq!(reply.status, 404, "{}", reply.text());
+    rig.shutdown().await;
+    Ok(())
+}

@@ -11,6 +11,7 @@ mod continuation;
 mod failover;
 mod faults;
 mod fleet;
+mod forwarded_records;
 mod giving_way;
 mod limits;
 mod queue;

@@ -37,6 +37,16 @@ pub(crate) struct ResponseHead {
     pub(in crate::upstream) keep_alive: bool,
 }
 
+impl ResponseHead {
+    /// Tells whether the answer says that it comes frame by frame.
+    pub(crate) fn is_stream(&self) -> bool {
+        let kind = self.content_type.as_ref().and_then(|v| v.to_str().ok());
+        kind.is_some_and(|kind| {
+            kind.starts_with("text/event-stream") || kind.starts_with("application/x-ndjson")
+        })
+    }
+}
+
 /// The bytes are not the head of an HTTP/1 response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HeadError {

@@ -17,6 +17,8 @@ const MARGIN: usize = 5;
 pub(super) struct Attempt {
     node: Option<String>,
     model: Option<String>,
+    /// The route asked for, where only the node knows it.
+    path: Option<String>,
     #[serde(default)]
     started_us: i64,
     took_us: Option<i64>,
@@ -55,9 +57,11 @@ impl Attempt {
         number: usize,
         setting: Setting<'_>,
     ) -> Result<(), Failure> {
+        let to = |path: &str| format!(" at {path}");
+        let path = self.path.as_deref().map_or(String::new(), to);
         let heading = match (self.node.as_deref(), self.continued_after_tokens) {
             (None, _) => "No node could be chosen".to_owned(),
-            (Some(node), 0) => format!("Sent to {node}"),
+            (Some(node), 0) => format!("Sent to {node}{path}"),
             (Some(node), 1) => format!("Continued on {node} after 1 token"),
             (Some(node), tokens) => format!("Continued on {node} after {tokens} tokens"),
         };
