@@ -140,6 +140,7 @@ struct WireTool {
     name: String,
     description: Option<String>,
     input_schema: Option<Json>,
+    strict: Option<bool>,
 }
 
 fn tool(wire: WireTool) -> Result<Tool, ApiError> {
@@ -148,7 +149,7 @@ fn tool(wire: WireTool) -> Result<Tool, ApiError> {
             name: wire.name,
             description: wire.description,
             parameters: wire.input_schema,
-            strict: None,
+            strict: wire.strict,
         }),
         Some(kind) => {
             let why = format!(

@@ -61,6 +61,8 @@ struct WireTool<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
     input_schema: Cow<'a, Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -167,6 +169,8 @@ fn write_tools(body: &mut ObjectWriter, chat: &ChatRequest) -> Result<(), ApiErr
                 name: &tool.name,
                 description: tool.description.as_deref(),
                 input_schema,
+                // Only what is asked for: servers that are not Anthropic's may not know the word.
+                strict: tool.strict.filter(|strict| *strict),
             })
         })
         .collect::<Result<_, ApiError>>()?;

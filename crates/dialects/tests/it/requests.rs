@@ -250,6 +250,31 @@ fn what_is_written_anew_loses_nothing_on_ollama() {
 }
 
 #[test]
+fn strict_tools_stay_strict_between_openai_and_anthropic() {
+    let openai = json!({
+        "model": "m", "max_tokens": 5, "messages": [{ "role": "user", "content": "q" }],
+        "tools": [{ "type": "function", "function": { "name": "f", "parameters": {}, "strict": true } }],
+    });
+    let anthropic = encoded(
+        Operation::AnthropicMessages,
+        ServerKind::Other,
+        Operation::OpenAiChat,
+        &openai,
+    );
+    assert_eq!(
+        anthropic["tools"],
+        json!([{ "name": "f", "input_schema": {}, "strict": true }])
+    );
+    let back = encoded(
+        Operation::OpenAiChat,
+        ServerKind::Vllm,
+        Operation::AnthropicMessages,
+        &anthropic,
+    );
+    assert_eq!(back["tools"], openai["tools"]);
+}
+
+#[test]
 fn calls_without_ids_are_matched_by_name_and_order() {
     let body = json!({ "model": "m", "messages": [
         { "role": "user", "content": "q" },
