@@ -1,6 +1,7 @@
 //! Reading `/v1/messages` as a chat.
 //!
-//! An errored tool result keeps its text, which says what went wrong; the mark beside it has no counterpart elsewhere.
+//! An errored tool result keeps its text, which says what went wrong; the mark beside it has no counterpart elsewhere. Neither
+//! has the budget of `thinking`: the effort in `output_config` is what other dialects say, too.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};

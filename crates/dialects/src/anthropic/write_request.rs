@@ -1,7 +1,7 @@
 //! Writing requests for servers that speak Anthropic's dialect.
 //!
-//! Lost on the way: the thinking of earlier turns (it would need the server's own signature), speakers' names, and the
-//! resolution hints of images.
+//! Lost on the way: the thinking of earlier turns (it would need the server's own signature), speakers' names, the
+//! resolution hints of images, and the name and strictness of a schema (every schema is followed strictly).
 
 use std::borrow::Cow;
 

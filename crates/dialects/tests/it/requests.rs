@@ -410,6 +410,22 @@ fn what_a_node_cannot_do_is_refused_by_name() {
 }
 
 #[test]
+fn raw_completions_have_no_shape_where_only_chats_have_one() {
+    use Operation::{OllamaGenerate, OpenAiCompletions};
+    let raw = json!({ "model": "m", "prompt": "q", "raw": true, "format": "json" });
+    let openai =
+        json!({ "model": "m", "prompt": "q", "response_format": { "type": "json_object" } });
+    for server in [ServerKind::LlamaServer, ServerKind::LlamaCppPython] {
+        let param = refused(OpenAiCompletions, server, OllamaGenerate, &raw);
+        assert_eq!(param, "format");
+        let param = refused(OpenAiCompletions, server, OpenAiCompletions, &openai);
+        assert_eq!(param, "response_format");
+    }
+    let arrived = encoded(OpenAiCompletions, ServerKind::Vllm, OllamaGenerate, &raw);
+    assert_eq!(arrived["response_format"], openai["response_format"]);
+}
+
+#[test]
 fn neutral_settings_are_not_refused() {
     let body = json!({
         "model": "m", "messages": [{ "role": "user", "content": "q" }],
