@@ -73,7 +73,7 @@ impl<'de> Deserialize<'de> for Json {
 }
 
 /// Drops the white space between the tokens of valid JSON.
-pub(crate) fn compact(text: &str) -> String {
+fn compact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let (mut in_string, mut escaped) = (false, false);
     for c in text.chars() {
