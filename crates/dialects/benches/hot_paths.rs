@@ -1,11 +1,13 @@
-//! What every request pays here: reading the head of a 1 KB chat request, looking at a 1 KB answer, and looking at one
-//! chunk of a stream. `cargo bench -p remuda-dialects`; each is meant to stay under a microsecond.
+//! What every request pays here: reading the head of a 1 KB chat request, checking what passes of it, looking at a 1 KB
+//! answer, and looking at one chunk of a stream. `cargo bench -p remuda-dialects`; each is meant to stay under a microsecond.
 
 use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use remuda_dialects::{FrameSplitter, Observer, Operation, read_head};
+use remuda_dialects::{
+    FrameSplitter, Observer, Operation, ServerKind, Target, check_passthrough, read_head,
+};
 
 /// A text of this many bytes with the quotes and line ends that answers have.
 fn prose(bytes: usize) -> String {
@@ -53,6 +55,13 @@ fn heads(c: &mut Criterion) {
     let body = request(1_024);
     c.bench_function("read_head, 1 KB chat request", |b| {
         b.iter(|| read_head(Operation::OpenAiChat, black_box(body.as_bytes())).is_ok());
+    });
+    let target = Target {
+        operation: Operation::OpenAiChat,
+        server: ServerKind::Ollama,
+    };
+    c.bench_function("check_passthrough to Ollama, 1 KB chat request", |b| {
+        b.iter(|| check_passthrough(&target, black_box(body.as_bytes())).is_ok());
     });
 }
 

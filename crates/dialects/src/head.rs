@@ -80,7 +80,7 @@ pub fn replace_model(body: &[u8], span: Range<usize>, model: &str) -> Bytes {
 }
 
 /// Says why a body is not a JSON object.
-fn not_an_object(body: &[u8]) -> ApiError {
+pub(crate) fn not_an_object(body: &[u8]) -> ApiError {
     match body_object(body) {
         Err(error) => error,
         Ok(_) => ApiError::invalid("the request body is nested too deeply"),

@@ -161,18 +161,17 @@ fn translated_operation(client: Operation, ollama_api: bool, node: Dialect) -> O
 impl Request {
     /// Chooses the node's route for this decoded request.
     ///
-    /// Where the client's own route does not fit, chat goes to the node's chat route; a raw prompt, one with a suffix, or a
-    /// continued raw completion goes to its completion route.
+    /// Ollama gets all on its own routes. Elsewhere, where the client's own route does not fit, chat goes to the node's chat
+    /// route; a raw prompt, one with a suffix, or a continued raw completion goes to its completion route.
     pub fn operation_on(&self, server: ServerKind, node: Dialect) -> Operation {
-        let ollama_api =
-            node == Dialect::Ollama || matches!(server, ServerKind::Ollama | ServerKind::Remuda);
+        if server == ServerKind::Ollama {
+            return self.own_operation();
+        }
+        let ollama_api = node == Dialect::Ollama || server == ServerKind::Remuda;
         let native = native_operation(self.source(), server, node);
         match self {
             Self::Completion(completion) => {
-                // Ollama puts prompts of both its completion routes through the chat template unless told not to, so text
-                // that goes on after the prompt needs a message of its own.
-                let templated = !completion.raw && completion.suffix.is_none() && ollama_api;
-                if completion.continued.is_some() && templated {
+                if completion.continued.is_some() && completion.is_templated() && ollama_api {
                     Operation::OllamaChat
                 } else if native == self.source() {
                     native
@@ -194,6 +193,21 @@ impl Request {
                 translated_operation(Operation::OpenAiChat, ollama_api, node)
             }
             _ => native,
+        }
+    }
+
+    /// Chooses among Ollama's own routes, which honour more than its routes of other dialects.
+    fn own_operation(&self) -> Operation {
+        match self {
+            Self::Chat(_) => Operation::OllamaChat,
+            Self::Completion(completion)
+                if completion.continued.is_some() && completion.is_templated() =>
+            {
+                Operation::OllamaChat
+            }
+            Self::Completion(_) => Operation::OllamaGenerate,
+            Self::Embed(embed) if embed.source == Operation::OllamaEmbeddings => embed.source,
+            Self::Embed(_) => Operation::OllamaEmbed,
         }
     }
 }

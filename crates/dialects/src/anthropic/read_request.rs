@@ -1,6 +1,7 @@
 //! Reading `/v1/messages` as a chat.
 //!
-//! An errored tool result keeps its text, which says what went wrong; the mark beside it has no counterpart elsewhere.
+//! An errored tool result keeps its text, which says what went wrong; the mark beside it has no counterpart elsewhere. Neither
+//! has the budget of `thinking`: the effort in `output_config` is what other dialects say, too.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
@@ -140,6 +141,7 @@ struct WireTool {
     name: String,
     description: Option<String>,
     input_schema: Option<Json>,
+    strict: Option<bool>,
 }
 
 fn tool(wire: WireTool) -> Result<Tool, ApiError> {
@@ -148,7 +150,7 @@ fn tool(wire: WireTool) -> Result<Tool, ApiError> {
             name: wire.name,
             description: wire.description,
             parameters: wire.input_schema,
-            strict: None,
+            strict: wire.strict,
         }),
         Some(kind) => {
             let why = format!(

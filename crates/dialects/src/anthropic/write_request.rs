@@ -1,7 +1,7 @@
 //! Writing requests for servers that speak Anthropic's dialect.
 //!
-//! Lost on the way: the thinking of earlier turns (it would need the server's own signature), speakers' names, and the
-//! resolution hints of images.
+//! Lost on the way: the thinking of earlier turns (it would need the server's own signature), speakers' names, the
+//! resolution hints of images, and the name and strictness of a schema (every schema is followed strictly).
 
 use std::borrow::Cow;
 
@@ -61,6 +61,8 @@ struct WireTool<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
     input_schema: Cow<'a, Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -167,6 +169,8 @@ fn write_tools(body: &mut ObjectWriter, chat: &ChatRequest) -> Result<(), ApiErr
                 name: &tool.name,
                 description: tool.description.as_deref(),
                 input_schema,
+                // Only what is asked for: servers that are not Anthropic's may not know the word.
+                strict: tool.strict.filter(|strict| *strict),
             })
         })
         .collect::<Result<_, ApiError>>()?;

@@ -110,6 +110,12 @@ impl CompletionRequest {
         })
     }
 
+    /// Tells whether Ollama puts the prompt through the chat template, as it does on both its completion routes unless told
+    /// not to: text that goes on after such a prompt needs a message of its own.
+    pub(crate) const fn is_templated(&self) -> bool {
+        !self.raw && self.suffix.is_none()
+    }
+
     /// Tells whether the prompt is text to be continued, rather than a message for the model's chat template.
     pub const fn is_raw(&self) -> bool {
         self.raw || self.suffix.is_some() || matches!(self.source, Operation::OpenAiCompletions)

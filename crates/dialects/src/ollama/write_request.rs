@@ -64,25 +64,52 @@ struct WireToolFunction<'a> {
 }
 
 /// The `options` object.
-struct Options<'a>(&'a Sampling, &'a Fields);
+struct Options<'a> {
+    sampling: &'a Sampling,
+    others: &'a Fields,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+}
 
-impl Options<'_> {
+impl<'a> Options<'a> {
+    /// Where the client is silent, OpenAI's defaults count in place of the model's, as they do on Ollama's own OpenAI routes
+    /// (`openai/openai.go`; `openai/responses.go` leaves `top_p` to the model).
+    fn new(source: Operation, generation: &'a Generation) -> Self {
+        let sampling = &generation.sampling;
+        let (temperature, top_p) = match source {
+            Operation::OpenAiChat | Operation::OpenAiCompletions => (Some(1.0), Some(1.0)),
+            Operation::OpenAiResponses => (Some(1.0), None),
+            _ => (None, None),
+        };
+        Self {
+            sampling,
+            others: &generation.node_options,
+            temperature: sampling.temperature.or(temperature),
+            top_p: sampling.top_p.or(top_p),
+        }
+    }
+
     fn is_empty(&self) -> bool {
-        self.1.is_empty() && *self.0 == Sampling::default()
+        self.others.is_empty()
+            && *self.sampling == Sampling::default()
+            && self.temperature.is_none()
+            && self.top_p.is_none()
     }
 }
 
 impl Serialize for Options<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
-        let Self(sampling, others) = self;
+        let Self {
+            sampling, others, ..
+        } = self;
         let mut map = serializer.serialize_map(None)?;
         for (name, value) in others.iter() {
             map.serialize_entry(name, value)?;
         }
         for (name, value) in [
-            ("temperature", sampling.temperature),
-            ("top_p", sampling.top_p),
+            ("temperature", self.temperature),
+            ("top_p", self.top_p),
             ("min_p", sampling.min_p),
             ("typical_p", sampling.typical_p),
             ("repeat_penalty", sampling.repeat_penalty),
@@ -116,6 +143,16 @@ pub(crate) fn write_chat(target: Target, chat: &ChatRequest) -> Result<Bytes, Ap
         return Err(ApiError::unsupported(
             "messages",
             "the node cannot continue an answer that was begun",
+        ));
+    }
+    let begun = chat
+        .messages
+        .last()
+        .is_some_and(|last| last.role == Role::Assistant);
+    if chat.continue_last && !begun {
+        return Err(ApiError::unsupported(
+            "continue_final_message",
+            "Ollama continues messages of the assistant only",
         ));
     }
     let mut body = ObjectWriter::with_capacity(1024);
@@ -256,9 +293,8 @@ pub(crate) fn write_generate(
             "Ollama makes one completion",
         ));
     }
-    // What other dialects call a completion has no template.
-    let raw =
-        request.raw || (request.source == Operation::OpenAiCompletions && request.suffix.is_none());
+    // OpenAI's completions have a template here, too: Ollama's own route for them puts one around the prompt.
+    let raw = request.raw;
     let mut body = ObjectWriter::with_capacity(512 + request.prompt.len());
     body.put("model", &request.model);
     match &request.continued {
@@ -309,7 +345,7 @@ fn write_generation(
         Some(Format::Json) => body.put("format", "json"),
         Some(Format::Schema { schema, .. }) => body.put("format", schema),
     }
-    let options = Options(&generation.sampling, &generation.node_options);
+    let options = Options::new(source, generation);
     if !options.is_empty() {
         body.put("options", &options);
     }

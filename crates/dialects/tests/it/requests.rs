@@ -108,7 +108,7 @@ proptest! {
     #[test]
     fn conversations_survive_every_dialect(messages in conversation(), temperature in 0.0..2.0_f64, limit in 1..9_999_i64) {
         let body = json!({
-            "model": "m", "messages": messages, "temperature": temperature, "max_tokens": limit, "stop": ["\n\n"],
+            "model": "m", "messages": messages, "temperature": temperature, "top_p": 0.5, "max_tokens": limit, "stop": ["\n\n"],
             "tools": [{ "type": "function", "function": {
                 "name": "look", "description": "looks", "parameters": { "zeta": 1, "alpha": { "b": 1, "a": 2 } },
             } }],
@@ -188,9 +188,90 @@ fn an_openai_client_reaches_an_ollama_node_with_everything_it_said() {
                 ] },
                 { "role": "tool", "content": "3", "tool_name": "f", "tool_call_id": "c" },
             ],
-            "stream": false, "format": "json", "options": { "num_predict": 9 }, "think": "low",
+            "stream": false, "format": "json", "think": "low",
+            // OpenAI's defaults, not the model's.
+            "options": { "temperature": 1.0, "top_p": 1.0, "num_predict": 9 },
         })
     );
+}
+
+#[test]
+fn what_is_written_anew_loses_nothing_on_ollama() {
+    use Operation::{
+        AnthropicMessages, OllamaChat, OllamaEmbed, OllamaGenerate, OpenAiChat, OpenAiCompletions,
+        OpenAiEmbeddings,
+    };
+    let question = json!([{ "role": "user", "content": "q" }]);
+    let cases = [
+        (
+            OpenAiChat,
+            json!({ "model": "m", "messages": question, "top_k": 4, "options": { "num_ctx": 8 } }),
+            OllamaChat,
+            json!({
+                "model": "m", "messages": question, "stream": false,
+                "options": { "num_ctx": 8, "temperature": 1.0, "top_p": 1.0, "top_k": 4 },
+            }),
+        ),
+        (
+            OpenAiCompletions,
+            json!({ "model": "m", "prompt": "q", "keep_alive": "5m", "temperature": 0.5, "top_p": 0.5 }),
+            OllamaGenerate,
+            json!({
+                "model": "m", "prompt": "q", "stream": false, "keep_alive": "5m",
+                "options": { "temperature": 0.5, "top_p": 0.5 },
+            }),
+        ),
+        (
+            OpenAiEmbeddings,
+            json!({ "model": "m", "input": "q", "keep_alive": "5m", "num_ctx": 8, "user": "u" }),
+            OllamaEmbed,
+            json!({ "model": "m", "input": ["q"], "keep_alive": "5m", "options": { "num_ctx": 8 } }),
+        ),
+        (
+            AnthropicMessages,
+            json!({
+                "model": "m", "max_tokens": 5, "messages": question,
+                "output_config": { "format": { "type": "json_schema", "schema": { "z": 1 } } },
+            }),
+            OllamaChat,
+            json!({
+                "model": "m", "messages": question, "stream": false, "format": { "z": 1 },
+                "options": { "num_predict": 5 },
+            }),
+        ),
+    ];
+    for (from, body, operation, expected) in cases {
+        let request = decode_request(from, body.to_string().as_bytes()).unwrap();
+        let chosen = request.operation_on(ServerKind::Ollama, Dialect::Ollama);
+        assert_eq!(chosen, operation);
+        let arrived = encoded(chosen, ServerKind::Ollama, from, &body);
+        assert_eq!(arrived, expected);
+    }
+}
+
+#[test]
+fn strict_tools_stay_strict_between_openai_and_anthropic() {
+    let openai = json!({
+        "model": "m", "max_tokens": 5, "messages": [{ "role": "user", "content": "q" }],
+        "tools": [{ "type": "function", "function": { "name": "f", "parameters": {}, "strict": true } }],
+    });
+    let anthropic = encoded(
+        Operation::AnthropicMessages,
+        ServerKind::Other,
+        Operation::OpenAiChat,
+        &openai,
+    );
+    assert_eq!(
+        anthropic["tools"],
+        json!([{ "name": "f", "input_schema": {}, "strict": true }])
+    );
+    let back = encoded(
+        Operation::OpenAiChat,
+        ServerKind::Vllm,
+        Operation::AnthropicMessages,
+        &anthropic,
+    );
+    assert_eq!(back["tools"], openai["tools"]);
 }
 
 #[test]
@@ -326,6 +407,22 @@ fn what_a_node_cannot_do_is_refused_by_name() {
     for (operation, server, from, body, field) in cases {
         assert_eq!(refused(operation, server, from, &body), field, "{body}");
     }
+}
+
+#[test]
+fn raw_completions_have_no_shape_where_only_chats_have_one() {
+    use Operation::{OllamaGenerate, OpenAiCompletions};
+    let raw = json!({ "model": "m", "prompt": "q", "raw": true, "format": "json" });
+    let openai =
+        json!({ "model": "m", "prompt": "q", "response_format": { "type": "json_object" } });
+    for server in [ServerKind::LlamaServer, ServerKind::LlamaCppPython] {
+        let param = refused(OpenAiCompletions, server, OllamaGenerate, &raw);
+        assert_eq!(param, "format");
+        let param = refused(OpenAiCompletions, server, OpenAiCompletions, &openai);
+        assert_eq!(param, "response_format");
+    }
+    let arrived = encoded(OpenAiCompletions, ServerKind::Vllm, OllamaGenerate, &raw);
+    assert_eq!(arrived["response_format"], openai["response_format"]);
 }
 
 #[test]

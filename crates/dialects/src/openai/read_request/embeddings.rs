@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::canonical::{EmbedInput, EmbedRequest, Encoding, Request};
 use crate::error::ApiError;
-use crate::json::{Fields, body_object, field};
+use crate::json::{Fields, Object, body_object, field};
 use crate::operation::Operation;
 
 /// Reads a body of `/v1/embeddings`.
@@ -40,6 +40,12 @@ pub(crate) fn read_embed(body: &[u8]) -> Result<Request, ApiError> {
                 }
             }
             "keep_alive" => request.keep_alive = Some(raw.into()),
+            "num_ctx" => request.node_options.push(name, raw.into()),
+            "options" => {
+                for (name, raw) in field::<Object<'_>>("options", raw)?.0 {
+                    request.node_options.push(name, raw.into());
+                }
+            }
             name => request.extensions.push(name, raw.into()),
         }
     }

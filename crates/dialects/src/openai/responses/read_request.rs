@@ -209,12 +209,15 @@ fn input(raw: &RawValue) -> Result<Vec<Message>, ApiError> {
                 messages.push(message);
             }
             "reasoning" => {
-                let text: String = item
-                    .summary
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|part| part.text)
-                    .collect();
+                // Servers that don't summarise write it into the content (vLLM).
+                let text = match item.content {
+                    Some(Content::Parts(parts))
+                        if item.summary.as_ref().is_none_or(Vec::is_empty) =>
+                    {
+                        joined(parts)
+                    }
+                    _ => joined(item.summary.unwrap_or_default()),
+                };
                 thinking = Some(text).filter(|text| !text.is_empty());
             }
             other => {
@@ -224,6 +227,10 @@ fn input(raw: &RawValue) -> Result<Vec<Message>, ApiError> {
         }
     }
     Ok(messages)
+}
+
+fn joined(parts: Vec<WirePart>) -> String {
+    parts.into_iter().filter_map(|part| part.text).collect()
 }
 
 /// Returns the assistant message to which a call belongs: the last message, or a new one.
@@ -306,6 +313,21 @@ mod tests {
     }
 
     #[test]
+    fn earlier_thinking_is_kept_wherever_the_server_wrote_it() {
+        for written in [
+            r#""summary":[{"type":"summary_text","text":"hm"}],"content":[{"type":"reasoning_text","text":"long"}]"#,
+            r#""summary":[],"content":[{"type":"reasoning_text","text":"hm"}]"#,
+        ] {
+            let Request::Chat(chat) = decode(&format!(
+                r#"{{"model":"m","input":[{{"type":"reasoning",{written}}},{{"role":"assistant","content":"a"}},{{"role":"user","content":"q"}}]}}"#
+            )) else {
+                panic!()
+            };
+            assert_eq!(chat.messages[0].thinking.as_deref(), Some("hm"));
+        }
+    }
+
+    #[test]
     fn state_between_calls_is_refused() {
         let request = decode(r#"{"model":"m","input":"a","previous_response_id":"resp_1"}"#);
         let target = Target {
@@ -317,5 +339,6 @@ mod tests {
             (error.kind, error.param.as_deref()),
             (ErrorKind::Unsupported, Some("previous_response_id"))
         );
+        assert!(error.message.contains("send the whole conversation"));
     }
 }

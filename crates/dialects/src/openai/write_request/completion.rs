@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::generation::write_generation;
 use crate::canonical::{CompletionRequest, Think};
 use crate::error::ApiError;
+use crate::operation::Dialect;
 use crate::target::{ServerKind, Target};
 use crate::wire::ObjectWriter;
 
@@ -15,6 +16,10 @@ pub(crate) fn write_completion(
 ) -> Result<Bytes, ApiError> {
     let server = target.server;
     let generation = &request.generation;
+    let shape = match request.source.dialect() {
+        Dialect::Ollama => "format",
+        _ => "response_format",
+    };
     let refused = [
         (
             "suffix",
@@ -50,6 +55,13 @@ pub(crate) fn write_completion(
             "echo",
             request.echo && server == ServerKind::Ollama,
             "Ollama does not repeat the prompt",
+        ),
+        // These read `response_format` on their chat routes only.
+        (
+            shape,
+            generation.format.is_some()
+                && matches!(server, ServerKind::LlamaServer | ServerKind::LlamaCppPython),
+            "the node gives a shape to answers of chats only",
         ),
     ];
     if let Some((name, _, why)) = refused.iter().find(|(_, used, _)| *used) {
