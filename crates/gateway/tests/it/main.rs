@@ -8,6 +8,7 @@ mod cancellation;
 mod coalescing;
 mod contexts;
 mod continuation;
+mod continued;
 mod failover;
 mod faults;
 mod fleet;
