@@ -2,6 +2,7 @@
 
 mod answers;
 mod bad_input;
+mod breakers;
 mod browsers;
 mod calibration;
 mod cancellation;
