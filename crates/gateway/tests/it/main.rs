@@ -14,6 +14,7 @@ mod failover;
 mod faults;
 mod fleet;
 mod giving_way;
+mod keep_alive;
 mod limits;
 mod queue;
 mod residency;

@@ -31,6 +31,8 @@ pub struct Script {
     pub tool_calls: Vec<ToolCall>,
     /// Streams wait at the gate once so many tokens are sent, answers in one piece and embeddings before they are made.
     pub gate: Option<(usize, Gate)>,
+    /// Requests for text wait at the gate before anything is answered, be it an error.
+    pub head_gate: Option<Gate>,
     /// How frames meet the wire.
     pub chunking: Chunking,
     /// How many requests wait, and what part of the cache is in use, as a vLLM says in its metrics.
