@@ -6,6 +6,7 @@ mod breakers;
 mod browsers;
 mod calibration;
 mod cancellation;
+mod cannot_go_on;
 mod coalescing;
 mod contexts;
 mod continuation;
