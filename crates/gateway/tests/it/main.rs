@@ -14,6 +14,7 @@ mod continued;
 mod failover;
 mod faults;
 mod fleet;
+mod forwarding;
 mod giving_way;
 mod keep_alive;
 mod limits;
