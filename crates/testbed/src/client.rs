@@ -34,6 +34,8 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// What came after the body; empty when nothing did.
+    pub trailers: HeaderMap,
 }
 
 impl Reply {
@@ -155,6 +157,7 @@ impl TestClient {
             headers: head.headers,
             body,
             held: BytesMut::new(),
+            trailers: HeaderMap::new(),
             _connection: Driver(driver),
         })
     }
@@ -177,6 +180,7 @@ pub struct ReplyStream {
     pub headers: HeaderMap,
     body: Incoming,
     held: BytesMut,
+    trailers: HeaderMap,
     _connection: Driver,
 }
 
@@ -190,11 +194,12 @@ impl ReplyStream {
             let next = tokio::time::timeout(Duration::from_secs(30), self.body.frame()).await;
             match next.context("nothing came for 30 s")? {
                 None => return Ok(None),
-                Some(frame) => {
-                    if let Ok(data) = frame.context("the body broke off")?.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
+                Some(frame) => match frame.context("the body broke off")?.into_data() {
+                    Ok(data) => return Ok(Some(data)),
+                    Err(other) => self
+                        .trailers
+                        .extend(other.into_trailers().unwrap_or_default()),
+                },
             }
         }
     }
@@ -256,6 +261,7 @@ impl ReplyStream {
             status: self.status,
             headers: self.headers,
             body: self.held.freeze(),
+            trailers: self.trailers,
         })
     }
 

@@ -36,7 +36,7 @@ pub use servers::OwnServer;
 #[cfg(feature = "system")]
 pub use system::{System, SystemBuilder};
 pub use upstream::{
-    Answer, EmbeddingPace, Ending, Fault, Flavour, Gate, ModelFiles, Script, ScriptedModel,
-    ScriptedUpstream,
+    Answer, CannedAnswer, EmbeddingPace, Ending, Fault, Flavour, Gate, ModelFiles, Script,
+    ScriptedModel, ScriptedUpstream,
 };
 pub use wait::wait_until;

@@ -83,19 +83,33 @@ async fn a_request_that_the_node_calls_wrong_is_not_repeated() -> anyhow::Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_healthy_node_the_client_is_told_when_to_come_back() -> anyhow::Result<()> {
-    let rig = Rig::start(&[Flavour::Ollama]).await?;
-    rig.registry.drain_node("node0").await.ok();
-    rig.nodes[0].kill();
-    let reply = rig
-        .client
-        .post("/v1/chat/completions", &chat(false))
-        .await?;
-    assert!(
-        matches!(reply.status.as_u16(), 502 | 503),
-        "{}",
-        reply.text()
-    );
-    rig.shutdown().await;
+    for gone in [false, true] {
+        let rig = Rig::start(&[Flavour::Ollama]).await?;
+        rig.registry.drain_node("node0").await?;
+        let asked = rig.nodes[0].counters().inference;
+        if gone {
+            rig.nodes[0].kill();
+        }
+        for stream in [false, true] {
+            for path in ["/v1/chat/completions", "/api/chat"] {
+                let reply = rig.client.post(path, &chat(stream)).await?;
+                let case = format!("{path} {stream}: {}", reply.text());
+                assert_eq!(reply.status, 503, "{case}");
+                let wait: u64 = reply.headers["retry-after"].to_str()?.parse()?;
+                assert!(wait > 0, "{case}");
+                let error = reply.json()?["error"].take();
+                let message = match path {
+                    "/api/chat" => error.as_str(),
+                    _ => error["message"].as_str(),
+                };
+                let message = message.unwrap_or_default();
+                assert!(message.contains("no node can serve test-model"), "{case}");
+                assert!(message.contains("node0"), "{case}");
+            }
+        }
+        assert_eq!(rig.nodes[0].counters().inference, asked);
+        rig.shutdown().await;
+    }
     Ok(())
 }
 

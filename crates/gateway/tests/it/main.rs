@@ -2,17 +2,22 @@
 
 mod answers;
 mod bad_input;
+mod breakers;
 mod browsers;
 mod calibration;
 mod cancellation;
+mod cannot_go_on;
 mod coalescing;
 mod contexts;
 mod continuation;
+mod continued;
 mod failover;
 mod faults;
 mod fleet;
 mod forwarded_records;
+mod forwarding;
 mod giving_way;
+mod keep_alive;
 mod limits;
 mod queue;
 mod residency;

@@ -66,10 +66,25 @@ impl Rig {
         max_in_flight: Option<u32>,
         configure: impl FnOnce(&mut GatewayConfig),
     ) -> anyhow::Result<Self> {
+        Self::timed(
+            nodes,
+            max_in_flight,
+            Arc::new(SystemClock::new()),
+            configure,
+        )
+        .await
+    }
+
+    /// Starts one that goes by this clock.
+    pub(crate) async fn timed(
+        nodes: Vec<ScriptedUpstream>,
+        max_in_flight: Option<u32>,
+        clock: Arc<dyn Clock>,
+        configure: impl FnOnce(&mut GatewayConfig),
+    ) -> anyhow::Result<Self> {
         // A provider may be installed only once in a process; tests of one binary may share it.
         let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let data = tempfile::tempdir()?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let db = Db::open(&StoreConfig::new(format!(
             "sqlite:{}",
             data.path().join("remuda.db").display()

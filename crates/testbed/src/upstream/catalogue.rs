@@ -32,7 +32,16 @@ pub(super) async fn answer(node: &Arc<Node>, call: &Call) -> Reply {
         ("/metrics", Flavour::Vllm) if get => {
             response(200, "text/plain; version=0.0.4", full(vllm_metrics(node)))
         }
-        (_, flavour) => unknown_path(flavour),
+        _ => elsewhere(node, call),
+    }
+}
+
+/// Answers on a path that the server does not have, as told.
+fn elsewhere(node: &Node, call: &Call) -> Reply {
+    let canned = node.script.lock().unknown_path.clone();
+    match canned.filter(|_| call.method == Method::POST) {
+        Some(canned) => response(canned.status, canned.content_type, full(canned.body)),
+        None => unknown_path(node.flavour),
     }
 }
 
@@ -137,7 +146,7 @@ async fn ollama(node: &Arc<Node>, call: &Call) -> Reply {
                 |entry| reply(200, entry),
             )
         }
-        _ => unknown_path(node.flavour),
+        _ => elsewhere(node, call),
     }
 }
 

@@ -35,7 +35,7 @@ pub use flavour::Flavour;
 pub use gate::Gate;
 pub use models::ScriptedModel;
 pub use record::{Cancellation, Counters, SeenRequest};
-pub use script::{Chunking, EmbeddingPace, Ending, Fault, Script, ToolCall};
+pub use script::{CannedAnswer, Chunking, EmbeddingPace, Ending, Fault, Script, ToolCall};
 
 use record::Record;
 use server::Server;

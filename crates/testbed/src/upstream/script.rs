@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::gate::Gate;
 
 /// How an upstream behaves until told otherwise. A marker in the prompt or the header `x-testbed` overrides it for one
@@ -31,6 +33,8 @@ pub struct Script {
     pub tool_calls: Vec<ToolCall>,
     /// Streams wait at the gate once so many tokens are sent, answers in one piece and embeddings before they are made.
     pub gate: Option<(usize, Gate)>,
+    /// Requests for text wait at the gate before anything is answered, be it an error.
+    pub head_gate: Option<Gate>,
     /// How frames meet the wire.
     pub chunking: Chunking,
     /// How many requests wait, and what part of the cache is in use, as a vLLM says in its metrics.
@@ -43,10 +47,23 @@ pub struct Script {
     pub registry: Option<SocketAddr>,
     /// Bytes that fit on the disk yet, for pulls of models with files. No limit when absent.
     pub disk_room: Option<u64>,
+    /// What is answered to a POST on a path that the server does not have; its own 404 when absent.
+    pub unknown_path: Option<CannedAnswer>,
     /// What goes wrong with every inference request.
     pub fault: Option<Fault>,
     /// What goes wrong with every other request (model lists, versions, health).
     pub probe_fault: Option<Fault>,
+}
+
+/// An answer that is the same whatever is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CannedAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The content type.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Bytes,
 }
 
 /// What embedding calls cost a server that answers one of them at a time, as a runner with one context does.

@@ -183,6 +183,9 @@ async fn infer(
         &ask.prompt,
         !ask.prefill.is_empty(),
     );
+    if let Some(gate) = &script.head_gate {
+        gate.pass().await;
+    }
     if let Some(reply) = faulty(node, connection, &mut flight, script.fault.as_ref(), call).await {
         return reply;
     }
