@@ -312,13 +312,28 @@ impl Db {
         params: impl Into<Params>,
     ) -> Result<Option<Row>, StoreError> {
         let sql = sql.into().text(self.engine());
-        let connection = match &self.pools {
-            Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await?),
+        let (limit, params) = (self.statement_timeout, params.into());
+        match &self.pools {
+            Pools::Sqlite { readers, .. } => {
+                let connection = Connection::Sqlite(readers.acquire().await?);
+                Tx::glance(connection, limit, sql, params).await
+            }
             Pools::Postgres {
                 pool, preparing, ..
-            } => Connection::Postgres(pool.acquire().await?, *preparing),
-        };
-        Tx::glance(connection, self.statement_timeout, sql, params.into()).await
+            } => {
+                let lent = pool.acquire().await?;
+                let has_rested = lent.was_lent_before();
+                let connection = Connection::Postgres(lent, *preparing);
+                match Tx::glance(connection, limit, sql, params.clone()).await {
+                    Err(error) if has_rested && error.is_lost_connection() => {
+                        pool.renew();
+                        let connection = Connection::Postgres(pool.acquire().await?, *preparing);
+                        Tx::glance(connection, limit, sql, params).await
+                    }
+                    row => row,
+                }
+            }
+        }
     }
 
     /// Returns the metrics of the database's use in the text format, with its end mark.
