@@ -7,7 +7,7 @@ use crate::import_lines::Format;
 
 /// The most bytes of a record of comma-separated values: the longest serial number and the longest name take less, however they are
 /// quoted.
-pub const LONGEST_RECORD: usize = 8 * 1024;
+const LONGEST_RECORD: usize = 8 * 1024;
 
 /// Where in a record a character stands.
 #[derive(Clone, Copy)]

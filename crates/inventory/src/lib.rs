@@ -33,7 +33,7 @@ mod tray;
 
 pub use config::InventoryConfig;
 pub use desk::Desk;
-pub use import_records::{LONGEST_RECORD, first_record};
+pub use import_records::first_record;
 pub use list::ReadError;
 pub use model::{NewWidget, Operation, OperationKind, Pair, Port, Ports, UnknownPort, Widget};
 pub use refusal::{CallError, Refusal};
