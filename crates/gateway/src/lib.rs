@@ -44,7 +44,7 @@ pub use coalescing::CoalescingRules;
 pub use config::{CallerLimits, GatewayConfig, ModelRouting};
 pub use control::ControlPlane;
 pub use engine_server::EngineServer;
-pub use front::{AllowedOrigins, DirectAnswer, DirectRoutes, DirectWorker, Inside, InsideRequest};
+pub use front::{DirectAnswer, DirectRoutes, DirectWorker, Inside, InsideRequest};
 pub use metrics::Metrics;
 pub use personal::RequestsOfPeople;
 pub use record::{Caller, Outcome, RecordOwner, RequestRecord, SplitRecord};

@@ -14,6 +14,7 @@ use identity::limits::{Limiter, Reservation};
 use identity::{Identity, Principal};
 use parking_lot::Mutex;
 use primitives::{Clock, ErrorKind, RequestId, Timestamp};
+use web::AllowedOrigins;
 
 use crate::admission;
 use crate::body_memory::BodyMemory;
@@ -22,7 +23,7 @@ use crate::config::GatewayConfig;
 use crate::control::ControlPlane;
 use crate::door;
 use crate::fleet_view::RouteTable;
-use crate::front::{AllowedOrigins, BodyRules, DirectWorker, Inside};
+use crate::front::{BodyRules, DirectWorker, Inside};
 use crate::limits::{Limited, Limits, TrustedProxies};
 use crate::live::LiveFleet;
 use crate::metrics::Metrics;

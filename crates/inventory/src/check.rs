@@ -9,6 +9,8 @@ use crate::surface::Inventory;
 
 /// Numbers that one part looks at.
 const PART: i64 = 100_000;
+/// The most faults of a part; it is shorter where there are more.
+const LISTED: u32 = 100;
 
 /// A slot whose partner does not know of it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,10 +38,17 @@ pub(crate) struct CheckBody {
 impl Inventory {
     /// Checks the widgets whose numbers follow `after`, one part of them.
     pub(crate) async fn check(&self, after: i64) -> Result<CheckBody, ReadError> {
-        let last = after.saturating_add(PART);
+        let mut last = after.saturating_add(PART);
         let mut tx = self.inner.db.read().await?;
+        let mut faults = store::one_sided(&mut tx, after, last, LISTED).await?;
+        if faults.len() >= LISTED as usize
+            && let Some(widget) = faults.last().map(|fault| fault.id)
+        {
+            // There may be more. The part ends before the last one's widget, so that the next one begins with all of it.
+            last = widget - 1;
+            faults.retain(|fault| fault.id <= last);
+        }
         let checked = store::count_alike(&mut tx, after, last).await?;
-        let faults = store::one_sided(&mut tx, after, last).await?;
         let highest = store::highest_id(&mut tx).await?;
         tx.commit().await?;
         Ok(CheckBody {

@@ -2,7 +2,8 @@
 //!
 //! The calls are carried out one after the other on the rows in memory; each was made before any of them is answered, so that this order
 //! is as good as any other. A call that touches a widget which another call of the same transaction makes or removes is left for the next
-//! one: only the database knows whether a serial number was free.
+//! one: only the database knows whether a serial number was free. That another one would make it, too, is no such case: one of them at
+//! most can.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -41,8 +42,12 @@ pub(crate) enum Change {
 pub(crate) struct Board {
     rows: BTreeMap<i64, Widget>,
     by_serial: HashMap<Arc<str>, i64>,
-    /// Serial numbers that are made or removed here.
-    unsettled: HashSet<Arc<str>>,
+    /// Numbers that slots name although no widget has them.
+    absent: HashSet<i64>,
+    /// Serial numbers that are made here.
+    made: HashSet<Arc<str>>,
+    /// Serial numbers that are removed here.
+    removed: HashSet<Arc<str>>,
     added: Vec<NewWidget>,
     changes: Vec<Change>,
     touched: BTreeSet<i64>,
@@ -61,6 +66,29 @@ impl Board {
         board
     }
 
+    /// Lists the partners, of widgets that are to be removed, that are not among the rows.
+    pub(crate) fn missing_partners(&self, operations: &[&Operation]) -> Vec<i64> {
+        let removed = operations.iter().filter_map(|operation| match operation {
+            Operation::Remove(serial) => self.by_serial.get(serial),
+            _ => None,
+        });
+        removed
+            .filter_map(|id| self.rows.get(id))
+            .flat_map(|row| row.partners.into_iter().flatten())
+            .filter(|partner| !self.rows.contains_key(partner))
+            .collect()
+    }
+
+    /// Takes note of numbers that no widget has although slots name them: there is nobody to free. They never come back.
+    pub(crate) fn know_absent(&mut self, ids: impl IntoIterator<Item = i64>) {
+        self.absent.extend(ids);
+    }
+
+    /// Tells whether a serial number is made or removed here.
+    fn is_unsettled(&self, serial: &Arc<str>) -> bool {
+        self.made.contains(serial) || self.removed.contains(serial)
+    }
+
     /// Decides about one call.
     pub(crate) fn decide(&mut self, operation: &Operation) -> Verdict {
         match operation {
@@ -73,28 +101,31 @@ impl Board {
 
     fn add(&mut self, widget: &NewWidget) -> Verdict {
         let serial = &widget.serial_number;
-        if self.unsettled.contains(serial) {
+        if self.removed.contains(serial) {
             return Verdict::Later;
         }
-        if self.by_serial.contains_key(serial) {
+        // Whether the first of several is new or not: for the others it is taken.
+        if self.made.contains(serial) || self.by_serial.contains_key(serial) {
             return Verdict::Refused(Refusal::Taken(Arc::clone(serial)));
         }
-        self.unsettled.insert(Arc::clone(serial));
+        self.made.insert(Arc::clone(serial));
         self.added.push(widget.clone());
         Verdict::IfNew
     }
 
     fn remove(&mut self, serial: &Arc<str>) -> Verdict {
-        if self.unsettled.contains(serial) {
+        if self.is_unsettled(serial) {
             return Verdict::Later;
         }
         let Some(&id) = self.by_serial.get(serial) else {
             return Verdict::Done;
         };
         let partners: Vec<i64> = match self.rows.get(&id) {
-            Some(row) => row.partners.into_iter().flatten().collect(),
+            Some(row) => row.partners.into_iter().flatten(),
             None => return Verdict::Done,
-        };
+        }
+        .filter(|partner| !self.absent.contains(partner))
+        .collect();
         // Somebody was joined with it after we had looked, and is not locked.
         if partners
             .iter()
@@ -112,7 +143,7 @@ impl Board {
         self.rows.remove(&id);
         self.by_serial.remove(serial);
         self.touched.remove(&id);
-        self.unsettled.insert(Arc::clone(serial));
+        self.removed.insert(Arc::clone(serial));
         self.changes.push(Change::Remove(id));
         Verdict::Done
     }
@@ -172,7 +203,7 @@ impl Board {
         if pair.first == pair.second {
             return Err(Verdict::Refused(Refusal::WithItself));
         }
-        if self.unsettled.contains(&pair.first) || self.unsettled.contains(&pair.second) {
+        if self.is_unsettled(&pair.first) || self.is_unsettled(&pair.second) {
             return Err(Verdict::Later);
         }
         let find = |serial: &Arc<str>| {
@@ -283,7 +314,9 @@ mod tests {
     fn what_is_made_or_removed_here_is_left_to_the_next_transaction() {
         let mut board = Board::new(vec![widget(1, "P"), widget(2, "P")]);
         assert_eq!(board.decide(&add("new")), Verdict::IfNew);
-        assert_eq!(board.decide(&add("new")), Verdict::Later);
+        // New or not, it is taken for the second one.
+        let taken = |serial: &str| Verdict::Refused(Refusal::Taken(serial.into()));
+        assert_eq!(board.decide(&add("new")), taken("new"));
         assert_eq!(
             board.decide(&Operation::Remove("new".into())),
             Verdict::Later
@@ -292,10 +325,7 @@ mod tests {
         let joined = Operation::Associate(pair("w2", "w1", Port::P));
         assert_eq!(board.decide(&joined), Verdict::Later);
         assert_eq!(board.decide(&add("w1")), Verdict::Later);
-        assert_eq!(
-            board.decide(&add("w2")),
-            Verdict::Refused(Refusal::Taken("w2".into()))
-        );
+        assert_eq!(board.decide(&add("w2")), taken("w2"));
     }
 
     #[test]
@@ -309,9 +339,11 @@ mod tests {
         assert_eq!(board.decide(&joined), Verdict::Done);
         // A partner that is not at hand was joined while the lock was waited for.
         let mut board = Board::new(vec![one]);
-        assert_eq!(
-            board.decide(&Operation::Remove("w1".into())),
-            Verdict::Later
-        );
+        let remove = Operation::Remove("w1".into());
+        assert_eq!(board.decide(&remove), Verdict::Later);
+        // Unless there is no such widget at all.
+        assert_eq!(board.missing_partners(&[&remove]), [2]);
+        board.know_absent([2]);
+        assert_eq!(board.decide(&remove), Verdict::Done);
     }
 }

@@ -196,6 +196,8 @@ impl Inventory {
 struct UnderWay<'a> {
     inner: &'a Inner,
     calls: usize,
+    /// How many of them have an outcome.
+    answered: usize,
 }
 
 impl Drop for UnderWay<'_> {
@@ -204,7 +206,7 @@ impl Drop for UnderWay<'_> {
         let mut places = self.inner.line.places.lock();
         places.transactions -= 1;
         places.carried -= self.calls;
-        places.pace.ends(self.calls, now);
+        places.pace.ends(self.answered, now);
     }
 }
 
@@ -262,9 +264,10 @@ impl Inner {
     /// Carries calls out and answers them.
     async fn go(&self, calls: Vec<Waiting>) {
         let began = self.clock.monotonic();
-        let under_way = UnderWay {
+        let mut under_way = UnderWay {
             inner: self,
             calls: calls.len(),
+            answered: 0,
         };
         if calls.is_empty() {
             return;
@@ -288,6 +291,7 @@ impl Inner {
                 places.calls.push_front(call);
             }
         }
+        under_way.answered = told.len();
         // The next one can begin before the answers go out.
         drop(under_way);
         tell_all(told, self.clock.monotonic());

@@ -4,12 +4,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
+use tokio::time::sleep;
 use utoipa::ToSchema;
 
+use crate::batch::Outcome;
+use crate::config::InventoryConfig;
 use crate::import_lines::{Format, Line, What, read};
+use crate::import_records::records;
 use crate::list::ReadError;
 use crate::model::{NewWidget, Operation, Pair};
 use crate::refusal::{CallError, Refusal};
@@ -20,8 +25,16 @@ use crate::surface::Inventory;
 pub(crate) const MOST_LINES: usize = 50_000;
 /// The most refused lines that an answer lists.
 const LISTED: usize = 1_000;
-/// Associations that are made at the same time; they share transactions.
-const TOGETHER: usize = 256;
+/// How long an association waits for a place where too many calls wait.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The first pause before it asks again. Each further one is twice as long, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Returns how many associations imports make at the same time, all together. They share transactions, of which they leave half to others.
+pub(crate) fn together(config: &InventoryConfig) -> usize {
+    (config.max_batch / 2).clamp(1, config.max_waiting.max(1))
+}
 
 /// A line that was refused.
 #[derive(Debug, Serialize, ToSchema)]
@@ -66,7 +79,7 @@ impl Inventory {
         let mut body = ImportBody::default();
         let mut widgets: HashMap<Arc<str>, (u64, NewWidget)> = HashMap::new();
         let mut pairs = Vec::new();
-        for (number, line) in (first_line..).zip(text.lines()) {
+        for (number, line) in records(text, format, first_line) {
             match read(line, format, what) {
                 Ok(None) => {}
                 Ok(Some(Line::Association(pair))) => pairs.push((number, pair)),
@@ -89,9 +102,27 @@ impl Inventory {
             }
         }
         self.import_widgets(widgets, &mut body).await?;
-        self.import_pairs(pairs, &mut body).await?;
+        let outcome = self.import_pairs(pairs, &mut body).await;
         self.inner.metrics.imported.inc_by(body.made);
-        Ok(body)
+        outcome.map(|()| body)
+    }
+
+    /// Makes an association. An import has time: where too many calls wait, it lets the others go first.
+    async fn associate_in_time(&self, pair: &Pair) -> Outcome {
+        let inner = &self.inner;
+        // It is never closed, and whoever waits for a place has not begun.
+        let _place = inner.importing.acquire().await;
+        let began = inner.clock.monotonic();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let outcome = self.call(Operation::Associate(pair.clone())).await;
+            let waited = inner.clock.monotonic().since(began);
+            if !matches!(outcome, Err(CallError::Overloaded)) || waited >= PATIENCE {
+                return outcome;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     async fn import_widgets(
@@ -139,11 +170,11 @@ impl Inventory {
         body: &mut ImportBody,
     ) -> Result<(), ReadError> {
         let calls = pairs.into_iter().map(|(line, pair)| async move {
-            let outcome = self.call(Operation::Associate(pair.clone())).await;
+            let outcome = self.associate_in_time(&pair).await;
             (line, pair, outcome)
         });
-        let mut outcomes = stream::iter(calls).buffered(TOGETHER);
-        let (mut doubtful, mut trouble) = (Vec::new(), None);
+        let mut outcomes = stream::iter(calls).buffered(together(&self.inner.config));
+        let mut doubtful = Vec::new();
         while let Some((line, pair, outcome)) = outcomes.next().await {
             match outcome {
                 Ok(()) => body.made += 1,
@@ -153,14 +184,11 @@ impl Inventory {
                     doubtful.push((line, pair, refusal));
                 }
                 Err(CallError::Refused(refusal)) => body.refuse(line, refusal.to_string()),
-                // No fault of the line: the part must be sent again.
-                Err(error) => trouble = Some(error),
+                // No fault of the line: the part must be sent again. What has not begun yet does not begin.
+                Err(error) => return Err(error.into()),
             }
         }
         drop(outcomes);
-        if let Some(error) = trouble {
-            return Err(error.into());
-        }
         if doubtful.is_empty() {
             return Ok(());
         }

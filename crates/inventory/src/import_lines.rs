@@ -1,5 +1,5 @@
 //! Lines of an import: JSON objects or comma-separated values, a widget or an association each.
-//! Commas and quotes as in RFC 4180, but that a value has no line break in it.
+//! Commas and quotes as in RFC 4180; where a record ends is found by `import_records`.
 
 use std::sync::Arc;
 
@@ -41,39 +41,30 @@ pub(crate) enum Line {
 pub(crate) const WIDGET_HEAD: &str = "serial_number,name,ports";
 pub(crate) const ASSOCIATION_HEAD: &str = "first,second,port";
 
+/// A line of JSON, which says by its fields what it is.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WidgetLine {
-    serial_number: String,
-    name: String,
-    #[serde(default)]
-    ports: String,
+struct JsonLine {
+    serial_number: Option<String>,
+    name: Option<String>,
+    ports: Option<String>,
+    first: Option<String>,
+    second: Option<String>,
+    port: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AssociationLine {
-    first: String,
-    second: String,
-    port: String,
-}
+/// Programs for tables write it before the first line.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads a line; nothing when it is empty or a head.
+/// Reads a line, or a record of several; nothing when it is empty or a head.
 pub(crate) fn read(text: &str, format: Format, what: What) -> Result<Option<Line>, String> {
-    let text = text.trim_end_matches('\r');
+    let text = text.trim_end_matches(['\r', '\n']);
     if text.trim().is_empty() {
         return Ok(None);
     }
     let line = match (format, what) {
-        (Format::Jsonl, _) if text.contains("\"first\"") => {
-            let line: AssociationLine = json(text)?;
-            association(&line.first, &line.second, &line.port)?
-        }
-        (Format::Jsonl, _) => {
-            let line: WidgetLine = json(text)?;
-            widget(&line.serial_number, &line.name, &line.ports)?
-        }
-        (Format::Csv, _) if text == WIDGET_HEAD || text == ASSOCIATION_HEAD => return Ok(None),
+        (Format::Jsonl, _) => json(text)?,
+        (Format::Csv, _) if is_head(text) => return Ok(None),
         (Format::Csv, What::Widgets) => {
             let [serial, name, ports] = values(text)?;
             widget(&serial, &name, &ports)?
@@ -86,8 +77,38 @@ pub(crate) fn read(text: &str, format: Format, what: What) -> Result<Option<Line
     Ok(Some(line))
 }
 
-fn json<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, String> {
-    serde_json::from_str(text).map_err(|error| error.to_string())
+/// Tells whether a line is the head of a file: no widget and no association has such ports.
+fn is_head(text: &str) -> bool {
+    let text = text.trim_start_matches(BYTE_ORDER_MARK).trim();
+    text == WIDGET_HEAD || text == ASSOCIATION_HEAD
+}
+
+fn json(text: &str) -> Result<Line, String> {
+    let text = text.trim_start_matches(BYTE_ORDER_MARK);
+    let line: JsonLine = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let is_widget = line.serial_number.is_some() || line.name.is_some() || line.ports.is_some();
+    let is_association = line.first.is_some() || line.second.is_some() || line.port.is_some();
+    if is_widget && is_association {
+        return Err(
+            "the fields of a widget and of an association are mixed: write two lines".to_owned(),
+        );
+    }
+    let given = |value: Option<String>, name: &str| {
+        value.ok_or_else(|| format!("the field {name} is missing"))
+    };
+    if is_association {
+        association(
+            &given(line.first, "first")?,
+            &given(line.second, "second")?,
+            &given(line.port, "port")?,
+        )
+    } else {
+        widget(
+            &given(line.serial_number, "serial_number")?,
+            &given(line.name, "name")?,
+            &line.ports.unwrap_or_default(),
+        )
+    }
 }
 
 fn widget(serial: &str, name: &str, ports: &str) -> Result<Line, String> {
@@ -158,9 +179,9 @@ fn quoted_value(text: &str) -> Result<(String, &str), String> {
     let mut value = String::new();
     let mut rest = text;
     loop {
-        let end = rest
-            .find('"')
-            .ok_or_else(|| "a quote is not closed on its line".to_owned())?;
+        let end = rest.find('"').ok_or_else(|| {
+            "a quote is not closed, or behind the closing one comes no comma".to_owned()
+        })?;
         value.push_str(&rest[..end]);
         rest = &rest[end + 1..];
         match rest.strip_prefix('"') {
@@ -203,13 +224,26 @@ mod tests {
     #[test]
     fn lines_say_what_is_wrong_with_them() {
         let csv = |text: &str| read(text, Format::Csv, What::Widgets);
-        assert_eq!(csv(WIDGET_HEAD), Ok(None));
+        for head in ["", "\u{feff}"].map(|mark| format!("{mark}{WIDGET_HEAD} \r")) {
+            assert_eq!(csv(&head), Ok(None));
+        }
+        let lines = Line::Widget(NewWidget {
+            serial_number: "a\nb".into(),
+            name: "\r\n".into(),
+            ports: Ports::default(),
+        });
+        assert_eq!(csv("\"a\nb\",\"\r\n\",\n"), Ok(Some(lines)));
         assert!(matches!(csv("a,b,PPR\r"), Ok(Some(Line::Widget(_)))));
         assert!(csv("a,b,XX").unwrap_err().contains("P, Q and R"));
         assert!(csv(",b,P").unwrap_err().contains("1 to 200"));
         let jsonl = |text: &str| read(text, Format::Jsonl, What::Widgets);
         let joined = jsonl(r#"{"first": "a", "second": "b", "port": "P"}"#);
         assert!(matches!(joined, Ok(Some(Line::Association(_)))));
+        let named = jsonl(r#"{"serial_number": "first", "name": "\"first\""}"#);
+        assert!(matches!(named, Ok(Some(Line::Widget(_)))), "{named:?}");
+        let mixed = jsonl(r#"{"serial_number": "a", "name": "n", "first": "b"}"#);
+        assert!(mixed.unwrap_err().contains("two lines"));
+        assert!(jsonl("{}").unwrap_err().contains("serial_number"));
         assert!(
             jsonl(r#"{"serial_number": "a"}"#)
                 .unwrap_err()

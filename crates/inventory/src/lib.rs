@@ -19,6 +19,7 @@ mod group;
 mod hardware;
 mod import;
 mod import_lines;
+mod import_records;
 mod list;
 mod metrics;
 mod model;
@@ -32,6 +33,7 @@ mod tray;
 
 pub use config::InventoryConfig;
 pub use desk::Desk;
+pub use import_records::first_record;
 pub use list::ReadError;
 pub use model::{NewWidget, Operation, OperationKind, Pair, Port, Ports, UnknownPort, Widget};
 pub use refusal::{CallError, Refusal};

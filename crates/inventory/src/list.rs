@@ -134,6 +134,18 @@ pub(crate) async fn shown(
 }
 
 impl Inventory {
+    /// Tells whether there is a widget of this serial number.
+    pub(crate) async fn is_there(&self, serial: &str) -> Result<bool, CallError> {
+        let find = async {
+            let mut tx = self.inner.db.read_by_keys().await?;
+            let found = store::find_widget(&mut tx, serial).await?;
+            tx.commit().await?;
+            Ok(found.is_some())
+        };
+        find.await
+            .map_err(|error: StoreError| CallError::failed(&error))
+    }
+
     /// Finds a widget.
     pub(crate) async fn widget(&self, serial: &str) -> Result<WidgetBody, ReadError> {
         let mut tx = self.inner.db.read().await?;

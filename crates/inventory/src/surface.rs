@@ -5,9 +5,12 @@ use std::sync::Arc;
 use ::store::Db;
 use identity::Identity;
 use primitives::Clock;
+use tokio::sync::Semaphore;
+use web::AllowedOrigins;
 
 use crate::config::InventoryConfig;
 use crate::group::Line;
+use crate::import::together;
 use crate::metrics::Metrics;
 use crate::numbers::Numbers;
 use crate::statistics::Counted;
@@ -22,6 +25,8 @@ pub struct InventoryDeps {
     pub identity: Identity,
     /// Bounds and patience.
     pub config: InventoryConfig,
+    /// Whose pages may change what callers without a credential may change.
+    pub origins: AllowedOrigins,
 }
 
 /// The hardware inventory. Clones share everything.
@@ -35,6 +40,9 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) identity: Identity,
     pub(crate) config: InventoryConfig,
+    pub(crate) origins: AllowedOrigins,
+    /// A place for each call that imports make at the same time.
+    pub(crate) importing: Semaphore,
     pub(crate) line: Line,
     pub(crate) numbers: Numbers,
     pub(crate) counted: Counted,
@@ -50,6 +58,8 @@ impl Inventory {
                 clock: deps.clock,
                 identity: deps.identity,
                 config: deps.config,
+                origins: deps.origins,
+                importing: Semaphore::new(together(&deps.config)),
                 line: Line::default(),
                 numbers: Numbers::default(),
                 counted: Counted::default(),

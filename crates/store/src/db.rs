@@ -176,9 +176,32 @@ impl Db {
             Pools::Postgres {
                 pool, preparing, ..
             } => {
-                let connection = Connection::Postgres(pool.acquire().await?, *preparing);
-                Tx::begin(connection, begin, self.statement_timeout).await
+                let (tx, _) = self.begin_at(pool, *preparing, begin, None).await?;
+                Ok(tx)
             }
+        }
+    }
+
+    /// Begins a transaction of PostgreSQL. Where a connection has rested, the server may have closed it meanwhile, and most likely all
+    /// others that rest, too: then nothing has begun yet, and a new one serves.
+    async fn begin_at(
+        &self,
+        pool: &Pool<Postgres>,
+        preparing: Preparing,
+        begin: Begin,
+        first: Option<Statement>,
+    ) -> Result<(Tx, Vec<Row>), StoreError> {
+        let limit = self.statement_timeout;
+        let lent = pool.acquire().await?;
+        let has_rested = lent.was_lent_before();
+        let connection = Connection::Postgres(lent, preparing);
+        match Tx::begin_with(connection, begin, limit, first).await {
+            Err(error) if has_rested && error.is_lost_connection() => {
+                pool.renew();
+                let connection = Connection::Postgres(pool.acquire().await?, preparing);
+                Tx::begin_with(connection, begin, limit, first).await
+            }
+            tx => tx,
         }
     }
 
@@ -230,8 +253,9 @@ impl Db {
         preparing: Preparing,
         durability: Durability,
     ) -> Result<Tx, StoreError> {
-        let connection = Connection::Postgres(pool.acquire().await?, preparing);
-        Tx::begin(connection, Begin::Write(durability), self.statement_timeout).await
+        let begin = Begin::Write(durability);
+        let (tx, _) = self.begin_at(pool, preparing, begin, None).await?;
+        Ok(tx)
     }
 
     async fn write_in_turn(
@@ -245,7 +269,8 @@ impl Db {
         if let Some((connection, unwanted)) = open {
             return Tx::join(connection, unwanted, turn, limit, first).await;
         }
-        let connection = match &self.pools {
+        let begin = Begin::WriteInTurn(durability);
+        let (tx, rows) = match &self.pools {
             Pools::Sqlite { writer, .. } => {
                 let mut connection = writer.acquire().await?;
                 if *connection.durability() != Some(durability) {
@@ -258,14 +283,12 @@ impl Db {
                     sqlx::raw_sql(pragma).execute(&mut *connection).await?;
                     *connection.durability() = Some(durability);
                 }
-                Connection::Sqlite(connection)
+                Tx::begin_with(Connection::Sqlite(connection), begin, limit, first).await?
             }
             Pools::Postgres {
                 pool, preparing, ..
-            } => Connection::Postgres(pool.acquire().await?, *preparing),
+            } => self.begin_at(pool, *preparing, begin, first).await?,
         };
-        let begin = Begin::WriteInTurn(durability);
-        let (tx, rows) = Tx::begin_with(connection, begin, limit, first).await?;
         // What is less durable is not shared: who joined would be promised more.
         let tx = match durability {
             Durability::Full => tx.in_turn(turn),
@@ -289,13 +312,28 @@ impl Db {
         params: impl Into<Params>,
     ) -> Result<Option<Row>, StoreError> {
         let sql = sql.into().text(self.engine());
-        let connection = match &self.pools {
-            Pools::Sqlite { readers, .. } => Connection::Sqlite(readers.acquire().await?),
+        let (limit, params) = (self.statement_timeout, params.into());
+        match &self.pools {
+            Pools::Sqlite { readers, .. } => {
+                let connection = Connection::Sqlite(readers.acquire().await?);
+                Tx::glance(connection, limit, sql, params).await
+            }
             Pools::Postgres {
                 pool, preparing, ..
-            } => Connection::Postgres(pool.acquire().await?, *preparing),
-        };
-        Tx::glance(connection, self.statement_timeout, sql, params.into()).await
+            } => {
+                let lent = pool.acquire().await?;
+                let has_rested = lent.was_lent_before();
+                let connection = Connection::Postgres(lent, *preparing);
+                match Tx::glance(connection, limit, sql, params.clone()).await {
+                    Err(error) if has_rested && error.is_lost_connection() => {
+                        pool.renew();
+                        let connection = Connection::Postgres(pool.acquire().await?, *preparing);
+                        Tx::glance(connection, limit, sql, params).await
+                    }
+                    row => row,
+                }
+            }
+        }
     }
 
     /// Returns the metrics of the database's use in the text format, with its end mark.

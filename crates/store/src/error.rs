@@ -74,6 +74,21 @@ impl StoreError {
         )
     }
 
+    /// Tells whether the connection has ended, as opposed to one that does not answer in time.
+    pub(crate) fn is_lost_connection(&self) -> bool {
+        let Self::Unavailable(source) = self else {
+            return false;
+        };
+        match source.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => true,
+            // What the server says when it ends a session: admin_shutdown, crash_shutdown.
+            Some(sqlx::Error::Database(error)) => {
+                matches!(error.code().as_deref(), Some("57P01" | "57P02"))
+            }
+            _ => false,
+        }
+    }
+
     /// Tells another one of an error that struck several at once.
     pub(crate) fn shared(error: &std::sync::Arc<Self>) -> Self {
         let source = || Box::new(std::sync::Arc::clone(error));

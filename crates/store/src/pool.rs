@@ -197,6 +197,11 @@ impl<D: Database> Pool<D> {
         })
     }
 
+    /// Closes the connections that rest. Those who come next get new ones.
+    pub(crate) fn renew(&self) {
+        drop(self.0.connections.retain(|_, _| false));
+    }
+
     /// Closes all connections, waiting for those in use. Further ones are refused.
     pub(crate) async fn close(&self) {
         drop(self.0.connections.retain(|_, _| false));
@@ -248,6 +253,11 @@ impl<D: Database> Drop for Held<D> {
 }
 
 impl<D: Database> Lent<D> {
+    /// Tells whether others have had it before.
+    pub(crate) fn was_lent_before(&self) -> bool {
+        Object::metrics(&self.object).recycle_count > 0
+    }
+
     /// Gives it to whoever comes next. No transaction may be open in it, and its last statement must have come to its end.
     pub(crate) fn put_back(mut self) {
         self.object.in_order = true;

@@ -9,6 +9,7 @@ mod extract;
 mod hops;
 mod kept;
 mod openapi;
+mod origins;
 pub mod outbound;
 mod paging;
 mod problem;
@@ -30,6 +31,7 @@ pub use hops::{
 };
 pub use kept::{KeptAnswer, KeptAnswers};
 pub use openapi::{assemble, json_response, repeatable_paths};
+pub use origins::AllowedOrigins;
 pub use paging::{PageBody, PageQuery, page_limit, page_offset, search_text};
 pub use problem::Problem;
 pub use repeated::IDEMPOTENCY_KEY;

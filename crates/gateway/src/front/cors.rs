@@ -5,8 +5,8 @@
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use primitives::RequestId;
+use web::AllowedOrigins;
 
-use super::origin;
 use super::reply::Reply;
 use crate::body::ReplyBody;
 
@@ -21,40 +21,6 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 const REMEMBERED: HeaderValue = HeaderValue::from_static("43200");
 /// Longest list of header names that a permission repeats.
 const NAMES_LIMIT: usize = 2048;
-
-/// The origins that an operator allows: `*`, `https://app.example.org`, or `https://*.example.org`.
-#[derive(Clone, Debug, Default)]
-pub struct AllowedOrigins(Vec<String>);
-
-impl AllowedOrigins {
-    /// Takes the patterns of the configuration.
-    pub fn new(patterns: &[String]) -> Self {
-        Self(patterns.iter().map(|p| p.to_ascii_lowercase()).collect())
-    }
-
-    /// Tells whether pages of `origin` may call.
-    pub fn allows(&self, origin: &str) -> bool {
-        origin::is_local_origin(origin) || {
-            let origin = origin.to_ascii_lowercase();
-            self.0.iter().any(|pattern| matches(pattern, &origin))
-        }
-    }
-}
-
-fn matches(pattern: &str, origin: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == origin,
-        Some(("", "")) => true,
-        Some((before, after)) => {
-            origin.len() > before.len() + after.len()
-                && origin.starts_with(before)
-                && origin.ends_with(after)
-                // The star stands for a part of the host's name, not for another host before it.
-                && !origin[before.len()..].contains('/')
-                && !origin[before.len()..origin.len() - after.len()].contains(['@', ':'])
-        }
-    }
-}
 
 /// Returns the origin of a page that may read the answer.
 pub(super) fn allowed_origin(headers: &HeaderMap, allowed: &AllowedOrigins) -> Option<HeaderValue> {
@@ -104,38 +70,4 @@ pub(super) fn let_read(response: &mut Response<ReplyBody>, origin: HeaderValue) 
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     headers.append(header::VARY, HeaderValue::from_static("origin"));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn allows(patterns: &[&str], origin: &str) -> bool {
-        let patterns: Vec<_> = patterns.iter().map(|p| (*p).to_owned()).collect();
-        AllowedOrigins::new(&patterns).allows(origin)
-    }
-
-    #[test]
-    fn local_pages_and_configured_origins_may_call() {
-        assert!(allows(&[], "http://localhost:3000"));
-        assert!(allows(&[], "app://anything"));
-        assert!(!allows(&[], "https://example.org"));
-        assert!(allows(&["https://Example.org"], "https://example.org"));
-        assert!(!allows(&["https://example.org"], "http://example.org"));
-        assert!(!allows(
-            &["https://example.org"],
-            "https://example.org.evil.com"
-        ));
-        assert!(allows(&["*"], "https://example.org"));
-        assert!(allows(
-            &["https://*.example.org"],
-            "https://a.b.example.org"
-        ));
-        assert!(!allows(&["https://*.example.org"], "https://example.org"));
-        assert!(!allows(&["https://*.example.org"], "https://.example.org"));
-        assert!(!allows(
-            &["https://*.example.org"],
-            "https://evil.com/.example.org"
-        ));
-    }
 }

@@ -10,7 +10,6 @@ mod inference;
 mod inside;
 mod lingering;
 pub(crate) mod listing;
-mod origin;
 pub(crate) mod reply;
 mod root;
 
@@ -33,7 +32,6 @@ use crate::routes::QueueWindow;
 use crate::shared::Worker;
 
 pub(crate) use self::body_in::{BodyRules, read_body};
-pub use self::cors::AllowedOrigins;
 pub use self::direct::{DirectAnswer, DirectRoutes, DirectWorker};
 #[cfg(test)]
 pub(crate) use self::inference::asked;
@@ -209,8 +207,7 @@ pub(crate) fn authenticate(
                 .with_code("invalid_api_key")
         })?;
     // Without a credential only the browser's word tells a page of this machine from any page of the web.
-    if matches!(principal.kind, PrincipalKind::Anonymous)
-        && !origin::is_trusted(headers, &shared.allowed_origins)
+    if matches!(principal.kind, PrincipalKind::Anonymous) && !shared.allowed_origins.trusts(headers)
     {
         return Err(ApiError::new(
             ErrorKind::Forbidden,

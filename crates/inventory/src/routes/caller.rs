@@ -6,9 +6,10 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use identity::journal::Actor;
 use identity::{AuthError, Origin, Permission, Principal, presented_credential};
+use primitives::ErrorKind;
 use web::{AfterBody, Problem};
 
-use crate::access::may;
+use crate::access::{FOREIGN_PAGE, is_foreign_page, may};
 use crate::surface::Inventory;
 
 /// A caller who may read the inventory.
@@ -36,7 +37,7 @@ impl FromRequestParts<Inventory> for Writer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Inventory) -> Result<Self, Problem> {
-        let_in(parts, state, Permission::InventoryWrite)?;
+        let_write(parts, state)?;
         Ok(Self)
     }
 }
@@ -45,13 +46,22 @@ impl FromRequestParts<Inventory> for Recorded {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Inventory) -> Result<Self, Problem> {
-        let caller = let_in(parts, state, Permission::InventoryWrite)?;
+        let caller = let_write(parts, state)?;
         let origin = Origin::of(parts);
         Ok(Self(match caller {
             Some(principal) => Actor::caller(&principal, &origin),
             None => Actor::anonymous(&origin),
         }))
     }
+}
+
+/// Lets a caller in who changes something, unless it is a page of another web site.
+fn let_write(parts: &mut Parts, inventory: &Inventory) -> Result<Option<Principal>, Problem> {
+    let caller = let_in(parts, inventory, Permission::InventoryWrite)?;
+    if is_foreign_page(inventory, caller.as_ref(), &parts.headers) {
+        return Err(Problem::new(ErrorKind::Forbidden, FOREIGN_PAGE));
+    }
+    Ok(caller)
 }
 
 /// Lets a caller in: now, and again when the body has arrived, until when they may have lost their rights. Returns who it is, if that

@@ -8,18 +8,18 @@ use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use identity::{AuthError, Permission, presented_credential};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use identity::{AuthError, Permission, Principal, presented_credential};
 use serde::Deserialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 use web::{ReadBodyError, read_capped};
 
-use super::rpc_arguments;
+use super::rpc_arguments::{self, Asked, NullPair};
 use super::rpc_error::RpcError;
-use crate::access::may;
+use crate::access::{FOREIGN_PAGE, is_foreign_page, may};
 use crate::model::{OperationKind, Port};
-use crate::refusal::CallError;
+use crate::refusal::{CallError, Refusal};
 use crate::surface::Inventory;
 use crate::tray::Tray;
 
@@ -159,13 +159,19 @@ pub(super) async fn other_method(State(inventory): State<Inventory>, request: Re
     let kind = call_of(request.uri().path()).unwrap_or(OperationKind::Add);
     match authorise(&inventory, request.headers()) {
         Err(error) => RpcError::denied(kind, error),
-        Ok(()) => RpcError::method(kind, request.method()),
+        Ok(_) => RpcError::method(kind, request.method()),
     }
 }
 
 /// Answers the names of functions that there are not.
-pub(super) async fn unknown_function(Path(name): Path<String>) -> RpcError {
-    RpcError::no_function(&name, None, &[])
+pub(super) async fn unknown_function(Path(name): Path<String>, request: Request) -> RpcError {
+    if *request.method() != Method::POST || !is_json(request.headers()) {
+        return RpcError::no_function(&name, None, &[]);
+    }
+    match read(request.into_body()).await {
+        Ok(body) => rpc_arguments::of_no_function(&name, &body),
+        Err(error) => error,
+    }
 }
 
 /// Finds the function that a path calls.
@@ -205,7 +211,7 @@ pub(crate) fn refusal(error: CallError) -> Response<Bytes> {
     RpcError::from(error).into_whole()
 }
 
-fn authorise(inventory: &Inventory, headers: &HeaderMap) -> Result<(), AuthError> {
+fn authorise(inventory: &Inventory, headers: &HeaderMap) -> Result<Option<Principal>, AuthError> {
     let inner = &inventory.inner;
     let presented = presented_credential(headers);
     let principal = inner
@@ -218,7 +224,6 @@ fn authorise(inventory: &Inventory, headers: &HeaderMap) -> Result<(), AuthError
         presented.is_some(),
         Permission::InventoryWrite,
     )
-    .map(drop)
 }
 
 async fn call(
@@ -229,9 +234,11 @@ async fn call(
 ) -> Result<(), RpcError> {
     let (parts, body) = request.into_parts();
     let denied = |error| RpcError::denied(kind, error);
-    authorise(inventory, &parts.headers).map_err(denied)?;
+    let caller = authorise(inventory, &parts.headers).map_err(denied)?;
+    if is_foreign_page(inventory, caller.as_ref(), &parts.headers) {
+        return Err(RpcError::not_permitted(kind).hint(FOREIGN_PAGE));
+    }
     if !is_json(&parts.headers) {
-        // Also what keeps pages of other web sites out: a browser asks first before it sends this type.
         return Err(RpcError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "PGRST102",
@@ -241,11 +248,52 @@ async fn call(
     }
     let body = read(body).await?;
     inventory.look_for_room(kind, tray)?;
-    let operation = rpc_arguments::read(kind, &body)?;
+    let asked = rpc_arguments::read(kind, &body)?;
     // The body may have been long in coming.
     authorise(inventory, &parts.headers).map_err(denied)?;
-    inventory.call_from(operation, tray.cloned()).await?;
-    Ok(())
+    match asked {
+        Asked::Operation(operation) => Ok(inventory.call_from(operation, tray.cloned()).await?),
+        Asked::NullSlot(serial) => Err(null_slot(inventory, serial).await?),
+        Asked::NullPair(pair) => Err(null_pair(inventory, kind, pair).await?),
+    }
+}
+
+/// Returns why a widget with a slot that is `null` is not made: the original makes the widget first, and its slots afterwards.
+async fn null_slot(inventory: &Inventory, serial: Arc<str>) -> Result<RpcError, CallError> {
+    Ok(if inventory.is_there(&serial).await? {
+        CallError::from(Refusal::Taken(serial)).into()
+    } else {
+        RpcError::null("slot", "slots")
+    })
+}
+
+/// Returns why two widgets, or a port, of which something is `null` are neither joined nor parted.
+async fn null_pair(
+    inventory: &Inventory,
+    kind: OperationKind,
+    pair: NullPair,
+) -> Result<RpcError, CallError> {
+    for serial in [&pair.first, &pair.second] {
+        let there = match serial {
+            Some(serial) => inventory.is_there(serial).await?,
+            None => false,
+        };
+        if !there {
+            let serial = serial.clone().unwrap_or_else(|| "<NULL>".into());
+            return Ok(CallError::from(Refusal::Unknown(serial)).into());
+        }
+    }
+    let name = |serial: Option<Arc<str>>| serial.unwrap_or_default();
+    let (first, second) = (name(pair.first), name(pair.second));
+    // Both are there, so that it is the port.
+    Ok(RpcError::raised(match kind {
+        OperationKind::Disassociate => format!(
+            "Widgets with serial numbers {first} and {second} are not associated on port <NULL>"
+        ),
+        _ => format!(
+            "Widget with serial number {first} does not not have available slots on port <NULL>"
+        ),
+    }))
 }
 
 async fn read(body: Body) -> Result<Bytes, RpcError> {

@@ -13,7 +13,7 @@ use super::rpc_value::{Name, Value};
 use crate::model::{
     LONGEST_NAME, LONGEST_SERIAL, NewWidget, Operation, OperationKind, Pair, Port, Ports,
 };
-use crate::refusal::Refusal;
+use crate::refusal::{CallError, Refusal};
 
 /// The fields of an object as they came.
 struct Fields<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
@@ -40,8 +40,40 @@ impl<'de> Deserialize<'de> for Fields<'de> {
     }
 }
 
+/// What a function is called with.
+pub(super) enum Asked {
+    /// What can be carried out.
+    Operation(Operation),
+    /// A widget of this serial number with a slot that is `null`.
+    NullSlot(Arc<str>),
+    /// Two widgets and a port, of which something is `null`.
+    NullPair(NullPair),
+}
+
+/// Two widgets to be joined or parted and a port. What is `null` is neither there nor joined with anything; why it is refused
+/// depends on whether the widgets are there.
+pub(super) struct NullPair {
+    pub(super) first: Option<Arc<str>>,
+    pub(super) second: Option<Arc<str>>,
+}
+
+impl From<Operation> for Asked {
+    fn from(operation: Operation) -> Self {
+        Self::Operation(operation)
+    }
+}
+
+/// Tells of a function that there is not, with the names of what it was called with.
+pub(super) fn of_no_function(name: &str, body: &[u8]) -> RpcError {
+    let Ok(Fields(fields)) = serde_json::from_slice(body) else {
+        return RpcError::unreadable();
+    };
+    let given: Vec<&str> = fields.iter().map(|(name, _)| &**name).collect();
+    RpcError::no_function(name, None, &given)
+}
+
 /// Reads what a function is called with, and refuses at once what needs no look at the inventory.
-pub(super) fn read(kind: OperationKind, body: &[u8]) -> Result<Operation, RpcError> {
+pub(super) fn read(kind: OperationKind, body: &[u8]) -> Result<Asked, RpcError> {
     let Fields(fields) = serde_json::from_slice(body).map_err(|_| RpcError::unreadable())?;
     let mut arguments = Arguments { kind, fields };
     arguments.refuse_repeated()?;
@@ -57,13 +89,17 @@ pub(super) fn read(kind: OperationKind, body: &[u8]) -> Result<Operation, RpcErr
                     "Cannot add widget: too many slots (maximum is 3)",
                 ));
             }
-            let ports = Ports::of(&slots).unwrap_or_default();
             let serial = serial.ok_or_else(|| RpcError::null("serial_number", "widgets"))?;
             let name = name.ok_or_else(|| RpcError::null("name", "widgets"))?;
+            let serial_number = serial_number(serial)?;
+            let name = fitting("name", name, 0, LONGEST_NAME)?;
+            let Some(slots) = slots.into_iter().collect::<Option<Vec<Port>>>() else {
+                return Ok(Asked::NullSlot(serial_number));
+            };
             Operation::Add(NewWidget {
-                serial_number: serial_number(serial)?,
-                name: fitting("name", name, 0, LONGEST_NAME)?,
-                ports,
+                serial_number,
+                name,
+                ports: Ports::of(&slots).unwrap_or_default(),
             })
         }
         OperationKind::Remove => {
@@ -71,10 +107,11 @@ pub(super) fn read(kind: OperationKind, body: &[u8]) -> Result<Operation, RpcErr
             // Nothing has no serial number: there is nothing to remove.
             Operation::Remove(text("widget_sn", &serial)?.unwrap_or_default().into())
         }
-        OperationKind::Associate => Operation::Associate(pair(&mut arguments)?),
-        OperationKind::Disassociate => Operation::Disassociate(pair(&mut arguments)?),
+        OperationKind::Associate | OperationKind::Disassociate => {
+            return pair(kind, &mut arguments);
+        }
     };
-    Ok(operation)
+    Ok(operation.into())
 }
 
 struct Arguments<'a> {
@@ -136,7 +173,7 @@ fn text<'a>(name: &str, value: &'a Value<'_>) -> Result<Option<&'a str>, RpcErro
     }
 }
 
-fn slots_of(value: &Value<'_>) -> Result<Vec<Port>, RpcError> {
+fn slots_of(value: &Value<'_>) -> Result<Vec<Option<Port>>, RpcError> {
     let slots = match value {
         Value::Null => return Ok(Vec::new()),
         Value::List(slots) => slots,
@@ -148,40 +185,33 @@ fn slots_of(value: &Value<'_>) -> Result<Vec<Port>, RpcError> {
         }
     };
     let mut ports = Vec::with_capacity(slots.len().min(4));
-    let mut nulls = false;
     for slot in slots {
-        match text("slots", slot)? {
-            None => nulls = true,
-            Some(name) => ports.push(Port::from_name(name)?),
-        }
-    }
-    if nulls {
-        return Err(RpcError::null("slot", "slots"));
+        ports.push(text("slots", slot)?.map(Port::from_name).transpose()?);
     }
     Ok(ports)
 }
 
-fn pair(arguments: &mut Arguments<'_>) -> Result<Pair, RpcError> {
+/// Reads two widgets and a port. What is refused first, and why, is as in the original: see `rpc::null_pair`.
+fn pair(kind: OperationKind, arguments: &mut Arguments<'_>) -> Result<Asked, RpcError> {
     let [first, second, port] = arguments.take([&["widget1_sn"], &["widget2_sn"], &["port"]])?;
-    let port = text("port", &port)?;
-    let port = port.map(Port::from_name).transpose()?;
-    let first = text("widget1_sn", &first)?;
-    let second = text("widget2_sn", &second)?;
-    let none = || RpcError::from(crate::CallError::from(Refusal::Unknown("<NULL>".into())));
-    let (Some(first), Some(second)) = (first, second) else {
-        return Err(none());
+    let port = text("port", &port)?.map(Port::from_name).transpose()?;
+    let first: Option<Arc<str>> = text("widget1_sn", &first)?.map(Arc::from);
+    let second: Option<Arc<str>> = text("widget2_sn", &second)?.map(Arc::from);
+    if first.is_some() && first == second {
+        return Err(CallError::from(Refusal::WithItself).into());
+    }
+    let (Some(first), Some(second), Some(port)) = (&first, &second, port) else {
+        return Ok(Asked::NullPair(NullPair { first, second }));
     };
-    let port = port.ok_or_else(|| {
-        RpcError::raised(format!(
-            "Widget with serial number {} does not not have available slots on port <NULL>",
-            shortened(first)
-        ))
-    })?;
-    Ok(Pair {
-        first: first.into(),
-        second: second.into(),
+    let pair = Pair {
+        first: Arc::clone(first),
+        second: Arc::clone(second),
         port,
-    })
+    };
+    Ok(Asked::Operation(match kind {
+        OperationKind::Disassociate => Operation::Disassociate(pair),
+        _ => Operation::Associate(pair),
+    }))
 }
 
 pub(super) fn serial_number(text: &str) -> Result<Arc<str>, RpcError> {

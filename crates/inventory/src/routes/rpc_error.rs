@@ -148,12 +148,18 @@ impl RpcError {
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::FORBIDDEN,
         };
+        let mut denied = Self::not_permitted(kind).hint(error.public_message());
+        denied.status = status.as_u16();
+        denied
+    }
+
+    /// Nobody may who calls so.
+    pub(super) fn not_permitted(kind: OperationKind) -> Self {
         Self::new(
-            status,
+            StatusCode::FORBIDDEN,
             "42501",
             format!("permission denied for function {}", kind.function()),
         )
-        .hint(error.public_message())
     }
 }
 

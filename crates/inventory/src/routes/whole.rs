@@ -17,6 +17,8 @@ use super::caller::{Reader, Writer};
 use crate::check::CheckBody;
 use crate::import::ImportBody;
 use crate::import_lines::{Format, What};
+use crate::list::ReadError;
+use crate::refusal::CallError;
 use crate::statistics::InventoryStatisticsBody;
 use crate::surface::Inventory;
 
@@ -92,7 +94,8 @@ pub(super) async fn check_inventory(
     params(LinesQuery), security(("bearer" = [])),
     request_body(content = Option<Lines>, content_type = "text/plain", description = "The lines; nothing is a part without lines."),
     responses((status = 200, description = "What became of each line.", body = ImportBody),
-        (status = 413, description = "The part is too large.", body = Problem)))]
+        (status = 413, description = "The part is too large.", body = Problem),
+        (status = 503, description = "The part was not taken in, or not all of it: send it again after `Retry-After`.", body = Problem)))]
 pub(super) async fn import_inventory(
     _: Writer,
     State(inventory): State<Inventory>,
@@ -118,10 +121,28 @@ pub(super) async fn import_inventory(
         )
     })?;
     let first_line = u64::from(query.first_line.unwrap_or(1));
-    let answer = inventory
-        .import(text, query.format, query.what, first_line)
-        .await?;
-    Ok(JsonBody(answer))
+    let imported = inventory.import(text, query.format, query.what, first_line);
+    imported.await.map(JsonBody).map_err(problem)
+}
+
+/// Tells of a part that was not taken in, and when to send it again where that helps.
+fn problem(error: ReadError) -> Problem {
+    let wait = match &error {
+        ReadError::Call(error) => error.retry_after(),
+        ReadError::Store(error) => CallError::failed(error).retry_after(),
+        _ => None,
+    };
+    let problem = Problem::from(error);
+    match wait {
+        None => problem,
+        Some(wait) => {
+            let text = format!(
+                "{}: send the part again, in which what was made meanwhile is no mistake",
+                problem.detail()
+            );
+            Problem::new(problem.kind(), text).retry_after(wait)
+        }
+    }
 }
 
 /// Writes all widgets or all associations out

@@ -223,20 +223,23 @@ pub(crate) async fn count_alike(
 /// A slot whose partner does not know of it.
 #[derive(Clone, Debug)]
 pub(crate) struct OneSided {
+    pub(crate) id: i64,
     pub(crate) serial_number: String,
     pub(crate) slot: u32,
     pub(crate) partner: i64,
 }
 
-/// Looks for associations that stand on one side only, among the widgets whose numbers are above `after` and up to `last`.
+/// Looks for associations that stand on one side only, among the widgets whose numbers are above `after` and up to `last`: the first
+/// `most` of them.
 pub(crate) async fn one_sided(
     tx: &mut Tx,
     after: i64,
     last: i64,
+    most: u32,
 ) -> Result<Vec<OneSided>, StoreError> {
     let rows = tx
         .fetch_all(
-            "SELECT serial_number, number, partner FROM (
+            "SELECT id, serial_number, number, partner FROM (
                  SELECT w.id AS id, w.serial_number AS serial_number, CAST(n.number AS BIGINT) AS number,
                      CASE n.number WHEN 1 THEN w.slot1 WHEN 2 THEN w.slot2 ELSE w.slot3 END AS partner,
                      CASE n.number WHEN 1 THEN substr(w.ports, 1, 1) WHEN 2 THEN substr(w.ports, 2, 1) ELSE substr(w.ports, 3, 1) END AS port
@@ -246,13 +249,14 @@ pub(crate) async fn one_sided(
                  SELECT 1 FROM widgets p WHERE p.id = s.partner
                      AND (p.slot1 = s.id AND substr(p.ports, 1, 1) = s.port OR p.slot2 = s.id AND substr(p.ports, 2, 1) = s.port
                          OR p.slot3 = s.id AND substr(p.ports, 3, 1) = s.port))
-             ORDER BY id LIMIT 100",
-            params![after, last],
+             ORDER BY id, number LIMIT $3",
+            params![after, last, most],
         )
         .await?;
     rows.iter()
         .map(|row| {
             Ok(OneSided {
+                id: row.get("id")?,
                 serial_number: row.get("serial_number")?,
                 slot: row.get("number")?,
                 partner: row.get("partner")?,

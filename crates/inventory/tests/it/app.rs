@@ -65,6 +65,7 @@ impl Process {
             clock: clock.clone(),
             identity: identity.clone(),
             config,
+            origins: web::AllowedOrigins::default(),
         });
         let (router, _) = inventory
             .routes()
@@ -87,6 +88,16 @@ impl Process {
     pub(crate) fn work(&mut self) {
         let working = self.inventory.clone().work(self.stop.clone());
         self.working = Some(tokio::spawn(working));
+    }
+
+    /// Returns what ends the work, for a test that has it done beside.
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Has the work end.
+    pub(crate) fn stop_working(&self) {
+        self.stop.cancel();
     }
 
     pub(crate) async fn stop(mut self) {

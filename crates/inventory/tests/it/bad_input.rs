@@ -30,7 +30,7 @@ async fn bad_arguments_are_refused_and_change_nothing(store: TestStore) {
     let port = |name: &str| format!("invalid input value for enum widgets.port_type: \"{name}\"");
     let missing =
         |list: &str| format!("Could not find the function widgets.{list} in the schema cache");
-    let cases: [(&str, &str, u16, &str, String); 31] = [
+    let cases: [(&str, &str, u16, &str, String); 40] = [
         ("add_widget", "", 400, "PGRST102", "Empty or invalid json".into()),
         ("add_widget", "{", 400, "PGRST102", "Empty or invalid json".into()),
         ("add_widget", "[]", 400, "PGRST102", "Empty or invalid json".into()),
@@ -60,6 +60,16 @@ async fn bad_arguments_are_refused_and_change_nothing(store: TestStore) {
         ("associate_widgets", r#"{"widget1_sn": "E", "widget2_sn": "E", "port": "x"}"#, 400, "22P02", port("x")),
         ("associate_widgets", r#"{"widget1_sn": null, "widget2_sn": "F", "port": "P"}"#, 400, "P0001", "Widget with serial number <NULL> does not exist".into()),
         ("associate_widgets", r#"{"widget1_sn": "E", "widget2_sn": "F", "port": null}"#, 400, "P0001", "Widget with serial number E does not not have available slots on port <NULL>".into()),
+        // What the original looks at first decides, and it looks at the widgets before it looks at the port.
+        ("add_widget", r#"{"widget_sn": "H", "name": "n", "slots": ["P", "P", "P", null]}"#, 400, "P0001", "Cannot add widget: too many slots (maximum is 3)".into()),
+        ("add_widget", r#"{"widget_sn": "E", "name": "n", "slots": [null]}"#, 409, "23505", "duplicate key value violates unique constraint \"widgets_serial_number_key\"".into()),
+        ("associate_widgets", r#"{"widget1_sn": "E", "widget2_sn": "E", "port": null}"#, 400, "P0001", "Widgets cannot self-associate".into()),
+        ("associate_widgets", r#"{"widget1_sn": "X", "widget2_sn": null, "port": "P"}"#, 400, "P0001", "Widget with serial number X does not exist".into()),
+        ("associate_widgets", r#"{"widget1_sn": "E", "widget2_sn": null, "port": "P"}"#, 400, "P0001", "Widget with serial number <NULL> does not exist".into()),
+        ("associate_widgets", r#"{"widget1_sn": "E", "widget2_sn": "X", "port": null}"#, 400, "P0001", "Widget with serial number X does not exist".into()),
+        ("remove_association", r#"{"widget1_sn": "E", "widget2_sn": "E", "port": null}"#, 400, "P0001", "Widgets cannot self-associate".into()),
+        ("remove_association", r#"{"widget1_sn": "X", "widget2_sn": "F", "port": null}"#, 400, "P0001", "Widget with serial number X does not exist".into()),
+        ("remove_association", r#"{"widget1_sn": "E", "widget2_sn": "F", "port": null}"#, 400, "P0001", "Widgets with serial numbers E and F are not associated on port <NULL>".into()),
         ("remove_association", r#"{"widget1_sn": "E", "port": "P"}"#, 404, "PGRST202", missing("remove_association(port, widget1_sn)")),
         ("remove_widget", r#"{"widget_sn": "E'; DROP TABLE widgets; --", "x": 1}"#, 404, "PGRST202", missing("remove_widget(widget_sn, x)")),
     ];
@@ -107,13 +117,16 @@ async fn other_methods_types_and_names_are_refused(store: TestStore) {
     let body = r#"{"widget_sn": "H", "name": "n", "slots": []}"#;
     let answer = process.request(form, Body::from(body)).await;
     assert_error(&answer, 415, "PGRST102", "Content-Type not acceptable");
-    let answer = process.send("/rpc/drop_everything", "{}").await;
-    assert_error(
-        &answer,
-        404,
-        "PGRST202",
-        "Could not find the function widgets.drop_everything without parameters in the schema cache",
-    );
+    for (body, called) in [
+        ("{}", "drop_everything without parameters"),
+        (r#"{"now": 1, "all": null}"#, "drop_everything(all, now)"),
+    ] {
+        let answer = process.send("/rpc/drop_everything", body).await;
+        let message = format!("Could not find the function widgets.{called} in the schema cache");
+        assert_error(&answer, 404, "PGRST202", &message);
+    }
+    let answer = process.send("/rpc/drop_everything", "{").await;
+    assert_error(&answer, 400, "PGRST102", "Empty or invalid json");
     let huge = format!(r#"{{"widget_sn": "{}"}}"#, "x".repeat(1 << 20));
     let answer = process.send("/rpc/add_widget", &huge).await;
     assert_error(&answer, 413, "PGRST102", "The body is larger than 64 KiB");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use inventory::{CallError, InventoryConfig, NewWidget, Operation, Pair, Port, Ports};
+use inventory::{CallError, InventoryConfig, NewWidget, Operation, Pair, Port, Ports, Refusal};
 use store::testing::TestStore;
 
 use crate::app::Process;
@@ -13,6 +13,8 @@ use crate::model::told;
 store::on_every_engine! {
     crossed_calls_neither_deadlock_nor_lose_a_thing,
     callers_of_one_moment_share_transactions,
+    callers_of_one_serial_number_share_a_transaction,
+    one_call_that_the_database_refuses_does_not_cost_the_others,
     a_full_line_refuses_and_who_was_let_in_is_served,
     a_stopped_process_refuses_what_waits,
 }
@@ -120,12 +122,138 @@ async fn callers_of_one_moment_share_transactions(store: TestStore) {
         }
     }
     assert_eq!((done, refused), (180, 20));
-    // The duplicates came a transaction later.
+    // The duplicates did not need another one.
     assert_eq!(
         process.metric("remuda_inventory_batch_calls_count"),
-        Some(2.0)
+        Some(1.0)
     );
     assert_eq!(process.table().await.len(), 180);
+    process.stop().await;
+}
+
+async fn callers_of_one_serial_number_share_a_transaction(store: TestStore) {
+    let config = InventoryConfig {
+        max_batch: 512,
+        ..InventoryConfig::default()
+    };
+    let mut process = Process::idle(&store, config).await;
+    let callers = |process: &Process| -> Vec<_> {
+        let inventory = process.inventory.clone();
+        let call = move |_| {
+            let inventory = inventory.clone();
+            tokio::spawn(async move { inventory.call(add(7)).await })
+        };
+        (0..300).map(call).collect()
+    };
+    let first = callers(&process);
+    while process.metric("remuda_inventory_waiting") != Some(300.0) {
+        tokio::task::yield_now().await;
+    }
+    process.work();
+    let mut made = 0;
+    for call in first {
+        match told(&call.await.unwrap()) {
+            Ok(()) => made += 1,
+            Err(why) => assert_eq!(why, "serial_taken"),
+        }
+    }
+    assert_eq!(made, 1);
+    let batches = process.metric("remuda_inventory_batch_calls_count");
+    assert_eq!(batches, Some(1.0));
+    // Also where the first of them is not new.
+    for call in callers(&process) {
+        assert_eq!(told(&call.await.unwrap()), Err("serial_taken"));
+    }
+    let later = process.metric("remuda_inventory_calls_left_for_later_total");
+    assert_eq!(later, Some(0.0));
+    process.stop().await;
+}
+
+async fn one_call_that_the_database_refuses_does_not_cost_the_others(store: TestStore) {
+    let mut process = Process::idle(&store, InventoryConfig::default()).await;
+    let mut tx = process.db.write().await.unwrap();
+    let rule = store::Statement::per_engine(
+        "CREATE TRIGGER no_w3 BEFORE INSERT ON widgets WHEN NEW.serial_number = 'w3' BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "ALTER TABLE widgets ADD CONSTRAINT no_w3 CHECK (serial_number <> 'w3')",
+    );
+    tx.execute(rule, ()).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut calls = Vec::new();
+    for number in 0..8 {
+        let inventory = process.inventory.clone();
+        calls.push(tokio::spawn(
+            async move { inventory.call(add(number)).await },
+        ));
+    }
+    while process.metric("remuda_inventory_waiting") != Some(8.0) {
+        tokio::task::yield_now().await;
+    }
+    process.work();
+    for (number, call) in calls.into_iter().enumerate() {
+        let outcome = call.await.unwrap();
+        if number == 3 {
+            let failed = matches!(outcome, Err(CallError::Failed { .. }));
+            assert!(failed, "{outcome:?}");
+        } else {
+            outcome.unwrap();
+        }
+    }
+    assert_eq!(process.table().await.len(), 7);
+    process.stop().await;
+}
+
+/// What a batch has read may be what others wrote in the same transaction, whose commit fails.
+#[tokio::test]
+async fn what_was_undone_refuses_nobody() {
+    let store = TestStore::sqlite().await;
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    assert_eq!(process.add("A", "P").await.status, 204);
+    let mut other = process.db.write().await.unwrap();
+    for sql in [
+        "PRAGMA defer_foreign_keys = ON",
+        "INSERT INTO node_parts (node_id, serial_number) VALUES ('no such node', 'A')",
+        "DELETE FROM widgets WHERE serial_number = 'A'",
+        "INSERT INTO widgets (id, serial_number, name, ports) VALUES (1000000, 'B', 'n', '')",
+    ] {
+        other.execute(sql, ()).await.unwrap();
+    }
+    let inventory = process.inventory.clone();
+    let call = tokio::spawn(async move {
+        let pair = Pair {
+            first: "B".into(),
+            second: "A".into(),
+            port: Port::P,
+        };
+        inventory.call(Operation::Associate(pair)).await
+    });
+    while process.db.writers_waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The batch joins the transaction, in which there is no A and there is B.
+    let ended = other.commit().await;
+    assert!(ended.is_err(), "the node does not exist");
+    let outcome = call.await.unwrap();
+    let unknown =
+        matches!(&outcome, Err(CallError::Refused(Refusal::Unknown(serial))) if &**serial == "B");
+    assert!(unknown, "{outcome:?}");
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_of_the_database_costs_no_call_that_comes_afterwards() {
+    let store = TestStore::postgres().await;
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    process.inventory.call(add(1)).await.unwrap();
+    // All connections that there may be have been used, and rest.
+    let most = store.config().max_connections;
+    let reading = futures_util::future::join_all((0..most).map(|_| process.db.read())).await;
+    for tx in reading {
+        tx.unwrap().commit().await.unwrap();
+    }
+    store.stop(&process.db).await;
+    store.resume().await;
+    process.inventory.call(add(1_000)).await.unwrap();
+    process.inventory.call(add(1_001)).await.unwrap();
     process.stop().await;
 }
 
@@ -168,4 +296,34 @@ async fn a_stopped_process_refuses_what_waits(store: TestStore) {
         matches!(outcome, Ok(Err(CallError::Stopping))),
         "{outcome:?}"
     );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_on_the_way_costs_no_call() {
+    let store = TestStore::postgres().await;
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    for serial in ["A", "B"] {
+        assert_eq!(process.add(serial, "P").await.status, 204);
+    }
+    let mut holds = process.db.write().await.unwrap();
+    let lock = "SELECT id FROM widgets WHERE serial_number = 'A' FOR UPDATE";
+    holds.fetch_all(lock, ()).await.unwrap();
+    let joining = process.pair("associate_widgets", "A", "B", "P");
+    let ended = async {
+        // As an administrator does, or a failing server.
+        let end =
+            "SELECT CAST(count(pg_terminate_backend(pid)) AS BIGINT) AS n FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        loop {
+            let row = process.db.glance(end, ()).await.unwrap().unwrap();
+            if row.get::<i64>("n").unwrap() == 1 {
+                break;
+            }
+        }
+        holds.commit().await.unwrap();
+    };
+    let (joined, ()) = tokio::join!(joining, ended);
+    assert_eq!(joined.status, 204, "{}", joined.body);
+    assert_eq!(process.table().await["B"], ["P-A"]);
+    process.stop().await;
 }

@@ -13,6 +13,8 @@ mod histories;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod rpc;

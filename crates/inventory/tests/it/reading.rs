@@ -1,4 +1,4 @@
-//! Looking at the inventory, and moving it in and out.
+//! Looking at the inventory.
 
 use axum::body::Body;
 use http::{Method, Request};
@@ -7,24 +7,22 @@ use serde_json::{Value, json};
 use store::testing::TestStore;
 
 use crate::app::{Answer, Process};
+use crate::moving::import;
 
 store::on_every_engine! {
     lists_are_filtered_and_go_on_where_they_stopped,
     what_hangs_together_is_found_within_bounds,
     counts_tell_slots_and_associations,
-    imports_answer_each_line_and_can_be_sent_again,
-    exports_say_what_imports_take,
-    the_check_finds_what_the_database_would_not_let_in,
     what_a_node_is_made_of_stands_in_the_journal,
     readers_read_and_strangers_do_not,
 }
 
-async fn get(process: &Process, path: &str) -> Answer {
+pub(crate) async fn get(process: &Process, path: &str) -> Answer {
     let request = Request::builder().method(Method::GET).uri(path);
     process.request(request, Body::empty()).await
 }
 
-async fn found(process: &Process, path: &str) -> Value {
+pub(crate) async fn found(process: &Process, path: &str) -> Value {
     let answer = get(process, path).await;
     assert_eq!(answer.status, 200, "{path}: {}", answer.body);
     answer.body
@@ -38,7 +36,7 @@ fn serials(page: &Value) -> Vec<&str> {
 }
 
 /// A chain w0 - w1 - … by ports P and Q in turn, and one that is joined with nobody.
-async fn chain(process: &Process, length: usize) {
+pub(crate) async fn chain(process: &Process, length: usize) {
     for number in 0..length {
         process.add(&format!("w{number}"), "PQR").await;
     }
@@ -145,114 +143,6 @@ async fn counts_tell_slots_and_associations(store: TestStore) {
     process.stop().await;
 }
 
-async fn import(process: &Process, query: &str, text: &str) -> Answer {
-    process
-        .send(&format!("/api/v1/inventory/import?{query}"), text)
-        .await
-}
-
-async fn imports_answer_each_line_and_can_be_sent_again(store: TestStore) {
-    let process = Process::start(&store, InventoryConfig::default()).await;
-    process.add("taken", "P").await;
-    let lines = "serial_number,name,ports\na,one,PPR\n\"b,1\",\"say \"\"x\"\"\",\ntaken,a part,P\ntaken2,n,X\na,other,P\n,n,P\nc,n\n";
-    let answer = import(&process, "format=csv&first_line=101", lines).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    let body = &answer.body;
-    assert_eq!(
-        (&body["made"], &body["present"], &body["refused"]),
-        (&json!(2), &json!(1), &json!(4))
-    );
-    let refused: Vec<_> = body["refusals"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["line"].as_u64().unwrap())
-        .collect();
-    assert_eq!(refused, [105, 106, 107, 108]);
-    let again = import(&process, "format=csv", lines).await;
-    assert_eq!(
-        (&again.body["made"], &again.body["present"]),
-        (&json!(0), &json!(3))
-    );
-    let other = import(&process, "format=csv", "a,another name,PPR\n").await;
-    assert_eq!(other.body["refused"], 1, "{}", other.body);
-    // Lines of both kinds.
-    let lines = "{\"serial_number\": \"d\", \"name\": \"n\", \"ports\": \"PP\"}\n{\"first\": \"a\", \"second\": \"d\", \"port\": \"P\"}\n{\"first\": \"d\", \"second\": \"taken\", \"port\": \"P\"}\n";
-    let answer = import(&process, "format=jsonl", lines).await;
-    assert_eq!(answer.body["made"], 3, "{}", answer.body);
-    let again = import(&process, "format=jsonl", lines).await;
-    assert_eq!(again.body["present"], 3, "{}", again.body);
-    assert_eq!(process.table().await["d"], ["P-a", "P-taken"]);
-    let many: Vec<String> = (0..1_203).map(|number| format!("m{number},n,PQ")).collect();
-    let many = many.join("\n");
-    assert_eq!(
-        import(&process, "format=csv", &many).await.body["made"],
-        1_203
-    );
-    for (query, text, status) in [
-        ("format=xml", "a", 400),
-        ("format=csv", &*"x,n,P\n".repeat(50_002), 200),
-    ] {
-        let answer = import(&process, query, text).await;
-        assert_eq!(answer.status, status, "{query}: {}", answer.body);
-    }
-    process.stop().await;
-}
-
-async fn exports_say_what_imports_take(store: TestStore) {
-    let process = Process::start(&store, InventoryConfig::default()).await;
-    chain(&process, 3).await;
-    process.add("odd, \"one\"", "").await;
-    let text = |answer: Answer| answer.body.as_str().unwrap().to_owned();
-    let widgets = text(get(&process, "/api/v1/inventory/export?format=csv").await);
-    let joined = text(
-        get(
-            &process,
-            "/api/v1/inventory/export?format=csv&what=associations",
-        )
-        .await,
-    );
-    assert_eq!(
-        widgets,
-        "serial_number,name,ports\nw0,a part,PQR\nw1,a part,PQR\nw2,a part,PQR\nalone,a part,PP\n\"odd, \"\"one\"\"\",a part,\n"
-    );
-    assert_eq!(joined, "first,second,port\nw0,w1,Q\nw1,w2,P\n");
-    let before = process.table().await;
-    for serial in before.keys() {
-        process.remove(serial).await;
-    }
-    let lines = import(&process, "format=csv", &widgets).await;
-    assert_eq!(lines.body["made"], 5, "{}", lines.body);
-    let lines = import(&process, "format=csv&what=associations", &joined).await;
-    assert_eq!(lines.body["made"], 2, "{}", lines.body);
-    assert_eq!(process.table().await, before);
-    process.stop().await;
-}
-
-async fn the_check_finds_what_the_database_would_not_let_in(store: TestStore) {
-    let process = Process::start(&store, InventoryConfig::default()).await;
-    chain(&process, 4).await;
-    let sound = found(&process, "/api/v1/inventory/check").await;
-    assert_eq!(sound, json!({"checked": 5, "faults": []}));
-    let mut tx = process.db.write().await.unwrap();
-    let out = store::Statement::per_engine(
-        "DROP TRIGGER widgets_slot1",
-        "ALTER TABLE widgets DISABLE TRIGGER USER",
-    );
-    tx.execute(out, ()).await.unwrap();
-    tx.execute(
-        "UPDATE widgets SET slot1 = NULL WHERE serial_number = 'w1'",
-        (),
-    )
-    .await
-    .unwrap();
-    tx.commit().await.unwrap();
-    let broken = found(&process, "/api/v1/inventory/check").await;
-    assert_eq!(broken["faults"][0]["serial_number"], "w2", "{broken}");
-    assert_eq!(broken["faults"].as_array().unwrap().len(), 1, "{broken}");
-    process.stop().await;
-}
-
 async fn put(process: &Process, path: &str, body: &Value) -> Answer {
     let request = Request::builder().method(Method::PUT).uri(path);
     let request = request.header("content-type", "application/json");
@@ -275,6 +165,10 @@ async fn what_a_node_is_made_of_stands_in_the_journal(store: TestStore) {
     for parts in [json!(["w1", "w0"]), json!(["w0", "w1", "w1"]), json!([])] {
         let answer = put(&process, path, &json!({"parts": parts})).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
+        // The other way round, too.
+        let nodes: &[&str] = if parts == json!([]) { &[] } else { &["n1"] };
+        let widget = found(&process, "/api/v1/inventory/widgets/w0").await;
+        assert_eq!(widget["nodes"], json!(nodes), "{widget}");
     }
     for (path, parts, status) in [
         (path, json!(["w0", "absent"]), 404),

@@ -1,5 +1,6 @@
 //! The four functions as their callers see them.
 
+use http::Request;
 use inventory::InventoryConfig;
 use serde_json::{Value, json};
 use store::testing::TestStore;
@@ -11,6 +12,7 @@ store::on_every_engine! {
     what_is_refused_says_so_in_the_originals_words,
     keys_need_the_permission_and_strangers_are_kept_out,
     an_open_inventory_lets_anybody_in_but_no_bad_key,
+    pages_of_other_sites_change_nothing_in_an_open_inventory,
 }
 
 pub(crate) fn assert_error(answer: &Answer, status: u16, code: &str, message: &str) {
@@ -187,5 +189,98 @@ async fn an_open_inventory_lets_anybody_in_but_no_bad_key(store: TestStore) {
     assert_eq!(process.add("A", "P").await.status, 204);
     process.act_as(Some("rmd_wrong"));
     assert_eq!(process.add("B", "P").await.status, 401);
+    process.stop().await;
+}
+
+async fn pages_of_other_sites_change_nothing_in_an_open_inventory(store: TestStore) {
+    let open = InventoryConfig {
+        open: true,
+        ..InventoryConfig::default()
+    };
+    let mut process = Process::start(&store, open).await;
+    let token = key(
+        &process,
+        json!({"name": "w", "scopes": ["inventory:write"]}),
+    )
+    .await;
+    process.act_as(None);
+    let changes = [
+        (
+            "POST",
+            "/rpc/add_widget",
+            "application/json",
+            r#"{"widget_sn": "A", "name": "n", "slots": []}"#,
+        ),
+        (
+            "POST",
+            "/rpc/remove_widget",
+            "application/json",
+            r#"{"widget_sn": "A"}"#,
+        ),
+        (
+            "POST",
+            "/api/v1/inventory/import?format=csv",
+            "text/plain",
+            "B,n,P",
+        ),
+        (
+            "PUT",
+            "/api/v1/nodes/n1/hardware",
+            "application/json",
+            r#"{"parts": []}"#,
+        ),
+    ];
+    let pages: [&[(&str, &str)]; 4] = [
+        &[
+            ("origin", "https://evil.example"),
+            ("sec-fetch-site", "cross-site"),
+        ],
+        &[("origin", "null")],
+        &[("sec-fetch-site", "cross-site")],
+        &[
+            ("host", "evil.example"),
+            ("origin", "http://evil.example"),
+            ("sec-fetch-site", "same-origin"),
+        ],
+    ];
+    let request = |(method, path, kind, _): (&str, &str, &str, &str), page: &[(&str, &str)]| {
+        let mut request = Request::builder().method(method).uri(path);
+        request = request.header("content-type", kind);
+        for (name, value) in page {
+            request = request.header(*name, *value);
+        }
+        request
+    };
+    for change in changes {
+        for page in pages {
+            let answer = process
+                .request(request(change, page), change.3.into())
+                .await;
+            assert_eq!(answer.status, 403, "{change:?} {page:?}: {}", answer.body);
+            let told = answer.body.to_string();
+            assert!(told.contains("other web sites"), "{told}");
+        }
+    }
+    assert!(process.table().await.is_empty());
+    // Programs and pages of this machine may, and whoever has a key.
+    let local = [
+        ("origin", "http://localhost:3000"),
+        ("sec-fetch-site", "same-site"),
+    ];
+    for page in [&[][..], &local[..], &[("host", "parts.example.com")][..]] {
+        for change in &changes[..3] {
+            let answer = process
+                .request(request(*change, page), change.3.into())
+                .await;
+            assert!(answer.status < 300, "{change:?}: {}", answer.body);
+        }
+    }
+    process.act_as(Some(&token));
+    for change in &changes[..3] {
+        let answer = process
+            .request(request(*change, pages[0]), change.3.into())
+            .await;
+        assert!(answer.status < 300, "{change:?}: {}", answer.body);
+    }
     process.stop().await;
 }

@@ -106,9 +106,10 @@ impl Api {
         self.value(call).await
     }
 
-    /// Posts a text and reads a JSON value.
+    /// Posts a text and reads a JSON value, which may take as long as the server works on all of the text.
     pub(crate) async fn post_text(&self, path: &str, text: Bytes) -> Result<Value, ClientError> {
         let call = self.call(Method::POST, path).await?;
+        let call = call.head_timeout(UPLOAD_PATIENCE).total_timeout(None);
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         self.value(call.header(CONTENT_TYPE, plain).bytes(text))
             .await
@@ -250,8 +251,9 @@ impl Api {
         if status.is_success() {
             return Ok(answer);
         }
+        let headers = answer.headers().clone();
         let body = answer.bytes(LARGEST_ANSWER).await.unwrap_or_default();
-        Err(ClientError::from_answer(status, &body))
+        Err(ClientError::from_answer(status, &body).with_retry_after(&headers))
     }
 
     async fn value(&self, call: Call) -> Result<Value, ClientError> {

@@ -1,6 +1,9 @@
 //! What can go wrong between a command and the server. Each message is one line that says what to do.
 
-use http::StatusCode;
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use web::outbound::OutboundError;
 
@@ -26,6 +29,8 @@ pub(crate) enum ClientError {
         message: String,
         /// The server's name for what to do next, where it has one.
         reason: Option<String>,
+        /// How long to wait before the same call is made again, where the server asks for that.
+        retry_after: Option<Duration>,
     },
     /// A stream brought an error after it had begun.
     #[error("{0}")]
@@ -114,6 +119,32 @@ impl ClientError {
             status,
             message,
             reason,
+            retry_after: None,
+        }
+    }
+
+    /// Takes note of what the headers of an answer say about another try.
+    pub(super) fn with_retry_after(mut self, headers: &HeaderMap) -> Self {
+        if let Self::Refused { retry_after, .. } = &mut self {
+            let seconds = headers
+                .get(RETRY_AFTER)
+                .and_then(|value| value.to_str().ok());
+            *retry_after = seconds
+                .and_then(|seconds| seconds.parse().ok())
+                .map(Duration::from_secs);
+        }
+        self
+    }
+
+    /// Returns how long to wait before the same call is made again, where the server is not available now and asks for that.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                retry_after,
+                ..
+            } => *retry_after,
+            _ => None,
         }
     }
 

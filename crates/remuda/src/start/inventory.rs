@@ -13,18 +13,20 @@ use primitives::Clock;
 use store::Db;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::AllowedOrigins;
 
-use crate::config::InventorySection;
+use crate::config::Config;
 
 /// Makes the domain, and has it carry calls out until `stop`.
 pub(super) fn open(
-    section: &InventorySection,
+    config: &Config,
     db: &Db,
     clock: &Arc<dyn Clock>,
     identity: &Identity,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Inventory {
+    let section = &config.inventory;
     let inventory = Inventory::new(InventoryDeps {
         db: db.clone(),
         clock: Arc::clone(clock),
@@ -37,6 +39,7 @@ pub(super) fn open(
             max_wait: section.max_wait.0,
             ..InventoryConfig::default()
         },
+        origins: AllowedOrigins::new(&config.server.allowed_origins),
     });
     tasks.spawn(inventory.clone().work(stop.clone()));
     inventory

@@ -111,7 +111,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn(placement.clone().keep(stop.clone()));
     let domains = (&identity, &registry, &jobs);
     let rollouts = rollouts::open(&config, &db, &clock, domains, (&tasks, &stop)).await?;
-    let inventory = inventory::open(&config.inventory, &db, &clock, &identity, &tasks, &stop);
+    let inventory = inventory::open(&config, &db, &clock, &identity, &tasks, &stop);
     let fleet = fleet::open(&config, &db, &clock, &identity, &registry, &jobs);
     tasks.spawn(fleet.clone().keep(stop.clone()));
     personal::join(&identity, &system, &jobs, (&db, &clock));

@@ -4,13 +4,14 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use cluster::Registry;
-use gateway::{AllowedOrigins, Caller, EndObserver, Figures, Outcome};
+use gateway::{Caller, EndObserver, Figures, Outcome};
 use identity::Identity;
 use primitives::Clock;
 use realtime::{CallerId, Hub, HubConfig, HubDeps, InferenceEvent, Owner};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::AllowedOrigins;
 
 use crate::config::Config;
 

@@ -12,9 +12,9 @@ use testbed::{Reply, TestClient};
 use crate::harness::{Home, PASSWORD, Server, json as run_json, succeed};
 use crate::service::sign_in;
 
-const CONFIG: &str = "[inventory]\nopen = true\n";
+pub(crate) const CONFIG: &str = "[inventory]\nopen = true\n";
 
-fn server(home: &Home, config: &str) -> Server {
+pub(crate) fn server(home: &Home, config: &str) -> Server {
     let file = home.write(
         "remuda.toml",
         &format!("{config}\n[engine]\ndemo = false\n"),
@@ -409,48 +409,50 @@ async fn the_root_describes_the_functions_to_who_asks_for_it() -> anyhow::Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_goes_on_where_it_was_cut_off_and_names_the_lines_it_refuses() {
+async fn a_load_of_some_calls_a_second_reports_in_words_and_as_json() {
     let home = Home::new();
     let server = server(&home, CONFIG);
-    // Two parts of widgets, and associations of the last of them, which must not come before their widgets.
-    let widgets = (0..40_000)
-        .map(|number| json!({"serial_number": format!("w{number}"), "name": "n", "ports": "P"}));
-    let associations = (0..100).map(|number| {
-        let (first, second) = (39_998 - 2 * number, 39_999 - 2 * number);
-        json!({"first": format!("w{first}"), "second": format!("w{second}"), "port": "P"})
-    });
-    let lines: Vec<String> = widgets
-        .chain(associations)
-        .map(|line| line.to_string())
-        .collect();
-    let lines = lines.join("\n");
-    let file = home.write("parts.jsonl", &lines);
-    // As far as an earlier one had come.
-    let progress = home.write("parts.jsonl.progress", "20000");
-    let import = || {
-        let mut command = home.remuda(["--server", server.url(), "inventory", "import"]);
-        command.arg(&file);
+    let report = home.path("load.json");
+    let mut load = home.remuda(["--server", server.url(), "inventory", "load"]);
+    load.args(["--rate", "50", "--mix", "add=100", "--connections", "4"]);
+    load.args(["--duration", "2s", "--population", "0", "--report"]);
+    let told = succeed(load.arg(&report));
+    assert!(told.contains("calls a second over 4 connections"), "{told}");
+    assert!(told.contains("of these: sent late p50"), "{told}");
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
+    assert_eq!(written["wanted_per_second"], 50);
+    // As many as there are times for a call in two seconds, all of one kind.
+    assert_eq!(
+        (&written["done"], &written["refused"], &written["failed"]),
+        (&json!(100), &json!(0), &json!(0))
+    );
+    assert!(told.contains("carried out 100, refused 0"), "{told}");
+    let counts = run_json(&mut home.remuda(["--server", server.url(), "inventory", "stats"]));
+    assert_eq!(counts["widgets"], 100);
+    assert!(!written["over_time"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_whose_widgets_cannot_be_made_says_so() {
+    let home = Home::new();
+    let server = server(&home, CONFIG);
+    let remuda = |arguments: &[&str]| {
+        let mut command = home.remuda(["--server", server.url(), "inventory"]);
+        command.args(arguments);
         command
     };
-    let rest = run_json(&mut import());
-    assert_eq!(
-        (&rest["skipped"], &rest["made"], &rest["refused"]),
-        (&json!(20_000), &json!(20_100), &json!(0))
-    );
-    assert!(!progress.exists(), "a finished import begins anew");
-    let again = run_json(&mut import());
-    assert_eq!(
-        (&again["made"], &again["present"]),
-        (&json!(20_000), &json!(20_100))
-    );
-    home.write("parts.jsonl", "{\"serial_number\": \"x\", \"name\": \"n\", \"ports\": \"Z\"}\n{\"serial_number\": \"y\", \"name\": \"n\", \"ports\": \"P\"}\n");
-    let some = import().output().unwrap();
-    assert!(!some.status.success());
-    let said = String::from_utf8_lossy(&some.stderr).into_owned();
-    assert!(
-        said.contains("line 1: ") && said.contains("P, Q and R"),
-        "{said}"
-    );
-    let made = run_json(&mut home.remuda(["--server", server.url(), "inventory", "show", "y"]));
-    assert_eq!(made["serial_number"], "y");
+    succeed(&mut remuda(&[
+        "add",
+        "load-00000002",
+        "another",
+        "--ports",
+        "R",
+    ]));
+    let mut load = remuda(&["load", "--prepare", "--population", "5"]);
+    let told = load.args(["--duration", "1s"]).output().unwrap();
+    assert!(!told.status.success());
+    let said = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(said.contains("1 of the 5 widgets cannot be made"), "{said}");
+    assert!(said.contains("choose another --prefix"), "{said}");
+    assert!(!said.contains("widgets are there"), "{said}");
 }

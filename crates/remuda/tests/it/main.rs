@@ -52,6 +52,8 @@ mod index_use;
 #[cfg(test)]
 mod inventory;
 #[cfg(test)]
+mod inventory_import;
+#[cfg(test)]
 mod jobs;
 #[cfg(test)]
 mod kept_answers;

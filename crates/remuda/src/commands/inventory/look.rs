@@ -328,26 +328,30 @@ pub(super) async fn stats(context: &Context) -> Result<(), Failure> {
     Ok(table.print(out)?)
 }
 
-/// Checks the whole inventory, part by part.
+/// The most faults that are shown.
+const MOST_FAULTS: usize = 10_000;
+
+/// Checks the inventory, part by part.
 pub(super) async fn check(context: &Context) -> Result<(), Failure> {
     let api: Api = context.api()?;
     let (mut checked, mut faults) = (0, Vec::new());
     let mut after = 0_i64;
-    loop {
+    let complete = loop {
         let part = api
             .get(&format!("/api/v1/inventory/check?after={after}"))
             .await?;
         checked += part["checked"].as_u64().unwrap_or_default();
         faults.extend(part["faults"].as_array().into_iter().flatten().cloned());
         match part["next"].as_i64() {
+            None => break true,
+            Some(_) if faults.len() >= MOST_FAULTS => break false,
             Some(next) => after = next,
-            None => break,
         }
-    }
+    };
     if context.out.is_json() {
         context
             .out
-            .json(&json!({"checked": checked, "faults": faults}))?;
+            .json(&json!({"checked": checked, "faults": faults, "complete": complete}))?;
     } else {
         for fault in &faults {
             let slot = &fault["slot"];
@@ -358,8 +362,13 @@ pub(super) async fn check(context: &Context) -> Result<(), Failure> {
             ))?;
         }
         context.out.line(format!(
-            "{checked} widgets checked, {} faults.",
-            faults.len()
+            "{checked} widgets checked, {} faults{}.",
+            faults.len(),
+            if complete {
+                ""
+            } else {
+                "; the rest was not looked at"
+            }
         ))?;
     }
     if faults.is_empty() {

@@ -1,8 +1,11 @@
 //! `remuda inventory`: parts with serial numbers, and how their ports are joined.
 
 mod change;
+mod import;
 mod load;
 mod look;
+mod pieces;
+mod progress;
 mod transfer;
 
 use clap::{Args, Subcommand};
@@ -51,7 +54,7 @@ enum Action {
     /// Show or say what a node is made of.
     Hardware(look::Hardware),
     /// Take widgets and associations in from a file.
-    Import(transfer::Import),
+    Import(import::Import),
     /// Write widgets and associations to standard output.
     Export(transfer::Export),
     /// Measure the inventory under load.

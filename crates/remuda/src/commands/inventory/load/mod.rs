@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::super::context::Context;
 use super::super::failure::Failure;
+use super::import;
 use crate::config::Period;
 use crate::output::remark;
 use connection::Connection;
@@ -174,13 +175,23 @@ impl Load {
                     text.push_str(ports);
                     text.push('\n');
                 }
-                api.post_text("/api/v1/inventory/import?format=csv", Bytes::from(text))
-                    .await
+                let name = format!("widgets {first} to {}", end - 1);
+                let path = "/api/v1/inventory/import?format=csv";
+                import::post(api, path, Bytes::from(text), &name).await
             }
         });
         let mut sent = stream::iter(parts).buffer_unordered(TOGETHER);
+        let (mut refused, mut why) = (0, None);
         while let Some(answer) = sent.next().await {
-            answer?;
+            let part = answer?;
+            refused += part.refused;
+            why = why.or_else(|| part.refusals.into_iter().next());
+        }
+        if let Some(why) = why {
+            return Err(Failure::Refused(format!(
+                "{refused} of the {} widgets cannot be made: {}: choose another --prefix than {}",
+                self.population, why.error, self.prefix
+            )));
         }
         let rate = f64::from(self.population) / began.elapsed().as_secs_f64().max(0.001);
         remark(&format!(
