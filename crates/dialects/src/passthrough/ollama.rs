@@ -41,6 +41,9 @@ pub(super) fn check(target: Target, body: &[u8]) -> Result<Rewrite, ApiError> {
     let mut refused = None;
     let walked = Scanner::new(body).and_then(|mut scanner| {
         scanner.object(|name, scanner| {
+            if is_read(operation, name) {
+                return scanner.skip();
+            }
             let Some(value) = scanner.present()? else {
                 return Some(());
             };
@@ -107,6 +110,16 @@ const fn own_route(operation: Operation) -> Operation {
         Operation::OpenAiCompletions => Operation::OllamaGenerate,
         Operation::OpenAiEmbeddings => Operation::OllamaEmbed,
         _ => Operation::OllamaChat,
+    }
+}
+
+/// Tells for the fields of nearly every request that the route reads them, whatever they say.
+fn is_read(operation: Operation, name: &str) -> bool {
+    match name {
+        "model" | "stream" | "temperature" | "top_p" => true,
+        "messages" => operation == Operation::OpenAiChat,
+        "prompt" => operation == Operation::OpenAiCompletions,
+        _ => false,
     }
 }
 
