@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 use testbed::{Ending, Fault, Flavour, Gate, ReplyStream, Script};
 use tokio::time::timeout;
@@ -105,7 +106,8 @@ async fn what_goes_wrong_after_a_comment_is_told_in_the_stream() -> anyhow::Resu
                     "/v1/messages" => said.strip_prefix("event: error\ndata: "),
                     _ => said.strip_prefix("data: "),
                 };
-                let error: Value = serde_json::from_str(data.unwrap_or_default())?;
+                let data = data.with_context(|| format!("no error: {case}"))?;
+                let error: Value = serde_json::from_str(data)?;
                 let message = error["error"]["message"].as_str().unwrap_or_default();
                 assert!(message.contains("scripted failure"), "{case}");
                 let id = reply.headers["x-request-id"].to_str()?;
