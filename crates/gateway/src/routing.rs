@@ -20,7 +20,7 @@ use crate::record::{AttemptRecord, CandidateRecord};
 use crate::shared::Shared;
 
 /// How soon a client may ask again when no node can serve a model now.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Expected answer length when the client set no limit: the median of public conversation traces.
 pub(crate) const EXPECTED_COMPLETION: u32 = 256;
 

@@ -397,12 +397,16 @@ pub(crate) fn broken(node: &str, error: &UpstreamError) -> Failure {
         | UpstreamError::ConnectTimeout(_)
         | UpstreamError::Refused(_) => (
             "connect",
-            ErrorKind::Upstream,
-            format!("node {node} cannot be reached"),
+            ErrorKind::Unavailable,
+            format!("node {node} cannot be reached: try again soon"),
         ),
     };
+    let mut said = ApiError::new(kind, text);
+    if error.is_connect() {
+        said = said.with_retry_after(routing::RETRY_AFTER);
+    }
     Failure {
-        error: ApiError::new(kind, text),
+        error: said,
         retry: Retry::OtherNode,
         outcome: if error.is_connect() {
             CallOutcome::ConnectFailure

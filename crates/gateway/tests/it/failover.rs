@@ -113,6 +113,20 @@ async fn without_a_healthy_node_the_client_is_told_when_to_come_back() -> anyhow
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_died_alone_is_told_as_one_that_may_come_back() -> anyhow::Result<()> {
+    let rig = Rig::start(&[Flavour::Vllm]).await?;
+    rig.nodes[0].kill();
+    for path in ["/v1/chat/completions", "/api/chat", "/v1/rerank"] {
+        let reply = rig.client.post(path, &chat(false)).await?;
+        assert_eq!(reply.status, 503, "{path}: {}", reply.text());
+        let wait: u64 = reply.headers["retry-after"].to_str()?.parse()?;
+        assert!(wait > 0, "{path}: {}", reply.text());
+    }
+    rig.shutdown().await;
+    Ok(())
+}
+
 /// What only Ollama has a setting for.
 fn peculiar() -> serde_json::Value {
     json!({"model": "test-model", "stream": false, "options": {"repeat_last_n": 8},
