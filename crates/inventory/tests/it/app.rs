@@ -51,8 +51,16 @@ impl Process {
 
     /// Starts one that carries nothing out yet.
     pub(crate) async fn idle(store: &TestStore, config: InventoryConfig) -> Self {
+        Self::idle_by(store, config, Arc::new(SystemClock::new())).await
+    }
+
+    /// The same by another clock.
+    pub(crate) async fn idle_by(
+        store: &TestStore,
+        config: InventoryConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let db = store.migrated().await;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let sealer = Arc::new(sealer());
         let auth = AuthConfig {
             admin_password: Some(Secret::new(PASSWORD.to_owned())),

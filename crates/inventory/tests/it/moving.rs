@@ -1,6 +1,10 @@
 //! Moving the inventory in and out, and finding what is wrong with it.
 
-use inventory::InventoryConfig;
+use std::sync::Arc;
+use std::time::Duration;
+
+use inventory::{InventoryConfig, Operation};
+use primitives::{ManualClock, Timestamp};
 use serde_json::{Value, json};
 use store::testing::TestStore;
 
@@ -12,6 +16,7 @@ store::on_every_engine! {
     imports_have_bounds,
     imports_do_not_stand_in_their_own_way,
     an_import_waits_where_too_many_calls_wait,
+    an_import_that_waits_for_too_long_tells_when_to_send_it_again,
     an_import_of_a_stopped_process_tells_when_to_send_it_again,
     exports_say_what_imports_take,
     every_text_survives_being_moved,
@@ -157,6 +162,9 @@ async fn pairs(process: &Process, count: usize) -> Vec<String> {
 }
 
 const ASSOCIATIONS: &str = "format=csv&what=associations";
+/// Counts associations that found no place.
+const OVERLOADED: &str =
+    r#"remuda_inventory_calls_total{operation="associate_widgets",outcome="overloaded"}"#;
 
 async fn imports_do_not_stand_in_their_own_way(store: TestStore) {
     let narrow = InventoryConfig {
@@ -174,9 +182,7 @@ async fn imports_do_not_stand_in_their_own_way(store: TestStore) {
         assert_eq!(answer.status, 200, "{}", answer.body);
         assert_eq!(answer.body["made"], 300, "{}", answer.body);
     }
-    let refused =
-        r#"remuda_inventory_calls_total{operation="associate_widgets",outcome="overloaded"}"#;
-    assert_eq!(process.metric(refused), None);
+    assert_eq!(process.metric(OVERLOADED), None);
     process.stop().await;
 }
 
@@ -189,10 +195,8 @@ async fn an_import_waits_where_too_many_calls_wait(store: TestStore) {
     let lines = pairs(&process, 3).await.join("\n");
     let first = process.remove("somebody else's call");
     let imported = import(&process, ASSOCIATIONS, &lines);
-    let refused =
-        r#"remuda_inventory_calls_total{operation="associate_widgets",outcome="overloaded"}"#;
     let refused = async {
-        while process.metric(refused).is_none() {
+        while process.metric(OVERLOADED).is_none() {
             tokio::task::yield_now().await;
         }
     };
@@ -207,6 +211,40 @@ async fn an_import_waits_where_too_many_calls_wait(store: TestStore) {
     assert_eq!((imported.status, &imported.body["made"]), (200, &json!(3)));
     process.stop_working();
     working.await.unwrap();
+}
+
+async fn an_import_that_waits_for_too_long_tells_when_to_send_it_again(store: TestStore) {
+    let narrow = InventoryConfig {
+        max_waiting: 1,
+        ..InventoryConfig::default()
+    };
+    let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1)));
+    let mut process = Process::idle_by(&store, narrow, clock.clone()).await;
+    let lines = pairs(&process, 3).await.join("\n");
+    let inventory = process.inventory.clone();
+    let first = Operation::Remove("somebody else's call".into());
+    let first = tokio::spawn(async move { inventory.call(first).await });
+    while process.metric("remuda_inventory_waiting") != Some(1.0) {
+        tokio::task::yield_now().await;
+    }
+    let passing = async {
+        while process.metric(OVERLOADED).is_none() {
+            tokio::task::yield_now().await;
+        }
+        clock.advance(Duration::from_secs(11));
+    };
+    let (answer, ()) = tokio::join!(import(&process, ASSOCIATIONS, &lines), passing);
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert_eq!(answer.headers["retry-after"], "1");
+    let told = answer.body["detail"].as_str().unwrap();
+    assert!(told.contains("send the part again"), "{told}");
+    // Nothing of it is under way any more, and it can be sent again.
+    process.work();
+    first.await.unwrap().unwrap();
+    assert_eq!(process.table().await["w0"], ["P-"]);
+    let again = import(&process, ASSOCIATIONS, &lines).await;
+    assert_eq!(again.body["made"], 3, "{}", again.body);
+    process.stop().await;
 }
 
 async fn an_import_of_a_stopped_process_tells_when_to_send_it_again(store: TestStore) {
