@@ -20,6 +20,7 @@ use super::{LingeringBody, Visit, form, read_body};
 use crate::body::ReplyBody;
 use crate::body_memory::RequestBody;
 use crate::fleet_view::{Found, NodeSpeech, Replica};
+use crate::routing::RETRY_AFTER;
 use crate::splitting::SplitCaller;
 use crate::upstream::{Response as NodeResponse, UpstreamError, UpstreamRequest, attempt};
 
@@ -256,9 +257,23 @@ async fn send(
         .route
         .replicas
         .iter()
-        .filter(|replica| replica.node.view.is_routable() && speaks(replica, visit.dialect))
+        .filter(|replica| speaks(replica, visit.dialect))
         .filter(|replica| found.only.is_none_or(|node| node == replica.node.view.id))
         .collect();
+    let model = &asked.model;
+    let nobody = if replicas.is_empty() {
+        ApiError::new(
+            ErrorKind::Unsupported,
+            format!("{path} is not known here, and no node of {model} speaks this dialect"),
+        )
+    } else {
+        ApiError::new(
+            ErrorKind::Unavailable,
+            format!("{path} is not known here, and no node of {model} that speaks this dialect is up: try again soon"),
+        )
+        .with_retry_after(RETRY_AFTER)
+    };
+    replicas.retain(|replica| replica.node.view.is_routable());
     replicas.sort_by_key(|replica| {
         let refuses = replica.live.breaker.lock().is_open(now);
         (refuses, replica.node.view.activity.in_flight())
@@ -299,15 +314,7 @@ async fn send(
             .report_failure(node.id, &replica.model.name, CallFailure::Connect);
         failed = Some(failure.error);
     }
-    Err(failed.unwrap_or_else(|| {
-        ApiError::new(
-            ErrorKind::Unsupported,
-            format!(
-                "{path} is not known here, and no node of {} that speaks this dialect is up",
-                asked.model
-            ),
-        )
-    }))
+    Err(failed.unwrap_or(nobody))
 }
 
 /// Passes a node's answer as it comes, whatever its status.
