@@ -238,6 +238,11 @@ impl RouteTable {
 }
 
 impl Route {
+    /// Tells whether a node carries the tags that a node of this model must.
+    pub(crate) fn may_be_on(&self, node: &NodeView) -> bool {
+        self.require_tags.iter().all(|tag| node.tags.contains(tag))
+    }
+
     /// Stands for a model that the fleet does not have, in the record of the request that asked for it.
     pub(crate) fn unknown(name: &str) -> Self {
         Self {

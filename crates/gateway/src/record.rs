@@ -8,6 +8,11 @@ use identity::{Principal, PrincipalKind};
 use primitives::{KeyId, NodeId, OrgId, RequestId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
+/// Longest model name kept in a record, in characters.
+pub(crate) const RECORDED_NAME: usize = 200;
+/// Longest error text kept in a record, in characters.
+pub(crate) const RECORDED_ERROR: usize = 500;
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

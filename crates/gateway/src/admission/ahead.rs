@@ -112,7 +112,7 @@ fn host(hall: &Hall, route: &Route, replica: &Replica, now: MonotonicTime) -> Op
             ..
         }
     );
-    let may_serve = route.require_tags.iter().all(|tag| view.tags.contains(tag));
+    let may_serve = route.may_be_on(view);
     let seat = replica.live.seat.number();
     if !can_be_told || !may_serve || hall.is_there(seat) || hall.failed_ahead_lately(seat, now) {
         return None;

@@ -47,7 +47,7 @@ pub(super) fn make_way(shared: &Arc<Shared>, state: &mut State, key: u64) {
         view.is_routable()
             && verdict == BreakerVerdict::Allow
             && !facts.tried.contains(&view.id)
-            && route.require_tags.iter().all(|tag| view.tags.contains(tag))
+            && route.may_be_on(view)
             && hall
                 .may_run(replica.live.seat.number(), now)
                 .verdict

@@ -6,12 +6,9 @@ use dialects::{ApiError, Usage};
 use primitives::ErrorKind;
 use scheduling::queue::token_cost;
 
-use super::{Closing, Exchange, RECORDED_ERROR, Role};
-use crate::record::{Outcome, RequestRecord};
+use super::{Closing, Exchange, Role};
+use crate::record::{Outcome, RECORDED_ERROR, RECORDED_NAME, RequestRecord};
 use crate::relay::outcome_of;
-
-/// Longest model name kept in a record, in characters.
-const RECORDED_NAME: usize = 200;
 
 impl Exchange {
     /// Ends the request with an error that came before anything was sent.

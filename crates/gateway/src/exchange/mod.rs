@@ -22,7 +22,9 @@ use scheduling::{CallOutcome, CapacityOutcome, SpeedSample};
 use crate::admission::{Facts, Load, Queued, Turn};
 use crate::body_memory::RequestBody;
 use crate::fleet_view::{Replica, Route};
-use crate::record::{AttemptRecord, Caller, JoinedRecord, RecordOwner, SplitRecord};
+use crate::record::{
+    AttemptRecord, Caller, JoinedRecord, RECORDED_ERROR, RecordOwner, SplitRecord,
+};
 use crate::routing::{Chosen, EXPECTED_COMPLETION};
 use crate::shared::{InFlight, Shared, Worker};
 use crate::under_way::{self, UnderWay};
@@ -30,9 +32,6 @@ use crate::upstream::attempt::Opened;
 
 pub(crate) use self::end::clip;
 pub(crate) use self::errand::{Closing, Report};
-
-/// Longest error text kept in a record, in characters.
-const RECORDED_ERROR: usize = 500;
 
 /// How often all nodes are tried again, after a pause each, before an answer has begun.
 const FIRST_ROUNDS: u32 = 4;

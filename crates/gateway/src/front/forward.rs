@@ -22,7 +22,9 @@ use crate::body_memory::RequestBody;
 use crate::fleet_view::{Found, NodeSpeech, Replica};
 use crate::routing::RETRY_AFTER;
 use crate::splitting::SplitCaller;
-use crate::upstream::{Response as NodeResponse, UpstreamError, UpstreamRequest, attempt};
+use crate::upstream::{
+    Response as NodeResponse, UpstreamError, UpstreamRequest, attempt, request_headers,
+};
 
 /// Words in a path that mark routes which manage, change or expose a server (Ollama, vLLM, `SGLang`, llama.cpp,
 /// LM Studio and whatever comes): a path with any of them in it is not forwarded.
@@ -179,21 +181,12 @@ impl Asked {
     }
 
     fn headers(&self, visit: &Visit<'_>) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(5);
         let content_type = match &self.written {
             Written::Form(kind) => kind.clone(),
             Written::Json(_) => HeaderValue::from_static("application/json"),
         };
-        headers.insert(header::CONTENT_TYPE, content_type);
-        headers.insert(header::USER_AGENT, HeaderValue::from_static("remuda"));
-        headers.insert(web::HOPS_HEADER, visit.hops.clone());
-        if let Ok(id) = HeaderValue::try_from(visit.id.to_string()) {
-            headers.insert("x-request-id", id);
-        }
-        if let Some(trace) = &self.traceparent {
-            headers.insert("traceparent", trace.clone());
-        }
-        headers
+        let trace = self.traceparent.as_ref();
+        request_headers(visit.id, content_type, &visit.hops, trace)
     }
 }
 
@@ -210,7 +203,7 @@ pub(super) async fn answer(
     let (in_flight, asked) = match admitted {
         Ok(admitted) => admitted,
         Err(error) => {
-            forwarded::turned_away(visit, &error);
+            forwarded::turn_away(visit, &error);
             return visit.refuse(&error);
         }
     };
@@ -222,8 +215,14 @@ pub(super) async fn answer(
     // Whether the model exists is not for every key to know.
     let allowed =
         found.filter(|f| principal.may_use(&f.route.name) || principal.may_use(&asked.model));
-    let route = allowed.as_ref().map(|found| Arc::clone(&found.route));
-    let mut forwarded = Forwarded::begin(visit, principal, in_flight, &asked.model, route, arrived);
+    let mut forwarded = Forwarded::begin(
+        visit,
+        principal,
+        in_flight,
+        &asked.model,
+        allowed.as_ref(),
+        arrived,
+    );
     let under_way = forwarded.under_way();
     let sent = async {
         let found = allowed.ok_or_else(not_found)?;
@@ -258,13 +257,16 @@ async fn send(
         .replicas
         .iter()
         .filter(|replica| speaks(replica, visit.dialect))
+        .filter(|replica| found.route.may_be_on(&replica.node.view))
         .filter(|replica| found.only.is_none_or(|node| node == replica.node.view.id))
         .collect();
     let model = &asked.model;
     let nobody = if replicas.is_empty() {
         ApiError::new(
             ErrorKind::Unsupported,
-            format!("{path} is not known here, and no node of {model} speaks this dialect"),
+            format!(
+                "{path} is not known here, and no node of {model} that may serve it speaks this dialect"
+            ),
         )
     } else {
         ApiError::new(

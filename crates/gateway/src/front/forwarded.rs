@@ -11,17 +11,17 @@ use primitives::{ErrorKind, MonotonicTime, Timestamp};
 use scheduling::Reason;
 
 use super::inference::class_of;
-use super::{Visit, count};
+use super::{Visit, turned_away};
 use crate::exchange::clip;
-use crate::fleet_view::{Replica, Route};
-use crate::record::{AttemptRecord, Caller, CandidateRecord, Outcome, RecordOwner, RequestRecord};
+use crate::fleet_view::{Found, Replica};
+use crate::record::{
+    AttemptRecord, Caller, CandidateRecord, Outcome, RECORDED_ERROR, RECORDED_NAME, RecordOwner,
+    RequestRecord,
+};
 use crate::relay::outcome_of;
 use crate::shared::{InFlight, Worker};
 use crate::under_way::{self, UnderWay};
 use crate::upstream::ResponseHead;
-
-/// Longest model name and longest error text kept, in characters.
-const RECORDED: (usize, usize) = (200, 500);
 
 /// How nodes are chosen: the one with the fewest requests under way.
 const POLICY: &str = "least_load";
@@ -35,12 +35,10 @@ const fn operation(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Notes a request that ended before it had a model. It leaves a line and a count, but no record: whoever sends noise must not fill the
-/// database.
-pub(super) fn turned_away(visit: &Visit<'_>, error: &ApiError) {
-    let (operation, outcome) = (operation(visit.dialect), outcome_of(error));
-    count(visit.worker, operation, outcome);
-    tracing::info!(target: "remuda::request", id = %visit.id, client = %visit.peer.ip(), operation, status = error.kind.status(), outcome = outcome.as_str(), error = error.message.as_str(), "request");
+/// Notes a request that ended before it had a model.
+pub(super) fn turn_away(visit: &Visit<'_>, error: &ApiError) {
+    let operation = operation(visit.dialect);
+    turned_away(visit.worker, visit.id, visit.peer.ip(), operation, error);
 }
 
 /// A forwarded request from its arrival to its record. Dropped before its end it is booked as cancelled.
@@ -55,18 +53,18 @@ pub(super) struct Forwarded {
 }
 
 impl Forwarded {
-    /// Begins the bookkeeping of a request for a model; without a `route` there is none of that name for its caller.
+    /// Begins the bookkeeping of a request for a model; without `found` there is none of that name for its caller.
     pub(super) fn begin(
         visit: &Visit<'_>,
         principal: &Principal,
         mut in_flight: InFlight,
         model: &str,
-        route: Option<Arc<Route>>,
+        found: Option<&Found>,
         (received_at, arrived): (Timestamp, MonotonicTime),
     ) -> Self {
-        let requested_model: Arc<str> = clip(model, RECORDED.0).into();
+        let requested_model: Arc<str> = clip(model, RECORDED_NAME).into();
         let operation = operation(visit.dialect);
-        let model = route.map(|route| Arc::clone(&route.name));
+        let model = found.map(|found| Arc::clone(&found.route.name));
         let under_way = UnderWay::new(under_way::Facts {
             id: visit.id,
             dialect: visit.dialect,
@@ -103,7 +101,7 @@ impl Forwarded {
             prompt_tokens: 0,
             completion_tokens: 0,
             policy: POLICY,
-            split: None,
+            split: found.and_then(|found| found.split.clone()),
             attempts: Vec::new(),
         };
         Self {
@@ -179,7 +177,7 @@ impl Forwarded {
         let now = self.elapsed_us();
         let attempt = self.record.as_mut().and_then(|r| r.attempts.last_mut());
         if let Some(attempt) = attempt {
-            attempt.failure = Some(clip(why, RECORDED.1));
+            attempt.failure = Some(clip(why, RECORDED_ERROR));
             attempt.took_us = Some(now.saturating_sub(attempt.started_us));
         }
     }
@@ -231,7 +229,7 @@ impl Forwarded {
         };
         record.outcome = outcome;
         record.status = status;
-        record.error = error.map(|text| clip(text, RECORDED.1));
+        record.error = error.map(|text| clip(text, RECORDED_ERROR));
         record.total_us = total_us;
         if let Some(attempt) = record.attempts.last_mut() {
             attempt

@@ -13,7 +13,7 @@ use scheduling::queue::Class;
 
 use super::reply::Reply;
 use super::{
-    LingeringBody, accepts_trailers, authenticate, count, leaving_hops, may_infer, read_body,
+    LingeringBody, accepts_trailers, authenticate, leaving_hops, may_infer, read_body, turned_away,
 };
 use crate::body::ReplyBody;
 use crate::body_memory::RequestBody;
@@ -22,7 +22,7 @@ use crate::exchange::{Arrival, Asked, Exchange};
 use crate::fleet_view::{Found, Route};
 use crate::limits::{self, Limited};
 use crate::record::SplitRecord;
-use crate::relay::{Relay, outcome_of};
+use crate::relay::Relay;
 use crate::routing::EXPECTED_COMPLETION;
 use crate::shared::{InFlight, Worker};
 use crate::sharing;
@@ -47,8 +47,7 @@ pub(crate) async fn infer(
         Ok(entered) => entered,
         Err(refusal) => {
             let Refusal { error, limits } = *refusal;
-            count(worker, operation.as_str(), outcome_of(&error));
-            tracing::info!(target: "remuda::request", %id, client = %peer.ip(), operation = operation.as_str(), status = error.kind.status(), outcome = outcome_of(&error).as_str(), error = error.message.as_str(), "request");
+            turned_away(worker, id, peer.ip(), operation.as_str(), &error);
             let mut response = Reply::new(id).error(operation.dialect(), &error);
             limits::tell(&mut response, &limits);
             return response;
@@ -413,6 +412,7 @@ pub(crate) fn other_model(exchange: &Exchange) -> Option<Arc<str>> {
 mod tests {
     use super::*;
     use crate::record::Outcome;
+    use crate::relay::outcome_of;
 
     #[test]
     fn images_do_not_count_by_their_base64() {

@@ -13,7 +13,7 @@ pub(crate) mod listing;
 pub(crate) mod reply;
 mod root;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use dialects::{ApiError, Dialect, Operation};
@@ -28,6 +28,7 @@ use crate::body::ReplyBody;
 use crate::limits;
 use crate::model_commands;
 use crate::record::Outcome;
+use crate::relay::outcome_of;
 use crate::routes::QueueWindow;
 use crate::shared::Worker;
 
@@ -140,7 +141,7 @@ async fn other(
                         reservation.as_ref().map(Reservation::headers),
                     ),
                     Err(limited) => {
-                        forwarded::turned_away(&visit, &limited.error);
+                        forwarded::turn_away(&visit, &limited.error);
                         (visit.refuse(&limited.error), Some(limited.headers))
                     }
                 };
@@ -238,6 +239,20 @@ fn leaving_hops(worker: &Worker, headers: &http::HeaderMap) -> Result<http::Head
     Hops::arriving(headers, here)
         .map(|hops| hops.leaving(here))
         .map_err(|error| ApiError::new(error.kind(), error.public_message()))
+}
+
+/// Notes a client's request that ended before it had a model to be booked on. It leaves a line and a count, but no record: whoever sends
+/// noise must not fill the database.
+fn turned_away(
+    worker: &Worker,
+    id: RequestId,
+    client: IpAddr,
+    operation: &'static str,
+    error: &ApiError,
+) {
+    let outcome = outcome_of(error);
+    count(worker, operation, outcome);
+    tracing::info!(target: "remuda::request", %id, %client, operation, status = error.kind.status(), outcome = outcome.as_str(), error = error.message.as_str(), "request");
 }
 
 /// Counts a request that ended before it had a model to be booked on.

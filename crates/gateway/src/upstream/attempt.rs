@@ -7,14 +7,16 @@ use bytes::Bytes;
 use cluster::CallFailure;
 use dialects::{ApiError, Event, FinishReason, Operation, Request, ResidencyChange};
 use engine::Generation;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderValue, Method};
 use primitives::{ErrorKind, MonotonicTime};
 use scheduling::{CallOutcome, CapacityOutcome};
 
 use super::engine_call;
 use super::lost_agents;
 use super::prepare::{Answer, Prepared, Wanted, prepare};
-use super::{Response, ResponseHead, UpstreamBody, UpstreamError, UpstreamRequest};
+use super::{
+    Response, ResponseHead, UpstreamBody, UpstreamError, UpstreamRequest, request_headers,
+};
 use crate::admission;
 use crate::exchange::Exchange;
 use crate::fleet_view::NodeSpeech;
@@ -348,7 +350,12 @@ async fn ask_server(
     let request = UpstreamRequest {
         method: Method::POST,
         path: operation.path(),
-        headers: headers(exchange),
+        headers: request_headers(
+            exchange.id,
+            HeaderValue::from_static("application/json"),
+            &exchange.hops,
+            exchange.traceparent.as_deref(),
+        ),
         body,
     };
     let sent = tokio::time::timeout(limit, exchange.worker.pool.send(target, &request)).await;
@@ -448,22 +455,4 @@ fn refused(node: &str, dialect: dialects::Dialect, head: &ResponseHead, body: &[
         ),
         _ => Failure::client(error),
     }
-}
-
-fn headers(exchange: &Exchange) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(7);
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-    headers.insert(header::USER_AGENT, HeaderValue::from_static("remuda"));
-    if let Ok(id) = HeaderValue::try_from(exchange.id.to_string()) {
-        headers.insert("x-request-id", id);
-    }
-    headers.insert(web::HOPS_HEADER, exchange.hops.clone());
-    if let Some(trace) = &exchange.traceparent {
-        headers.insert("traceparent", HeaderValue::clone(trace));
-    }
-    headers
 }

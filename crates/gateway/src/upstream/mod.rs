@@ -18,6 +18,9 @@ pub(crate) use target::Target;
 
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderValue, header};
+use primitives::RequestId;
+
 /// Why a node could not be asked, or did not answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpstreamError {
@@ -46,4 +49,25 @@ impl UpstreamError {
             Self::Connect(_) | Self::ConnectTimeout(_) | Self::Refused(_)
         )
     }
+}
+
+/// Returns what a node is told beside a body of this type: who asks, for which request, and the gateways that it has passed.
+pub(crate) fn request_headers(
+    id: RequestId,
+    content_type: HeaderValue,
+    hops: &HeaderValue,
+    traceparent: Option<&HeaderValue>,
+) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(7);
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static("remuda"));
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        headers.insert("x-request-id", id);
+    }
+    headers.insert(web::HOPS_HEADER, hops.clone());
+    if let Some(trace) = traceparent {
+        headers.insert("traceparent", trace.clone());
+    }
+    headers
 }

@@ -1,6 +1,8 @@
 //! Requests of routes that only nodes know are limited, recorded, counted and retried like any other.
 
 use anyhow::Context as _;
+use remuda_gateway::ModelRouting;
+use scheduling::Variant;
 use serde_json::{Value, json};
 use testbed::{Flavour, Reply};
 
@@ -101,6 +103,40 @@ async fn the_limit_of_requests_under_way_holds_for_forwarded_ones() -> anyhow::R
     let reply = rig.client.post("/v1/rerank", &rerank("test-model")).await?;
     assert_eq!(reply.status, 503, "{}", reply.text());
     assert_eq!(reply.headers["retry-after"], "1");
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn splits_and_tags_hold_for_forwarded_requests() -> anyhow::Result<()> {
+    let rig = Rig::start_with(&[Flavour::Vllm], |config| {
+        let half = ModelRouting {
+            split: vec![Variant {
+                model: "test-model".to_owned(),
+                weight: 1,
+            }],
+            ..ModelRouting::default()
+        };
+        config.models.insert("halves".to_owned(), half);
+    })
+    .await?;
+    let reply = rig.client.post("/v1/rerank", &rerank("halves")).await?;
+    assert_eq!(reply.headers["x-remuda-model"], "test-model");
+    let record = told(&rig, &reply).await?;
+    assert_eq!(record["split"]["chosen"], "test-model", "{record}");
+    rig.shutdown().await;
+
+    let rig = Rig::start_with(&[Flavour::Vllm], |config| {
+        let marked = ModelRouting {
+            require_tags: vec!["here".to_owned()],
+            ..ModelRouting::default()
+        };
+        config.models.insert("test-model".to_owned(), marked);
+    })
+    .await?;
+    let reply = rig.client.post("/v1/rerank", &rerank("test-model")).await?;
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    assert!(rig.nodes[0].requests_to("/v1/rerank").is_empty());
     rig.shutdown().await;
     Ok(())
 }
