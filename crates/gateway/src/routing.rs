@@ -18,6 +18,8 @@ use crate::exchange::Exchange;
 use crate::fleet_view::Replica;
 use crate::record::{AttemptRecord, CandidateRecord};
 use crate::shared::Shared;
+use crate::upstream::ability;
+use crate::upstream::prepare::Wanted;
 
 /// How soon a client may ask again when no node can serve a model now.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -64,12 +66,14 @@ impl Mood {
 
 /// Chooses a replica of the exchange's model, waiting for one in the queue when all are busy; or says why none can be had.
 ///
-/// When no node looks well, those that look bad are tried before the client is refused.
-pub(crate) async fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> {
+/// When no node looks well, those that look bad are tried before the client is refused. A request waits for no node that cannot do
+/// what it asks: before it waits, those are passed over.
+pub(crate) async fn choose(exchange: &mut Exchange, wanted: &Wanted) -> Result<Chosen, ApiError> {
     if let Some(granted) = exchange.granted.take() {
         return Ok(*granted);
     }
     let deadline = Instant::now() + exchange.shared().config().first_token_timeout;
+    let mut knows_who_can = false;
     loop {
         if exchange.turn.is_some() {
             exchange.renew_route();
@@ -78,6 +82,12 @@ pub(crate) async fn choose(exchange: &mut Exchange) -> Result<Chosen, ApiError> 
             Now::Start(chosen) => return Ok(chosen),
             Now::Wait(decision) => decision,
         };
+        if !knows_who_can {
+            knows_who_can = true;
+            if ability::pass_over_unable(exchange, wanted)? {
+                continue;
+            }
+        }
         if let Some(chosen) = admission::wait(exchange, deadline).await? {
             exchange.waits_again = false;
             note(exchange, &decision, &chosen.replica);
@@ -118,7 +128,11 @@ fn choose_now(exchange: &mut Exchange) -> Result<Now, ApiError> {
                 let excluded = if refused.contains(&index) {
                     Some(Exclusion::AlreadyTried)
                 } else {
-                    admission::excluded(&exchange.tried, exchange.asked.only, replica.node.view.id)
+                    admission::excluded(
+                        &exchange.passed_over,
+                        exchange.asked.only,
+                        replica.node.view.id,
+                    )
                 };
                 mood.of(candidate(
                     &shared,
@@ -293,6 +307,11 @@ fn nothing_eligible(
         .iter()
         .filter_map(|c| Some((c.name, exclusion(call, c)?)))
         .collect();
+    if let Some(why) = &exchange.last_failure
+        && exclusions.iter().all(|(_, e)| *e == Exclusion::Unsupported)
+    {
+        return ApiError::clone(why);
+    }
     let largest = exclusions
         .iter()
         .filter_map(|(_, e)| match e {

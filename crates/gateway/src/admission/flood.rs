@@ -13,6 +13,7 @@ use testbed::{Flavour, ScriptedModel, ScriptedUpstream};
 use crate::exchange::Exchange;
 use crate::routing::{self, Chosen};
 use crate::testing::Bench;
+use crate::upstream::prepare::Wanted;
 
 const FLOODS: u128 = 1;
 const MODEST: u128 = 2;
@@ -56,7 +57,7 @@ impl Calls {
         let mut exchange = bench.exchange("one", Class::Default)?;
         exchange.tenant.organisation = organisation;
         let mut choosing: Choosing = Box::pin(async move {
-            let chosen = routing::choose(&mut exchange).await;
+            let chosen = routing::choose(&mut exchange, &Wanted::Original { may_pass: true }).await;
             (exchange, chosen)
         });
         match poll!(&mut choosing) {

@@ -46,7 +46,7 @@ pub(super) fn make_way(shared: &Arc<Shared>, state: &mut State, key: u64) {
         let verdict = replica.live.breaker.lock().verdict(now);
         view.is_routable()
             && verdict == BreakerVerdict::Allow
-            && !facts.tried.contains(&view.id)
+            && facts.excludes(view.id).is_none()
             && route.may_be_on(view)
             && hall
                 .may_run(replica.live.seat.number(), now)

@@ -12,6 +12,7 @@ use testbed::{Flavour, ScriptedModel, ScriptedUpstream};
 use crate::exchange::Exchange;
 use crate::routing::{self, Chosen};
 use crate::testing::Bench;
+use crate::upstream::prepare::Wanted;
 
 /// A million where the code is optimised; fewer in development builds, which are slow.
 const CALLS: usize = if cfg!(debug_assertions) {
@@ -24,7 +25,7 @@ type Choosing = Pin<Box<dyn Future<Output = (Box<Exchange>, Result<Chosen, ApiEr
 
 fn choose(mut exchange: Box<Exchange>) -> Choosing {
     Box::pin(async move {
-        let chosen = routing::choose(&mut exchange).await;
+        let chosen = routing::choose(&mut exchange, &Wanted::Original { may_pass: true }).await;
         (exchange, chosen)
     })
 }

@@ -21,8 +21,8 @@ pub(crate) struct Facts {
     pub(crate) max_tokens: Option<u32>,
     pub(crate) num_ctx: Option<u32>,
     pub(crate) prefix: Vec<u64>,
-    /// Nodes that failed for it.
-    pub(crate) tried: Vec<NodeId>,
+    /// Nodes that it is not sent to, and why.
+    pub(crate) passed_over: Vec<(NodeId, Exclusion)>,
     /// Whether its first token will be seen.
     pub(crate) streams: bool,
     /// Whether texts are to be embedded.
@@ -39,17 +39,22 @@ pub(crate) struct Facts {
 impl Facts {
     /// Tells whether what was asked keeps the call from a node.
     pub(super) fn excludes(&self, node: NodeId) -> Option<Exclusion> {
-        excluded(&self.tried, self.only, node)
+        excluded(&self.passed_over, self.only, node)
     }
 }
 
-/// Tells whether a call is kept from a node by where it was already, or by where it must go.
-pub(crate) fn excluded(tried: &[NodeId], only: Option<NodeId>, node: NodeId) -> Option<Exclusion> {
+/// Tells whether a call is kept from a node by what is known of that node, or by where it must go.
+pub(crate) fn excluded(
+    passed_over: &[(NodeId, Exclusion)],
+    only: Option<NodeId>,
+    node: NodeId,
+) -> Option<Exclusion> {
     if only.is_some_and(|only| only != node) {
-        Some(Exclusion::OtherNode)
-    } else {
-        tried.contains(&node).then_some(Exclusion::AlreadyTried)
+        return Some(Exclusion::OtherNode);
     }
+    let mut known = passed_over.iter();
+    let (_, why) = known.find(|(over, _)| *over == node)?;
+    Some(*why)
 }
 
 /// A call that waits.

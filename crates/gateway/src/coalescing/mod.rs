@@ -29,6 +29,7 @@ use crate::record::Outcome;
 use crate::relay::outcome_of;
 use crate::routing;
 use crate::unary;
+use crate::upstream::prepare::Wanted;
 
 pub(crate) use self::groups::Groups;
 
@@ -161,6 +162,7 @@ async fn company(
             () = tokio::time::sleep(rules.window) => {}
         }
     }
+    let wanted = Wanted::Original { may_pass: true };
     loop {
         let chosen = tokio::select! {
             biased;
@@ -169,7 +171,7 @@ async fn company(
                 // It has begun to wait for its place already.
                 _ => continue,
             },
-            chosen = routing::choose(exchange) => chosen?,
+            chosen = routing::choose(exchange, &wanted) => chosen?,
         };
         let Some(taken) = member.take(rules) else {
             // Another one has taken this request along in the same moment: the place is free again.

@@ -56,7 +56,7 @@ impl Exchange {
             waits_again: false,
             class: self.class,
             tenant: self.tenant,
-            tried: Vec::new(),
+            passed_over: Vec::new(),
             tries: 0,
             retries_after: None,
             lost_connections: false,

@@ -17,7 +17,7 @@ use identity::limits::Reservation;
 use identity::{Principal, PrincipalKind};
 use primitives::{ErrorKind, MonotonicTime, NodeId, RequestId, Timestamp};
 use scheduling::queue::{Class, Place, Tenant, Ticket};
-use scheduling::{CallOutcome, CapacityOutcome, SpeedSample};
+use scheduling::{CallOutcome, CapacityOutcome, Exclusion, SpeedSample};
 
 use crate::admission::{Facts, Load, Queued, Turn};
 use crate::body_memory::RequestBody;
@@ -90,8 +90,8 @@ pub(crate) struct Exchange {
     pub(crate) waits_again: bool,
     pub(crate) class: Class,
     pub(crate) tenant: Tenant,
-    /// Nodes that failed for this request since its answer last made progress.
-    pub(crate) tried: Vec<NodeId>,
+    /// Nodes that it is not sent to, and why: they failed for it since its answer last made progress, or cannot do what it asks.
+    pub(crate) passed_over: Vec<(NodeId, Exclusion)>,
     /// Tries since then that reached a node and failed.
     pub(crate) tries: usize,
     /// Why the last try failed, if the next one is a retry for it: it is one only when there is a node for it.
@@ -204,7 +204,7 @@ impl Exchange {
             waits_again: false,
             class: arrival.class,
             tenant,
-            tried: Vec::new(),
+            passed_over: Vec::new(),
             tries: 0,
             retries_after: None,
             lost_connections: false,
@@ -263,7 +263,7 @@ impl Exchange {
             max_tokens: self.asked.max_tokens,
             num_ctx: self.asked.num_ctx,
             prefix: self.asked.prefix.clone(),
-            tried: self.tried.clone(),
+            passed_over: self.passed_over.clone(),
             streams: self.asked.stream,
             embeds: self.asked.embeds,
             residency: self.asked.residency,
@@ -376,17 +376,33 @@ impl Exchange {
         self.rounds_left = CONTINUATION_ROUNDS;
         // Whatever happened to the node: the answer may go on there, too, once it is back.
         self.lost_connections = true;
-        if let Some(last) = self.tried.pop() {
-            self.tried = vec![last];
+        if let Some(last) = self.passed_over.pop() {
+            self.passed_over = vec![last];
         }
     }
 
-    /// Tells whether the model is on a node that has not failed for this request.
+    /// Tells whether the model is on a node that may be asked yet.
     pub(crate) fn has_untried_node(&self) -> bool {
         self.route
             .replicas
             .iter()
-            .any(|replica| !self.tried.contains(&replica.node.view.id))
+            .any(|replica| !self.passes_over(replica.node.view.id))
+    }
+
+    /// Tells whether it is not sent to a node.
+    pub(crate) fn passes_over(&self, node: NodeId) -> bool {
+        self.passed_over.iter().any(|(over, _)| *over == node)
+    }
+
+    /// Gives the request in canonical form up again, for the time that it only waits.
+    pub(crate) fn forget_canonical(&mut self) {
+        self.canonical = None;
+    }
+
+    /// Lets the nodes that failed be tried once more.
+    pub(crate) fn try_all_again(&mut self) {
+        self.passed_over
+            .retain(|(_, why)| *why == Exclusion::Unsupported);
     }
 
     /// Lets all nodes be tried once more, if connections were lost and patience is left.
@@ -395,7 +411,7 @@ impl Exchange {
             return false;
         }
         self.rounds_left -= 1;
-        self.tried.clear();
+        self.try_all_again();
         true
     }
 

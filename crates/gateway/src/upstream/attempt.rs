@@ -9,7 +9,7 @@ use dialects::{ApiError, Event, FinishReason, Operation, Request, ResidencyChang
 use engine::Generation;
 use http::{HeaderValue, Method};
 use primitives::{ErrorKind, MonotonicTime};
-use scheduling::{CallOutcome, CapacityOutcome};
+use scheduling::{CallOutcome, CapacityOutcome, Exclusion};
 
 use super::engine_call;
 use super::lost_agents;
@@ -110,7 +110,7 @@ pub(crate) async fn open(
 ) -> Result<Opened, ApiError> {
     let shared = exchange.shared().clone();
     loop {
-        let error = match routing::choose(exchange).await {
+        let error = match routing::choose(exchange, wanted).await {
             Ok(chosen) => {
                 if let Some(reason) = exchange.retries_after.take() {
                     exchange.retries += 1;
@@ -140,7 +140,7 @@ pub(crate) async fn open(
             Err(error) => exchange.last_failure.take().map_or(error, |last| *last),
         };
         if lost_agents::come_back(exchange).await {
-            exchange.tried.clear();
+            exchange.try_all_again();
             continue;
         }
         if !exchange.next_round() {
@@ -203,7 +203,12 @@ pub(crate) fn note_failure(exchange: &mut Exchange, chosen: &mut Chosen, failure
     }
     if failure.retry == Retry::OtherNode {
         let node = chosen.replica.node.view.id;
-        exchange.tried.push(node);
+        let why = if failure.reason == "unsupported" {
+            Exclusion::Unsupported
+        } else {
+            Exclusion::AlreadyTried
+        };
+        exchange.passed_over.push((node, why));
         let seen = match failure.reason {
             "connect" => Some(CallFailure::Connect),
             "timeout" | "reset" | "stall" | "broke_off" => Some(CallFailure::Unanswered),

@@ -14,12 +14,32 @@ use engine::{
 };
 use primitives::{Classify as _, ErrorKind};
 
+/// Tells what the engine cannot do of a request, or what is wrong with it, without asking it.
+pub(crate) fn check(request: &Request) -> Result<(), ApiError> {
+    match request {
+        Request::Embed(embed) => texts(embed).map(drop),
+        Request::Chat(_) | Request::Completion(_) => asked_of_engine("", request).map(drop),
+    }
+}
+
 /// Starts a generation for a chat or completion request.
 pub(crate) async fn generate(
     engine: &Engine,
     model: &str,
     request: &Request,
 ) -> Result<Generation, ApiError> {
+    let (request, constraint) = asked_of_engine(model, request)?;
+    engine
+        .generate_constrained(request, constraint)
+        .await
+        .map_err(|e| api_error(&e))
+}
+
+/// Says a chat or completion request in the engine's terms.
+fn asked_of_engine(
+    model: &str,
+    request: &Request,
+) -> Result<(GenerateRequest, Option<Constraint>), ApiError> {
     let (prompt, wanted) = match request {
         Request::Chat(chat) => (chat_prompt(chat)?, &chat.generation),
         Request::Completion(completion) => (completion_prompt(completion)?, &completion.generation),
@@ -38,10 +58,7 @@ pub(crate) async fn generate(
         sampling: sampling(wanted),
         num_ctx: option_number(wanted, "num_ctx")?,
     };
-    engine
-        .generate_constrained(request, constraint)
-        .await
-        .map_err(|e| api_error(&e))
+    Ok((request, constraint))
 }
 
 /// Computes embeddings; answers with the vectors and what they cost.
@@ -50,23 +67,7 @@ pub(crate) async fn embed(
     model: &str,
     request: &EmbedRequest,
 ) -> Result<Vec<Event>, ApiError> {
-    if request.dimensions.is_some() {
-        return Err(ApiError::unsupported(
-            "dimensions",
-            "the embedded engine returns vectors in full length",
-        ));
-    }
-    let inputs = request
-        .inputs
-        .iter()
-        .map(|input| match input {
-            EmbedInput::Text(text) => Ok(text.clone()),
-            EmbedInput::Tokens(_) => Err(ApiError::unsupported(
-                "input",
-                "the embedded engine takes texts, not token ids",
-            )),
-        })
-        .collect::<Result<_, _>>()?;
+    let inputs = texts(request)?;
     let embeddings = engine
         .embed(engine::EmbedRequest {
             model: model.to_owned(),
@@ -91,6 +92,24 @@ pub(crate) async fn embed(
             ..Usage::default()
         }),
     ])
+}
+
+/// Returns what is to be embedded in full-length vectors.
+fn texts(request: &EmbedRequest) -> Result<Vec<String>, ApiError> {
+    if request.dimensions.is_some() {
+        return Err(ApiError::unsupported(
+            "dimensions",
+            "the embedded engine returns vectors in full length",
+        ));
+    }
+    let texts = request.inputs.iter().map(|input| match input {
+        EmbedInput::Text(text) => Ok(text.clone()),
+        EmbedInput::Tokens(_) => Err(ApiError::unsupported(
+            "input",
+            "the embedded engine takes texts, not token ids",
+        )),
+    });
+    texts.collect()
 }
 
 /// Turns what the engine reports into canonical events.

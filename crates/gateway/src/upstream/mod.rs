@@ -1,5 +1,6 @@
 //! Calls to nodes over HTTP/1.1: one pool of connections per worker thread, no shared locks between cores.
 
+pub(crate) mod ability;
 pub(crate) mod attempt;
 mod body;
 mod dial;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use testbed::{Fault, Flavour};
 
-use crate::rig::Rig;
+use crate::rig::{PATIENCE, Rig};
 
 fn chat(stream: bool) -> serde_json::Value {
     json!({"model": "test-model", "stream": stream, "messages": [{"role": "user", "content": "hello"}]})
@@ -81,11 +81,21 @@ async fn a_request_that_the_node_calls_wrong_is_not_repeated() -> anyhow::Result
     Ok(())
 }
 
+/// Waits until the workers know that no node takes requests.
+async fn until_refused(rig: &Rig) -> anyhow::Result<()> {
+    let refused = async {
+        while rig.client.post("/api/chat", &chat(false)).await?.status != 503 {}
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE, refused).await?
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_healthy_node_the_client_is_told_when_to_come_back() -> anyhow::Result<()> {
     for gone in [false, true] {
         let rig = Rig::start(&[Flavour::Ollama]).await?;
         rig.registry.drain_node("node0").await?;
+        until_refused(&rig).await?;
         let asked = rig.nodes[0].counters().inference;
         if gone {
             rig.nodes[0].kill();

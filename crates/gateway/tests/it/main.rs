@@ -27,3 +27,4 @@ mod roles;
 mod sharing;
 mod shutdown;
 mod simulations;
+mod unable;

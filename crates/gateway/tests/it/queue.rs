@@ -195,13 +195,15 @@ async fn at_the_bound_clients_are_told_in_their_dialect_and_leaving_frees_a_plac
     until_waiting(&rig, "default", 1.0).await?;
     let stays = send(&rig.client, ask(false, "stays"));
     until_waiting(&rig, "default", 2.0).await?;
-    let body = json!({"model": "test-model", "stream": false, "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]});
-    for (path, message) in [
-        (CHAT, "/error/message"),
-        ("/api/chat", "/error"),
-        ("/v1/messages", "/error/message"),
+    let body = ask(false, "x");
+    let mut anthropic = body.clone();
+    anthropic["max_tokens"] = json!(9);
+    for (path, message, body) in [
+        (CHAT, "/error/message", &body),
+        ("/api/chat", "/error", &body),
+        ("/v1/messages", "/error/message", &anthropic),
     ] {
-        let reply = rig.client.post(path, &body).await?;
+        let reply = rig.client.post(path, body).await?;
         assert_eq!(reply.status, 429, "{path} {}", reply.text());
         assert!(reply.headers.contains_key("retry-after"), "{path}");
         let error = reply.json()?;
