@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::canonical::ResidencyChange;
 use crate::error::ApiError;
 use crate::vector::Vector;
 
@@ -90,6 +91,15 @@ impl FinishReason {
             Self::ContentFilter => "content_filter",
             Self::Load => "load",
             Self::Unload => "unload",
+        }
+    }
+}
+
+impl From<ResidencyChange> for FinishReason {
+    fn from(change: ResidencyChange) -> Self {
+        match change {
+            ResidencyChange::Load => Self::Load,
+            ResidencyChange::Unload => Self::Unload,
         }
     }
 }

@@ -65,7 +65,8 @@ mod wire;
 
 pub use canonical::{
     ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Encoding, Format, Generation,
-    Message, Part, Request, ResidencyChange, Role, Sampling, Think, Tool, ToolCall, ToolChoice,
+    KeepAlive, Message, Part, Request, ResidencyChange, Role, Sampling, Think, Tool, ToolCall,
+    ToolChoice,
 };
 pub use catalog::{
     LoadedEntry, ModelDescription, ModelDetails, ModelEntry, ollama_ps, ollama_show, ollama_tags,

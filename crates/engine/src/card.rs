@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use primitives::Timestamp;
+
 /// A served model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelCard {
@@ -27,6 +29,8 @@ pub struct ModelCard {
     pub chat_template: Option<String>,
     /// Whether its weights are in memory now.
     pub loaded: bool,
+    /// When it leaves memory if nobody uses it; `None` when it is not there, or stays.
+    pub expires_at: Option<Timestamp>,
     /// Where the file is; `None` for the built-in model.
     pub path: Option<PathBuf>,
 }

@@ -184,6 +184,7 @@ fn inspect_file(
         capabilities,
         chat_template,
         loaded: false,
+        expires_at: None,
         path,
     })
 }
@@ -219,6 +220,7 @@ fn inspect_directory(
         },
         chat_template: None,
         loaded: false,
+        expires_at: None,
         path: Some(directory.to_owned()),
     })
 }

@@ -13,7 +13,7 @@ use crate::constraint::Constraint;
 use crate::error::EngineError;
 use crate::file::Source;
 use crate::generation::Generation;
-use crate::request::{EmbedRequest, Embeddings, GenerateRequest};
+use crate::request::{EmbedRequest, Embeddings, GenerateRequest, KeepAlive};
 use crate::runner::{EmbedJob, GenerateJob, Job, Limits, Queue, start};
 use crate::threads::compute_threads;
 
@@ -89,9 +89,13 @@ impl Engine {
 
     /// Lists the served models, sorted by name.
     pub fn models(&self) -> Vec<ModelCard> {
-        let card = |model: &Model| ModelCard {
-            loaded: model.queue.is_loaded(),
-            ..model.card.clone()
+        let card = |model: &Model| {
+            let residence = model.queue.residence();
+            ModelCard {
+                loaded: residence.is_some(),
+                expires_at: residence.and_then(|residence| residence.expires_at),
+                ..model.card.clone()
+            }
         };
         self.shared.models.values().map(card).collect()
     }
@@ -159,9 +163,10 @@ impl Engine {
         self.ask(model, |reply| Job::Tokenize { text, reply }).await
     }
 
-    /// Loads a model into memory unless it is there.
-    pub async fn load(&self, model: &str) -> Result<(), EngineError> {
-        self.ask(model, |reply| Job::Load { reply }).await
+    /// Loads a model into memory unless it is there, and says how long it stays.
+    pub async fn load(&self, model: &str, keep_alive: KeepAlive) -> Result<(), EngineError> {
+        self.ask(model, |reply| Job::Load { reply, keep_alive })
+            .await
     }
 
     /// Takes a model out of memory once its accepted requests are finished.

@@ -37,6 +37,7 @@ pub use generation::{
 };
 pub use memory::give_memory_back;
 pub use request::{
-    ChatPrompt, ChatTurn, EmbedRequest, Embeddings, GenerateRequest, Prompt, SamplingParams,
+    ChatPrompt, ChatTurn, EmbedRequest, Embeddings, GenerateRequest, KeepAlive, Prompt,
+    SamplingParams,
 };
 pub use threads::reserve_compute_threads;

@@ -1,5 +1,7 @@
 //! What callers ask for: texts to generate and texts to embed.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use crate::error::EngineError;
@@ -15,6 +17,20 @@ pub struct GenerateRequest {
     pub sampling: SamplingParams,
     /// Context in tokens, bounded by the model and by [`crate::EngineConfig::max_context`]. `None` takes that bound.
     pub num_ctx: Option<usize>,
+    /// How long the model stays in memory afterwards.
+    pub keep_alive: KeepAlive,
+}
+
+/// How long a model stays in memory when nobody uses it after a request. The last request decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepAlive {
+    /// For [`crate::EngineConfig::idle_unload`].
+    #[default]
+    AsConfigured,
+    /// For this time; zero takes it out as soon as it is idle.
+    For(Duration),
+    /// As long as the engine runs.
+    Forever,
 }
 
 /// The text before the answer.
@@ -147,6 +163,8 @@ pub struct EmbedRequest {
     pub inputs: Vec<String>,
     /// Whether a text longer than the context is cut; otherwise it is refused.
     pub truncate: bool,
+    /// How long the model stays in memory afterwards.
+    pub keep_alive: KeepAlive,
 }
 
 impl EmbedRequest {
@@ -162,7 +180,7 @@ pub struct Embeddings {
     /// Tokens read, over all inputs.
     pub prompt_tokens: u64,
     /// How long loading the model took for this request; zero when it was loaded.
-    pub load: std::time::Duration,
+    pub load: Duration,
     /// How long the computation took.
-    pub eval: std::time::Duration,
+    pub eval: Duration,
 }

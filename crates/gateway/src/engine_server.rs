@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use dialects::{
-    ApiError, Dialect, Event, Fields, FinishReason, Json, LoadedEntry, ModelDescription,
-    ModelDetails, ModelEntry, Operation, Request as Asked, ResidencyChange, ResponseEncoder,
-    ResponseMeta, decode_request, encode_whole, error_response, ollama_ps, ollama_show,
-    ollama_tags, ollama_version, openai_models, response_id,
+    ApiError, Dialect, Event, Fields, Json, LoadedEntry, ModelDescription, ModelDetails,
+    ModelEntry, Operation, Request as Asked, ResponseEncoder, ResponseMeta, decode_request,
+    encode_whole, error_response, ollama_ps, ollama_show, ollama_tags, ollama_version,
+    openai_models, response_id,
 };
 use engine::{Engine, Generation, ModelCard};
 use futures_util::stream::unfold;
@@ -123,7 +123,7 @@ impl EngineServer {
                     .filter(|card| card.loaded)
                     .map(|card| LoadedEntry {
                         model: self.entry(&card),
-                        expires_at: None,
+                        expires_at: card.expires_at,
                         size_vram: 0,
                         context_length: card.context_length as u64,
                     })
@@ -181,7 +181,11 @@ impl EngineServer {
         let meta = ResponseMeta::for_request(&asked, id, received);
         asked.set_model(&model);
         let events = match (asked.residency(), &asked) {
-            (Some(change), _) => self.change_residency(&model, change).await?,
+            (Some(change), _) => {
+                let keep = asked.keep_alive();
+                engine_call::change_residency(&self.engine, &model, change, keep).await?;
+                vec![Event::Finish(change.into())]
+            }
             (None, Asked::Embed(embed)) => engine_call::embed(&self.engine, &model, embed).await?,
             (None, _) => {
                 let mut generation = engine_call::generate(&self.engine, &model, &asked).await?;
@@ -204,19 +208,6 @@ impl EngineServer {
         }
         let body = encode_whole(operation, &meta, &events, self.clock.now())?;
         Ok(whole(JSON, body))
-    }
-
-    async fn change_residency(
-        &self,
-        model: &str,
-        change: ResidencyChange,
-    ) -> Result<Vec<Event>, ApiError> {
-        let (done, finish) = match change {
-            ResidencyChange::Load => (self.engine.load(model).await, FinishReason::Load),
-            ResidencyChange::Unload => (self.engine.unload(model), FinishReason::Unload),
-        };
-        done.map_err(|error| engine_call::api_error(&error))?;
-        Ok(vec![Event::Finish(finish)])
     }
 
     fn stream(

@@ -4,12 +4,15 @@
 //! word for word, so that an encoder can pass it on or refuse it, but never lose it.
 
 mod generation;
+mod keep_alive;
 mod kinds;
 mod message;
 
+use crate::json::Json;
 use crate::operation::{Operation, Task};
 
 pub use generation::{Format, Generation, Sampling, Think};
+pub use keep_alive::KeepAlive;
 pub use kinds::{ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Encoding};
 pub use message::{Message, Part, Role, Tool, ToolCall, ToolChoice};
 
@@ -90,6 +93,15 @@ impl Request {
         }
     }
 
+    /// Returns Ollama's `keep_alive`, word for word: see [`KeepAlive::read`].
+    pub const fn keep_alive(&self) -> Option<&Json> {
+        match self {
+            Self::Chat(chat) => chat.generation.keep_alive.as_ref(),
+            Self::Completion(completion) => completion.generation.keep_alive.as_ref(),
+            Self::Embed(embed) => embed.keep_alive.as_ref(),
+        }
+    }
+
     /// Returns what chat and completion requests share.
     pub const fn generation_mut(&mut self) -> Option<&mut Generation> {
         match self {
@@ -101,14 +113,13 @@ impl Request {
 
     /// Tells what an Ollama request without a prompt asks for: nothing is generated, the model is loaded or unloaded.
     pub fn residency(&self) -> Option<ResidencyChange> {
-        let (empty, generation) = match self {
-            Self::Chat(chat) => (chat.messages.is_empty(), &chat.generation),
-            Self::Completion(completion) => (
+        let empty = match self {
+            Self::Chat(chat) => chat.messages.is_empty(),
+            Self::Completion(completion) => {
                 completion.prompt.is_empty()
                     && completion.suffix.is_none()
-                    && completion.images.is_empty(),
-                &completion.generation,
-            ),
+                    && completion.images.is_empty()
+            }
             Self::Embed(_) => return None,
         };
         let ollama = matches!(
@@ -118,10 +129,10 @@ impl Request {
         if !empty || !ollama {
             return None;
         }
-        let unload = generation
-            .keep_alive
-            .as_ref()
-            .is_some_and(|keep| matches!(keep.text(), "0" | "\"0\"" | "\"0s\"" | "\"0m\"" | "0.0"));
+        let unload = self
+            .keep_alive()
+            .and_then(|keep_alive| KeepAlive::read(keep_alive).ok())
+            .is_some_and(KeepAlive::is_over);
         Some(if unload {
             ResidencyChange::Unload
         } else {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use remuda_engine::{
-    Backend, Engine, EngineConfig, GenerateRequest, GenerationEvent, GenerationStats, LoadOutcome,
-    Prompt, SamplingParams, reserve_compute_threads,
+    Backend, Engine, EngineConfig, GenerateRequest, GenerationEvent, GenerationStats, KeepAlive,
+    LoadOutcome, Prompt, SamplingParams, reserve_compute_threads,
 };
 
 /// As in the server: the default allocator would give large tensors back to the system all the time.
@@ -98,7 +98,7 @@ async fn measure(options: Options) -> Result<()> {
     if let LoadOutcome::Refused(reason) = report.outcome {
         bail!("{}: {reason}", report.name);
     }
-    engine.load(&report.name).await?;
+    engine.load(&report.name, KeepAlive::Forever).await?;
     let per_word = engine.tokenize(&report.name, "word ".repeat(64)).await? as f64 / 64.0;
     let words = (options.prompt as f64 / per_word) as usize;
     let mut running = Vec::new();
@@ -114,6 +114,7 @@ async fn measure(options: Options) -> Result<()> {
                 ..SamplingParams::default()
             },
             num_ctx: None,
+            keep_alive: KeepAlive::Forever,
         };
         running.push(engine.generate(request).await?);
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use primitives::{Clock, MonotonicTime};
 use tokio::sync::mpsc;
 
-pub(crate) use queue::{EmbedJob, GenerateJob, Job, Queue};
+pub(crate) use queue::{EmbedJob, GenerateJob, Job, Queue, Residence};
 
 use crate::backend::Backend;
 use crate::constraint::{Constraint, Follower, Grammars};
@@ -23,7 +23,7 @@ use crate::error::EngineError;
 use crate::file::{Refusal, Source};
 use crate::generation::GenerationEvent;
 use crate::loaded::{Body, Loaded};
-use crate::request::{GenerateRequest, Prompt};
+use crate::request::{GenerateRequest, KeepAlive, Prompt};
 use cache_pool::CachePool;
 use embedding::Embedding;
 use queue::Patience;
@@ -82,18 +82,18 @@ fn serve(name: &str, source: &Source, queue: &Queue, limits: &Limits) {
         took_ms = ready.since(began).as_millis() as u64,
         "model loaded"
     );
-    queue.set_loaded();
     let mut runner = Runner {
         loaded,
         ready,
         limits,
+        keep: limits.idle_unload,
         waiting: VecDeque::new(),
         active: Vec::new(),
         embeddings: VecDeque::new(),
         pool: CachePool::new(limits.max_sequences),
         grammars: None,
     };
-    while let Some(jobs) = queue.take(runner.patience()) {
+    while let Some(jobs) = queue.take(runner.patience(), runner.residence()) {
         for job in jobs {
             runner.accept(job);
         }
@@ -106,6 +106,8 @@ struct Runner<'a> {
     loaded: Loaded,
     ready: MonotonicTime,
     limits: &'a Limits,
+    /// How long the model stays when nobody uses it, by the last request; `None` for as long as the engine runs.
+    keep: Option<Duration>,
     waiting: VecDeque<Start>,
     active: Vec<(Sequence, Progress)>,
     embeddings: VecDeque<Embedding>,
@@ -118,7 +120,7 @@ impl Runner<'_> {
     /// Tells how long the queue may be waited for.
     fn patience(&self) -> Patience {
         if self.active.is_empty() && self.waiting.is_empty() && self.embeddings.is_empty() {
-            Patience::Idle(self.limits.idle_unload)
+            Patience::Idle(self.keep)
         } else if self.embeddings.is_empty()
             && self
                 .active
@@ -131,15 +133,39 @@ impl Runner<'_> {
         }
     }
 
+    fn residence(&self) -> Residence {
+        let now = self.limits.clock.now();
+        Residence {
+            expires_at: self.keep.map(|keep| now.after(keep)),
+        }
+    }
+
+    fn keep(&mut self, keep_alive: KeepAlive) {
+        self.keep = match keep_alive {
+            KeepAlive::AsConfigured => self.limits.idle_unload,
+            KeepAlive::For(time) => Some(time),
+            KeepAlive::Forever => None,
+        };
+    }
+
     fn accept(&mut self, job: Job) {
         match job {
-            Job::Generate(job) => self.accept_generation(*job),
-            Job::Embed(job) => self.accept_embedding(job),
+            Job::Generate(job) => {
+                self.keep(job.request.keep_alive);
+                self.accept_generation(*job);
+            }
+            Job::Embed(job) => {
+                self.keep(job.request.keep_alive);
+                self.accept_embedding(job);
+            }
             Job::Tokenize { text, reply } => answer(
                 reply,
                 self.loaded.tokenizer.encode(&text).map(|ids| ids.len()),
             ),
-            Job::Load { reply } => answer(reply, Ok(())),
+            Job::Load { reply, keep_alive } => {
+                self.keep(keep_alive);
+                answer(reply, Ok(()));
+            }
         }
     }
 

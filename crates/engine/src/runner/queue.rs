@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use primitives::MonotonicTime;
+use primitives::{MonotonicTime, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::constraint::Constraint;
 use crate::error::EngineError;
 use crate::generation::GenerationEvent;
-use crate::request::{EmbedRequest, Embeddings, GenerateRequest};
+use crate::request::{EmbedRequest, Embeddings, GenerateRequest, KeepAlive};
 
 /// How long a thread sleeps between looks at sequences whose readers are slow.
 const STALLED_NAP: Duration = Duration::from_millis(2);
@@ -25,6 +25,7 @@ pub(crate) enum Job {
     },
     Load {
         reply: oneshot::Sender<Result<(), EngineError>>,
+        keep_alive: KeepAlive,
     },
 }
 
@@ -51,7 +52,7 @@ impl Job {
             Self::Generate(job) => drop(job.accepted.send(Err(error))),
             Self::Embed(job) => drop(job.reply.send(Err(error))),
             Self::Tokenize { reply, .. } => drop(reply.send(Err(error))),
-            Self::Load { reply } => drop(reply.send(Err(error))),
+            Self::Load { reply, .. } => drop(reply.send(Err(error))),
         }
     }
 }
@@ -90,7 +91,14 @@ enum Service {
     /// It reads the model into memory.
     Loading,
     /// It serves the queue.
-    Ready,
+    Ready(Residence),
+}
+
+/// How a model is in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Residence {
+    /// When it leaves if nobody uses it; `None` when it stays.
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// What the engine wants of the model's thread.
@@ -127,9 +135,11 @@ impl Queue {
         absent
     }
 
-    /// Takes all jobs, waiting as long as the thread has patience. `None` means that the thread must leave.
-    pub(crate) fn take(&self, patience: Patience) -> Option<VecDeque<Job>> {
+    /// Takes all jobs, waiting as long as the thread has patience. `None` means that the thread must leave. Callers of the engine see
+    /// `residence` meanwhile.
+    pub(crate) fn take(&self, patience: Patience, residence: Residence) -> Option<VecDeque<Job>> {
         let mut state = self.lock();
+        state.service = Service::Ready(residence);
         let nothing = |state: &mut State| state.jobs.is_empty() && state.wish == Wish::Stay;
         let mut expired = false;
         let idle = matches!(patience, Patience::Idle(_));
@@ -167,14 +177,12 @@ impl Queue {
         Some(std::mem::take(&mut state.jobs))
     }
 
-    /// Notes that the model is in memory.
-    pub(crate) fn set_loaded(&self) {
-        self.lock().service = Service::Ready;
-    }
-
-    /// Tells whether the model is in memory.
-    pub(crate) fn is_loaded(&self) -> bool {
-        self.lock().service == Service::Ready
+    /// Tells how the model is in memory, if it is.
+    pub(crate) fn residence(&self) -> Option<Residence> {
+        match self.lock().service {
+            Service::Ready(residence) => Some(residence),
+            Service::Absent | Service::Loading => None,
+        }
     }
 
     /// Asks the thread to leave once it has nothing to do.

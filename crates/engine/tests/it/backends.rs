@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 use remuda_engine::{
-    Backend, EmbedRequest, Engine, EngineConfig, GenerationEvent, LoadOutcome, Prompt,
+    Backend, EmbedRequest, Engine, EngineConfig, GenerationEvent, KeepAlive, LoadOutcome, Prompt,
     SamplingParams, TokenLogprob,
 };
 
@@ -197,6 +197,7 @@ async fn embeddings_point_where_llama_cpps_do() {
         model: "tiny".to_owned(),
         inputs: vec!["a horse".to_owned(), PROMPT.repeat(2)],
         truncate: false,
+        keep_alive: KeepAlive::default(),
     };
     let ours = serve(Backend::Candle, &path).embed(wanted()).await.unwrap();
     let theirs = serve(Backend::LlamaCpp, &path)

@@ -1,6 +1,6 @@
 //! The shipped demo model answers what a fresh machine's first user asks.
 
-use remuda_engine::{ChatPrompt, ChatTurn, GenerationEvent, Prompt, StopReason};
+use remuda_engine::{ChatPrompt, ChatTurn, GenerationEvent, KeepAlive, Prompt, StopReason};
 
 use crate::fixture::{ask, chat, demo, greedy, request};
 
@@ -132,7 +132,10 @@ async fn the_card_describes_it() {
     );
     assert!(card.size_bytes <= 8 << 20);
     assert!(card.capabilities.completion && !card.loaded);
-    engine.load("Remuda-Demo:latest").await.unwrap();
+    engine
+        .load("Remuda-Demo:latest", KeepAlive::Forever)
+        .await
+        .unwrap();
     assert!(engine.models()[0].loaded);
     assert_eq!(
         engine.tokenize("remuda-demo", String::new()).await.unwrap(),

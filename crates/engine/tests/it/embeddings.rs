@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use remuda_engine::{EmbedRequest, Embeddings, Engine, EngineError, LoadOutcome, Prompt};
+use remuda_engine::{
+    EmbedRequest, Embeddings, Engine, EngineError, KeepAlive, LoadOutcome, Prompt,
+};
 
 use crate::fixture::{WIDTH, demo, encoder, greedy, request, serve};
 
@@ -15,6 +17,7 @@ async fn embed(engine: &Engine, model: &str, inputs: &[&str]) -> Embeddings {
             model: model.to_owned(),
             inputs,
             truncate: true,
+            keep_alive: KeepAlive::default(),
         })
         .await
         .unwrap()
@@ -70,6 +73,7 @@ async fn long_texts_are_cut_or_refused_as_asked() {
             model: "tiny-bert".to_owned(),
             inputs: vec![long],
             truncate: false,
+            keep_alive: KeepAlive::default(),
         })
         .await
         .unwrap_err();
@@ -112,6 +116,7 @@ async fn a_decoder_embeds_too() {
         model: "remuda-demo".to_owned(),
         inputs: vec![String::new()],
         truncate: true,
+        keep_alive: KeepAlive::default(),
     };
     assert!(matches!(
         engine.embed(empty).await.unwrap_err(),

@@ -8,7 +8,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use remuda_engine::{
     ChatPrompt, ChatTurn, Engine, EngineConfig, GenerateRequest, Generation, GenerationEvent,
-    GenerationStats, LoadOutcome, Prompt, SamplingParams, StopReason,
+    GenerationStats, KeepAlive, LoadOutcome, Prompt, SamplingParams, StopReason,
 };
 
 pub(crate) const WIDTH: usize = 64;
@@ -277,6 +277,7 @@ pub(crate) fn request(model: &str, prompt: Prompt, sampling: SamplingParams) -> 
         prompt,
         sampling,
         num_ctx: None,
+        keep_alive: KeepAlive::default(),
     }
 }
 

@@ -16,6 +16,7 @@ mod embeddings;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod keep_alive;
 mod queueing;
 #[cfg(test)]
 mod streams;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::CallFailure;
-use dialects::{ApiError, Event, FinishReason, Operation, Request, ResidencyChange};
+use dialects::{ApiError, Event, Operation, Request, ResidencyChange};
 use engine::Generation;
 use http::{HeaderValue, Method};
 use primitives::{ErrorKind, MonotonicTime};
@@ -272,16 +272,20 @@ fn unprepared(error: ApiError) -> Failure {
 /// Loads or unloads a model of the engine. Servers that hold their model as long as they run have nothing to load, and
 /// cannot unload.
 async fn change_residency(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     chosen: &Chosen,
     change: ResidencyChange,
 ) -> Result<Source, Failure> {
     let node = &chosen.replica.node;
     let model = &chosen.replica.model.name;
-    let done = match (node.speech, exchange.shared().engine.clone(), change) {
-        (NodeSpeech::Engine, Some(engine), ResidencyChange::Load) => engine.load(model).await,
-        (NodeSpeech::Engine, Some(engine), ResidencyChange::Unload) => engine.unload(model),
-        (_, _, ResidencyChange::Load) => Ok(()),
+    match (node.speech, exchange.shared().engine.clone(), change) {
+        (NodeSpeech::Engine, Some(engine), _) => {
+            let asked = exchange.canonical().map_err(Failure::client)?;
+            engine_call::change_residency(&engine, model, change, asked.keep_alive())
+                .await
+                .map_err(Failure::client)?;
+        }
+        (_, _, ResidencyChange::Load) => {}
         (_, _, ResidencyChange::Unload) => {
             return Err(unprepared(ApiError::new(
                 ErrorKind::Unsupported,
@@ -291,13 +295,8 @@ async fn change_residency(
                 ),
             )));
         }
-    };
-    let finish = match change {
-        ResidencyChange::Load => FinishReason::Load,
-        ResidencyChange::Unload => FinishReason::Unload,
-    };
-    done.map(|()| Source::Ready(vec![Event::Finish(finish)]))
-        .map_err(|error| Failure::client(engine_call::api_error(&error)))
+    }
+    Ok(Source::Ready(vec![Event::Finish(change.into())]))
 }
 
 async fn ask_engine(

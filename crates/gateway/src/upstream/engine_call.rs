@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dialects::{
     AlternativeLogprob, ApiError, ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Event,
-    FinishReason, Format, Generation as Wanted, Part, Request, Role, Think, TokenLogprob, Usage,
-    Vector,
+    FinishReason, Format, Generation as Wanted, Json, KeepAlive, Part, Request, ResidencyChange,
+    Role, Think, TokenLogprob, Usage, Vector,
 };
 use engine::{
     ChatPrompt, ChatTurn, Constraint, Engine, EngineError, GenerateRequest, Generation,
@@ -17,7 +17,10 @@ use primitives::{Classify as _, ErrorKind};
 /// Tells what the engine cannot do of a request, or what is wrong with it, without asking it.
 pub(crate) fn check(request: &Request) -> Result<(), ApiError> {
     match request {
-        Request::Embed(embed) => texts(embed).map(drop),
+        Request::Embed(embed) => {
+            keep_alive(embed.keep_alive.as_ref())?;
+            texts(embed).map(drop)
+        }
         Request::Chat(_) | Request::Completion(_) => asked_of_engine("", request).map(drop),
     }
 }
@@ -57,8 +60,23 @@ fn asked_of_engine(
         prompt,
         sampling: sampling(wanted),
         num_ctx: option_number(wanted, "num_ctx")?,
+        keep_alive: keep_alive(wanted.keep_alive.as_ref())?,
     };
     Ok((request, constraint))
+}
+
+/// Loads a model, or takes it out of memory once its requests are finished.
+pub(crate) async fn change_residency(
+    engine: &Engine,
+    model: &str,
+    change: ResidencyChange,
+    keep: Option<&Json>,
+) -> Result<(), ApiError> {
+    let done = match change {
+        ResidencyChange::Load => engine.load(model, keep_alive(keep)?).await,
+        ResidencyChange::Unload => engine.unload(model),
+    };
+    done.map_err(|error| api_error(&error))
 }
 
 /// Computes embeddings; answers with the vectors and what they cost.
@@ -73,6 +91,7 @@ pub(crate) async fn embed(
             model: model.to_owned(),
             inputs,
             truncate: request.truncate.unwrap_or(true),
+            keep_alive: keep_alive(request.keep_alive.as_ref())?,
         })
         .await
         .map_err(|e| api_error(&e))?;
@@ -310,6 +329,14 @@ fn sampling(wanted: &Wanted) -> SamplingParams {
         num_predict: s.max_tokens,
         logprobs: wanted.logprobs,
     }
+}
+
+fn keep_alive(said: Option<&Json>) -> Result<engine::KeepAlive, ApiError> {
+    Ok(match said.map(KeepAlive::read).transpose()? {
+        None => engine::KeepAlive::AsConfigured,
+        Some(KeepAlive::For(time)) => engine::KeepAlive::For(time),
+        Some(KeepAlive::Forever) => engine::KeepAlive::Forever,
+    })
 }
 
 fn option_number(wanted: &Wanted, name: &'static str) -> Result<Option<usize>, ApiError> {

@@ -116,7 +116,7 @@ fn view(card: ModelCard) -> ModelView {
             context,
             size_bytes: Some(card.size_bytes),
             vram_bytes: Some(0),
-            expires_at: None,
+            expires_at: card.expires_at,
         }),
         ..ModelView::named(card.name)
     }

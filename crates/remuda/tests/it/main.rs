@@ -44,6 +44,8 @@ mod discovered;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod embedded;
+#[cfg(test)]
 mod erasing;
 #[cfg(test)]
 mod graphql;
