@@ -73,6 +73,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let load = Load {
         program: programs.join("bench_load"),
         directory: directory.path().to_owned(),
+        upstream: upstream_address,
         seconds: SECONDS,
     };
     let mut rows = Vec::new();

@@ -15,6 +15,7 @@ use super::programs::{Build, programs};
 use super::remuda::Remuda;
 use super::report::{self, Memory, Results};
 use super::scenario::{Load, Scenario, Target, Window};
+use super::start::starts;
 use crate::interrupt;
 
 /// What `cargo xtask bench gateway` takes.
@@ -48,6 +49,11 @@ const STREAM: Scenario = Scenario {
 const SINGLE_STREAM: Scenario = Scenario {
     kind: "pause",
     connections: 1,
+};
+/// Streams that their clients leave after the first text.
+const LEAVE: Scenario = Scenario {
+    kind: "leave",
+    connections: 16,
 };
 /// Slow streams open at once.
 const SLOW_STREAMS: usize = 1000;
@@ -106,6 +112,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let load = Load {
         program: programs.join("bench_load"),
         directory: directory.path().to_owned(),
+        upstream: upstream_address,
         seconds,
     };
     // Memory first: an allocator that has worked hides what a stream costs.
@@ -118,6 +125,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         seconds,
         load_before,
         memory,
+        starts: starts(&programs.join("remuda"), directory.path())?,
         ..Results::default()
     };
     for (scenario, rows) in [
@@ -125,6 +133,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         (SINGLE, &mut results.single),
         (STREAM, &mut results.stream),
         (SINGLE_STREAM, &mut results.single_stream),
+        (LEAVE, &mut results.leave),
     ] {
         *rows = interleaved(&load, &targets, scenario, windows)?;
     }

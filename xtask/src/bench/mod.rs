@@ -19,6 +19,7 @@ mod realtime;
 mod remuda;
 mod report;
 mod scenario;
+mod start;
 mod upstream;
 
 use std::process::ExitCode;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::machine;
 use super::scenario::Window;
+use super::start::Starts;
 
 /// Windows of direct, nginx and Remuda.
 pub(super) type Rows = [Vec<Window>; 3];
@@ -19,6 +20,8 @@ pub(super) struct Results {
     pub(super) single: Rows,
     pub(super) stream: Rows,
     pub(super) single_stream: Rows,
+    pub(super) leave: Rows,
+    pub(super) starts: Starts,
     /// Of nginx and Remuda.
     pub(super) memory: [Memory; 2],
     /// Remuda's memory after all load.
@@ -163,6 +166,29 @@ fn write(text: &mut String, results: &Results) -> std::fmt::Result {
         |w| w.first_token_us.p99,
         Budget::None,
     )?;
+    let [direct, nginx, remuda] = medians(&results.leave, |w| w.total_us.p99 / 1e3);
+    writeln!(
+        text,
+        "| the client leaves a stream, 16 at once, until the upstream knows, p99 ms | {direct:.1} | {nginx:.1} | {remuda:.1} | | {} |",
+        Budget::AtMost(100.0).verdict(remuda)
+    )?;
+    for (name, time) in [
+        (
+            "`remuda up` on a fresh data directory, until it has said where it listens, ms",
+            results.starts.first,
+        ),
+        (
+            "the same again, the longest of five, ms",
+            results.starts.again,
+        ),
+    ] {
+        let ms = time.as_secs_f64() * 1e3;
+        writeln!(
+            text,
+            "| {name} | | | {ms:.0} | | {} |",
+            Budget::AtMost(1_000.0).verdict(ms)
+        )?;
+    }
     memory_rows(text, memory, results.settled_kib)?;
     writeln!(
         text,

@@ -59,6 +59,8 @@ pub(super) struct Load {
     pub(super) program: PathBuf,
     /// Where expected bodies are kept: every target must answer what the first one did.
     pub(super) directory: PathBuf,
+    /// Where the upstream itself listens.
+    pub(super) upstream: SocketAddr,
     pub(super) seconds: f64,
 }
 
@@ -119,6 +121,7 @@ impl Load {
             .arg("--target")
             .arg(target.address.to_string())
             .args(["--scenario", scenario.kind]);
+        command.arg("--upstream").arg(self.upstream.to_string());
         command
             .arg("--connections")
             .arg(scenario.connections.to_string());

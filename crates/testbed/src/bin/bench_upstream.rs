@@ -1,13 +1,17 @@
 //! The model server of the gateway benchmark: as little work per answer as a single thread can do.
 //!
 //! It knows one model, answers every chat request with the same kilobyte or the same stream, writes every frame of a
-//! stream by itself, and never looks at what it is asked beyond `stream`, `include_usage` and the words `[slow]` and `[pause]`.
+//! stream by itself, and never looks at what it is asked beyond `stream`, `include_usage` and the words `[slow]`, `[pause]` and
+//! `[open N]`: a stream that stops after its first text and says at `/left/N` when its client left.
 
+use std::collections::HashMap;
 use std::io::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use memchr::memmem;
+use primitives::{Clock as _, SystemClock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -41,6 +45,19 @@ struct Answers {
     frames: Vec<Vec<u8>>,
     usage: Vec<u8>,
     end: Vec<u8>,
+    /// When the clients of open streams left, in microseconds since 1970.
+    left: Mutex<HashMap<u64, i64>>,
+}
+
+impl Answers {
+    fn left(&self) -> MutexGuard<'_, HashMap<u64, i64>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when the client of an open stream left; 0 while it is there.
+    fn left_at(&self, id: u64) -> i64 {
+        self.left().get(&id).copied().unwrap_or_default()
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -66,6 +83,10 @@ async fn serve(mut stream: TcpStream, answers: &Answers) -> anyhow::Result<()> {
         let (head, body) = (&buffer[..body_start], &buffer[body_start..length]);
         if head.starts_with(b"POST /v1/chat/completions") {
             let streams = memmem::find(body, b"\"stream\":true").is_some();
+            if let Some(stream_id) = number_after(body, b"[open ") {
+                keep_open(&mut stream, answers, stream_id).await?;
+                return Ok(());
+            }
             let usage = memmem::find(body, b"\"include_usage\":true").is_some();
             let pace = if memmem::find(body, b"[slow]").is_some() {
                 Pace::Slow
@@ -82,12 +103,14 @@ async fn serve(mut stream: TcpStream, answers: &Answers) -> anyhow::Result<()> {
             }
             continue;
         }
-        let answer = if head.starts_with(b"GET /v1/models ") {
-            &answers.models
+        if let Some(stream_id) = number_after(head, b"GET /left/") {
+            let told = answers.left_at(stream_id).to_string();
+            stream.write_all(&response("200 OK", &told)).await?;
+        } else if head.starts_with(b"GET /v1/models ") {
+            stream.write_all(&answers.models).await?;
         } else {
-            &answers.not_found
-        };
-        stream.write_all(answer).await?;
+            stream.write_all(&answers.not_found).await?;
+        }
         buffer.advance(length);
     }
 }
@@ -127,6 +150,25 @@ async fn read_request(
             return Ok(None);
         }
     }
+}
+
+/// Returns the number that follows these words.
+fn number_after(text: &[u8], words: &[u8]) -> Option<u64> {
+    let rest = text.get(memmem::find(text, words)? + words.len()..)?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+}
+
+/// Begins a stream, and notes when its client leaves.
+async fn keep_open(stream: &mut TcpStream, answers: &Answers, id: u64) -> anyhow::Result<()> {
+    stream.write_all(&answers.stream_head).await?;
+    for frame in &answers.frames[..2] {
+        stream.write_all(frame).await?;
+    }
+    while stream.read(&mut [0; 64]).await.is_ok_and(|count| count > 0) {}
+    let now = SystemClock::new().now();
+    answers.left().insert(id, now.as_micros());
+    Ok(())
 }
 
 async fn write_stream(
@@ -173,6 +215,7 @@ fn answers() -> Answers {
         frames,
         usage: chunk(&usage),
         end: [chunk("data: [DONE]\n\n"), b"0\r\n\r\n".to_vec()].concat(),
+        left: Mutex::default(),
     }
 }
 

@@ -78,6 +78,7 @@ pub(super) fn measure(programs: &Path, options: &Options) -> anyhow::Result<Part
     let load = Load {
         program: programs.join("bench_load"),
         directory: directory.path().to_owned(),
+        upstream: server,
         seconds: SECONDS,
     };
     let mut rows = String::new();

@@ -4,6 +4,7 @@
 //! ends it with an error: a fast wrong answer is no result.
 
 mod connection;
+mod leave;
 mod scenario;
 
 use std::io::Write as _;
@@ -34,6 +35,9 @@ struct Arguments {
     /// Bearer key
     #[arg(long)]
     key: Option<String>,
+    /// Where the upstream itself listens
+    #[arg(long, required_if_eq("scenario", "leave"))]
+    upstream: Option<SocketAddr>,
     /// File with the expected body; written when it does not exist
     #[arg(long)]
     expected: Option<PathBuf>,
@@ -51,6 +55,8 @@ enum Scenario {
     Embed,
     /// Slow streams that stay open until standard input ends
     Hold,
+    /// Streams whose client leaves after the first text: how long until the upstream knows
+    Leave,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -65,7 +71,7 @@ async fn main() -> anyhow::Result<()> {
         Scenario::Stream => ("Tell me about the sounds that llamas make.", true),
         Scenario::Pause => ("Tell me about the sounds that llamas make. [pause]", true),
         Scenario::Hold => ("Tell me about the sounds that llamas make. [slow]", true),
-        Scenario::Embed => ("", false),
+        Scenario::Embed | Scenario::Leave => ("", false),
     };
     let key = arguments.key.as_deref();
     let load = Load {
@@ -83,6 +89,14 @@ async fn main() -> anyhow::Result<()> {
             load.run().await?
         }
         Scenario::Hold => (load.hold().await?, Vec::new()),
+        Scenario::Leave => {
+            let upstream = arguments.upstream.context("no upstream")?;
+            let request = |stream: u64| {
+                let prompt = format!("Tell me about the sounds that llamas make. [open {stream}]");
+                chat(arguments.target, key, &prompt, true)
+            };
+            (load.leave(upstream, request).await?, Vec::new())
+        }
     };
     if let Some(path) = arguments.expected.filter(|path| !path.exists()) {
         std::fs::write(&path, body).with_context(|| format!("writing {}", path.display()))?;

@@ -16,7 +16,7 @@ use tokio::task::LocalSet;
 use crate::connection::Connection;
 
 /// Time before the measurement starts.
-const WARM_UP: Duration = Duration::from_millis(500);
+pub(crate) const WARM_UP: Duration = Duration::from_millis(500);
 /// Slow streams opened at a time.
 const OPENING: usize = 50;
 
@@ -168,7 +168,8 @@ fn essence(body: &[u8]) -> anyhow::Result<Cow<'_, [u8]>> {
     Ok(numbers.iter().flat_map(|n| n.to_le_bytes()).collect())
 }
 
-async fn begin(target: SocketAddr, request: Rc<Vec<u8>>) -> anyhow::Result<Connection> {
+/// Begins a stream, and reads its first piece.
+pub(crate) async fn begin(target: SocketAddr, request: Rc<Vec<u8>>) -> anyhow::Result<Connection> {
     let mut connection = Connection::open(target).await?;
     connection.begin(&request).await?;
     let mut body = Vec::new();
@@ -187,7 +188,7 @@ async fn keep(mut connection: Connection, frames: Rc<RefCell<u64>>) -> anyhow::R
 }
 
 /// Returns quantiles in microseconds of what was recorded in nanoseconds.
-fn quantiles(histogram: &Histogram<u64>) -> Value {
+pub(crate) fn quantiles(histogram: &Histogram<u64>) -> Value {
     let at = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1000.0;
     json!({"p50": at(0.5), "p99": at(0.99), "max": histogram.max() as f64 / 1000.0})
 }
