@@ -90,6 +90,10 @@ impl Db {
             #[cfg(feature = "testing")]
             plans: None,
         };
+        // A new file gets its write-ahead log by a connection that has the file for itself; readers may be two at once.
+        if let Pools::Sqlite { writer, .. } = &db.pools {
+            writer.acquire().await?.put_back();
+        }
         db.ping().await?;
         Ok(db)
     }
