@@ -1,7 +1,7 @@
 //! Going on with an answer on another node after the first one was lost.
 
 use crate::canonical::{Message, Part, Request, Role, Think, ToolChoice};
-use crate::event::FinishReason;
+use crate::event::{Event, FinishReason};
 use crate::observer::Observed;
 
 /// How an interrupted answer can go on.
@@ -105,6 +105,28 @@ fn append(request: &mut Request, emitted: &str) {
     }
 }
 
+/// Takes the beginning that a request gave for its answer out of the answer of a server that repeats it
+/// ([`ServerKind::repeats_beginnings`](crate::ServerKind::repeats_beginnings)): Ollama's clients expect only what is new.
+pub fn drop_repeated_beginning(request: &Request, answer: &mut [Event]) {
+    let Request::Chat(chat) = request else {
+        return;
+    };
+    let begun = chat.messages.last().filter(|_| chat.continue_last);
+    let Some(begun) = begun else {
+        return;
+    };
+    let begun = begun.joined_text();
+    let text = answer.iter_mut().find_map(|event| match event {
+        Event::Text(text) => Some(text),
+        _ => None,
+    });
+    if let Some(text) = text
+        && text.starts_with(&begun)
+    {
+        text.drain(..begun.len());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,7 +169,7 @@ mod tests {
         assert!(body.contains(r#""max_tokens":8"#));
         assert!(body.contains(r#""continue_final_message":true,"add_generation_prompt":false"#));
         let (_, body) = encoded(&next, ServerKind::LlamaServer, Dialect::OpenAi);
-        assert!(!body.contains("continue_final_message"));
+        assert!(body.contains(r#""continue_final_message":true,"add_generation_prompt":false"#));
         let refused = Target {
             operation: Operation::OpenAiChat,
             server: ServerKind::LlamaCppPython,
@@ -192,6 +214,35 @@ mod tests {
             encoded(&next, ServerKind::Vllm, Dialect::OpenAi).0,
             Operation::OpenAiChat
         );
+    }
+
+    #[test]
+    fn an_anthropic_stream_goes_on_by_chat_where_messages_are_not_continued() {
+        let body = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"}]}"#;
+        let next = next(Operation::AnthropicMessages, body, &emitted("a", 1));
+        for server in [ServerKind::Vllm, ServerKind::LlamaServer] {
+            let (operation, body) = encoded(&next, server, Dialect::OpenAi);
+            assert_eq!(operation, Operation::OpenAiChat);
+            assert!(body.contains(r#""continue_final_message":true"#), "{body}");
+        }
+        let (operation, _) = encoded(&next, ServerKind::Other, Dialect::Anthropic);
+        assert_eq!(operation, Operation::AnthropicMessages);
+    }
+
+    #[test]
+    fn a_repeated_beginning_is_taken_out_once() {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"ab"}]}"#;
+        let request = decode_request(Operation::OllamaChat, body.as_bytes()).unwrap();
+        let dropped = |text: &str| {
+            let mut events = [Event::Text(text.to_owned())];
+            drop_repeated_beginning(&request, &mut events);
+            let [Event::Text(text)] = events else {
+                panic!("{events:?}")
+            };
+            text
+        };
+        assert_eq!(dropped("ababc"), "abc");
+        assert_eq!(dropped("xyz"), "xyz");
     }
 
     #[test]

@@ -1,16 +1,21 @@
 //! Errors on the wire: the one table from error kinds to each dialect's types and bodies, and the way back from the five
 //! envelopes that nodes use.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use primitives::ErrorKind;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
+use crate::foreign_faults::put_right;
 use crate::json::{Json, Text};
 use crate::operation::{Dialect, Operation};
 use crate::wire;
 
+/// The code of errors about prompts that are longer than the context.
+pub const CONTEXT_EXCEEDED: &str = "context_length_exceeded";
 /// The longest text that is taken over from a body that has no known shape.
 const MAX_FOREIGN_TEXT_CHARS: usize = 300;
 
@@ -43,7 +48,7 @@ struct AnthropicBody<'a> {
 #[derive(Serialize)]
 struct AnthropicError<'a> {
     r#type: &'static str,
-    message: &'a str,
+    message: Cow<'a, str>,
 }
 
 /// Returns status, content type and body of an error response in the dialect.
@@ -125,9 +130,20 @@ fn anthropic_body<'a>(error: &'a ApiError, request_id: &'a str) -> AnthropicBody
         r#type: "error",
         error: AnthropicError {
             r#type: anthropic_type(error.kind),
-            message: &error.message,
+            message: anthropic_message(error),
         },
         request_id,
+    }
+}
+
+/// Anthropic's clients know by these words that they have to shorten the conversation.
+fn anthropic_message(error: &ApiError) -> Cow<'_, str> {
+    const TOO_LONG: &str = "prompt is too long";
+    let says_so = error.message.contains(TOO_LONG);
+    if error.code.as_deref() == Some(CONTEXT_EXCEEDED) && !says_so {
+        format!("{TOO_LONG}: {}", error.message).into()
+    } else {
+        Cow::Borrowed(&error.message)
     }
 }
 
@@ -215,6 +231,7 @@ pub fn decode_error(node: Dialect, status: u16, body: &[u8]) -> ApiError {
     if node == Dialect::Ollama && status == 500 && error.message.starts_with("option \"") {
         error.kind = ErrorKind::Invalid;
     }
+    put_right(&mut error);
     error
 }
 
@@ -246,7 +263,7 @@ fn read_envelope(body: &[u8]) -> Option<ApiError> {
     if let Some(kind) = kind.as_deref() {
         error.kind = kind_of_type(kind);
         if kind == "exceed_context_size_error" {
-            error.code = Some("context_length_exceeded".to_owned());
+            error.code = Some(CONTEXT_EXCEEDED.to_owned());
         }
     }
     // vLLM and llama-server repeat the status as a number in `code`: only texts are codes.

@@ -137,6 +137,12 @@ impl Usage {
     pub const fn continued_after(mut self, emitted_tokens: u64) -> Self {
         self.prompt_tokens = self.prompt_tokens.saturating_sub(emitted_tokens);
         self.completion_tokens = self.completion_tokens.saturating_add(emitted_tokens);
+        // Of what the other node had cached, the answer's beginning is no part of the prompt.
+        if let Some(cached) = self.cached_tokens
+            && cached > self.prompt_tokens
+        {
+            self.cached_tokens = Some(self.prompt_tokens);
+        }
         self
     }
 }

@@ -42,6 +42,7 @@ mod encoder;
 mod envelope;
 mod error;
 mod event;
+mod foreign_faults;
 mod frame;
 mod head;
 mod hints;
@@ -73,10 +74,10 @@ pub use catalog::{
     ollama_version, openai_model, openai_models,
 };
 pub use context::replace_num_ctx;
-pub use continuation::{Continuation, continuation};
+pub use continuation::{Continuation, continuation, drop_repeated_beginning};
 pub use decoder::{ResponseDecoder, decode_whole};
 pub use encoder::{ResponseEncoder, ResponseMeta, encode_whole, response_id};
-pub use envelope::{decode_error, error_response, stream_error};
+pub use envelope::{CONTEXT_EXCEEDED, decode_error, error_response, stream_error};
 pub use error::ApiError;
 pub use event::{AlternativeLogprob, Event, FinishReason, TokenLogprob, ToolCallDelta, Usage};
 pub use frame::{FrameSplitter, FrameTooLarge};

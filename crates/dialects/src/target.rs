@@ -47,6 +47,11 @@ impl ServerKind {
         )
     }
 
+    /// Tells whether the server's answers that are not streamed repeat the beginning that was given for them.
+    pub const fn repeats_beginnings(self) -> bool {
+        matches!(self, Self::LlamaServer)
+    }
+
     /// Names the sampling settings beyond OpenAI's own that the server's OpenAI routes honour.
     pub(crate) const fn extra_sampling(self) -> &'static [&'static str] {
         match self {
@@ -72,6 +77,11 @@ impl ServerKind {
         }
     }
 
+    /// Tells whether the server returns vectors in full length whatever it is asked.
+    pub(crate) const fn ignores_dimensions(self) -> bool {
+        matches!(self, Self::LlamaServer | Self::LlamaCppPython)
+    }
+
     /// Tells whether the server's completions route fills text in before a suffix.
     pub(crate) const fn fills_in(self) -> bool {
         matches!(
@@ -80,21 +90,17 @@ impl ServerKind {
         )
     }
 
-    /// Tells whether the server has `/v1/responses`.
+    /// Tells whether the server has `/v1/responses` as OpenAI's clients read it: llama-server's events lack the numbers by which they
+    /// find their place.
     const fn has_responses(self) -> bool {
         matches!(
             self,
-            Self::Ollama
-                | Self::Vllm
-                | Self::LlamaServer
-                | Self::SgLang
-                | Self::LmStudio
-                | Self::Remuda
+            Self::Ollama | Self::Vllm | Self::SgLang | Self::LmStudio | Self::Remuda
         )
     }
 
     /// Tells whether the server has `/v1/messages`.
-    const fn has_messages(self) -> bool {
+    pub const fn has_messages(self) -> bool {
         matches!(
             self,
             Self::Ollama | Self::Vllm | Self::LlamaServer | Self::LmStudio | Self::Remuda
@@ -190,6 +196,14 @@ impl Request {
                     || chat.source == Operation::OllamaGenerate =>
             {
                 // Responses are passed to nodes or translated, never re-encoded.
+                translated_operation(Operation::OpenAiChat, ollama_api, node)
+            }
+            // No server but Anthropic's own continues an answer on this route.
+            Self::Chat(chat)
+                if chat.continue_last
+                    && native == Operation::AnthropicMessages
+                    && node != Dialect::Anthropic =>
+            {
                 translated_operation(Operation::OpenAiChat, ollama_api, node)
             }
             _ => native,

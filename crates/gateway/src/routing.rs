@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialects::ApiError;
+use dialects::{ApiError, CONTEXT_EXCEEDED};
 use primitives::ErrorKind;
 use scheduling::{
     BreakerVerdict, Call, CallOutcome, Candidate, Decision, Exclusion, Health, Reason, Residency,
@@ -331,7 +331,7 @@ fn nothing_eligible(
                 call.prompt_tokens, exchange.route.name
             ),
         )
-        .with_code("context_length_exceeded");
+        .with_code(CONTEXT_EXCEEDED);
     }
     let wait = exclusions
         .iter()

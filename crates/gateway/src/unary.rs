@@ -3,12 +3,14 @@
 
 use bytes::Bytes;
 use dialects::{
-    ApiError, Event, Observer, ResponseMeta, Usage, decode_whole, encode_whole, response_id,
+    ApiError, Event, Observer, ResponseMeta, Usage, decode_whole, drop_repeated_beginning,
+    encode_whole, response_id,
 };
 use primitives::ErrorKind;
 
 use crate::admission;
 use crate::exchange::Exchange;
+use crate::fleet_view::NodeSpeech;
 use crate::record::Outcome;
 use crate::upstream::attempt::{self, Failure, Opened, Retry, Source};
 use crate::upstream::engine_call;
@@ -76,8 +78,11 @@ async fn obtain(exchange: &mut Exchange, wanted: &Wanted) -> Result<Whole, ApiEr
             continue;
         };
         let failure = match reading {
-            Ok(Ok(whole)) => {
+            Ok(Ok(mut whole)) => {
                 exchange.note_first_token();
+                if let Whole::Events(events) = &mut whole {
+                    drop_beginning(exchange, &opened, events)?;
+                }
                 exchange.note_success(&mut opened, &usage_of(&whole), 0);
                 return Ok(whole);
             }
@@ -98,6 +103,20 @@ async fn obtain(exchange: &mut Exchange, wanted: &Wanted) -> Result<Whole, ApiEr
             return Err(error);
         }
     }
+}
+
+/// Takes out of an answer what the client had begun it with, where the node repeats that.
+fn drop_beginning(
+    exchange: &mut Exchange,
+    opened: &Opened,
+    events: &mut [Event],
+) -> Result<(), ApiError> {
+    if let NodeSpeech::Http { server, .. } = opened.chosen.replica.node.speech
+        && server.repeats_beginnings()
+    {
+        drop_repeated_beginning(exchange.canonical()?, events);
+    }
+    Ok(())
 }
 
 /// Books a failure; returns the error when it is final.

@@ -269,7 +269,11 @@ pub(crate) fn read_option(
         "frequency_penalty" => *frequency_penalty = Some(number(name, raw)?),
         "top_k" => *top_k = Some(integer(name, raw)?),
         "seed" => *seed = Some(integer(name, raw)?),
-        "num_predict" => *max_tokens = Some(integer(name, raw)?),
+        // To Ollama's runner every number that is not positive says that there is no limit.
+        "num_predict" => {
+            let limit: i64 = integer(name, raw)?;
+            *max_tokens = Some(if limit == 0 { -1 } else { limit });
+        }
         "repeat_last_n" => *repeat_last_n = Some(integer(name, raw)?),
         "stop" if raw.get().starts_with('"') => *stop = vec![field(name, raw)?],
         "stop" => {
@@ -479,6 +483,16 @@ mod tests {
         ];
         for (operation, body, kind, message) in cases {
             assert_eq!(refused(operation, body), (kind, message.to_owned()));
+        }
+    }
+
+    #[test]
+    fn no_limit_is_said_in_two_ways() {
+        for limit in ["0", "-1"] {
+            let body = format!(r#"{{"model":"m","options":{{"num_predict":{limit}}}}}"#);
+            let request = decode_request(Operation::OllamaChat, body.as_bytes()).unwrap();
+            let sampling = &request.generation().unwrap().sampling;
+            assert_eq!(sampling.max_tokens, Some(-1), "{limit}");
         }
     }
 

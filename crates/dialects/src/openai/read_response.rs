@@ -20,6 +20,8 @@ use crate::scan::{Scanner, string};
 use crate::vector::Vector;
 
 const DONE: &[u8] = b"[DONE]";
+/// What llama-server begins a stream of several prompts with.
+const NOTHING: &[u8] = b"null";
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
@@ -130,6 +132,9 @@ fn read_chunk(
 ) -> Result<(), ApiError> {
     if json.starts_with(DONE) {
         progress.complete = true;
+        return Ok(());
+    }
+    if json.trim_ascii_end() == NOTHING {
         return Ok(());
     }
     let chunk: Chunk<'_> = serde_json::from_slice(json).map_err(|error| malformed(&error))?;
@@ -417,6 +422,7 @@ mod tests {
             Operation::OpenAiChat,
             &[
                 ": ping\n\n",
+                "data: null\n\n",
                 "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":null}}]}\n\n",
                 "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"hm\"}}]}\r\n\r\n",
                 "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-0.5,\"bytes\":[97],\"top_logprobs\":[]}]}}]}\n\n",

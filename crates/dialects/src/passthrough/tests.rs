@@ -469,3 +469,77 @@ fn base64_is_made_here_where_the_server_cannot() {
         Ok(Rewrite::Translate(target))
     );
 }
+
+/// What another server gets of a request that does not pass, or why it is refused.
+fn sent_to(
+    server: ServerKind,
+    operation: Operation,
+    body: &str,
+) -> Result<Option<(Operation, serde_json::Value)>, String> {
+    let target = Target { operation, server };
+    match check_passthrough(&target, body.as_bytes()).unwrap() {
+        Rewrite::Unchanged => Ok(None),
+        Rewrite::Translate(target) => {
+            let request = decode_request(operation, body.as_bytes()).unwrap();
+            let body = encode_request(&target, &request).map_err(|error| error.message)?;
+            let body = serde_json::from_slice(&body).unwrap();
+            Ok(Some((target.operation, body)))
+        }
+        other @ Rewrite::Body(_) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn llama_cpp_python_gets_what_it_knows() {
+    let chat = |fields: &str| {
+        let body = with(OpenAiChat, fields);
+        sent_to(ServerKind::LlamaCppPython, OpenAiChat, &body)
+    };
+    assert_eq!(chat(r#""max_tokens":5"#), Ok(None));
+    let (_, limited) = chat(r#""max_completion_tokens":5"#).unwrap().unwrap();
+    assert_eq!(limited["max_tokens"], 5);
+    assert!(limited.get("max_completion_tokens").is_none());
+    let format = r#""response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"}}}"#;
+    let (_, shaped) = chat(format).unwrap().unwrap();
+    assert_eq!(
+        shaped["response_format"],
+        serde_json::json!({"type": "json_object", "schema": {"type": "object"}})
+    );
+    let body = r#"{"model":"m","messages":[{"role":"developer","content":"d"},{"role":"user","content":"q"},
+        {"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},
+        {"role":"tool","tool_call_id":"c","content":"r"}]}"#;
+    let (_, turns) = sent_to(ServerKind::LlamaCppPython, OpenAiChat, body)
+        .unwrap()
+        .unwrap();
+    assert_eq!(turns["messages"][0]["role"], "system");
+    assert_eq!(turns["messages"][2]["content"], "");
+    assert_eq!(turns["messages"][2]["tool_calls"][0]["id"], "c");
+}
+
+#[test]
+fn vectors_of_another_length_are_refused_where_they_would_come_in_full() {
+    for server in [ServerKind::LlamaServer, ServerKind::LlamaCppPython] {
+        let body = with(OpenAiEmbeddings, r#""dimensions":16"#);
+        let refused = sent_to(server, OpenAiEmbeddings, &body).unwrap_err();
+        assert!(refused.contains("dimensions"), "{refused}");
+        let body = with(OpenAiEmbeddings, r#""dimensions":null"#);
+        assert!(sent_to(server, OpenAiEmbeddings, &body).is_ok());
+    }
+    let body = with(OpenAiEmbeddings, r#""dimensions":16"#);
+    let passed = sent_to(ServerKind::Vllm, OpenAiEmbeddings, &body);
+    assert_eq!(passed, Ok(None));
+}
+
+#[test]
+fn an_answer_that_was_begun_goes_on_by_chat() {
+    let begun = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"},
+        {"role":"assistant","content":[{"type":"text","text":"Once"}]}]}"#;
+    for server in [ServerKind::Vllm, ServerKind::LlamaServer] {
+        let (operation, body) = sent_to(server, AnthropicMessages, begun).unwrap().unwrap();
+        assert_eq!(operation, OpenAiChat);
+        assert_eq!(body["continue_final_message"], true);
+        assert_eq!(body["messages"][1]["content"], "Once");
+        let asked = with(AnthropicMessages, r#""top_k":3"#);
+        assert_eq!(sent_to(server, AnthropicMessages, &asked), Ok(None));
+    }
+}

@@ -23,7 +23,7 @@ use crate::fleet_view::{Found, NodeSpeech, Replica};
 use crate::routing::RETRY_AFTER;
 use crate::splitting::SplitCaller;
 use crate::upstream::{
-    Response as NodeResponse, UpstreamError, UpstreamRequest, attempt, request_headers,
+    Response as NodeResponse, UpstreamError, UpstreamRequest, refusal, request_headers,
 };
 
 /// Words in a path that mark routes which manage, change or expose a server (Ollama, vLLM, `SGLang`, llama.cpp,
@@ -306,7 +306,7 @@ async fn send(
             Ok(Err(error)) => error,
             Err(_) => UpstreamError::Timeout(limit),
         };
-        let failure = attempt::broken(&node.name, &error);
+        let failure = refusal::broken(&node.name, &error);
         forwarded.note_failure(&failure.error.message);
         if !error.is_connect() {
             return Err(failure.error);
@@ -375,12 +375,20 @@ fn pass(
 }
 
 fn speaks(replica: &Replica, dialect: Dialect) -> bool {
-    match replica.node.speech {
-        NodeSpeech::Http { dialect: node, .. } => {
-            // Ollama has routes under /v1 as well.
-            node == dialect || (dialect != Dialect::Ollama && node == Dialect::Ollama)
+    let NodeSpeech::Http {
+        dialect: node,
+        server,
+    } = replica.node.speech
+    else {
+        return false;
+    };
+    match dialect {
+        Dialect::Ollama => node == Dialect::Ollama,
+        // Ollama has routes under /v1 as well.
+        Dialect::OpenAi => matches!(node, Dialect::OpenAi | Dialect::Ollama),
+        Dialect::Anthropic => {
+            matches!(node, Dialect::Anthropic | Dialect::Ollama) || server.has_messages()
         }
-        NodeSpeech::Engine => false,
     }
 }
 

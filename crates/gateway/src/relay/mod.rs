@@ -30,6 +30,7 @@ use crate::shared::Shared;
 use crate::under_way::UnderWay;
 use crate::upstream::attempt::{self, Failure, Opened};
 use crate::upstream::prepare::Wanted;
+use crate::upstream::{has_died, refusal};
 use bytes::{Bytes, BytesMut};
 use dialects::{ApiError, Framing, Observer, ResponseEncoder};
 use http::HeaderMap;
@@ -250,6 +251,10 @@ impl Relay {
                 self.pending = Some(self.comment());
                 Poll::Ready(true)
             }
+            Poll::Ready(Due::Look) => {
+                self.give_up_the_dead();
+                Poll::Ready(true)
+            }
             Poll::Ready(Due::Stalled(limit)) => {
                 let node = self.standing.lock().node.clone().unwrap_or_default();
                 self.lost(Failure::node(
@@ -261,6 +266,18 @@ impl Relay {
                 ));
                 Poll::Ready(true)
             }
+        }
+    }
+
+    /// Goes to another node when the one that is waited for was given up.
+    fn give_up_the_dead(&mut self) {
+        let (Some(exchange), Phase::Streaming(stream)) = (&self.exchange, &self.phase) else {
+            return;
+        };
+        let node = &stream.opened.chosen.replica.node.view;
+        if has_died(exchange.shared(), node.id) {
+            let failure = refusal::died(&node.name);
+            self.lost(failure);
         }
     }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use primitives::MonotonicTime;
 use tokio::time::{Instant, Sleep};
 
+use crate::upstream::LOOK;
+
 /// What a silence calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -15,6 +17,8 @@ pub(super) enum Due {
     KeepAlive,
     /// The node sent nothing for this long.
     Stalled(Duration),
+    /// No answer has begun: is the node still there?
+    Look,
 }
 
 /// The clockwork of one stream. Frames only note the time; the timer is set anew when it fires, not at each frame.
@@ -27,6 +31,7 @@ pub(super) struct Pace {
     stall: Duration,
     last_progress: MonotonicTime,
     last_sent: MonotonicTime,
+    last_look: MonotonicTime,
     kept_alive: bool,
 }
 
@@ -50,6 +55,7 @@ impl Pace {
             stall,
             last_progress: now,
             last_sent: now,
+            last_look: now,
             kept_alive: false,
         }
     }
@@ -83,6 +89,12 @@ impl Pace {
                 self.set(now, limit);
                 return Poll::Ready(Due::Stalled(limit));
             }
+            let looks = streaming && !begun;
+            if looks && now.since(self.last_look) >= LOOK {
+                self.last_look = now;
+                self.set(now, limit.min(LOOK));
+                return Poll::Ready(Due::Look);
+            }
             if let Some(interval) = self.keep_alive
                 && now.since(self.last_sent) >= interval
             {
@@ -91,7 +103,7 @@ impl Pace {
                 self.set(now, limit);
                 return Poll::Ready(Due::KeepAlive);
             }
-            self.set(now, limit);
+            self.set(now, if looks { limit.min(LOOK) } else { limit });
         }
     }
 

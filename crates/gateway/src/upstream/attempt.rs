@@ -1,6 +1,7 @@
 //! One try on one node: choose, send, look at the head of the answer; and the loop that goes to another node while
 //! nothing has reached the client.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,16 +11,18 @@ use engine::Generation;
 use http::{HeaderValue, Method};
 use primitives::{ErrorKind, MonotonicTime};
 use scheduling::{CallOutcome, CapacityOutcome, Exclusion};
+use tokio::time::Instant;
 
 use super::engine_call;
 use super::lost_agents;
 use super::prepare::{Answer, Prepared, Wanted, prepare};
+use super::refusal::{broken, died, refused, unprepared};
 use super::{
-    Response, ResponseHead, UpstreamBody, UpstreamError, UpstreamRequest, request_headers,
+    LOOK, Response, UpstreamBody, UpstreamError, UpstreamRequest, has_died, request_headers,
 };
 use crate::admission;
 use crate::exchange::Exchange;
-use crate::fleet_view::NodeSpeech;
+use crate::fleet_view::{NodeSpeech, Replica};
 use crate::routing::{self, Chosen};
 
 /// Largest error body read from a node.
@@ -166,7 +169,7 @@ pub(crate) fn may_retry(exchange: &mut Exchange, reason: &'static str) -> bool {
     }
     let budgeted = !matches!(
         reason,
-        "connect" | "reset" | "broke_off" | "not_found" | "unsupported"
+        "connect" | "reset" | "broke_off" | "not_found" | "unsupported" | "context"
     );
     if budgeted
         && exchange.has_untried_node()
@@ -203,6 +206,9 @@ pub(crate) fn note_failure(exchange: &mut Exchange, chosen: &mut Chosen, failure
     }
     if failure.retry == Retry::OtherNode {
         let node = chosen.replica.node.view.id;
+        if failure.reason == "context" {
+            pass_over_smaller(exchange, &chosen.replica);
+        }
         let why = if failure.reason == "unsupported" {
             Exclusion::Unsupported
         } else {
@@ -222,6 +228,23 @@ pub(crate) fn note_failure(exchange: &mut Exchange, chosen: &mut Chosen, failure
     }
     exchange.note_failure(&failure.error.message);
     exchange.last_failure = Some(Box::new(failure.error.clone()));
+}
+
+/// Passes over the nodes where a prompt that was too long for one is too long, too.
+fn pass_over_smaller(exchange: &mut Exchange, refused_by: &Replica) {
+    let Some(context) = refused_by.model.context_length else {
+        return;
+    };
+    let why = Exclusion::OverContext {
+        prompt: exchange.asked.prompt_tokens.max(context),
+        context,
+    };
+    let smaller = exchange.route.replicas.iter().filter(|replica| {
+        let theirs = replica.model.context_length;
+        theirs.is_some_and(|theirs| theirs <= context)
+    });
+    let smaller = smaller.map(|replica| (replica.node.view.id, why));
+    exchange.passed_over.extend(smaller);
 }
 
 async fn call(
@@ -251,21 +274,6 @@ async fn call(
             note_failure(exchange, &mut chosen, &failure);
             Err(failure)
         }
-    }
-}
-
-/// A request that this node cannot serve may be one that another kind of node can.
-fn unprepared(error: ApiError) -> Failure {
-    let retry = if error.kind == ErrorKind::Unsupported {
-        Retry::OtherNode
-    } else {
-        Retry::Never
-    };
-    Failure {
-        error,
-        retry,
-        outcome: CallOutcome::NotTheNode,
-        reason: "unsupported",
     }
 }
 
@@ -362,11 +370,19 @@ async fn ask_server(
         ),
         body,
     };
-    let sent = tokio::time::timeout(limit, exchange.worker.pool.send(target, &request)).await;
-    let response = match sent {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => return Err(broken(name, &error)),
-        Err(_) => return Err(broken(name, &UpstreamError::Timeout(limit))),
+    let mut sending = pin!(exchange.worker.pool.send(target, &request));
+    let end = Instant::now() + limit;
+    let response = loop {
+        let look = end.min(Instant::now() + LOOK);
+        match tokio::time::timeout_at(look, &mut sending).await {
+            Ok(Ok(response)) => break response,
+            Ok(Err(error)) => return Err(broken(name, &error)),
+            Err(_) if Instant::now() >= end => {
+                return Err(broken(name, &UpstreamError::Timeout(limit)));
+            }
+            Err(_) if has_died(exchange.shared(), node.view.id) => return Err(died(name)),
+            Err(_) => {}
+        }
     };
     let Response { head, body } = response;
     if head.status.is_success() {
@@ -388,75 +404,4 @@ async fn ask_server(
         NodeSpeech::Engine => operation.dialect(),
     };
     Err(refused(name, dialect, &head, &text))
-}
-
-/// Says a failed connection in words for the client, without addresses.
-pub(crate) fn broken(node: &str, error: &UpstreamError) -> Failure {
-    tracing::debug!(node, %error, "a node could not be asked");
-    let (reason, kind, text) = match error {
-        UpstreamError::Timeout(limit) => (
-            "timeout",
-            ErrorKind::Timeout,
-            format!("node {node} did not answer within {} s", limit.as_secs()),
-        ),
-        UpstreamError::Broken(_) => (
-            "reset",
-            ErrorKind::Upstream,
-            format!("node {node} broke the connection before it answered"),
-        ),
-        UpstreamError::Connect(_)
-        | UpstreamError::ConnectTimeout(_)
-        | UpstreamError::Refused(_) => (
-            "connect",
-            ErrorKind::Unavailable,
-            format!("node {node} cannot be reached: try again soon"),
-        ),
-    };
-    let mut said = ApiError::new(kind, text);
-    if error.is_connect() {
-        said = said.with_retry_after(routing::RETRY_AFTER);
-    }
-    Failure {
-        error: said,
-        retry: Retry::OtherNode,
-        outcome: if error.is_connect() {
-            CallOutcome::ConnectFailure
-        } else {
-            CallOutcome::Failure
-        },
-        reason,
-    }
-}
-
-/// Reads an error answer: whose fault is it, and does another node help?
-fn refused(node: &str, dialect: dialects::Dialect, head: &ResponseHead, body: &[u8]) -> Failure {
-    let mut error = dialects::decode_error(dialect, head.status.as_u16(), body);
-    if error.retry_after.is_none() {
-        error.retry_after = head.retry_after;
-    }
-    match head.status.as_u16() {
-        401 | 403 => Failure::node(
-            "credentials",
-            ApiError::upstream(format!(
-                "node {node} refused our credentials: give it another key with `remuda node add` or in the configuration"
-            )),
-        ),
-        // The snapshot said that the model is there: it has just been deleted, or the server was exchanged.
-        404 => Failure {
-            outcome: CallOutcome::NotTheNode,
-            ..Failure::node("not_found", error)
-        },
-        408 | 429 => Failure {
-            outcome: CallOutcome::NotTheNode,
-            ..Failure::node("busy", error)
-        },
-        500.. => Failure::node("error", error),
-        300..=399 => Failure::node(
-            "error",
-            ApiError::upstream(format!(
-                "node {node} answered with a redirect: give it its final address"
-            )),
-        ),
-        _ => Failure::client(error),
-    }
 }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use dialects::{
-    AlternativeLogprob, ApiError, ChatRequest, CompletionRequest, EmbedInput, EmbedRequest, Event,
-    FinishReason, Format, Generation as Wanted, Json, KeepAlive, Part, Request, ResidencyChange,
-    Role, Think, TokenLogprob, Usage, Vector,
+    AlternativeLogprob, ApiError, CONTEXT_EXCEEDED, ChatRequest, CompletionRequest, EmbedInput,
+    EmbedRequest, Event, FinishReason, Format, Generation as Wanted, Json, KeepAlive, Part,
+    Request, ResidencyChange, Role, Think, TokenLogprob, Usage, Vector,
 };
 use engine::{
     ChatPrompt, ChatTurn, Constraint, Engine, EngineError, GenerateRequest, Generation,
@@ -166,7 +166,7 @@ pub(crate) fn events(event: GenerationEvent, out: &mut Vec<Event>) {
 pub(crate) fn api_error(error: &EngineError) -> ApiError {
     let said = ApiError::new(error.kind(), error.public_message());
     match error {
-        EngineError::ContextOverflow { .. } => said.with_code("context_length_exceeded"),
+        EngineError::ContextOverflow { .. } => said.with_code(CONTEXT_EXCEEDED),
         EngineError::Busy(_) => said.with_retry_after(Duration::from_secs(1)),
         EngineError::UnknownModel(_) => said.with_code("model_not_found"),
         EngineError::Failed(why) => {

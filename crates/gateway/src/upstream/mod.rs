@@ -9,6 +9,7 @@ mod http1;
 mod lost_agents;
 mod pool;
 pub(crate) mod prepare;
+pub(crate) mod refusal;
 mod target;
 
 pub(crate) use body::UpstreamBody;
@@ -20,7 +21,13 @@ pub(crate) use target::Target;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
-use primitives::RequestId;
+use primitives::{NodeId, RequestId};
+use scheduling::Health;
+
+use crate::shared::Shared;
+
+/// How often a silent node is looked at.
+pub(crate) const LOOK: Duration = Duration::from_secs(5);
 
 /// Why a node could not be asked, or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -71,4 +78,11 @@ pub(crate) fn request_headers(
         headers.insert("traceparent", trace.clone());
     }
     headers
+}
+
+/// Tells whether a node was given up meanwhile: whoever waits for it waits in vain.
+pub(crate) fn has_died(shared: &Shared, node: NodeId) -> bool {
+    let fleet = shared.registry.snapshot();
+    let view = fleet.nodes.iter().find(|view| view.id == node);
+    view.is_some_and(|view| view.health == Health::Dead)
 }

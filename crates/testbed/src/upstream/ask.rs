@@ -45,6 +45,8 @@ pub(super) struct Ask {
     pub(super) prompt: String,
     /// The beginning of the answer that the request brings along.
     pub(super) prefill: String,
+    /// Whether the answer begins by repeating that beginning.
+    pub(super) repeats_prefill: bool,
     pub(super) max_tokens: Option<usize>,
     pub(super) stop: Vec<String>,
     /// Alternatives per token, when log probabilities are wanted.
@@ -104,6 +106,10 @@ pub(super) fn read(
     } else {
         split_messages(&messages, continues)
     };
+    let stream = root["stream"].as_bool().unwrap_or(ollama);
+    // llama-server leaves it out of streams that are asked for nothing else.
+    let repeats_prefill =
+        flavour == Flavour::LlamaServer && !raw && !(stream && wants_only_what_is_new(&root));
     let empty = match route {
         Route::OllamaGenerate => root["prompt"].as_str().unwrap_or_default().is_empty(),
         _ => messages.is_empty(),
@@ -115,9 +121,10 @@ pub(super) fn read(
         route,
         flavour,
         model,
-        stream: root["stream"].as_bool().unwrap_or(ollama),
+        stream,
         prompt,
         prefill,
+        repeats_prefill,
         max_tokens: max_tokens(flavour, route, settings),
         stop: strings(if route == Route::Messages {
             &root["stop_sequences"]
@@ -201,11 +208,13 @@ fn text_of(content: &Value) -> String {
 fn continues_last(flavour: Flavour, root: &Value) -> bool {
     match flavour {
         Flavour::Ollama | Flavour::LlamaServer => true,
-        Flavour::Vllm => {
-            root["continue_final_message"] == true && root["add_generation_prompt"] == false
-        }
+        Flavour::Vllm => wants_only_what_is_new(root),
         Flavour::Other => false,
     }
+}
+
+fn wants_only_what_is_new(root: &Value) -> bool {
+    root["continue_final_message"] == true && root["add_generation_prompt"] == false
 }
 
 fn split_messages(messages: &[(String, String)], continues: bool) -> (String, String) {

@@ -76,6 +76,9 @@ impl Plan {
             Vec::new()
         };
         let completion_tokens = thinking.len() + tokens.len();
+        if ask.repeats_prefill && !ask.prefill.is_empty() {
+            tokens.insert(0, ask.prefill.clone());
+        }
         Self {
             thinking,
             tokens,

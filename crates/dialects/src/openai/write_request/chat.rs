@@ -47,11 +47,15 @@ fn write_continuation(body: &mut ObjectWriter, server: ServerKind) -> Result<(),
     }
     if matches!(
         server,
-        ServerKind::Vllm | ServerKind::SgLang | ServerKind::Remuda
+        ServerKind::Vllm | ServerKind::SgLang | ServerKind::LlamaServer | ServerKind::Remuda
     ) {
         body.put("continue_final_message", &true);
     }
-    if matches!(server, ServerKind::Vllm | ServerKind::Remuda) {
+    // llama-server continues without it, too, but repeats the beginning in its stream.
+    if matches!(
+        server,
+        ServerKind::Vllm | ServerKind::LlamaServer | ServerKind::Remuda
+    ) {
         body.put("add_generation_prompt", &false);
     }
     Ok(())

@@ -32,6 +32,12 @@ pub(crate) fn write_embed(target: Target, request: &EmbedRequest) -> Result<Byte
     body.put("model", &request.model);
     body.put("input", &inputs);
     body.put("encoding_format", "float");
+    if request.dimensions.is_some() && target.server.ignores_dimensions() {
+        return Err(ApiError::unsupported(
+            "dimensions",
+            "the node returns vectors in full length",
+        ));
+    }
     body.put_some("dimensions", request.dimensions);
     if request.truncate == Some(true) && target.server == ServerKind::Vllm {
         body.put("truncate_prompt_tokens", &-1);

@@ -15,6 +15,9 @@ struct WireFormat<'a> {
     r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     json_schema: Option<WireSchema<'a>>,
+    /// Where llama-cpp-python looks for a schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<&'a Json>,
 }
 
 #[derive(Serialize)]
@@ -89,7 +92,7 @@ pub(super) fn write_generation(
     }
     body.put_some("n", sampling.n.filter(|n| *n > 1));
     body.put_some("logit_bias", sampling.logit_bias.as_ref());
-    write_format(body, generation.format.as_ref());
+    write_format(body, server, generation.format.as_ref());
     if source == target.operation {
         body.put_all(&generation.extensions);
         return Ok(());
@@ -97,12 +100,18 @@ pub(super) fn write_generation(
     drop_extensions(source, &generation.extensions)
 }
 
-fn write_format(body: &mut ObjectWriter, format: Option<&Format>) {
+fn write_format(body: &mut ObjectWriter, server: ServerKind, format: Option<&Format>) {
     let wire = match format {
         None => return,
         Some(Format::Json) => WireFormat {
             r#type: "json_object",
             json_schema: None,
+            schema: None,
+        },
+        Some(Format::Schema { schema, .. }) if server == ServerKind::LlamaCppPython => WireFormat {
+            r#type: "json_object",
+            json_schema: None,
+            schema: Some(schema),
         },
         Some(Format::Schema {
             schema,
@@ -117,6 +126,7 @@ fn write_format(body: &mut ObjectWriter, format: Option<&Format>) {
                 schema,
                 strict: *strict,
             }),
+            schema: None,
         },
     };
     body.put("response_format", &wire);

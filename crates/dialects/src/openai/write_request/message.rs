@@ -96,8 +96,10 @@ pub(super) fn wire_message(
             role => role.as_str(),
         },
         content: content(&message.parts, server)?.or_else(|| {
-            // Only an answer that consists of calls has no content.
-            (message.role != Role::Assistant || message.tool_calls.is_empty())
+            // Only an answer that consists of calls has no content, and llama-cpp-python wants one there, too.
+            (message.role != Role::Assistant
+                || message.tool_calls.is_empty()
+                || server == ServerKind::LlamaCppPython)
                 .then_some(Content::Text(""))
         }),
         reasoning_content: message
