@@ -7,6 +7,8 @@ mod backups;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod commits;
+#[cfg(test)]
 mod crowd;
 #[cfg(test)]
 mod histories;
