@@ -7,7 +7,7 @@ use inventory::{CallError, InventoryConfig, NewWidget, Operation, Pair, Port, Po
 use store::testing::TestStore;
 
 use crate::app::Process;
-use crate::histories::Dice;
+use crate::histories::{Dice, seed};
 use crate::model::told;
 
 store::on_every_engine! {
@@ -34,10 +34,11 @@ async fn crossed_calls_neither_deadlock_nor_lose_a_thing(store: TestStore) {
         assert_eq!(processes[0].add(serial, "PPQ").await.status, 204);
     }
     let mut clients = Vec::new();
+    let seed = seed();
     for client in 0..16_u64 {
         let inventory = processes[usize::from(client % 2 == 0)].inventory.clone();
         clients.push(tokio::spawn(async move {
-            let mut dice = Dice(client + 1);
+            let mut dice = Dice::of(seed, client);
             let mut balance: BTreeMap<(String, String, Port), i64> = BTreeMap::new();
             for _ in 0..40 {
                 let (one, other) = (dice.below(6), dice.below(6));
@@ -78,7 +79,7 @@ async fn crossed_calls_neither_deadlock_nor_lose_a_thing(store: TestStore) {
         assert_eq!(
             (i64::from(here), i64::from(there)),
             (count, count),
-            "{one} {other} {port}: {table:?}"
+            "seed {seed}, {one} {other} {port}: {table:?}"
         );
     }
     for process in processes {
