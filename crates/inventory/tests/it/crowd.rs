@@ -17,6 +17,7 @@ use crate::moving::import;
 store::on_every_engine! {
     crossed_calls_neither_deadlock_nor_lose_a_thing,
     callers_of_one_moment_share_transactions,
+    calls_that_come_alone_go_alone,
     callers_of_one_serial_number_share_a_transaction,
     one_call_that_the_database_refuses_does_not_cost_the_others,
     a_full_line_refuses_and_who_was_let_in_is_served,
@@ -135,6 +136,17 @@ async fn callers_of_one_moment_share_transactions(store: TestStore) {
         Some(1.0)
     );
     assert_eq!(process.table().await.len(), 180);
+    process.stop().await;
+}
+
+async fn calls_that_come_alone_go_alone(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    for number in 0..3 {
+        process.inventory.call(add(number)).await.unwrap();
+    }
+    let batches = ["count", "sum"]
+        .map(|what| process.metric(&format!("remuda_inventory_batch_calls_{what}")));
+    assert_eq!(batches, [Some(3.0), Some(3.0)]);
     process.stop().await;
 }
 

@@ -13,6 +13,8 @@ mod crowd;
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod moving;
