@@ -65,7 +65,7 @@ pub(crate) async fn carry_out(inner: &Inner, operations: &[&Operation]) -> Vec<O
     }
 }
 
-/// Tells of calls that had nothing to write, and that what they had read was undone.
+/// Tells of calls whose transaction was undone.
 fn undone(error: StoreError) -> CallError {
     CallError::failed(&StoreError::Unavailable(error.into()))
 }
@@ -74,13 +74,24 @@ fn undone(error: StoreError) -> CallError {
 enum Trouble {
     /// Before the changes were to last.
     Before(StoreError),
-    /// At the end of a transaction in which nothing was changed. What was read in it may be what others wrote in it.
+    /// At the end of a transaction in which nothing was changed, or of which nothing lasts. What was read in it may be what others wrote
+    /// in it.
     Undone(StoreError),
-    /// While the changes were made to last.
+    /// While the changes were made to last: nobody knows whether they do.
     Commit(StoreError),
 }
 
 impl Trouble {
+    /// Tells what an error means that came instead of the end of a transaction with changes.
+    fn of_commit(error: StoreError) -> Self {
+        if error.is_passing() || matches!(error, StoreError::Damaged(_)) {
+            Self::Commit(error)
+        } else {
+            // The database has looked at it, and refused it.
+            Self::Undone(error)
+        }
+    }
+
     /// Returns what went wrong, where nothing was changed and the same may work at once: a connection was lost on the way, or the
     /// database gave up one of two transactions.
     fn may_pass_at_once(&self) -> Option<&StoreError> {
@@ -141,7 +152,7 @@ async fn try_together(
         tx.commit().await.map_err(Trouble::Undone)?;
     } else {
         new = store::write_changes(&mut tx, &board, first_number).await?;
-        tx.commit().await.map_err(Trouble::Commit)?;
+        tx.commit().await.map_err(Trouble::of_commit)?;
     }
     let outcomes = verdicts.into_iter().zip(operations);
     Ok(outcomes

@@ -142,7 +142,10 @@ impl Classify for CallError {
             Self::Overloaded => "too many calls wait: try again in a moment".to_owned(),
             Self::Stopping => "the server is stopping: try again in a moment".to_owned(),
             Self::Failed { message, .. } => message.clone(),
-            Self::Unsure => "the database was lost while the change was made to last: look whether it was before trying again".to_owned(),
+            Self::Unsure => {
+                "the database was lost while the change was made to last: it may have been made or not; asked for again, it is not made twice"
+                    .to_owned()
+            }
         }
     }
 }

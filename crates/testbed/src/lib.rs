@@ -29,7 +29,7 @@ mod wait;
 pub use agent::RunningAgent;
 pub use client::{Reply, ReplyStream, TestClient};
 pub use free_address::free_address;
-pub use link_breaker::LinkBreaker;
+pub use link_breaker::{LinkBreaker, Lost};
 pub use raw::{RawConnection, send_raw};
 pub use registry::ScriptedRegistry;
 pub use servers::OwnServer;

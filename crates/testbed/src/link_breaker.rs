@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -15,8 +16,50 @@ pub struct LinkBreaker {
     address: SocketAddr,
     whole: Arc<watch::Sender<bool>>,
     target: Arc<Mutex<String>>,
-    left: Arc<Mutex<Option<usize>>>,
+    plan: Arc<Mutex<Plan>>,
     accepting: tokio::task::JoinHandle<()>,
+}
+
+/// What is lost when a link is cut at something that a client sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// What the client sent: the target never has it.
+    Question,
+    /// What the target says to it: it has been carried out.
+    Answer,
+}
+
+/// When the link is to be cut.
+#[derive(Default)]
+struct Plan {
+    /// Once so many more bytes have come back.
+    left: Option<usize>,
+    /// Once a client sends this.
+    at: Option<(&'static [u8], Lost)>,
+}
+
+impl Plan {
+    /// Tells whether so many bytes may come back to a client.
+    fn lets_back(&mut self, bytes: usize) -> bool {
+        match &mut self.left {
+            Some(left) if *left < bytes => {
+                self.left = None;
+                false
+            }
+            Some(left) => {
+                *left -= bytes;
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// Tells what is lost of what a client sends.
+    fn loses(&mut self, sent: &[u8]) -> Option<Lost> {
+        let is_there = |phrase: &[u8]| memchr::memmem::find(sent, phrase).is_some();
+        let (_, lost) = self.at.take_if(|(phrase, _)| is_there(phrase))?;
+        Some(lost)
+    }
 }
 
 impl LinkBreaker {
@@ -29,21 +72,21 @@ impl LinkBreaker {
         let address = listener.local_addr()?;
         let whole = Arc::new(watch::Sender::new(true));
         let target = Arc::new(Mutex::new(target.to_owned()));
-        let left = Arc::new(Mutex::new(None));
-        let link = (whole.clone(), target.clone(), left.clone());
+        let plan = Arc::new(Mutex::new(Plan::default()));
+        let link = (whole.clone(), target.clone(), plan.clone());
         let tracker = TaskTracker::new();
         let accepting = tokio::spawn(async move {
-            let (whole, target, left) = link;
+            let (whole, target, plan) = link;
             while let Ok((client, _)) = listener.accept().await {
                 let target = target.lock().clone();
-                tracker.spawn(forward(client, target, whole.clone(), left.clone()));
+                tracker.spawn(forward(client, target, whole.clone(), plan.clone()));
             }
         });
         Ok(Self {
             address,
             whole,
             target,
-            left,
+            plan,
             accepting,
         })
     }
@@ -55,7 +98,12 @@ impl LinkBreaker {
 
     /// Cuts the link once so many more bytes have come back from the target.
     pub fn cut_after(&self, bytes: usize) {
-        *self.left.lock() = Some(bytes);
+        self.plan.lock().left = Some(bytes);
+    }
+
+    /// Cuts the link once a client sends `phrase` within one write of at most 8 KiB.
+    pub fn cut_at(&self, phrase: &'static [u8], lost: Lost) {
+        self.plan.lock().at = Some((phrase, lost));
     }
 
     /// Tells whether the link is cut.
@@ -117,7 +165,7 @@ async fn forward(
     client: TcpStream,
     target: String,
     whole: Arc<watch::Sender<bool>>,
-    left: Arc<Mutex<Option<usize>>>,
+    plan: Arc<Mutex<Plan>>,
 ) {
     let mut state = whole.subscribe();
     if !*state.borrow() {
@@ -128,24 +176,30 @@ async fn forward(
     };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
+    let answer_is_lost = AtomicBool::new(false);
     let there = async {
-        // Either side may leave at any time; the other side then sees it.
-        drop(copy(&mut from_client, &mut to_server).await);
+        let mut buffer = [0; 8 << 10];
+        while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
+            let lost = plan.lock().loses(&buffer[..read]);
+            if lost == Some(Lost::Question) {
+                whole.send_replace(false);
+                return;
+            }
+            if lost == Some(Lost::Answer) {
+                answer_is_lost.store(true, Ordering::Relaxed);
+            }
+            // Either side may leave at any time; the other side then sees it.
+            if to_server.write_all(&buffer[..read]).await.is_err() {
+                break;
+            }
+        }
         drop(to_server.shutdown().await);
     };
     let back = async {
         let mut buffer = [0; 8 << 10];
         while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
-            let may_pass = match &mut *left.lock() {
-                Some(left) if *left < read => false,
-                Some(left) => {
-                    *left -= read;
-                    true
-                }
-                None => true,
-            };
+            let may_pass = !answer_is_lost.load(Ordering::Relaxed) && plan.lock().lets_back(read);
             if !may_pass {
-                *left.lock() = None;
                 whole.send_replace(false);
                 return;
             }

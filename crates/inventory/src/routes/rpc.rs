@@ -252,7 +252,10 @@ async fn call(
     // The body may have been long in coming.
     authorise(inventory, &parts.headers).map_err(denied)?;
     match asked {
-        Asked::Operation(operation) => Ok(inventory.call_from(operation, tray.cloned()).await?),
+        Asked::Operation(operation) => {
+            let outcome = inventory.call_from(operation, tray.cloned()).await;
+            outcome.map_err(|error| RpcError::of_call(kind, error))
+        }
         Asked::NullSlot(serial) => Err(null_slot(inventory, serial).await?),
         Asked::NullPair(pair) => Err(null_pair(inventory, kind, pair).await?),
     }

@@ -116,6 +116,17 @@ impl RpcError {
         )
     }
 
+    /// What kept a call from being carried out, or from being known to be.
+    pub(super) fn of_call(kind: OperationKind, error: CallError) -> Self {
+        let is_unsure = matches!(error, CallError::Unsure);
+        let answer = Self::from(error);
+        if is_unsure {
+            answer.hint(asked_again(kind))
+        } else {
+            answer
+        }
+    }
+
     /// A method that no function answers.
     pub(super) fn method(kind: OperationKind, method: &Method) -> Self {
         if matches!(*method, Method::GET | Method::HEAD) {
@@ -169,6 +180,23 @@ fn arguments_of(kind: OperationKind) -> &'static str {
         OperationKind::Add => "slots, widget_name, widget_sn",
         OperationKind::Remove => "widget_sn",
         OperationKind::Associate | OperationKind::Disassociate => "port, widget1_sn, widget2_sn",
+    }
+}
+
+/// Says what a call tells that is made again because nobody knows whether it was carried out.
+fn asked_again(kind: OperationKind) -> &'static str {
+    match kind {
+        OperationKind::Add => {
+            "Send it again: 409 with the code 23505 means that the widget is there"
+        }
+        OperationKind::Remove => "Send it again: a widget that is not there is no mistake",
+        OperationKind::Associate => {
+            "Send it again: two widgets are joined on a port once at most. If that is refused for want of a free slot or with 409, \
+             GET /api/v1/inventory/widgets/{serial} shows whether they are joined"
+        }
+        OperationKind::Disassociate => {
+            "Send it again: 400 with \"are not associated\" means that they are parted"
+        }
     }
 }
 

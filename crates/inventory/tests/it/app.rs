@@ -60,7 +60,11 @@ impl Process {
         config: InventoryConfig,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let db = store.migrated().await;
+        Self::idle_over(store.migrated().await, config, clock).await
+    }
+
+    /// The same over a database that was reached in another way.
+    pub(crate) async fn idle_over(db: Db, config: InventoryConfig, clock: Arc<dyn Clock>) -> Self {
         let sealer = Arc::new(sealer());
         let auth = AuthConfig {
             admin_password: Some(Secret::new(PASSWORD.to_owned())),

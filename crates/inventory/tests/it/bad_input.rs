@@ -10,6 +10,8 @@ use crate::rpc::assert_error;
 
 store::on_every_engine! {
     bad_arguments_are_refused_and_change_nothing,
+    calls_that_break_a_rule_are_refused_and_change_nothing,
+    bytes_that_are_no_json_are_refused_and_change_nothing,
     other_methods_types_and_names_are_refused,
     odd_texts_are_kept_as_they_are,
 }
@@ -30,7 +32,7 @@ async fn bad_arguments_are_refused_and_change_nothing(store: TestStore) {
     let port = |name: &str| format!("invalid input value for enum widgets.port_type: \"{name}\"");
     let missing =
         |list: &str| format!("Could not find the function widgets.{list} in the schema cache");
-    let cases: [(&str, &str, u16, &str, String); 40] = [
+    let cases: [(&str, &str, u16, &str, String); 53] = [
         ("add_widget", "", 400, "PGRST102", "Empty or invalid json".into()),
         ("add_widget", "{", 400, "PGRST102", "Empty or invalid json".into()),
         ("add_widget", "[]", 400, "PGRST102", "Empty or invalid json".into()),
@@ -72,10 +74,25 @@ async fn bad_arguments_are_refused_and_change_nothing(store: TestStore) {
         ("remove_association", r#"{"widget1_sn": "E", "widget2_sn": "F", "port": null}"#, 400, "P0001", "Widgets with serial numbers E and F are not associated on port <NULL>".into()),
         ("remove_association", r#"{"widget1_sn": "E", "port": "P"}"#, 404, "PGRST202", missing("remove_association(port, widget1_sn)")),
         ("remove_widget", r#"{"widget_sn": "E'; DROP TABLE widgets; --", "x": 1}"#, 404, "PGRST202", missing("remove_widget(widget_sn, x)")),
+        // The other functions read their arguments alike.
+        ("remove_widget", "{}", 404, "PGRST202", missing("remove_widget without parameters")),
+        ("remove_widget", r#"{"widget": "E"}"#, 404, "PGRST202", missing("remove_widget(widget)")),
+        ("remove_widget", r#"{"widget_sn": "E", "widget_sn": "F"}"#, 400, "PGRST102", "Empty or invalid json".into()),
+        ("remove_widget", r#"{"widget_sn": 5}"#, 400, "22P02", "expected JSON string".into()),
+        ("remove_widget", r#"{"widget_sn": ["E"]}"#, 400, "22P02", "expected JSON string".into()),
+        ("remove_widget", r#"{"widget_sn": "E\u0000"}"#, 400, "22P05", "unsupported Unicode escape sequence".into()),
+        ("associate_widgets", r#"{"widget1_sn": "E", "widget2_sn": "F", "ports": "P"}"#, 404, "PGRST202", missing("associate_widgets(ports, widget1_sn, widget2_sn)")),
+        ("associate_widgets", r#"{"widget1_sn": "E", "widget2_sn": "F", "port": "P", "more": 1}"#, 404, "PGRST202", missing("associate_widgets(more, port, widget1_sn, widget2_sn)")),
+        ("associate_widgets", r#"{"widget1_sn": "E", "widget2_sn": "F", "port": "P", "port": "R"}"#, 400, "PGRST102", "Empty or invalid json".into()),
+        ("associate_widgets", r#"{"widget1_sn": 1, "widget2_sn": "F", "port": "P"}"#, 400, "22P02", "expected JSON string".into()),
+        ("associate_widgets", r#"{"widget1_sn": "E", "widget2_sn": "F", "port": ["P"]}"#, 400, "22P02", "expected JSON string".into()),
+        ("associate_widgets", r#"{"widget1_sn": "E\u0000", "widget2_sn": "F", "port": "P"}"#, 400, "22P05", "unsupported Unicode escape sequence".into()),
+        ("remove_association", r#"{"widget1_sn": "E", "widget2_sn": "F", "port": "p"}"#, 400, "22P02", port("p")),
     ];
     for (function, body, status, code, message) in &cases {
         let answer = process.send(&format!("/rpc/{function}"), body).await;
         assert_error(&answer, *status, code, message);
+        assert_eq!(process.table().await, before, "{function} {body}");
     }
     // What removes nothing is no mistake.
     for body in [
@@ -87,6 +104,110 @@ async fn bad_arguments_are_refused_and_change_nothing(store: TestStore) {
         assert_eq!(process.send("/rpc/remove_widget", body).await.status, 204);
     }
     assert_eq!(process.table().await, before);
+    process.stop().await;
+}
+
+async fn calls_that_break_a_rule_are_refused_and_change_nothing(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    for (serial, slots) in [("E", "PPR"), ("F", "PPR"), ("G", "PR"), ("none", "")] {
+        assert_eq!(process.add(serial, slots).await.status, 204);
+    }
+    for (first, second) in [("E", "F"), ("F", "G")] {
+        let joined = process.pair("associate_widgets", first, second, "P").await;
+        assert_eq!(joined.status, 204, "{}", joined.body);
+    }
+    let before = process.table().await;
+    let many = process.add("H", "PPPP").await;
+    let slots = "Cannot add widget: too many slots (maximum is 3)";
+    assert_error(&many, 400, "P0001", slots);
+    let taken = process.add("E", "Q").await;
+    let key = "duplicate key value violates unique constraint \"widgets_serial_number_key\"";
+    assert_error(&taken, 409, "23505", key);
+    assert_eq!(process.table().await, before);
+
+    let (join, part) = ("associate_widgets", "remove_association");
+    let itself = "Widgets cannot self-associate";
+    let long = "x".repeat(10_000);
+    let injected = "E' OR '1'='1";
+    let absent = |serial: &str| format!("Widget with serial number {serial} does not exist");
+    let full = |serial: &str, port: &str| {
+        format!(
+            "Widget with serial number {serial} does not not have available slots on port {port}"
+        )
+    };
+    let apart = |first: &str, second: &str| {
+        format!("Widgets with serial numbers {first} and {second} are not associated on port P")
+    };
+    let twice = "duplicate key value violates unique constraint \"idx_unique_widget_slot_assoc_except_null_assoc\"";
+    let cases = [
+        (join, "E", "E", "P", 400, "P0001", itself.to_owned()),
+        (join, "X", "X", "P", 400, "P0001", itself.to_owned()),
+        (part, "E", "E", "P", 400, "P0001", itself.to_owned()),
+        (join, "X", "F", "P", 400, "P0001", absent("X")),
+        (join, "F", "X", "P", 400, "P0001", absent("X")),
+        (join, "E", "", "R", 400, "P0001", absent("")),
+        (join, "E", &long, "R", 400, "P0001", absent(&long)),
+        (join, "E", injected, "R", 400, "P0001", absent(injected)),
+        (part, "E", "X", "P", 400, "P0001", absent("X")),
+        (part, "X", "E", "P", 400, "P0001", absent("X")),
+        // All its slots are taken, or it has none of that port.
+        (join, "E", "G", "P", 400, "P0001", full("G", "P")),
+        (join, "none", "E", "P", 400, "P0001", full("none", "P")),
+        (join, "E", "F", "Q", 400, "P0001", full("E", "Q")),
+        // F has no slot left on which the two could be joined a second time.
+        (join, "E", "F", "P", 400, "P0001", full("F", "P")),
+        (part, "E", "G", "P", 400, "P0001", apart("E", "G")),
+    ];
+    for (function, first, second, port, status, code, message) in &cases {
+        let answer = process.pair(function, first, second, port).await;
+        assert_error(&answer, *status, code, message);
+        let now = process.table().await;
+        assert_eq!(now, before, "{function} {first} {second} {port}");
+    }
+
+    // Removing twice: what stood is gone once.
+    assert_eq!(process.pair(part, "G", "F", "P").await.status, 204);
+    let parted = process.table().await;
+    let again = process.pair(part, "F", "G", "P").await;
+    assert_error(&again, 400, "P0001", &apart("F", "G"));
+    assert_eq!(process.table().await, parted);
+    // Both have a free slot now.
+    let again = process.pair(join, "F", "E", "P").await;
+    assert_error(&again, 409, "23505", twice);
+    assert_eq!(process.table().await, parted);
+    assert_eq!(process.remove("G").await.status, 204);
+    let removed = process.table().await;
+    for serial in ["G", "X", &long, injected] {
+        assert_eq!(process.remove(serial).await.status, 204);
+        assert_eq!(process.table().await, removed, "{serial}");
+    }
+    process.stop().await;
+}
+
+async fn bytes_that_are_no_json_are_refused_and_change_nothing(store: TestStore) {
+    let process = Process::start(&store, InventoryConfig::default()).await;
+    let bodies: [&[u8]; 5] = [
+        b"{\"widget_sn\": \"A\0\", \"name\": \"n\", \"slots\": []}",
+        b"{\"widget_sn\": \"\xff\", \"name\": \"n\", \"slots\": []}",
+        b"{\"widget_sn\": \"\\ud800\", \"name\": \"n\", \"slots\": []}",
+        b"{\"widget_sn\": \"A\", \"name\": \"n\", \"slots\": []} {}",
+        b"\0",
+    ];
+    for body in bodies {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/rpc/add_widget")
+            .header("content-type", "application/json");
+        let answer = process.request(request, Body::from(body)).await;
+        assert_error(&answer, 400, "PGRST102", "Empty or invalid json");
+    }
+    let deep = format!(
+        r#"{{"widget_sn": "A", "name": "n", "slots": {}}}"#,
+        "[".repeat(30_000)
+    );
+    let answer = process.send("/rpc/add_widget", &deep).await;
+    assert_error(&answer, 400, "PGRST102", "Empty or invalid json");
+    assert!(process.table().await.is_empty());
     process.stop().await;
 }
 

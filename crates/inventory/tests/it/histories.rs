@@ -1,5 +1,10 @@
 //! Random calls of several clients at once, over two processes: what they come to must be explained by some order of theirs.
+//!
+//! Each run makes up calls of its own. A failure tells its seed; `REMUDA_HISTORY_SEED` makes the same calls again, though which of them
+//! meet in the database differs from run to run, and `REMUDA_HISTORY_ROUNDS` says how many rounds they are instead of 150:
+//! `REMUDA_HISTORY_SEED=7 REMUDA_HISTORY_ROUNDS=5000 cargo xtask test -E 'test(histories)'`.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use inventory::{InventoryConfig, NewWidget, Operation, Pair, Port, Ports};
@@ -13,14 +18,37 @@ store::on_every_engine! {
 }
 
 /// Rounds of one history; in each, calls go out together and all are waited for.
-const ROUNDS: usize = 150;
+const ROUNDS: u64 = 150;
 /// Calls of a round.
 const TOGETHER: usize = 6;
 
-/// Numbers that look random and are the same in each run: xorshift, <https://www.jstatsoft.org/article/view/v008i14>.
-pub(crate) struct Dice(pub(crate) u64);
+/// Numbers that look random and follow from a seed: xorshift, <https://www.jstatsoft.org/article/view/v008i14>.
+pub(crate) struct Dice(u64);
+
+/// Returns what the environment says, if anything.
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().expect("the setting is a whole number"))
+}
+
+/// Returns the seed of this run, and tells it: a test that fails shows what it has written.
+pub(crate) fn seed() -> u64 {
+    let seed = setting("REMUDA_HISTORY_SEED").unwrap_or_else(|| RandomState::new().hash_one(()));
+    println!("REMUDA_HISTORY_SEED={seed}");
+    seed
+}
 
 impl Dice {
+    /// Throws the dice number `which` of a run.
+    pub(crate) fn of(seed: u64, which: u64) -> Self {
+        // The next one of SplitMix64, so that dice with numbers in a row have nothing in common: <https://prng.di.unimi.it/splitmix64.c>.
+        let mut state = seed.wrapping_add(which.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        // Xorshift never leaves nought.
+        Self((state ^ (state >> 31)).max(1))
+    }
+
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -70,10 +98,12 @@ async fn concurrent_calls_are_as_calls_in_some_order(store: TestStore) {
         Process::start(&store, config).await,
         Process::start(&store, config).await,
     ];
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let seed = seed();
+    let mut dice = Dice::of(seed, 0);
+    let rounds = setting("REMUDA_HISTORY_ROUNDS").unwrap_or(ROUNDS);
     let mut model = Model::default();
     let mut done = 0;
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let mut calls = Vec::new();
         for _ in 0..TOGETHER {
             let operation = dice.operation(7);
@@ -85,17 +115,17 @@ async fn concurrent_calls_are_as_calls_in_some_order(store: TestStore) {
         let mut came_to = Vec::new();
         for (operation, call) in calls {
             let outcome = told(&call.await.unwrap());
-            done += usize::from(outcome.is_ok());
+            done += u64::from(outcome.is_ok());
             came_to.push((operation, outcome));
         }
         let table = processes[0].table().await;
         let before = model.clone();
         assert!(
             model.explain(&came_to, &table),
-            "round {round}: no order explains {came_to:#?}\nbefore {before:#?}\nafter {table:#?}"
+            "seed {seed}, round {round}: no order explains {came_to:#?}\nbefore {before:#?}\nafter {table:#?}"
         );
     }
-    assert!(done > ROUNDS, "{done} calls were carried out");
+    assert!(done > rounds, "seed {seed}: {done} calls were carried out");
     for process in processes {
         process.stop().await;
     }

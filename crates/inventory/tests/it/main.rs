@@ -7,9 +7,13 @@ mod backups;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod commits;
+#[cfg(test)]
 mod crowd;
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod kills;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

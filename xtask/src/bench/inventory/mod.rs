@@ -3,6 +3,7 @@
 mod peers;
 mod populate;
 mod service;
+mod witness;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -232,11 +233,12 @@ impl Bench<'_> {
             &at_most(calm.p99_ms, 50.0, " ms p99"),
         )?;
         let twice = (best * 2.0) as u32;
-        let over = service.load(&Load {
+        let overload = Load {
             rate: Some(twice),
             plot: self.picture("inventory-overload.svg"),
             ..self.load(4_000, 5)
-        })?;
+        };
+        let (over, testimony) = witness::during(service.address(), || service.load(&overload))?;
         table.row(
             &format!("PostgreSQL, {twice}/s wanted, 4,000 connections"),
             &over,
@@ -246,6 +248,24 @@ impl Bench<'_> {
                 over.late_p99_ms,
                 over.answering_p99_ms
             ),
+        )?;
+        let (counts, verdict) = testimony.verify(&big)?;
+        table.row(
+            "64 more callers in that overload, whose answers are looked up afterwards",
+            &counts,
+            &verdict,
+        )?;
+        let seed = 6;
+        let added = service.load(&Load {
+            mix: Some("add=100"),
+            seed,
+            plot: None,
+            ..overload
+        })?;
+        table.row(
+            "The same overload by widgets that are added, which are counted afterwards",
+            &added,
+            &witness::verify_added(&big, &added, seed)?,
         )?;
         self.endure(table, &service)?;
         service.check()?;

@@ -24,6 +24,8 @@ pub(super) struct Load {
     pub(super) population: u32,
     pub(super) seed: u32,
     pub(super) rate: Option<u32>,
+    /// How often each call is made; the load's own mix unless given.
+    pub(super) mix: Option<&'static str>,
     pub(super) prepare: bool,
     pub(super) plot: Option<PathBuf>,
 }
@@ -40,6 +42,9 @@ impl Load {
             .args(["--seed", &self.seed.to_string()]);
         if let Some(rate) = self.rate {
             command.args(["--rate", &rate.to_string()]);
+        }
+        if let Some(mix) = self.mix {
+            command.args(["--mix", mix]);
         }
         if self.prepare {
             command.arg("--prepare");
@@ -143,6 +148,11 @@ impl Service {
     /// Returns its process.
     pub(super) fn pid(&self) -> u32 {
         self.running.pid()
+    }
+
+    /// Returns where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Puts a load on it.
