@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::error::ApiError;
 use crate::json::{Text, body_object, field_text};
+use crate::name::check_name;
 use crate::operation::{Dialect, Operation};
 use crate::scan::Scanner;
 
@@ -156,13 +157,15 @@ impl<'a> RawHead<'a> {
             .and_then(|json| serde_json::from_str(json).ok())
             .unwrap_or_default();
         let prompt = self.prompt.unwrap_or_default().as_bytes();
+        let model = self
+            .model
+            .map(|json| field_text::<Text<'a>>("model", json))
+            .transpose()?
+            .map(|text| text.0);
+        check_name(model.as_deref().unwrap_or_default())?;
         Ok(Head {
             model_span: self.model.and_then(|json| span_in(body, json)),
-            model: self
-                .model
-                .map(|json| field_text::<Text<'a>>("model", json))
-                .transpose()?
-                .map(|text| text.0),
+            model,
             stream: self
                 .stream
                 .map(|json| field_text("stream", json))

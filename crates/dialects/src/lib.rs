@@ -85,7 +85,7 @@ pub use head::{Head, read_head, replace_model};
 pub use identical::identity_key;
 pub use joining::{EmbedAnswer, EmbedShare};
 pub use json::{Fields, Json};
-pub use name::ModelName;
+pub use name::{LONGEST_NAME, ModelName, check_name};
 pub use observer::{FrameKind, Observed, Observer};
 pub use operation::{Dialect, Framing, Operation, Task};
 pub use passthrough::{Rewrite, check_passthrough};

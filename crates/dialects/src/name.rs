@@ -2,6 +2,30 @@
 
 use std::fmt;
 
+use crate::error::ApiError;
+
+/// The longest name of a model that is taken, in bytes: those of the registries have less than half of that. Names are kept in
+/// records, so that somebody's noise must not become everybody's.
+pub const LONGEST_NAME: usize = 512;
+
+/// Refuses a name that no model can have.
+///
+/// # Errors
+///
+/// `Invalid` for one that is longer than [`LONGEST_NAME`].
+pub fn check_name(name: &str) -> Result<(), ApiError> {
+    if name.len() <= LONGEST_NAME {
+        return Ok(());
+    }
+    Err(ApiError::invalid_field(
+        "model",
+        format!(
+            "the name of the model has {} bytes, and the longest may have {LONGEST_NAME}",
+            name.len()
+        ),
+    ))
+}
+
 /// A model name by which two spellings of one model are equal: `M` and `m:latest`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelName(String);

@@ -276,14 +276,27 @@ impl RecordWriter {
                     }
                 }
                 Err(error) => {
-                    // A batch that the database refuses would block everything behind it.
-                    tracing::error!(%error, records = batch.len(), "request records could not be written");
-                    self.metrics.records_dropped.inc_by(batch.len() as u64);
-                    batch.clear();
-                    return true;
+                    // What the database refuses would block everything behind it, but one bad record is not the others' fault.
+                    if let [record] = batch.as_slice() {
+                        tracing::error!(%error, id = %record.id, "a request record could not be written");
+                        self.metrics.records_dropped.inc();
+                        batch.clear();
+                        return true;
+                    }
+                    return self.write_halves(batch, give_up).await;
                 }
             }
         }
+    }
+
+    async fn write_halves(
+        &self,
+        batch: &mut Vec<RequestRecord>,
+        give_up: &CancellationToken,
+    ) -> bool {
+        let mut second = batch.split_off(batch.len() / 2);
+        let first = Box::pin(self.write(batch, give_up)).await;
+        first && Box::pin(self.write(&mut second, give_up)).await
     }
 
     async fn prune(&self) {

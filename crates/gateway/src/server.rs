@@ -31,7 +31,11 @@ use crate::recorder::{EndObserver, WriterEnd, recorder};
 use crate::routes::Figures;
 use crate::secure;
 use crate::shared::{Shared, Worker};
+use crate::under_way::Stop;
 use crate::upstream::{Dialer, Pool};
+
+/// How long clients have to read that their answers are ended.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Connections handed to a worker that it has not taken up yet; at the bound the accepting task waits.
 const HANDOVER: usize = 1024;
@@ -229,6 +233,24 @@ impl Gateway {
         self.shared.configure(config);
     }
 
+    /// Ends the answers that are still under way, so that their clients hear why; who does not read has a moment for it.
+    async fn stop_answers(&self) {
+        let left = self.shared.under_way.all();
+        for request in &left {
+            request.stop(Stop::Shutdown);
+        }
+        if left.is_empty() {
+            return;
+        }
+        let told = async {
+            while self.shared.connections.load(Ordering::Relaxed) > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // Whoever reads has heard by then.
+        drop(tokio::time::timeout(FAREWELL, told).await);
+    }
+
     /// Stops accepting, lets requests under way finish for at most `limit` (or until `hurry`), then ends the rest and
     /// writes the last records.
     pub async fn shutdown(self, limit: Duration, hurry: &CancellationToken) {
@@ -246,6 +268,7 @@ impl Gateway {
                 }
             }
         }
+        self.stop_answers().await;
         self.stop.cancel();
         self.background.close();
         self.background.wait().await;

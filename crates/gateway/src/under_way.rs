@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
@@ -13,9 +13,18 @@ use primitives::{ErrorKind, OrgId, RequestId, Timestamp};
 use scheduling::queue::Class;
 
 use crate::admission::Standing;
+use crate::routing::RETRY_AFTER;
 
 /// Parts of the list, so that workers seldom wait for each other.
 const PARTS: usize = 16;
+
+/// Who stopped a request before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Administrator = 1,
+    /// The server ends, and its time for draining is over.
+    Shutdown = 2,
+}
 
 /// A request from its arrival to its end, as others see it.
 #[derive(Debug)]
@@ -25,7 +34,8 @@ pub(crate) struct UnderWay {
     /// The execution that it shares with identical requests: that one is at a node.
     carried_by: OnceLock<Arc<Self>>,
     begun: AtomicBool,
-    stopped: AtomicBool,
+    /// Why it was stopped, as [`Stop`] numbers it; 0 while it was not.
+    stopped: AtomicU8,
     /// Wakes whoever makes its answer.
     task: AtomicWaker,
 }
@@ -53,7 +63,7 @@ impl UnderWay {
             standing: Mutex::default(),
             carried_by: OnceLock::new(),
             begun: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
+            stopped: AtomicU8::new(0),
             task: AtomicWaker::new(),
         })
     }
@@ -91,21 +101,33 @@ impl UnderWay {
     }
 
     /// Ends it: whoever makes its answer hears of it.
-    pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
+    pub(crate) fn stop(&self, why: Stop) {
+        self.stopped.store(why as u8, Ordering::Release);
         self.task.wake();
+    }
+
+    /// Returns what its client hears if it was stopped.
+    pub(crate) fn stopped_with(&self) -> Option<ApiError> {
+        let why = self.stopped.load(Ordering::Acquire);
+        if why == Stop::Administrator as u8 {
+            return Some(ApiError::new(
+                ErrorKind::Cancelled,
+                "an administrator has cancelled this request",
+            ));
+        }
+        (why == Stop::Shutdown as u8).then(|| {
+            ApiError::new(
+                ErrorKind::Unavailable,
+                "the server is stopping and could not wait longer for this answer: send the request again soon",
+            )
+            .with_retry_after(RETRY_AFTER)
+        })
     }
 
     /// Tells whether it was stopped; if not, the task is woken when it is. One task asks at a time.
     pub(crate) fn poll_stopped(&self, cx: &Context<'_>) -> Poll<ApiError> {
         self.task.register(cx.waker());
-        if self.stopped.load(Ordering::Acquire) {
-            return Poll::Ready(ApiError::new(
-                ErrorKind::Cancelled,
-                "an administrator has cancelled this request",
-            ));
-        }
-        Poll::Pending
+        self.stopped_with().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Waits until it is stopped; returns what its client hears.

@@ -106,7 +106,7 @@ impl Exchange {
             dialect: self.operation.dialect().as_str(),
             operation: self.operation.as_str(),
             requested_model: self.requested_model(),
-            model: Some(self.route.name.clone()),
+            model: Some(clip_name(&self.route.name)),
             node: self
                 .replica
                 .as_ref()
@@ -134,24 +134,43 @@ impl Exchange {
     /// Returns the model as the client wrote it, cut; without a copy where it is written as the fleet writes it.
     fn requested_model(&self) -> Arc<str> {
         if *self.asked.model == *self.route.name {
-            self.route.name.clone()
+            clip_name(&self.route.name)
         } else {
             clip(&self.asked.model, RECORDED_NAME).into()
         }
     }
 }
 
+impl Exchange {
+    /// Ends a request whose answer nobody reads any more.
+    pub(crate) fn abandon(&mut self, usage: Usage) {
+        if self.ended {
+            return;
+        }
+        if let Some(error) = self.standing.stopped_with() {
+            self.note_failure(&error.message);
+            let (outcome, status) = (outcome_of(&error), error.kind.status());
+            self.end(outcome, status, usage, Some(&error));
+        } else {
+            self.note_failure("the client went away");
+            let status = ErrorKind::Cancelled.status();
+            self.end(Outcome::Cancelled, status, usage, None);
+        }
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if !self.ended {
-            self.note_failure("the client went away");
-            self.end(
-                Outcome::Cancelled,
-                ErrorKind::Cancelled.status(),
-                Usage::default(),
-                None,
-            );
-        }
+        self.abandon(Usage::default());
+    }
+}
+
+/// Returns a name as records keep it; without a copy unless it must be cut.
+fn clip_name(name: &Arc<str>) -> Arc<str> {
+    if name.len() <= RECORDED_NAME {
+        name.clone()
+    } else {
+        clip(name, RECORDED_NAME).into()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dialects::ApiError;
-use http::Request;
+use http::{Request, header};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use primitives::ErrorKind;
@@ -36,6 +36,13 @@ pub(crate) async fn read_body<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
+    let coding = request.headers().get(header::CONTENT_ENCODING);
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(ApiError::new(
+            ErrorKind::UnsupportedMedia,
+            "compressed bodies are not read: send the request without Content-Encoding",
+        ));
+    }
     let body = request.into_body();
     if body.size_hint().lower() > rules.limit as u64 {
         return Err(too_large(rules.limit));

@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use cluster::{CallFailure, InFlight as Lease};
-use dialects::{ApiError, Dialect, Operation, read_head, replace_model};
+use dialects::{ApiError, Dialect, Operation, check_name, read_head, replace_model};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use identity::Principal;
 use primitives::ErrorKind;
@@ -140,7 +140,9 @@ impl Asked {
         let body = read_body(request, &visit.worker.shared.body_rules).await?;
         let form = content_type.and_then(|kind| form::boundary(&kind).map(|edge| (kind, edge)));
         let (model, written) = if let Some((kind, boundary)) = form {
-            (form::field(&body, &boundary, "model")?, Written::Form(kind))
+            let model = form::field(&body, &boundary, "model")?;
+            check_name(model.as_deref().unwrap_or_default())?;
+            (model, Written::Form(kind))
         } else {
             // Any operation will do: the head is read alike, and a second or misspelt model is refused.
             let head = read_head(Operation::OpenAiChat, &body)?;

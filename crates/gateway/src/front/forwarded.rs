@@ -253,7 +253,12 @@ impl Forwarded {
 
 impl Drop for Forwarded {
     fn drop(&mut self) {
-        if self.record.is_some() {
+        if self.record.is_none() {
+            return;
+        }
+        if let Some(error) = self.under_way().stopped_with() {
+            self.refuse(&error);
+        } else {
             self.note_failure("the client went away");
             self.end(Outcome::Cancelled, ErrorKind::Cancelled.status(), None);
         }

@@ -152,7 +152,7 @@ async fn other(
             }
             Err(error) => Err(error),
         },
-        None => Err(unroutable(method, path)),
+        None => return unroutable(&visit, method, path),
     };
     answered.unwrap_or_else(|error| visit.refuse(&error))
 }
@@ -302,27 +302,35 @@ async fn control(
 }
 
 /// Says what is wrong with a path or method. Known paths answer other methods with 405.
-fn unroutable(method: &Method, path: &str) -> ApiError {
-    let known = Operation::from_path(path).is_some()
-        || [Method::GET, Method::POST, Method::DELETE, Method::HEAD]
-            .iter()
-            .filter(|m| *m != method)
-            .any(|m| {
-                listing::Listing::of(m, path).is_some()
-                    || model_commands::ModelCommand::of(m, path).is_some()
-            });
-    if known {
-        ApiError::new(
-            ErrorKind::MethodNotAllowed,
-            format!("{method} is not a method of this path: see the API's documentation"),
-        )
-    } else {
-        ApiError::new(
+fn unroutable(visit: &Visit<'_>, method: &Method, path: &str) -> Response<ReplyBody> {
+    let methods = allowed(path);
+    if methods.is_empty() {
+        let error = ApiError::new(
             ErrorKind::NotFound,
             "there is no such route here: check the path",
-        )
-        .with_code("unknown_url")
+        );
+        return visit.refuse(&error.with_code("unknown_url"));
     }
+    let mut reply = visit.refuse(&ApiError::new(
+        ErrorKind::MethodNotAllowed,
+        format!("{method} is not a method of this path: use {methods}"),
+    ));
+    if let Ok(methods) = http::HeaderValue::try_from(methods) {
+        reply.headers_mut().insert(header::ALLOW, methods);
+    }
+    reply
+}
+
+/// Lists the methods that a path knows, as in `Allow`.
+fn allowed(path: &str) -> String {
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::DELETE].map(|method| {
+        let is_known = (method == Method::POST && Operation::from_path(path).is_some())
+            || listing::Listing::of(&method, path).is_some()
+            || model_commands::ModelCommand::of(&method, path).is_some();
+        is_known.then_some(method)
+    });
+    let known: Vec<_> = known.iter().flatten().map(Method::as_str).collect();
+    known.join(", ")
 }
 
 /// Tells whether the client accepts trailers.

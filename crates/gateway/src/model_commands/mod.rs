@@ -13,7 +13,7 @@ mod show;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dialects::ApiError;
+use dialects::{ApiError, check_name};
 use http::{Method, Request, Response, StatusCode};
 use identity::journal::{Action, Actor};
 use identity::{Origin, Principal, PrincipalKind};
@@ -125,6 +125,7 @@ pub(crate) async fn answer(
                 .or(subject.source.clone())
                 .filter(|m| !m.trim().is_empty())
                 .ok_or_else(|| ApiError::invalid("model is required"))?;
+            check_name(&model)?;
             let stream = subject.stream.unwrap_or(true);
             match command {
                 ModelCommand::Show => {

@@ -25,7 +25,6 @@ pub(crate) use self::turns::Turns;
 use crate::admission::{self, Standing};
 use crate::body::BrokenBody;
 use crate::exchange::Exchange;
-use crate::record::Outcome;
 use crate::shared::Shared;
 use crate::under_way::UnderWay;
 use crate::upstream::attempt::{self, Failure, Opened};
@@ -388,13 +387,7 @@ impl Drop for Relay {
         // The client went away (or the answer has ended, and this changes nothing): what it got was made all the same.
         if let Some(mut exchange) = self.exchange.take() {
             let usage = self.usage(&exchange);
-            exchange.note_failure("the client went away");
-            exchange.end(
-                Outcome::Cancelled,
-                ErrorKind::Cancelled.status(),
-                usage,
-                None,
-            );
+            exchange.abandon(usage);
         }
     }
 }

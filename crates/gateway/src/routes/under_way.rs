@@ -11,7 +11,7 @@ use web::{JsonBody, PathParam, Problem, QueryParams};
 
 use super::QueueWindow;
 use crate::exchange::clip;
-use crate::under_way::UnderWay;
+use crate::under_way::{Stop, UnderWay};
 
 /// Why a request could not be cancelled.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +145,7 @@ pub(crate) async fn cancel_request(
         .record_cancel(admin.actor(), &request.facts)
         .await
         .map_err(CancelRequestError::Journal)?;
-    request.stop();
+    request.stop(Stop::Administrator);
     Ok(StatusCode::NO_CONTENT)
 }
 

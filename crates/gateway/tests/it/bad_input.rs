@@ -39,6 +39,16 @@ async fn each_mistake_is_answered_in_the_clients_dialect() -> anyhow::Result<()>
         ),
         (Method::POST, "chat", vec![b'{', 0xff, 0xfe, b'}'], 400),
         (Method::POST, "chat", big.into_bytes(), 413),
+        (
+            Method::POST,
+            "chat",
+            format!(
+                r#"{{"model":"{}","messages":[{{"role":"user","content":"x"}}]}}"#,
+                "m".repeat(513)
+            )
+            .into_bytes(),
+            400,
+        ),
         (Method::DELETE, "chat", b"".to_vec(), 405),
         (Method::GET, "chat", b"".to_vec(), 405),
     ];
@@ -68,7 +78,18 @@ async fn each_mistake_is_answered_in_the_clients_dialect() -> anyhow::Result<()>
                 assert!(value["error"].is_string(), "{shown}");
             }
             assert!(reply.headers.contains_key("x-request-id"), "{shown}");
+            if *status == 405 {
+                assert_eq!(reply.headers["allow"], "POST", "{shown}");
+            }
         }
+    }
+    let compressed = rig.client.with_header("content-encoding", "gzip")?;
+    for path in ["/v1/chat/completions", "/api/chat", "/v1/messages"] {
+        let reply = compressed
+            .post(path, &json!({"model": "test-model"}))
+            .await?;
+        assert_eq!(reply.status, 415, "{path} {}", reply.text());
+        assert!(reply.text().contains("Content-Encoding"), "{path}");
     }
     let empty = rig
         .client

@@ -24,6 +24,7 @@ mod residency;
 mod rig;
 mod rings;
 mod roles;
+mod server_ways;
 mod sharing;
 mod shutdown;
 mod simulations;

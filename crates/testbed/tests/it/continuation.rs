@@ -71,6 +71,9 @@ async fn joined_text_equals_the_undisturbed_one_on_every_server() {
             let begun = answer.tokens()[..cut].concat();
             for (path, body) in requests(flavour, &begun) {
                 let reply = client.post(path, &body).await.unwrap().json().unwrap();
+                let repeats =
+                    flavour == Flavour::LlamaServer && path.ends_with("/chat/completions");
+                let begun = if repeats { "" } else { &begun };
                 assert_eq!(
                     format!("{begun}{}", text_of(&reply)),
                     answer.text(),
