@@ -108,6 +108,8 @@ fn choose_now(exchange: &mut Exchange) -> Result<Now, ApiError> {
     let route = exchange.route.clone();
     let mut refused = Vec::new();
     let mut mood = Mood::Choosy;
+    // What spoke against the nodes before desperation overlooked it.
+    let mut seen = None;
     loop {
         let now = shared.clock.monotonic();
         let call = Call {
@@ -158,10 +160,11 @@ fn choose_now(exchange: &mut Exchange) -> Result<Now, ApiError> {
             if mood == Mood::Choosy && candidates.iter().any(|c| looks_bad(&call, c)) {
                 mood = Mood::Desperate;
                 refused.clear();
+                seen = Some(decision);
                 continue;
             }
             let error = nothing_eligible(exchange, &call, &candidates);
-            let record = attempt_record(exchange, &decision, None);
+            let record = attempt_record(exchange, seen.as_ref().unwrap_or(&decision), None);
             exchange.push_attempt(record);
             return Err(error);
         };

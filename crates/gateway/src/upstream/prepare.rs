@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use dialects::{
     ApiError, Dialect, Operation, Request, ResidencyChange, Rewrite, ServerKind,
-    Target as DialectTarget, check_passthrough, encode_request, replace_num_ctx,
+    Target as DialectTarget, ask_for_usage, check_passthrough, encode_request, replace_num_ctx,
 };
 use scheduling::{Residency, context_to_ask};
 
@@ -186,13 +186,15 @@ fn pass(
     if let Some(replaced) = num_ctx.and_then(|n| replace_num_ctx(operation, &body, n)) {
         body = replaced;
     }
-    let strip_usage = asked.stream
-        && !asked.include_usage
-        && matches!(
-            operation,
-            Operation::OpenAiChat | Operation::OpenAiCompletions
-        )
-        && ask_for_usage(&mut body);
+    let may_ask = matches!(
+        operation,
+        Operation::OpenAiChat | Operation::OpenAiCompletions
+    );
+    let wished = (asked.stream && !asked.include_usage && may_ask)
+        .then(|| ask_for_usage(&body))
+        .flatten();
+    let strip_usage = wished.is_some();
+    body = wished.unwrap_or(body);
     Ok(Prepared::Http {
         operation,
         body,
@@ -222,23 +224,6 @@ fn loaded_context(exchange: &Exchange, replica: &Replica) -> Option<u32> {
     }
 }
 
-/// Adds `stream_options` to a body that has none. Tells whether it did.
-fn ask_for_usage(body: &mut Bytes) -> bool {
-    const OPTION: &[u8] = b"\"stream_options\":{\"include_usage\":true},";
-    if memchr::memmem::find(body, b"\"stream_options\"").is_some() {
-        return false;
-    }
-    let Some(brace) = memchr::memchr(b'{', body) else {
-        return false;
-    };
-    let mut longer = BytesMut::with_capacity(body.len() + OPTION.len());
-    longer.extend_from_slice(&body[..=brace]);
-    longer.extend_from_slice(OPTION);
-    longer.extend_from_slice(&body[brace + 1..]);
-    *body = longer.freeze();
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,14 +242,5 @@ mod tests {
         assert_eq!(rename.apply(spaced), r#"{"model":"best"}"#);
         let other = Bytes::from_static(br#"{"model":"x"}"#);
         assert_eq!(rename.apply(other.clone()), other);
-    }
-
-    #[test]
-    fn usage_is_asked_for_only_where_the_client_left_it_open() {
-        let mut body = Bytes::from_static(br#" {"model":"m","stream":true}"#);
-        assert!(ask_for_usage(&mut body));
-        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(value["stream_options"]["include_usage"], true);
-        assert!(!ask_for_usage(&mut body));
     }
 }
