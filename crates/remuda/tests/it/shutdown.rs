@@ -3,7 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use testbed::{Answer, Flavour, Gate, RawConnection, ReplyStream, ScriptedUpstream, TestClient};
+use testbed::{
+    Answer, Flavour, Gate, OwnServer, RawConnection, ReplyStream, ScriptedUpstream, TestClient,
+};
 
 use crate::harness::{Home, after_shell, send_signal};
 use crate::service::{Service, chat, until};
@@ -97,6 +99,30 @@ async fn half_a_head_does_not_hold_up_the_end() -> anyhow::Result<()> {
         .await?;
     service.ask("is it there?").await?;
     assert_eq!(service.server.stop("TERM"), Some(0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_a_server_with_redis_and_one_whose_redis_is_away() -> anyhow::Result<()> {
+    let mut redis = OwnServer::redis()?;
+    let config = format!("[redis]\nurl = \"{}\"\n", redis.url());
+    for is_there in [true, false] {
+        if !is_there {
+            redis.stop("KILL")?;
+        }
+        let upstream = ScriptedUpstream::start(Flavour::Ollama)?;
+        let home = Home::new();
+        let service = Service::start(home.up_over(&[&upstream], &config)).await?;
+        service.until_health("redis", is_there).await?;
+        service.ask("is it there?").await?;
+        let (code, log) = service.server.stop_with_log("TERM");
+        assert_eq!(code, Some(0), "Redis is there: {is_there}; it said: {log}");
+        // Every part ended by itself.
+        assert!(
+            !log.contains("cut off"),
+            "Redis is there: {is_there}; it said: {log}"
+        );
+    }
     Ok(())
 }
 
