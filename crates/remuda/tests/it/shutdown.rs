@@ -147,6 +147,33 @@ fn standard_error_that_nobody_reads_does_not_hold_up_the_end() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+#[test]
+fn a_log_of_json_is_nothing_but_json_to_the_last_line() {
+    let home = Home::new();
+    let mut up = home.up();
+    up.env("REMUDA_LOG__FORMAT", "json");
+    let mut child = up
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Not --json: what is said to a person is on standard output.
+    let mut banner = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(banner.any(|line| line.unwrap() == "Ctrl-C stops."));
+    send_signal(child.id(), "TERM");
+    let log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let lines: Vec<String> = log.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    for line in &lines {
+        let parsed = serde_json::from_str::<serde_json::Value>(line);
+        assert!(parsed.is_ok(), "{line}");
+    }
+    assert!(
+        lines.iter().any(|line| line.contains("stopping")),
+        "{lines:?}"
+    );
+}
+
 /// Waits until nobody listens any more.
 async fn until_refused(client: &TestClient) -> anyhow::Result<()> {
     until("the server takes no more connections", async || {
