@@ -220,21 +220,24 @@ async fn settle(
 ) {
     let mut batch = Vec::new();
     loop {
-        let more = stop.run_until_cancelled(waiting.recv_many(&mut batch, AT_ONCE / 4));
-        if more.await.is_none() {
+        let more = stop
+            .run_until_cancelled(waiting.recv_many(&mut batch, AT_ONCE / 4))
+            .await;
+        if more.is_none() {
             // What was told before the stop is passed on.
             waiting.close();
             while let Ok(settlement) = waiting.try_recv() {
                 batch.push(settlement);
             }
-        } else if batch.is_empty() {
+        }
+        for part in batch.chunks(AT_ONCE / 4) {
+            tell(&redis, part).await;
+        }
+        // Stopped, or nobody is left who could tell anything.
+        if more.is_none_or(|count| count == 0) {
             return;
         }
-        while !batch.is_empty() {
-            let rest = batch.split_off(batch.len().min(AT_ONCE / 4));
-            tell(&redis, &batch).await;
-            batch = rest;
-        }
+        batch.clear();
     }
 }
 

@@ -33,7 +33,7 @@ pub struct StatisticsQuery {
     pub since: Option<Timestamp>,
     /// Before this; now unless given.
     pub until: Option<Timestamp>,
-    /// Only this model.
+    /// Only this model; `(unknown)`: those that nobody has.
     pub model: Option<String>,
     /// Only this node, by name.
     pub node: Option<String>,
@@ -47,7 +47,7 @@ pub struct StatisticsRow {
     /// When the time begins.
     #[schema(value_type = String, format = DateTime)]
     pub starts_at: Timestamp,
-    /// The model, where models are told apart; empty for requests that came to none.
+    /// The model, where models are told apart; empty for requests that came to none, `(unknown)` for those of models that nobody has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The node's name, where nodes are told apart; empty for requests that came to none.

@@ -132,6 +132,7 @@ async fn ensure_admin(
     let now = inner.clock.now();
     let mut tx = inner.db.write_ordered().await?;
     store::advance_generation(&mut tx).await?;
+    let is_there = found.is_some();
     let id = if let Some(user) = found {
         store::reset_admin(&mut tx, user.id, hash).await?;
         user.id
@@ -144,6 +145,12 @@ async fn ensure_admin(
     record(&mut tx, now, &Actor::system(), change).await?;
     store::delete_setup_token(&mut tx).await?;
     tx.commit().await?;
+    if is_there {
+        tracing::warn!(
+            username = ADMIN,
+            "the administrator's password was replaced by that of REMUDA_ADMIN_PASSWORD (auth.admin_password), as at every start where they differ; all sessions of this account have ended"
+        );
+    }
     Ok(())
 }
 

@@ -28,10 +28,12 @@ macro_rules! counted {
             }
         }
 
-        /// Of an hour (`$1`), from its records: those from the id `$2` on, before `$3`.
+        /// Of an hour (`$1`), from its records: those from the id `$2` on, before `$3`. Names of models that nobody has are whatever callers
+        /// write, without end, and share one line.
         const HOUR: &str = concat!(
             "INSERT INTO request_statistics (span, starts_at, model, node, operation", $(", ", stringify!($column),)* ", first_most_us, total_most_us)
-            SELECT 'hour', CAST($1 AS BIGINT), COALESCE(model, ''), COALESCE(node_name, ''), operation, CAST(count(*) AS BIGINT),
+            SELECT 'hour', CAST($1 AS BIGINT),
+            CASE WHEN node_name IS NULL AND status = 404 THEN '(unknown)' ELSE COALESCE(model, '') END, COALESCE(node_name, ''), operation, CAST(count(*) AS BIGINT),
             CAST(SUM(CASE WHEN outcome = 'ok' THEN 1 ELSE 0 END) AS BIGINT),
             CAST(SUM(CASE WHEN outcome = 'client_error' THEN 1 ELSE 0 END) AS BIGINT),
             CAST(SUM(CASE WHEN outcome = 'rejected' THEN 1 ELSE 0 END) AS BIGINT),

@@ -13,6 +13,7 @@ use crate::stage::{Stage, on_both_engines};
 on_both_engines! {
     requests_are_counted_by_hour_day_and_week
     counts_outlive_records
+    names_that_nobody_has_share_a_line
     what_cannot_be_asked_for_is_refused
 }
 
@@ -22,16 +23,20 @@ const HOUR: Duration = Duration::from_hours(1);
 /// What a request was.
 struct Asked {
     ago: Duration,
-    model: &'static str,
+    model: String,
+    node: Option<&'static str>,
+    status: i64,
     outcome: &'static str,
     first_token: Option<Duration>,
 }
 
 impl Asked {
-    fn new(ago: Duration, model: &'static str, first_token_ms: u64) -> Self {
+    fn new(ago: Duration, model: &str, first_token_ms: u64) -> Self {
         Self {
             ago,
-            model,
+            model: model.to_owned(),
+            node: Some("gpu1"),
+            status: 200,
             outcome: "ok",
             first_token: Some(Duration::from_millis(first_token_ms)),
         }
@@ -49,8 +54,8 @@ impl Stage {
         tx.execute(
             "INSERT INTO requests (id, received_at, principal_kind, principal_name, dialect, operation, model, node_name, status, outcome,
                  stream, continued, retries, queue_us, first_token_us, total_us, prompt_tokens, completion_tokens)
-             VALUES ($1, $2, 'anonymous', '', 'ollama', 'chat', $3, 'gpu1', 200, $4, FALSE, 0, 1, 10, $5, $6, 20, 5)",
-            params![id, at, asked.model, asked.outcome, first, first.unwrap_or(0) + 1_000],
+             VALUES ($1, $2, 'anonymous', '', 'ollama', 'chat', $3, $7, $8, $4, FALSE, 0, 1, 10, $5, $6, 20, 5)",
+            params![id, at, asked.model.clone(), asked.outcome, first, first.unwrap_or(0) + 1_000, asked.node, asked.status],
         )
         .await
         .unwrap();
@@ -175,6 +180,43 @@ async fn counts_outlive_records(mut stage: Stage) {
     stage.after(31 * 24 * HOUR).await;
     let days = stage.fleet.request_statistics(all(Span::Day)).await;
     assert_eq!(days.unwrap(), []);
+}
+
+/// Whoever may ask can write any name.
+async fn names_that_nobody_has_share_a_line(mut stage: Stage) {
+    let nowhere = |model: &str, status, outcome| Asked {
+        node: None,
+        status,
+        outcome,
+        first_token: None,
+        ..Asked::new(5 * MINUTE, model, 0)
+    };
+    for number in 0..20 {
+        let asked = nowhere(&format!("made-up-{number}"), 404, "client_error");
+        stage.record(number, &asked).await;
+    }
+    // A model whose nodes are all away is one that somebody has, and what a node does not know has reached a node.
+    stage.record(20, &nowhere("a", 503, "failed")).await;
+    let gone = Asked {
+        node: Some("gpu1"),
+        ..nowhere("b", 404, "client_error")
+    };
+    stage.record(21, &gone).await;
+    stage.after(Duration::ZERO).await;
+    for span in [Span::Hour, Span::Day, Span::Week] {
+        let rows = stage.counted(span, true).await;
+        let lines: Vec<_> = rows
+            .iter()
+            .map(|row| (row.model.as_deref().unwrap(), row.requests))
+            .collect();
+        assert_eq!(lines, [("(unknown)", 20), ("a", 1), ("b", 1)]);
+    }
+    let query = StatisticsQuery {
+        model: Some("(unknown)".to_owned()),
+        ..every(Span::Day)
+    };
+    let unknown = stage.fleet.request_statistics(query).await.unwrap();
+    assert_eq!((unknown.len(), unknown[0].client_errors), (1, 20));
 }
 
 async fn what_cannot_be_asked_for_is_refused(stage: Stage) {

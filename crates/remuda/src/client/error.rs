@@ -20,6 +20,16 @@ pub(crate) enum ClientError {
         /// What the network said.
         reason: String,
     },
+    /// Something answers, but nothing proves that it is the server that was meant.
+    #[error(
+        "{server} answers, but {reason}: name the certificate (PEM) of the server's authority with --ca-file, and the server as its certificate does with --server (docs/operations.md, TLS)"
+    )]
+    Certificate {
+        /// The address that was tried.
+        server: String,
+        /// What is wrong with the certificate.
+        reason: String,
+    },
     /// The server refused.
     #[error("{message}{}", advice(*status, message))]
     Refused {
@@ -83,6 +93,14 @@ impl ClientError {
             OutboundError::TooLarge { .. } => Self::Unexpected {
                 server,
                 reason: error.to_string(),
+            },
+            OutboundError::Connect {
+                reason,
+                by_certificate: true,
+                ..
+            } => Self::Certificate {
+                server,
+                reason: reason.clone(),
             },
             OutboundError::Connect { reason, .. } => Self::Unreachable {
                 server,
@@ -188,6 +206,11 @@ fn advice(status: StatusCode, message: &str) -> &'static str {
         _ if message.contains("remuda login") || message.contains("password") => "",
         StatusCode::UNAUTHORIZED => " (sign in with `remuda login`, or set REMUDA_API_KEY)",
         StatusCode::FORBIDDEN => " (`remuda whoami` shows who you are)",
+        StatusCode::NOT_FOUND
+            if message.starts_with("model ") && message.ends_with("not found") =>
+        {
+            " (`remuda models` lists those that there are)"
+        }
         _ => "",
     }
 }

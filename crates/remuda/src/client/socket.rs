@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use url::Url;
-use web::outbound::Trust;
+use web::outbound::{Trust, certificate_fault};
 
 use super::error::ClientError;
 
@@ -117,7 +117,13 @@ async fn open_stream(
         let tls = TlsConnector::from(Arc::new(config))
             .connect(name, tcp)
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| match certificate_fault(&error) {
+                Some(reason) => ClientError::Certificate {
+                    server: server.to_owned(),
+                    reason,
+                },
+                None => failed(&error),
+            })?;
         ("wss", Box::new(tls))
     } else {
         ("ws", Box::new(tcp))

@@ -103,7 +103,8 @@ Environment:
   REMUDA_CA_FILE           certificate authorities that vouch for the server (as --ca-file)
   REMUDA_API_KEY           the key that commands present, in place of `remuda login`
   REMUDA_CONFIG            the configuration file of `remuda up` (as --config)
-  REMUDA_ADMIN_PASSWORD    the password of the administrator `admin`, made at the first start
+  REMUDA_ADMIN_PASSWORD    makes the administrator `admin` with this password at the start of `remuda up`;
+                           where `admin` is there with another one, it is replaced, at every start
   REMUDA_SECTION__KEY      any configuration key, as in REMUDA_STORE__URL
   NO_COLOR                 turns colours off
 

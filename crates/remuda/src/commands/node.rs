@@ -182,7 +182,10 @@ impl Add {
             return Ok(context.out.json(&made)?);
         }
         let row: Row = api.decode(made)?;
-        context.out.line(format!("Added {}.", row.name))?;
+        context.out.line(match row.warning {
+            None => format!("Added {}.", row.name),
+            Some(_) => format!("Added {}, which does not answer yet.", row.name),
+        })?;
         tell(context.out, context.now(), &row)?;
         if let Some(warning) = &row.warning {
             remark(&format!("warning: {warning}"));

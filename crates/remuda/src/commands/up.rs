@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use telemetry::LogFormat;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
@@ -60,8 +61,8 @@ impl Up {
         let loaded = Config::load(&context.environment, &overrides)?;
         // Before any other thread starts: the compute library takes its thread count from the environment, once.
         engine::reserve_compute_threads(loaded.config.engine.threads);
-        let log = &loaded.config.log;
-        let log = telemetry::install(log.format, &log.level).map_err(Failure::Runtime)?;
+        let format = loaded.config.log.format;
+        let log = telemetry::install(format, &loaded.config.log.level).map_err(Failure::Runtime)?;
         open_files::raise();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(control_threads())
@@ -86,7 +87,7 @@ impl Up {
                 limit_s = drain.as_secs(),
                 "stopping: open streams may finish"
             );
-            if !context.out.is_json() {
+            if !context.out.is_json() && format == LogFormat::Text {
                 // By way of the log: standard error that nobody reads must not hold up the end.
                 log.remark("Stopping; open streams may finish. Ctrl-C again ends them at once.");
             }

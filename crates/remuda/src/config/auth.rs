@@ -20,7 +20,8 @@ const LONGEST_ISSUER: usize = 200;
 pub struct AuthSection {
     /// Whether inference on loopback needs a key too. Beyond loopback it always does.
     pub required: Option<bool>,
-    /// The password of the administrator `admin`, who is made at start while there is none. Usually set as `REMUDA_ADMIN_PASSWORD`.
+    /// The password of the administrator `admin`, who is made at start while there is none; another one that is stored is replaced at
+    /// every start. Usually set as `REMUDA_ADMIN_PASSWORD`.
     pub admin_password: Option<Secret<String>>,
     /// Who issues access tokens, as they say: `remuda` when absent. Others who verify them usually want this server's address.
     pub issuer: Option<String>,

@@ -8,7 +8,8 @@ use jobs::Jobs;
 use primitives::Clock;
 use store::Db;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+
+use super::tasks::Tasks;
 
 /// The duty of asking agents.
 const DUTY: &str = "agent_updates";
@@ -18,7 +19,7 @@ pub(super) fn open(
     db: &Db,
     clock: &Arc<dyn Clock>,
     (identity, registry, jobs): (&Identity, &Registry, &Jobs),
-    (tasks, stop): (&TaskTracker, &CancellationToken),
+    (tasks, stop): (&Tasks, &CancellationToken),
 ) -> AgentUpdates {
     let jobs = jobs.clone();
     let deps = AgentUpdatesDeps {
@@ -32,6 +33,6 @@ pub(super) fn open(
         }),
     };
     let updates = AgentUpdates::new(deps, AgentUpdatesConfig::default());
-    tasks.spawn(updates.clone().keep(stop.clone()));
+    tasks.spawn("agent updates", updates.clone().keep(stop.clone()));
     updates
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::StartError;
+use super::tasks::Tasks;
 use crate::config::{Config, ConfigError, Origins};
 
 /// Time that the start waits for Redis. Longer is of no use: everything works without it.
@@ -19,10 +20,10 @@ const FIRST_CONTACT: Duration = Duration::from_secs(2);
 pub(super) async fn open(
     config: &Config,
     clock: &Arc<dyn Clock>,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     stop: &CancellationToken,
 ) -> Result<Bus, StartError> {
-    let bus = connect(config, clock, tasks, stop)?;
+    let bus = connect(config, clock, &tasks.of("redis"), stop)?;
     if !bus.first_contact(FIRST_CONTACT).await {
         tracing::warn!(
             "Redis ([redis] url) is not in reach: limits are counted by this process for itself until it is"

@@ -6,8 +6,8 @@ use std::time::Duration;
 use cluster::{NodeUrl, Registry};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use super::tasks::Tasks;
 use crate::config::{DiscoverySection, LOCAL_OLLAMA};
 
 /// How long the start waits for the first look: the banner comes within a second.
@@ -21,7 +21,7 @@ pub(super) async fn adopt_local_ollama(
     section: &DiscoverySection,
     own_address: SocketAddr,
     registry: &Registry,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     stop: &CancellationToken,
 ) {
     let address = section.ollama_url.as_deref().unwrap_or(LOCAL_OLLAMA);
@@ -36,7 +36,7 @@ pub(super) async fn adopt_local_ollama(
     let (looked, first_look) = oneshot::channel();
     let registry = registry.clone();
     let stop = stop.clone();
-    tasks.spawn(async move {
+    tasks.spawn("discovery", async move {
         stop.run_until_cancelled(look(registry, candidate, looked))
             .await;
     });

@@ -12,9 +12,9 @@ use inventory::{Desk, Inventory, InventoryConfig, InventoryDeps};
 use primitives::Clock;
 use store::Db;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use web::AllowedOrigins;
 
+use super::tasks::Tasks;
 use crate::config::Config;
 
 /// Makes the domain, and has it carry calls out until `stop`.
@@ -23,7 +23,7 @@ pub(super) fn open(
     db: &Db,
     clock: &Arc<dyn Clock>,
     identity: &Identity,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     stop: &CancellationToken,
 ) -> Inventory {
     let section = &config.inventory;
@@ -41,7 +41,7 @@ pub(super) fn open(
         },
         origins: AllowedOrigins::new(&config.server.allowed_origins),
     });
-    tasks.spawn(inventory.clone().work(stop.clone()));
+    tasks.spawn("inventory", inventory.clone().work(stop.clone()));
     inventory
 }
 

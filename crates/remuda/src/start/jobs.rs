@@ -23,9 +23,9 @@ use serde_json::Value;
 use store::{Db, Sealer};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::answer_lines::AnswerLines;
+use super::tasks::Tasks;
 use crate::config::Config;
 
 /// The most bytes of an answer that tells of an error.
@@ -71,7 +71,7 @@ pub(super) fn open(
 pub(super) fn start(
     jobs: Jobs,
     inside: Inside,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
     let batches = BatchLines {
@@ -80,7 +80,7 @@ pub(super) fn start(
     if let Err(error) = jobs.carry_out_batches(Arc::new(batches)) {
         tracing::error!(%error, "batches are not carried out");
     }
-    tasks.spawn(jobs.clone().keep(stop.clone()));
+    tasks.spawn("kept jobs", jobs.clone().keep(stop.clone()));
     tokio::spawn(jobs.work(Arc::new(DataPlane { inside }), stop.clone()))
 }
 

@@ -19,8 +19,8 @@ use http::{HeaderValue, Method, StatusCode};
 use identity::{Identity, Principal, presented_credential};
 use primitives::Clock;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use super::tasks::Tasks;
 use crate::config::{CachedResource, Config};
 
 /// Tells whether an answer was kept.
@@ -40,7 +40,7 @@ struct Keeper {
 pub(super) fn open(
     config: &Config,
     bus: &Bus,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     stop: &CancellationToken,
 ) -> Option<Cache> {
     if !config.cache.enabled {
@@ -58,7 +58,7 @@ pub(super) fn open(
         }
         (resource.as_str(), rules)
     });
-    Some(Cache::start(bus, rules, tasks, stop))
+    Some(Cache::start(bus, rules, &tasks.of("kept answers"), stop))
 }
 
 /// Puts the cache before routes.

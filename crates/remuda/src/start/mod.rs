@@ -31,6 +31,7 @@ mod reload;
 mod rollouts;
 mod running;
 mod settings;
+mod tasks;
 pub(crate) mod tls;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -47,11 +48,11 @@ use system::{System, SystemDeps};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use web::outbound::{Client, ClientConfig, Reach, Trust};
 use web::tls::ServerTls;
 
 use crate::config::{Config, NodeSection, OidcSection, Origins};
+use crate::rest;
 
 use agents::AgentDoor;
 pub(crate) use banner::Invitation;
@@ -61,6 +62,7 @@ pub(crate) use embedded::engine_config;
 pub use error::StartError;
 pub(crate) use reload::Standing;
 pub use running::Running;
+use tasks::Tasks;
 
 /// The version of the Ollama API that the gateway speaks: clients refuse servers that look too old.
 const OLLAMA_API_VERSION: &str = "0.33.0";
@@ -93,27 +95,28 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let registry = open_registry(&config, &agents, &db, &sealer, &clock, &outbound).await?;
     embedded::attach(&registry, &engine, clock.now());
 
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let (stop, tasks) = (CancellationToken::new(), Tasks::default());
     let bus = bus::open(&config, &clock, &tasks, &stop).await?;
-    tasks.spawn(identity.clone().reconcile(stop.clone()));
-    tasks.spawn(embedded::follow_loading(registry.clone(), stop.clone()));
+    tasks.spawn("identities", identity.clone().reconcile(stop.clone()));
+    let loading = embedded::follow_loading(registry.clone(), stop.clone());
+    tasks.spawn("embedded", loading);
     registry.start_probes(stop.clone());
     let agents_addr = agents.open(&registry, &stop).await?;
     discovery::adopt_local_ollama(&config.discovery, addr, &registry, &tasks, &stop).await;
 
     let system = open_system(&config, &db, &sealer, &clock, &identity, &registry).await?;
-    tasks.spawn(system.clone().reconcile(stop.clone()));
+    tasks.spawn("system", system.clone().reconcile(stop.clone()));
     let certificate_asked = follow_certificate(server_tls.as_ref(), &clock, &tasks, &stop);
     let metrics = Arc::new(Metrics::new());
     let hub = realtime::open(&config, &identity, &registry, &clock, &tasks, &stop);
     let jobs = jobs::open(&config, &db, sealer, &clock, &identity, &hub);
     let placement = placement::open(&config, &db, &clock, &identity, &registry, &jobs);
-    tasks.spawn(placement.clone().keep(stop.clone()));
+    tasks.spawn("placement", placement.clone().keep(stop.clone()));
     let domains = (&identity, &registry, &jobs);
     let rollouts = rollouts::open(&config, &db, &clock, domains, (&tasks, &stop)).await?;
     let inventory = inventory::open(&config, &db, &clock, &identity, &tasks, &stop);
     let fleet = fleet::open(&config, &db, &clock, &identity, &registry, &jobs);
-    tasks.spawn(fleet.clone().keep(stop.clone()));
+    tasks.spawn("fleet", fleet.clone().keep(stop.clone()));
     personal::join(&identity, &system, &jobs, (&db, &clock));
     let control = control::router(control::Parts {
         db: db.clone(),
@@ -168,7 +171,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let working = stop.child_token();
     let jobs = jobs::start(jobs, gateway.inside(), &tasks, &working);
     let settings = follow_settings(&system, identity, &gateway, &stop);
-    tasks.spawn(crate::rest::give_memory_back_at_rest(stop.clone()));
+    tasks.spawn("memory", rest::give_memory_back_at_rest(stop.clone()));
     tracing::info!(address = %addr, "ready");
     Ok(Running {
         addr,
@@ -216,17 +219,14 @@ fn base_url(addr: SocketAddr, server_tls: Option<&Arc<ServerTls>>) -> String {
 fn follow_certificate(
     server_tls: Option<&Arc<ServerTls>>,
     clock: &Arc<dyn Clock>,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     stop: &CancellationToken,
 ) -> Arc<Notify> {
     let asked = Arc::<Notify>::default();
     if let Some(tls) = server_tls {
-        tasks.spawn(tls::follow(
-            Arc::clone(tls),
-            Arc::clone(clock),
-            Arc::clone(&asked),
-            stop.clone(),
-        ));
+        let (tls, clock) = (Arc::clone(tls), Arc::clone(clock));
+        let following = tls::follow(tls, clock, Arc::clone(&asked), stop.clone());
+        tasks.spawn("certificate", following);
     }
     asked
 }

@@ -10,9 +10,9 @@ use primitives::Clock;
 use realtime::{CallerId, Hub, HubConfig, HubDeps, InferenceEvent, Owner};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use web::AllowedOrigins;
 
+use super::tasks::Tasks;
 use crate::config::Config;
 
 /// Makes the hub and has it follow the fleet until `stop`.
@@ -21,7 +21,7 @@ pub(super) fn open(
     identity: &Identity,
     registry: &Registry,
     clock: &Arc<dyn Clock>,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     stop: &CancellationToken,
 ) -> Hub {
     let origins = AllowedOrigins::new(&config.server.allowed_origins);
@@ -32,15 +32,21 @@ pub(super) fn open(
         seed: RandomState::new().build_hasher().finish(),
     };
     let hub = Hub::new(deps, hub_config(config));
-    tasks.spawn(hub.clone().keep(stop.clone()));
-    tasks.spawn(hub.clone().follow_fleet(registry.clone(), stop.clone()));
+    tasks.spawn("realtime", hub.clone().keep(stop.clone()));
+    tasks.spawn(
+        "realtime",
+        hub.clone().follow_fleet(registry.clone(), stop.clone()),
+    );
     hub
 }
 
 /// Has the hub tell of the system's figures until `stop`.
-pub(super) fn tell_figures(sampler: Sampler, tasks: &TaskTracker, stop: &CancellationToken) {
+pub(super) fn tell_figures(sampler: Sampler, tasks: &Tasks, stop: &CancellationToken) {
     let hub = sampler.hub.clone();
-    tasks.spawn(hub.follow_system(Arc::new(move || sampler.sample()), stop.clone()));
+    tasks.spawn(
+        "realtime",
+        hub.follow_system(Arc::new(move || sampler.sample()), stop.clone()),
+    );
 }
 
 fn hub_config(config: &Config) -> HubConfig {

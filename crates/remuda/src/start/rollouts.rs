@@ -14,9 +14,9 @@ use primitives::Clock;
 use realtime::Hub;
 use store::Db;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::error::StartError;
+use super::tasks::Tasks;
 use crate::config::Config;
 
 /// The duty of deciding.
@@ -28,7 +28,7 @@ pub(super) async fn open(
     db: &Db,
     clock: &Arc<dyn Clock>,
     (identity, registry, jobs): (&Identity, &Registry, &Jobs),
-    (tasks, stop): (&TaskTracker, &CancellationToken),
+    (tasks, stop): (&Tasks, &CancellationToken),
 ) -> Result<Rollouts, StartError> {
     let jobs = jobs.clone();
     let deps = RolloutsDeps {
@@ -44,7 +44,7 @@ pub(super) async fn open(
     let rollouts = Rollouts::open(deps, RolloutsConfig::default(), configured_names(config))
         .await
         .map_err(|error| StartError::part("roll-outs", &error))?;
-    tasks.spawn(rollouts.clone().keep(stop.clone()));
+    tasks.spawn("rollouts", rollouts.clone().keep(stop.clone()));
     Ok(rollouts)
 }
 

@@ -12,10 +12,13 @@ use store::Db;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::banner::Found;
 use super::data_dir::DataDir;
+use super::tasks::{ENDING, Tasks, ended};
+
+/// What the gateway may take beyond the drain to write the last records: it gives up by itself before.
+const RECORDS: Duration = Duration::from_secs(20);
 
 /// Everything that runs. Stop it with [`shutdown`](Self::shutdown): merely dropping it cuts what is under way.
 pub struct Running {
@@ -43,7 +46,7 @@ pub struct Running {
     pub(super) settings: (JoinHandle<()>, CancellationToken),
     pub(super) registry: Registry,
     pub(super) rollouts: cluster::Rollouts,
-    pub(super) tasks: TaskTracker,
+    pub(super) tasks: Tasks,
     pub(super) stop: CancellationToken,
     pub(super) db: Db,
     /// Dropped last: another process may have the directory only when nothing writes to it any more.
@@ -58,28 +61,30 @@ impl Running {
     }
 
     /// As [`shutdown`](Self::shutdown) with a time of the caller's choice for open streams; `hurry` cuts it short.
-    /// Request records are written either way.
+    /// Request records are written either way. A part that does not end is cut off after [`ENDING`]; the log tells which.
     pub async fn shutdown_within(self, limit: Duration, hurry: &CancellationToken) {
         // First, while the data plane still books what becomes of them.
         let (jobs, working) = self.jobs;
         working.cancel();
-        if let Err(error) = jobs.await {
+        if let Some(Err(error)) = ended("jobs", ENDING, jobs).await {
             tracing::error!(%error, "who carries jobs out ended abnormally");
         }
         let (settings, following) = self.settings;
         following.cancel();
-        if let Err(error) = settings.await {
+        if let Some(Err(error)) = ended("settings", ENDING, settings).await {
             tracing::error!(%error, "who applies settings ended abnormally");
         }
         // Nobody else has it any more.
         if let Some(gateway) = Arc::into_inner(self.gateway) {
-            tokio::join!(gateway.shutdown(limit, hurry), self.hub.shutdown(limit));
+            let both =
+                async { tokio::join!(gateway.shutdown(limit, hurry), self.hub.shutdown(limit)) };
+            // Its record writer gets a moment of its own, which it bounds itself.
+            ended("gateway", limit + RECORDS, both).await;
         }
         self.stop.cancel();
-        self.tasks.close();
-        self.registry.stopped().await;
-        self.tasks.wait().await;
-        self.db.close().await;
+        ended("registry", ENDING, self.registry.stopped()).await;
+        self.tasks.ended().await;
+        ended("database", ENDING, self.db.close()).await;
     }
 }
 

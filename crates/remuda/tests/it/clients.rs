@@ -3,8 +3,10 @@
 use std::process::Stdio;
 
 use serde_json::Value;
+use testbed::{Flavour, ScriptedUpstream};
 
 use crate::harness::{Home, PASSWORD, Server, json, one_line_refusal, succeed};
+use crate::service::PATIENCE;
 
 /// A server with a signed-in administrator.
 fn signed_in() -> (Home, Server) {
@@ -136,7 +138,10 @@ fn nodes_are_added_drained_and_removed() {
         "--tag",
         "fast",
     ]));
-    assert!(added.contains("Added gpu1."), "{added}");
+    assert!(
+        added.contains("Added gpu1, which does not answer yet."),
+        "{added}"
+    );
     let listed = json(&mut home.remuda(["--server", url, "node", "list"]));
     let gpu1 = find(&listed, "gpu1");
     assert_eq!(gpu1["tags"], serde_json::json!(["fast"]));
@@ -328,6 +333,65 @@ fn doctor_names_what_is_broken_and_exits_with_1() {
             .any(|one| one["check"] == "model" && one["verdict"] == "broken"),
         "{findings}"
     );
+}
+
+#[test]
+fn doctor_has_the_key_of_a_node_corrected_where_that_is_wrong() {
+    let upstream = ScriptedUpstream::builder(Flavour::Vllm)
+        .api_key("right")
+        .start()
+        .unwrap();
+    let home = Home::new();
+    let config = format!(
+        "[engine]\ndemo = false\n[[nodes]]\nname = \"gpu1\"\nurl = \"{}\"\napi_key = \"wrong\"\n",
+        upstream.url()
+    );
+    let file = home.write("remuda.toml", &config);
+    let mut up = home.up();
+    up.arg("--config").arg(&file);
+    up.env("REMUDA_ADMIN_PASSWORD", PASSWORD);
+    let server = Server::start(up);
+    let url = server.url().to_owned();
+    succeed(
+        home.remuda(["login", "--password-stdin", "--server", &url])
+            .stdin(home.password_file()),
+    );
+    let node = || {
+        let mut doctor = home.remuda(["--server", &url, "doctor", "--json", "--config"]);
+        let output = doctor.arg(&file).output().unwrap();
+        let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let node = findings.into_iter().find(|one| {
+            let message = one["message"].as_str().unwrap();
+            one["check"] == "node" && message.starts_with("gpu1")
+        });
+        node.unwrap()
+    };
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let seen_by_the_server = loop {
+        let node = node();
+        if node["message"].as_str().unwrap().contains("401") {
+            break node;
+        }
+        assert!(std::time::Instant::now() < deadline, "{node}");
+    };
+    assert_eq!(server.stop("TERM"), Some(0));
+    for node in [seen_by_the_server, node()] {
+        assert_eq!(node["verdict"], "broken");
+        let advice = node["advice"].as_str().unwrap();
+        assert!(advice.contains("correct the api_key of gpu1"), "{node}");
+    }
+}
+
+#[test]
+fn a_model_that_is_not_there_is_told_with_the_list_of_those_that_are() {
+    let home = Home::new();
+    let server = home.start();
+    for command in [&["show", "nowhere"][..], &["run", "nowhere", "hello"]] {
+        let mut asked = home.remuda(["--server", server.url()]);
+        let line = one_line_refusal(asked.args(command), 1);
+        assert!(line.contains("'nowhere' not found"), "{line}");
+        assert!(line.contains("`remuda models`"), "{line}");
+    }
 }
 
 #[test]

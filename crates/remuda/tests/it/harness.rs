@@ -23,6 +23,8 @@ pub(crate) struct Home {
 pub(crate) struct Server {
     child: Child,
     stdout: BufReader<ChildStdout>,
+    /// Its standard error.
+    said: File,
     /// What it said when it was ready.
     pub(crate) announcement: Value,
 }
@@ -135,6 +137,7 @@ impl Server {
             }),
             child,
             stdout,
+            said,
         }
     }
 
@@ -159,6 +162,16 @@ impl Server {
     pub(crate) fn stop(self, signal: &str) -> Option<i32> {
         send_signal(self.child.id(), signal);
         self.ended()
+    }
+
+    /// The same with what it wrote on standard error.
+    pub(crate) fn stop_with_log(self, signal: &str) -> (Option<i32>, String) {
+        let mut said = self.said.try_clone().unwrap();
+        let code = self.stop(signal);
+        let mut log = String::new();
+        said.rewind().unwrap();
+        said.read_to_string(&mut log).unwrap();
+        (code, log)
     }
 
     /// Waits for its end, and returns its exit code.

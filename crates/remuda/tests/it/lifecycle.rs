@@ -103,6 +103,25 @@ fn an_administrator_can_be_given_by_the_environment() {
 }
 
 #[test]
+fn the_log_tells_when_the_environment_replaces_the_administrators_password() {
+    let home = Home::new();
+    let started = |password: &str| {
+        let mut up = home.up();
+        up.env("REMUDA_ADMIN_PASSWORD", password);
+        let (code, log) = Server::start(up).stop_with_log("TERM");
+        assert_eq!(code, Some(0));
+        assert!(!log.contains(password), "{log}");
+        log.lines()
+            .filter(|line| line.contains("REMUDA_ADMIN_PASSWORD"))
+            .count()
+    };
+    assert_eq!(started(PASSWORD), 0, "made");
+    assert_eq!(started(PASSWORD), 0, "the same");
+    assert_eq!(started("another good password"), 1, "another");
+    assert_eq!(started("another good password"), 0, "the same again");
+}
+
+#[test]
 fn a_refused_model_file_is_told_with_its_reason_and_the_rest_goes_on() {
     let home = Home::new();
     let broken = home.write("broken.gguf", "not a model");

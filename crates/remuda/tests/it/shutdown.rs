@@ -3,7 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use testbed::{Answer, Flavour, Gate, RawConnection, ReplyStream, ScriptedUpstream, TestClient};
+use testbed::{
+    Answer, Flavour, Gate, OwnServer, RawConnection, ReplyStream, ScriptedUpstream, TestClient,
+};
 
 use crate::harness::{Home, after_shell, send_signal};
 use crate::service::{Service, chat, until};
@@ -100,6 +102,30 @@ async fn half_a_head_does_not_hold_up_the_end() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_a_server_with_redis_and_one_whose_redis_is_away() -> anyhow::Result<()> {
+    let mut redis = OwnServer::redis()?;
+    let config = format!("[redis]\nurl = \"{}\"\n", redis.url());
+    for is_there in [true, false] {
+        if !is_there {
+            redis.stop("KILL")?;
+        }
+        let upstream = ScriptedUpstream::start(Flavour::Ollama)?;
+        let home = Home::new();
+        let service = Service::start(home.up_over(&[&upstream], &config)).await?;
+        service.until_health("redis", is_there).await?;
+        service.ask("is it there?").await?;
+        let (code, log) = service.server.stop_with_log("TERM");
+        assert_eq!(code, Some(0), "Redis is there: {is_there}; it said: {log}");
+        // Every part ended by itself.
+        assert!(
+            !log.contains("cut off"),
+            "Redis is there: {is_there}; it said: {log}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn standard_error_that_nobody_reads_does_not_hold_up_the_end() {
     let home = Home::new();
@@ -119,6 +145,33 @@ fn standard_error_that_nobody_reads_does_not_hold_up_the_end() {
     assert!(banner.any(|line| line.unwrap() == "Ctrl-C stops."));
     send_signal(child.id(), "INT");
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_log_of_json_is_nothing_but_json_to_the_last_line() {
+    let home = Home::new();
+    let mut up = home.up();
+    up.env("REMUDA_LOG__FORMAT", "json");
+    let mut child = up
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Not --json: what is said to a person is on standard output.
+    let mut banner = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(banner.any(|line| line.unwrap() == "Ctrl-C stops."));
+    send_signal(child.id(), "TERM");
+    let log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let lines: Vec<String> = log.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    for line in &lines {
+        let parsed = serde_json::from_str::<serde_json::Value>(line);
+        assert!(parsed.is_ok(), "{line}");
+    }
+    assert!(
+        lines.iter().any(|line| line.contains("stopping")),
+        "{lines:?}"
+    );
 }
 
 /// Waits until nobody listens any more.

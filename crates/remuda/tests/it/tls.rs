@@ -222,6 +222,39 @@ async fn clients_without_tls_are_told_and_silent_ones_are_closed() {
 }
 
 #[test]
+fn a_certificate_that_is_not_accepted_is_told_in_words_with_what_to_do() {
+    let secured = Secured::start();
+    let mut stranger = secured.remuda(&["models"]);
+    let line = one_line_refusal(stranger.env_remove("REMUDA_CA_FILE"), 1);
+    assert!(line.contains("no authority that is trusted here"), "{line}");
+    assert!(
+        line.contains("--ca-file") && !line.contains("remuda up"),
+        "{line}"
+    );
+    // As `openssl req -x509` makes it: its own authority.
+    let key = KeyPair::generate().unwrap();
+    let mut own = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    own.distinguished_name.push(DnType::CommonName, "localhost");
+    let own = own.self_signed(&key).unwrap();
+    let home = Home::new();
+    let file = home.write("tls/cert.pem", &own.pem());
+    home.write("tls/key.pem", &key.serialize_pem());
+    let upstream = ScriptedUpstream::start(Flavour::Ollama).unwrap();
+    let server = Server::start(home.up_over(&[&upstream], &config(&home, "60s")));
+    let mut command = home.remuda(["models", "--server", server.url()]);
+    let line = one_line_refusal(command.env("REMUDA_CA_FILE", file), 1);
+    assert!(
+        line.contains("needs one that the authority has signed"),
+        "{line}"
+    );
+    assert!(
+        !line.contains("remuda up") && !line.contains("Other("),
+        "{line}"
+    );
+}
+
+#[test]
 fn changed_files_are_taken_without_a_restart_and_bad_ones_are_not() {
     let mut secured = Secured::start();
     // One that cannot be used: the key of another certificate.

@@ -1,8 +1,10 @@
 //! Why a call to another server failed.
 
+use std::io;
 use std::time::Duration;
 
 use primitives::{Classify, ErrorKind};
+use rustls::{CertificateError, OtherError};
 
 use super::Refusal;
 use super::connector::ConnectError;
@@ -35,6 +37,8 @@ pub enum OutboundError {
         target: String,
         /// What the network said.
         reason: String,
+        /// Whether something answers there by TLS, whose certificate is not accepted.
+        by_certificate: bool,
     },
     /// One of the limits on waiting was reached.
     #[error("{target} did not {wait} within {limit:?}")]
@@ -95,7 +99,12 @@ impl OutboundError {
     ) -> Self {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
         let mut deepest = String::new();
+        let mut by_certificate = false;
         while let Some(current) = cause {
+            if let Some(fault) = certificate_fault(current) {
+                (deepest, by_certificate) = (fault, true);
+                break;
+            }
             match current.downcast_ref::<ConnectError>() {
                 Some(ConnectError::Refused(refusal)) => {
                     return Self::Refused {
@@ -120,6 +129,7 @@ impl OutboundError {
             Self::Connect {
                 target,
                 reason: deepest,
+                by_certificate,
             }
         } else {
             Self::Broken {
@@ -128,6 +138,39 @@ impl OutboundError {
             }
         }
     }
+}
+
+/// Says what is wrong with the certificate that a server has shown, if that is what the error is about.
+pub fn certificate_fault(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    // An `io::Error` hides what it holds from its sources, and may hold another one.
+    let mut held = error;
+    while let Some(inner) = held
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
+        held = inner;
+    }
+    let Some(rustls::Error::InvalidCertificate(refused)) = held.downcast_ref() else {
+        return None;
+    };
+    Some(match refused {
+        CertificateError::UnknownIssuer => {
+            "its certificate comes from no authority that is trusted here (UnknownIssuer)"
+                .to_owned()
+        }
+        CertificateError::Other(OtherError(other)) if is_authority(&**other) => {
+            "its certificate is that of an authority (CA:TRUE), which no server may show: it needs one that the authority has signed"
+                .to_owned()
+        }
+        other => format!("its certificate is not valid: {other}"),
+    })
+}
+
+fn is_authority(refused: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    matches!(
+        refused.downcast_ref::<webpki::Error>(),
+        Some(webpki::Error::CaUsedAsEndEntity)
+    )
 }
 
 impl Classify for OutboundError {

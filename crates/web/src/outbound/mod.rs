@@ -14,7 +14,7 @@ mod way;
 pub use answer::{Answer, AnswerBody};
 pub use call::{Call, CallBody};
 pub use client::{Client, ClientConfig};
-pub use error::OutboundError;
+pub use error::{OutboundError, certificate_fault};
 pub use reach::{Reach, Refusal};
 pub use trust::{Trust, TrustError};
 pub use way::{Opening, Way, WayStream};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use serde_json::Value;
 use url::Url;
 use web::outbound::{Client, ClientConfig, Reach, Trust};
@@ -99,13 +100,26 @@ fn as_the_server_sees_them(nodes: &Value, findings: &mut Vec<Finding>) {
                     .into_iter()
                     .find(|why| !why.is_empty())
                     .unwrap_or_else(|| "no probe has been answered yet".to_owned());
-                Finding::broken(
-                    "node",
-                    format!("{name} is {state}: {why}"),
-                    "start the server there, correct its address, or remove it with `remuda node remove`",
-                )
+                let remedy = if why.contains("api_key") {
+                    key_remedy(&name, &text(node, "source"))
+                } else {
+                    "start the server there, correct its address, or remove it with `remuda node remove`"
+                        .to_owned()
+                };
+                Finding::broken("node", format!("{name} is {state}: {why}"), remedy)
             }
         });
+    }
+}
+
+/// Says where the key of a node is corrected.
+fn key_remedy(name: &str, source: &str) -> String {
+    if source == "config" {
+        format!("correct the api_key of {name} in the configuration, or the key at its server")
+    } else {
+        format!(
+            "set the key that its server wants: the node's page in the dashboard, or `PATCH /api/v1/nodes/{name}` with api_key"
+        )
     }
 }
 
@@ -117,6 +131,7 @@ async fn ask(
     findings: &mut Vec<Finding>,
 ) {
     let mut answers = Vec::new();
+    let mut wants_key = false;
     for path in ["api/version", "v1/models"] {
         let Ok(url) = Url::parse(&format!("{}/{path}", base.trim_end_matches('/'))) else {
             continue;
@@ -130,7 +145,13 @@ async fn ask(
                 findings.push(Finding::good("node", format!("{name} answers at {base}")));
                 return;
             }
-            Ok(answer) => answers.push(format!("{} for /{path}", answer.status())),
+            Ok(answer) => {
+                wants_key |= matches!(
+                    answer.status(),
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+                );
+                answers.push(format!("{} for /{path}", answer.status()));
+            }
             Err(error) => {
                 answers.push(error.to_string());
                 break;
@@ -143,7 +164,11 @@ async fn ask(
             "{name} at {base} does not answer as a model server: {}",
             answers.join(", ")
         ),
-        "start the server there, or correct its url and api_key in the configuration",
+        if wants_key {
+            key_remedy(name, "config")
+        } else {
+            "start the server there, or correct its url in the configuration".to_owned()
+        },
     ));
 }
 

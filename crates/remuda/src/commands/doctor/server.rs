@@ -56,6 +56,14 @@ pub(super) async fn check(
             ));
             Ok(Server::Down)
         }
+        Err(ClientError::Certificate { server, reason }) => {
+            findings.push(Finding::broken(
+                "server",
+                format!("{server} answers, but {reason}"),
+                "name the authority of the certificate with --ca-file, and the server with --server as the certificate does",
+            ));
+            Ok(Server::Down)
+        }
         Err(error) => {
             if certificate.is_some() && TcpListener::bind(config.server.listen).is_err() {
                 findings.push(Finding::broken(
