@@ -35,7 +35,7 @@ pub use error::NodeError;
 pub use machine_load::MachineLoad;
 pub use model::{
     Loaded, ModelDetails, ModelView, NodeKind, NodeSource, NodeState, NodeView, Pressure,
-    ServerFlavour, UnknownNodeKind,
+    ServerFlavour, UnknownNodeKind, parameter_size,
 };
 pub use name::model_key;
 pub use node_url::{NodeUrl, NodeUrlError};

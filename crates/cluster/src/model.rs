@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use primitives::{NodeId, Secret, Timestamp};
 use scheduling::placement::ModelShape;
-use scheduling::{Health, Residency};
+use scheduling::{Health, Residency, WorkingProbes};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -108,6 +108,18 @@ impl ServerFlavour {
             Self::LmStudio => "lm-studio",
             Self::Embedded => "embedded",
             Self::Other => "other",
+        }
+    }
+}
+
+impl ServerFlavour {
+    /// Tells whether it answers probes while it works on calls. What is not known to do so gets patience.
+    pub(crate) const fn working_probes(self) -> WorkingProbes {
+        match self {
+            Self::Ollama | Self::Vllm | Self::LlamaServer | Self::SgLang => WorkingProbes::Answered,
+            Self::LlamaCppPython | Self::LmStudio | Self::Embedded | Self::Other => {
+                WorkingProbes::MaybeUnanswered
+            }
         }
     }
 }
@@ -387,6 +399,16 @@ pub struct ModelDetails {
     pub parameter_size: String,
     /// The quantisation, as `Q4_K_M`.
     pub quantization_level: String,
+}
+
+/// Writes a number of parameters the way Ollama does: `8.0B`.
+pub fn parameter_size(count: u64) -> String {
+    match count as f64 {
+        n if n >= 1e9 => format!("{:.1}B", n / 1e9),
+        n if n >= 1e6 => format!("{:.1}M", n / 1e6),
+        n if n >= 1e3 => format!("{:.1}K", n / 1e3),
+        _ => count.to_string(),
+    }
 }
 
 /// Servers write `null` where they mean an empty list.

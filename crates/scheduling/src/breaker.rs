@@ -59,12 +59,23 @@ enum State {
         until: MonotonicTime,
         failed: u32,
         calls: u32,
+        cause: Cause,
     },
     HalfOpen {
         probe_since: Option<MonotonicTime>,
         failed: u32,
         calls: u32,
+        cause: Cause,
     },
+}
+
+/// What opened a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Nothing but connections that could not be made.
+    Connections,
+    /// Answers, too.
+    Answers,
 }
 
 /// Opens when at least 5 calls and at least half of the calls of the last 30 seconds failed, or after 3 failed connections
@@ -102,6 +113,7 @@ impl Breaker {
                 until,
                 failed,
                 calls,
+                ..
             } => {
                 if now >= until {
                     BreakerVerdict::Probe
@@ -117,6 +129,7 @@ impl Breaker {
                 probe_since,
                 failed,
                 calls,
+                ..
             } => match probe_since {
                 Some(since) if now.since(since) < LOST_PROBE => BreakerVerdict::Refuse {
                     retry_in: LOST_PROBE.saturating_sub(now.since(since)),
@@ -132,16 +145,26 @@ impl Breaker {
     pub fn permit(&mut self, now: MonotonicTime) -> BreakerVerdict {
         let verdict = self.verdict(now);
         if verdict == BreakerVerdict::Probe {
-            let (failed, calls) = match self.state {
-                State::Open { failed, calls, .. } | State::HalfOpen { failed, calls, .. } => {
-                    (failed, calls)
+            let (failed, calls, cause) = match self.state {
+                State::Open {
+                    failed,
+                    calls,
+                    cause,
+                    ..
                 }
-                State::Closed { .. } => (0, 0),
+                | State::HalfOpen {
+                    failed,
+                    calls,
+                    cause,
+                    ..
+                } => (failed, calls, cause),
+                State::Closed { .. } => (0, 0, Cause::Answers),
             };
             self.state = State::HalfOpen {
                 probe_since: Some(now),
                 failed,
                 calls,
+                cause,
             };
         }
         verdict
@@ -153,17 +176,30 @@ impl Breaker {
             CallOutcome::Success => self.succeed(now),
             CallOutcome::Failure => {
                 self.connect_failures = 0;
-                self.fail(now);
+                self.fail(Cause::Answers, now);
             }
             CallOutcome::ConnectFailure => {
                 self.connect_failures = self.connect_failures.saturating_add(1);
-                self.fail(now);
+                self.fail(Cause::Connections, now);
             }
             CallOutcome::NotTheNode => {
                 if let State::HalfOpen { probe_since, .. } = &mut self.state {
                     *probe_since = None;
                 }
             }
+        }
+    }
+
+    /// Takes note that the node was reached after it could not be: a breaker that failed connections alone opened has no reason to
+    /// be open any more. The next time out is longer all the same when it opens again soon.
+    pub const fn node_reached(&mut self) {
+        if let State::Open {
+            until,
+            cause: Cause::Connections,
+            ..
+        } = self.state
+        {
+            self.state = State::Closed { since: until };
         }
     }
 
@@ -190,7 +226,7 @@ impl Breaker {
         }
     }
 
-    fn fail(&mut self, now: MonotonicTime) {
+    fn fail(&mut self, why: Cause, now: MonotonicTime) {
         match self.state {
             State::Closed { since } => {
                 if now.since(since) >= FORGIVEN_AFTER {
@@ -200,17 +236,33 @@ impl Breaker {
                 let (calls, failed) = self.calls_and_failures.sums(now);
                 let mostly_failing = failed >= MIN_FAILURES && failed.saturating_mul(2) >= calls;
                 if mostly_failing || self.connect_failures >= MAX_CONNECT_FAILURES {
-                    self.open(now, failed, calls);
+                    let cause = if self.connect_failures >= failed {
+                        Cause::Connections
+                    } else {
+                        Cause::Answers
+                    };
+                    self.open(now, failed, calls, cause);
                 }
             }
-            State::HalfOpen { failed, calls, .. } => {
-                self.open(now, failed.saturating_add(1), calls.saturating_add(1));
+            State::HalfOpen {
+                failed,
+                calls,
+                cause,
+                ..
+            } => {
+                let cause = if cause == why { cause } else { Cause::Answers };
+                self.open(
+                    now,
+                    failed.saturating_add(1),
+                    calls.saturating_add(1),
+                    cause,
+                );
             }
             State::Open { .. } => {}
         }
     }
 
-    fn open(&mut self, now: MonotonicTime, failed: u32, calls: u32) {
+    fn open(&mut self, now: MonotonicTime, failed: u32, calls: u32, cause: Cause) {
         let time_out = BASE_OPEN
             .saturating_mul(1_u32.checked_shl(self.streak).unwrap_or(u32::MAX))
             .min(MAX_OPEN);
@@ -226,6 +278,7 @@ impl Breaker {
             until: now.after(time_out + jitter),
             failed,
             calls,
+            cause,
         };
     }
 }
@@ -298,6 +351,37 @@ mod tests {
             breaker.record(CallOutcome::NotTheNode, at(1));
         }
         assert_eq!(breaker.permit(at(1)), BreakerVerdict::Allow);
+    }
+
+    #[test]
+    fn a_node_that_is_reached_again_closes_what_failed_connections_opened() {
+        let mut breaker = Breaker::new(1);
+        for _ in 0..3 {
+            breaker.record(CallOutcome::ConnectFailure, at(1));
+        }
+        assert!(breaker.is_open(at(2)));
+        breaker.node_reached();
+        assert_eq!(breaker.permit(at(2)), BreakerVerdict::Allow);
+        for _ in 0..3 {
+            breaker.record(CallOutcome::ConnectFailure, at(3));
+        }
+        let open = open_seconds(&breaker, at(3));
+        assert!((30..=33).contains(&open), "{open}: it is not forgiven");
+    }
+
+    #[test]
+    fn bad_answers_keep_a_breaker_open_however_often_the_node_is_reached() {
+        let mut breaker = Breaker::new(1);
+        breaker.record(CallOutcome::Failure, at(0));
+        for _ in 0..4 {
+            breaker.record(CallOutcome::ConnectFailure, at(1));
+        }
+        breaker.node_reached();
+        assert!(breaker.is_open(at(2)));
+        assert_eq!(breaker.permit(at(20)), BreakerVerdict::Probe);
+        breaker.record(CallOutcome::ConnectFailure, at(20));
+        breaker.node_reached();
+        assert!(breaker.is_open(at(21)), "they were among the causes");
     }
 
     #[test]

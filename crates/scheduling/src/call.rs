@@ -76,6 +76,9 @@ pub struct Candidate<'a> {
     pub prefill_tokens_per_s: Option<f32>,
     /// Learned time to the first token, milliseconds.
     pub ttft_ewma_ms: Option<f32>,
+    /// Milliseconds without a sign of the node's work, when calls have waited for one much longer than expected
+    /// ([`Silence::late_ms`](crate::Silence::late_ms)); otherwise 0.
+    pub late_ms: f32,
     /// How many leading blocks of the call's prompt the node probably still has in its cache.
     pub prefix_blocks: u32,
     /// The largest context the model can have on this node, in tokens.
@@ -116,6 +119,7 @@ impl<'a> Candidate<'a> {
             decode_tokens_per_s: None,
             prefill_tokens_per_s: None,
             ttft_ewma_ms: None,
+            late_ms: 0.0,
             prefix_blocks: 0,
             context_max: None,
             model_bytes: None,

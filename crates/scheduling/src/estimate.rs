@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::call::{Call, Candidate, Residency};
-use crate::liveness::Health;
 use crate::reason::{Reason, Reasons};
 use crate::row::{Row, View};
 use crate::rows::Rows;
@@ -35,8 +34,6 @@ impl Priors {
 const OVERHEAD_MS: f32 = 10.0;
 /// How much a full node slows down each of its streams: at all slots busy a stream runs at 1/1.5 of its speed.
 const BATCHING_SLOWDOWN: f32 = 0.5;
-/// What doubt costs: a suspect node is chosen only when the others are much worse.
-pub(crate) const SUSPECT_MS: f32 = 5_000.0;
 /// What a prompt that probably does not fit costs.
 const TIGHT_CONTEXT_MS: f32 = 60_000.0;
 /// How much the time after the first token counts, compared with the time before it.
@@ -202,9 +199,9 @@ impl Reading {
 
 /// Returns the milliseconds at a candidate of known speeds that do not depend on the call, and those for each token of its answer.
 pub(crate) fn plain_cost(row: &Row) -> (f32, f32) {
-    let wait_ms = row.pending_tokens * row.prefill_ms + row.backlog_tokens * row.decode_ms;
+    let work_ms = row.pending_tokens * row.prefill_ms + row.backlog_tokens * row.decode_ms;
     (
-        row.load_ms + wait_ms + OVERHEAD_MS + row.penalty_ms,
+        row.load_ms + work_ms.max(row.late_ms) + OVERHEAD_MS + row.penalty_ms,
         ANSWER_SHARE * row.decode_ms * row.slowdown,
     )
 }
@@ -219,7 +216,7 @@ fn known(ms: f32, otherwise: f32) -> f32 {
 pub struct Estimate {
     /// Loading the model.
     pub load_ms: f32,
-    /// Work of others that comes first.
+    /// Work of others that comes first; where that got no sign of life for longer, as long as that.
     pub wait_ms: f32,
     /// Reading the part of the prompt that is not cached, and what every call costs.
     pub read_ms: f32,
@@ -252,7 +249,8 @@ impl Estimate {
             } else {
                 row.load_ms
             },
-            wait_ms: row.pending_tokens * prefill_ms + row.backlog_tokens * decode_ms,
+            wait_ms: (row.pending_tokens * prefill_ms + row.backlog_tokens * decode_ms)
+                .max(row.late_ms),
             read_ms: OVERHEAD_MS + reading_ms * cold_share,
             answer_ms: asked.output * decode_ms * row.slowdown,
             copy_ms: missing as f32 * asked.per_block * asked.prompt * prefill_ms,
@@ -314,9 +312,7 @@ impl Estimate {
                 context,
             });
         }
-        if candidate.health == Health::Suspect {
-            reasons.push(Reason::Suspect);
-        }
+        reasons.push_doubts(candidate);
         reasons.push(Reason::Expected {
             load_ms: estimate.load_ms,
             wait_ms: estimate.wait_ms,

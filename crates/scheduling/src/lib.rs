@@ -30,6 +30,7 @@ pub mod rollout;
 mod row;
 mod rows;
 mod scores;
+mod silence;
 pub mod simulator;
 mod speed;
 mod split;
@@ -42,7 +43,8 @@ pub use capacity::{Capacity, CapacityOutcome, CapacityRule, Portion};
 pub use eligibility::{Exclusion, exclusion};
 pub use estimate::{Estimate, Priors, load_time};
 pub use liveness::{
-    Health, Liveness, LivenessCause, LivenessEvent, LivenessVerdict, ProbeFailure, is_mass_failure,
+    Health, Liveness, LivenessCause, LivenessEvent, LivenessVerdict, ProbeFailure, WorkingProbes,
+    is_mass_failure,
 };
 pub use policies::{LeastLoad, PeakEwma, PrefixAffinity, Remuda, RoundRobin};
 pub use policy::{
@@ -57,5 +59,6 @@ pub use residency::{
 pub use retry_budget::RetryBudget;
 pub use row::{Row, View};
 pub use rows::Rows;
+pub use silence::{FirstSign, Silence};
 pub use speed::{Speed, SpeedSample};
 pub use split::{Split, Variant};

@@ -110,14 +110,26 @@ pub struct LivenessVerdict {
 
 /// Progress this recent proves life, whatever probes say.
 const RECENT_PROGRESS: Duration = Duration::from_secs(15);
-/// How long a node with calls in flight may be silent before it counts as dead: the longest prefill worth waiting for.
+/// How long a node with calls in flight may be silent before it counts as dead, where work keeps it from answering probes: the
+/// longest prefill worth waiting for.
 const SILENT_WORK: Duration = Duration::from_mins(3);
+/// The same where nothing keeps it from answering.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Refused probes in a row that mean death.
 const REFUSALS: u32 = 2;
 /// Other failed probes in a row that mean death.
 const FAILURES: u32 = 3;
 /// Unanswered calls since the last progress that raise doubt.
 const UNANSWERED: u32 = 2;
+
+/// Whether a server answers probes while it works on calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkingProbes {
+    /// It does: silence is a bad sign, whatever it works on.
+    Answered,
+    /// Nobody knows, or a long prefill keeps it from answering.
+    MaybeUnanswered,
+}
 
 /// What is remembered about one node.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,6 +140,17 @@ pub struct Liveness {
     last_failure: Option<ProbeFailure>,
     unanswered_calls: u32,
     check_failed: bool,
+}
+
+impl WorkingProbes {
+    /// Judges a node that works and has been silent for so long; `None` when that is too long.
+    fn silent_work(self, silent: Duration) -> Option<Health> {
+        let (health, limit) = match self {
+            Self::Answered => (Health::Suspect, SILENCE),
+            Self::MaybeUnanswered => (Health::Busy, SILENT_WORK),
+        };
+        (silent <= limit).then_some(health)
+    }
 }
 
 impl Liveness {
@@ -169,8 +192,13 @@ impl Liveness {
     }
 
     /// Judges a node that has `in_flight` calls at this moment.
-    pub fn verdict(&self, now: MonotonicTime, in_flight: u32) -> LivenessVerdict {
-        let (health, cause) = self.judge(now, in_flight);
+    pub fn verdict(
+        &self,
+        now: MonotonicTime,
+        in_flight: u32,
+        probes: WorkingProbes,
+    ) -> LivenessVerdict {
+        let (health, cause) = self.judge(now, in_flight, probes);
         LivenessVerdict { health, cause }
     }
 
@@ -183,7 +211,12 @@ impl Liveness {
         doubted && self.failed_probes == 0 && (in_flight == 0 || quiet)
     }
 
-    fn judge(&self, now: MonotonicTime, in_flight: u32) -> (Health, LivenessCause) {
+    fn judge(
+        &self,
+        now: MonotonicTime,
+        in_flight: u32,
+        probes: WorkingProbes,
+    ) -> (Health, LivenessCause) {
         let Some(last_sign) = self.last_sign else {
             return match self.last_failure {
                 None => (Health::Suspect, LivenessCause::NeverSeen),
@@ -191,7 +224,11 @@ impl Liveness {
             };
         };
         if let Some(failure) = self.last_failure {
-            return self.judge_unanswered_probes(failure, last_sign, now, in_flight);
+            let silent = now.since(last_sign);
+            let silent_work = (in_flight > 0)
+                .then(|| probes.silent_work(silent))
+                .flatten();
+            return self.judge_unanswered_probes(failure, silent_work, now);
         }
         if self.check_failed {
             (Health::Dead, LivenessCause::CheckFailed)
@@ -208,9 +245,8 @@ impl Liveness {
     fn judge_unanswered_probes(
         &self,
         failure: ProbeFailure,
-        last_sign: MonotonicTime,
+        silent_work: Option<Health>,
         now: MonotonicTime,
-        in_flight: u32,
     ) -> (Health, LivenessCause) {
         let progressing = self
             .last_progress
@@ -218,10 +254,9 @@ impl Liveness {
         if progressing && self.unanswered_calls == 0 {
             return (Health::Busy, LivenessCause::ProgressDespiteProbes);
         }
-        let working = in_flight > 0 && now.since(last_sign) <= SILENT_WORK;
-        match failure {
-            ProbeFailure::TimedOut if working => (Health::Busy, LivenessCause::WorkingInSilence),
-            ProbeFailure::Unreachable if self.failed_probes >= REFUSALS => {
+        match (failure, silent_work) {
+            (ProbeFailure::TimedOut, Some(health)) => (health, LivenessCause::WorkingInSilence),
+            (ProbeFailure::Unreachable, _) if self.failed_probes >= REFUSALS => {
                 (Health::Dead, LivenessCause::Unreachable)
             }
             _ if self.failed_probes >= FAILURES => (Health::Dead, self.cause_of_death(failure)),
@@ -249,6 +284,7 @@ pub const fn is_mass_failure(dead: usize, known: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::WorkingProbes::{Answered, MaybeUnanswered};
     use super::*;
 
     fn at(seconds: u64) -> MonotonicTime {
@@ -271,12 +307,46 @@ mod tests {
     fn a_node_in_a_long_prefill_is_busy_not_dead() {
         let mut liveness = alive_at(0);
         fail(&mut liveness, ProbeFailure::TimedOut, 6, 10);
-        assert_eq!(liveness.verdict(at(70), 1).health, Health::Busy);
-        assert_eq!(liveness.verdict(at(70), 0).health, Health::Dead);
         assert_eq!(
-            liveness.verdict(at(400), 1).health,
+            liveness.verdict(at(70), 1, MaybeUnanswered).health,
+            Health::Busy
+        );
+        assert_eq!(
+            liveness.verdict(at(70), 0, MaybeUnanswered).health,
+            Health::Dead
+        );
+        assert_eq!(
+            liveness.verdict(at(400), 1, MaybeUnanswered).health,
             Health::Dead,
             "silence has an end"
+        );
+    }
+
+    #[test]
+    fn a_server_that_answers_while_it_works_is_dead_after_half_a_minute_of_silence() {
+        let mut liveness = alive_at(0);
+        fail(&mut liveness, ProbeFailure::TimedOut, 1, 10);
+        let doubted = liveness.verdict(at(11), 1, Answered);
+        assert_eq!(
+            (doubted.health, doubted.cause),
+            (Health::Suspect, LivenessCause::WorkingInSilence)
+        );
+        fail(&mut liveness, ProbeFailure::TimedOut, 2, 20);
+        assert_eq!(
+            liveness.verdict(at(30), 1, Answered).health,
+            Health::Suspect
+        );
+        assert_eq!(liveness.verdict(at(31), 1, Answered).health, Health::Dead);
+        assert_eq!(
+            liveness.verdict(at(31), 1, MaybeUnanswered).health,
+            Health::Busy
+        );
+        let mut prefilling = alive_at(0);
+        prefilling.observe(LivenessEvent::ProbeAnswered, at(600));
+        assert_eq!(
+            prefilling.verdict(at(601), 1, Answered).health,
+            Health::Alive,
+            "a prefill of minutes during which probes are answered"
         );
     }
 
@@ -285,7 +355,7 @@ mod tests {
         let mut liveness = alive_at(0);
         fail(&mut liveness, ProbeFailure::TimedOut, 10, 1);
         liveness.observe(LivenessEvent::Progress, at(100));
-        let verdict = liveness.verdict(at(105), 1);
+        let verdict = liveness.verdict(at(105), 1, MaybeUnanswered);
         assert_eq!(verdict.health, Health::Busy);
         assert_eq!(
             verdict.cause.to_string(),
@@ -297,28 +367,43 @@ mod tests {
     fn nobody_listening_is_death_at_the_second_refusal() {
         let mut liveness = alive_at(0);
         fail(&mut liveness, ProbeFailure::Unreachable, 1, 10);
-        assert_eq!(liveness.verdict(at(10), 3).health, Health::Suspect);
+        assert_eq!(
+            liveness.verdict(at(10), 3, MaybeUnanswered).health,
+            Health::Suspect
+        );
         fail(&mut liveness, ProbeFailure::Unreachable, 1, 20);
-        assert_eq!(liveness.verdict(at(20), 3).health, Health::Dead);
+        assert_eq!(
+            liveness.verdict(at(20), 3, MaybeUnanswered).health,
+            Health::Dead
+        );
         liveness.observe(LivenessEvent::ProbeAnswered, at(30));
-        assert_eq!(liveness.verdict(at(30), 0).health, Health::Alive);
+        assert_eq!(
+            liveness.verdict(at(30), 0, MaybeUnanswered).health,
+            Health::Alive
+        );
     }
 
     #[test]
     fn answering_probes_while_calls_hang_is_suspect_until_the_check_decides() {
         let mut liveness = alive_at(0);
         liveness.observe(LivenessEvent::CallUnanswered, at(1));
-        assert_eq!(liveness.verdict(at(1), 0).health, Health::Alive);
+        assert_eq!(
+            liveness.verdict(at(1), 0, MaybeUnanswered).health,
+            Health::Alive
+        );
         liveness.observe(LivenessEvent::CallUnanswered, at(2));
         liveness.observe(LivenessEvent::ProbeAnswered, at(3));
-        assert_eq!(liveness.verdict(at(3), 0).health, Health::Suspect);
+        assert_eq!(
+            liveness.verdict(at(3), 0, MaybeUnanswered).health,
+            Health::Suspect
+        );
         assert!(liveness.wants_check(at(3), 0));
         let mut hung = liveness;
         hung.observe(LivenessEvent::CheckFailed, at(4));
-        assert_eq!(hung.verdict(at(4), 0).health, Health::Dead);
+        assert_eq!(hung.verdict(at(4), 0, MaybeUnanswered).health, Health::Dead);
         hung.observe(LivenessEvent::ProbeAnswered, at(5));
         assert_eq!(
-            hung.verdict(at(5), 0).health,
+            hung.verdict(at(5), 0, MaybeUnanswered).health,
             Health::Dead,
             "a list of models proves nothing"
         );
@@ -327,7 +412,10 @@ mod tests {
             "it is checked until it generates again"
         );
         liveness.observe(LivenessEvent::CheckAnswered, at(4));
-        assert_eq!(liveness.verdict(at(4), 0).health, Health::Alive);
+        assert_eq!(
+            liveness.verdict(at(4), 0, MaybeUnanswered).health,
+            Health::Alive
+        );
         assert!(!liveness.wants_check(at(4), 0));
     }
 

@@ -9,7 +9,9 @@ use serde::{Serialize, Serializer};
 
 use crate::call::Candidate;
 use crate::eligibility::Exclusion;
+use crate::liveness::Health;
 use crate::residency::RunVerdict;
+use crate::silence::late_ms;
 
 /// One fact that a policy took into account. Serialises as its sentence.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,6 +87,13 @@ pub enum Reason {
     },
     /// Liveness has doubts.
     Suspect,
+    /// Probes go unanswered while calls run there.
+    Busy,
+    /// Calls wait there, or waited until lately, for much longer than they should.
+    Silent {
+        /// Milliseconds without a sign.
+        ms: f32,
+    },
     /// The breaker lets one call through to see whether the failure is over.
     BreakerProbe,
     /// The operator's weight.
@@ -202,7 +211,13 @@ impl fmt::Display for Reason {
                 f,
                 "about {prompt} prompt tokens may not fit the context of {context}"
             ),
-            Self::Suspect => f.write_str("suspect: recent calls got no answer"),
+            Self::Suspect => f.write_str("suspect: calls or probes got no answer lately"),
+            Self::Busy => f.write_str("busy: does not answer probes while it works"),
+            Self::Silent { ms } => write!(
+                f,
+                "gave no sign for {} while calls waited for one: none is expected sooner",
+                Span(ms)
+            ),
             Self::BreakerProbe => f.write_str("breaker half open: one call tries it"),
             Self::Weight(weight) => write!(f, "weight {weight}"),
             Self::Expected {
@@ -220,8 +235,12 @@ impl fmt::Display for Reason {
                     write!(f, "{} loading the model, ", Span(load_ms))?;
                 }
                 if wait_ms >= 1.0 {
-                    let requests = if behind == 1 { "request" } else { "requests" };
-                    write!(f, "{} waiting behind {behind} {requests}, ", Span(wait_ms))?;
+                    write!(f, "{} waiting", Span(wait_ms))?;
+                    match behind {
+                        0 => f.write_str(", ")?,
+                        1 => f.write_str(" behind 1 request, ")?,
+                        _ => write!(f, " behind {behind} requests, ")?,
+                    }
                 }
                 write!(
                     f,
@@ -282,6 +301,21 @@ impl Reasons {
         let weight = candidate.effective_weight();
         if (weight - 1.0).abs() > f32::EPSILON {
             self.push(Reason::Weight(weight));
+        }
+    }
+}
+
+impl Reasons {
+    /// Adds what speaks for trouble at the node.
+    pub(crate) fn push_doubts(&mut self, candidate: &Candidate<'_>) {
+        match candidate.health {
+            Health::Suspect => self.push(Reason::Suspect),
+            Health::Busy => self.push(Reason::Busy),
+            Health::Alive | Health::Dead => {}
+        }
+        let ms = late_ms(candidate);
+        if ms > 0.0 {
+            self.push(Reason::Silent { ms });
         }
     }
 }

@@ -4,10 +4,10 @@
 use crate::call::{Call, Candidate, Residency};
 use crate::capacity::Portion;
 use crate::eligibility::{fits_context, standing_exclusion};
-use crate::estimate::{Loading, Priors, SUSPECT_MS, plain_cost, slowdown, usable};
-use crate::liveness::Health;
+use crate::estimate::{Loading, Priors, plain_cost, slowdown, usable};
 use crate::policies::{latency_ms, load};
 use crate::rows::Rows;
+use crate::silence::{doubt_ms, late_ms};
 
 /// Calls that may have their turn at one seat before it has room.
 pub(crate) const MAX_RESERVED: u32 = 3;
@@ -64,6 +64,8 @@ pub struct Row {
     pub(crate) prefill_ms: f32,
     /// Milliseconds to the first token where that is all that is known of reading; negative otherwise.
     pub(crate) first_token_ms: f32,
+    /// Milliseconds before which no first token is to be expected, by the node's silence; 0 when it gives signs of its work.
+    pub(crate) late_ms: f32,
     /// What doubt costs, in milliseconds.
     pub(crate) penalty_ms: f32,
     /// One through the operator's weight.
@@ -108,6 +110,7 @@ impl Row {
             Loading::of(candidate),
             1_000.0 * Loading::Cold.seconds(candidate),
         );
+        let late_ms = late_ms(candidate);
         let flag = |is: bool, flag: u8| if is { flag } else { 0 };
         let mut row = Self {
             base_ms: 0.0,
@@ -125,21 +128,19 @@ impl Row {
             decode_ms: inverse(decode),
             prefill_ms: inverse(prefill),
             first_token_ms: first_token_ms.unwrap_or(-1.0),
-            penalty_ms: if candidate.health == Health::Suspect {
-                SUSPECT_MS
-            } else {
-                0.0
-            },
+            late_ms,
+            penalty_ms: doubt_ms(candidate.health),
             inverse_weight: 1.0 / candidate.effective_weight(),
             load: load(candidate),
-            latency: latency_ms(candidate) * (in_line + 1.0) / candidate.effective_weight(),
+            latency: (latency_ms(candidate) + doubt_ms(candidate.health)) * (in_line + 1.0)
+                / candidate.effective_weight(),
             usual_ms: match (decode, prefill) {
                 (Some(decode), Some(prefill)) => {
                     1_000.0 * (USUAL_PROMPT / prefill + USUAL_ANSWER / decode)
                 }
                 _ => f32::MAX,
             },
-            prefix_blocks: block_count(candidate.prefix_blocks),
+            prefix_blocks: 0,
             free: block_count((slots - in_line).max(0.0) as u32),
             flags: flag(standing_exclusion(tags, candidate).is_some(), EXCLUDED)
                 | flag(candidate.full, FULL | FULL_BUT_HEADROOM)
@@ -147,6 +148,7 @@ impl Row {
                 | flag(candidate.residency == Residency::OnDisk, ON_DISK)
                 | flag(pending > 0, READING),
         };
+        row.set_prefix_blocks(candidate.prefix_blocks);
         if decode.is_some() && prefill.is_some() && !row.is_on_disk() {
             row.flags |= PLAIN;
             (row.base_ms, row.answer_ms) = plain_cost(&row);
@@ -174,8 +176,13 @@ impl Row {
     }
 
     /// Sets how many leading blocks of the call's prompt the node has in its cache. To be set back to 0 after the decision.
+    /// What a node that owes signs of its work has there draws nobody to it.
     pub fn set_prefix_blocks(&mut self, blocks: u32) {
-        self.prefix_blocks = block_count(blocks);
+        self.prefix_blocks = if self.late_ms > 0.0 {
+            0
+        } else {
+            block_count(blocks)
+        };
     }
 
     /// Tells whether no call may use it.

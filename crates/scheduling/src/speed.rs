@@ -23,6 +23,11 @@ const ALPHA: f32 = 0.2;
 const MIN_PREFILL_TOKENS: u64 = 32;
 /// Shorter answers measure noise.
 const MIN_DECODE_TOKENS: u64 = 8;
+/// A time to the first token counts as this many times the mean at most: one call that hung must not make a node the last choice long
+/// after it works again. A node that stays slow is found out after a few calls all the same.
+const MOST_TIMES_MEAN: f32 = 4.0;
+/// A mean below this is taken for this.
+const LEAST_FIRST_TOKEN_MS: f32 = 10.0;
 /// Rates outside of this range are measuring errors.
 const PLAUSIBLE_TOKENS_PER_S: std::ops::RangeInclusive<f32> = 0.01..=1.0e6;
 
@@ -63,8 +68,11 @@ impl Speed {
             self.prefill.observe(rate);
         }
         if let Some(first_token) = sample.first_token {
-            self.first_token_ms
-                .observe(first_token.as_secs_f32() * 1_000.0);
+            let ms = first_token.as_secs_f32() * 1_000.0;
+            let most = self.first_token_ms.0.map_or(f32::INFINITY, |mean| {
+                MOST_TIMES_MEAN * mean.max(LEAST_FIRST_TOKEN_MS)
+            });
+            self.first_token_ms.observe(ms.min(most));
         }
     }
 
@@ -115,6 +123,24 @@ mod tests {
         }
         let learned = speed.decode_tokens_per_s().unwrap();
         assert!((50.0..50.1).contains(&learned), "{learned}");
+    }
+
+    #[test]
+    fn a_call_that_hung_says_little_of_the_next_one() {
+        let first_token = |ms| SpeedSample {
+            first_token: Some(Duration::from_millis(ms)),
+            ..SpeedSample::default()
+        };
+        let mut speed = Speed::new();
+        speed.observe(&first_token(50));
+        speed.observe(&first_token(50_000));
+        let learned = speed.ttft_ms().unwrap();
+        assert!((79.0..81.0).contains(&learned), "{learned}");
+        for _ in 0..25 {
+            speed.observe(&first_token(5_000));
+        }
+        let learned = speed.ttft_ms().unwrap();
+        assert!(learned > 4_500.0, "{learned}: it stays slow");
     }
 
     #[test]

@@ -102,6 +102,18 @@ impl Contact {
         self.receive(call, path).await
     }
 
+    /// Asks for JSON with these values in the query.
+    pub(crate) async fn get_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, ContactError> {
+        let mut url = self.url.join(path);
+        url.query_pairs_mut().extend_pairs(query);
+        let call = self.prepare(self.client.get(&url), self.timeout);
+        self.receive(call, path).await
+    }
+
     /// Asks for text of at most `limit` bytes.
     pub(crate) async fn get_text(&self, path: &str, limit: usize) -> Result<String, ContactError> {
         let call = self.prepare(self.client.get(&self.url.join(path)), self.timeout);

@@ -4,9 +4,11 @@ pub(crate) mod check;
 pub(crate) mod contact;
 pub(crate) mod detect;
 pub(crate) mod learned;
+mod llama_server;
 pub(crate) mod ollama;
 mod openai;
 mod pressure;
+mod vllm;
 
 use scheduling::ProbeFailure;
 
@@ -14,6 +16,7 @@ use self::contact::{Contact, ContactError};
 use self::detect::{Found, detect};
 use self::learned::Learned;
 use self::ollama::ShownModels;
+use self::vllm::KnownTask;
 use crate::model::NodeKind;
 
 /// Probes one node again and again, remembering between probes what does not change.
@@ -23,6 +26,7 @@ pub(crate) struct Prober {
     wanted: NodeKind,
     found: Option<Found>,
     shown: ShownModels,
+    task: KnownTask,
 }
 
 impl Prober {
@@ -33,6 +37,7 @@ impl Prober {
             wanted,
             found: None,
             shown: ShownModels::default(),
+            task: KnownTask::default(),
         }
     }
 
@@ -44,8 +49,12 @@ impl Prober {
         };
         let learned = match found.kind {
             NodeKind::Ollama => ollama::learn(&self.contact, found, &mut self.shown).await,
-            _ => openai::learn(&self.contact, found).await,
+            _ => openai::learn(&self.contact, found, &mut self.task).await,
         };
+        if learned.is_err() {
+            // Whatever comes back may have been started otherwise.
+            self.task = KnownTask::default();
+        }
         // An answer that does not fit may come from another program that took over the address.
         self.found = match &learned {
             Ok(learned) => Some(learned.found),

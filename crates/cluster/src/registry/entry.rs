@@ -146,7 +146,9 @@ impl Entry {
     /// Judges the node, and remembers since when it is dead.
     pub(super) fn judge(&mut self, now: MonotonicTime) -> LivenessVerdict {
         self.count_progress();
-        let verdict = self.liveness.verdict(now, self.activity.in_flight());
+        let in_flight = self.activity.in_flight();
+        let probes = self.server.working_probes();
+        let verdict = self.liveness.verdict(now, in_flight, probes);
         if verdict.health == Health::Dead {
             self.died_at.get_or_insert(now);
         } else {
@@ -220,9 +222,13 @@ impl Entry {
         // What the last probe said is closer to the cause than how often it said so.
         let reason = || -> Arc<str> {
             match (verdict.cause, &self.last_error) {
-                (LivenessCause::CallsUnanswered(_) | LivenessCause::CheckFailed, _) | (_, None) => {
-                    verdict.cause.to_string().into()
-                }
+                (
+                    LivenessCause::CallsUnanswered(_)
+                    | LivenessCause::CheckFailed
+                    | LivenessCause::WorkingInSilence,
+                    _,
+                )
+                | (_, None) => verdict.cause.to_string().into(),
                 (_, Some(error)) => Arc::clone(error),
             }
         };

@@ -425,6 +425,40 @@ mod tests {
     }
 
     #[test]
+    fn silence_with_calls_in_flight_is_death_where_servers_answer_while_they_work() {
+        for (server, states) in [
+            (
+                ServerFlavour::LlamaServer,
+                ["suspect", "unhealthy", "unhealthy"],
+            ),
+            (ServerFlavour::LlamaCppPython, ["busy", "busy", "unhealthy"]),
+        ] {
+            let mut bench = Bench::of(&["a"]);
+            let id = bench.id("a");
+            let mut told = learned(&["m"]);
+            told.found = Found {
+                kind: NodeKind::OpenAi,
+                server,
+            };
+            bench
+                .fleet
+                .learned(id, told, at(1), Timestamp::from_micros(1));
+            let activity = Arc::clone(&bench.snapshot.find_node_named("a").unwrap().activity);
+            let _call = activity.begin(100);
+            bench.fail("a", ProbeFailure::TimedOut, 11);
+            bench.fail("a", ProbeFailure::TimedOut, 21);
+            assert_eq!(bench.state("a").as_str(), states[0], "{server}");
+            if let Some(reason) = bench.state("a").reason() {
+                assert_eq!(reason, "probes time out while it works on calls");
+            }
+            bench.fail("a", ProbeFailure::TimedOut, 32);
+            assert_eq!(bench.state("a").as_str(), states[1], "{server}");
+            bench.fail("a", ProbeFailure::TimedOut, 190);
+            assert_eq!(bench.state("a").as_str(), states[2], "{server}");
+        }
+    }
+
+    #[test]
     fn unanswered_calls_lead_to_a_check_and_the_check_decides() {
         let mut bench = Bench::of(&["a", "b"]);
         bench.answer("a", &["m", "n"], 1);

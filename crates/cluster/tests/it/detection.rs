@@ -70,6 +70,11 @@ async fn every_openai_compatible_server_is_told_apart() {
     python.set_json("/v1/models", openai_list("me", &["/models/x.gguf"]));
     let node = bench.add("python", &python.url()).await;
     assert_eq!(node.server, ServerFlavour::LlamaCppPython);
+    assert_eq!(
+        node.slots,
+        Some(1),
+        "a second request would break the first one's answer off"
+    );
 
     let sglang = Server::start().await;
     sglang
@@ -87,6 +92,140 @@ async fn every_openai_compatible_server_is_told_apart() {
     assert_eq!(
         (node.kind, node.server),
         (NodeKind::OpenAi, ServerFlavour::Other)
+    );
+}
+
+#[tokio::test]
+async fn a_llama_server_tells_what_its_model_can_do_and_all_of_its_names() {
+    let (_store, bench) = Bench::sqlite().await;
+    let server = Server::start().await;
+    server
+        .set_json(
+            "/v1/models",
+            json!({
+                "models": [{"name": "demo", "capabilities": ["completion", "multimodal"]}],
+                "data": [{"id": "demo", "aliases": ["demo", "second"], "owned_by": "llamacpp",
+                    "architecture": {"input_modalities": ["text", "image"]},
+                    "meta": {"n_ctx": 2048, "n_ctx_train": 131_072, "n_embd": 192, "n_params": 8_030_000_000_u64,
+                        "size": 2_304_768, "ftype": "Q4_K - Medium"}}]}),
+        )
+        .set_json(
+            "/props",
+            json!({"total_slots": 2, "default_generation_settings": {"n_ctx": 2048},
+                "modalities": {"vision": true, "audio": false},
+                "chat_template_caps": {"supports_tools": true, "supports_tool_calls": true,
+                    "supports_preserve_reasoning": false}}),
+        );
+    let node = bench.add("llama", &server.url()).await;
+    assert_eq!(node.slots, Some(2));
+    let snapshot = bench.registry.snapshot();
+    for name in ["demo", "second"] {
+        let [replica] = snapshot.replicas(name) else {
+            panic!("{name} is not a model");
+        };
+        let (_, model) = snapshot.resolve(*replica).unwrap();
+        assert_eq!(&*model.name, name);
+        assert_eq!(model.capabilities, ["completion", "vision", "tools"]);
+        assert_eq!(model.loaded.unwrap().context, Some(2_048));
+        let details = &model.details;
+        assert_eq!(
+            (
+                &*details.format,
+                &*details.parameter_size,
+                &*details.quantization_level
+            ),
+            ("gguf", "8.0B", "Q4_K - Medium")
+        );
+    }
+    server.set_json("/props", json!({"is_sleeping": true}));
+    bench.watch();
+    bench
+        .until("it sleeps: the model is not in memory", |fleet| {
+            let node = fleet.find_node_named("llama").unwrap();
+            node.models.iter().all(|model| model.loaded.is_none())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_llama_server_with_several_models_holds_those_that_it_says_it_holds() {
+    let (_store, bench) = Bench::sqlite().await;
+    let server = Server::start().await;
+    let beta = json!({"id": "beta", "aliases": [], "owned_by": "llamacpp", "status": {"value": "unloaded"},
+        "architecture": {"input_modalities": ["text"]}});
+    server
+        .set_json("/v1/models", json!({"data": [beta]}))
+        .set_json(
+            "/props",
+            json!({"role": "router", "default_generation_settings": {"params": null, "n_ctx": 0}}),
+        )
+        .set_json(
+            "/props?model=a%2Fb%3A1&autoload=false",
+            json!({"total_slots": 4, "default_generation_settings": {"n_ctx": 1024},
+                "chat_template_caps": {"supports_tools": true}}),
+        );
+    let node = bench.add("router", &server.url()).await;
+    assert_eq!((node.models.len(), node.slots), (1, None));
+    assert_eq!(
+        node.models[0].loaded, None,
+        "the only model, and not loaded"
+    );
+    let alpha = json!({"id": "a/b:1", "owned_by": "llamacpp", "status": {"value": "loaded"},
+        "meta": {"n_ctx": 1024, "n_ctx_train": 32_768, "n_params": 2_164_416, "ftype": "Q8_0"}});
+    server.set_json("/v1/models", json!({"data": [alpha, beta]}));
+    bench.watch();
+    bench
+        .until("the other model is there", |fleet| {
+            fleet.find_node_named("router").unwrap().models.len() == 2
+        })
+        .await;
+    let node = bench.node("router");
+    let (alpha, beta) = (&node.models[0], &node.models[1]);
+    assert_eq!(alpha.loaded.unwrap().context, Some(1_024));
+    assert_eq!(
+        alpha.context_length,
+        Some(1_024),
+        "what it runs with, not what was trained"
+    );
+    assert_eq!(alpha.capabilities, ["completion", "tools"]);
+    assert_eq!(alpha.details.parameter_size, "2.2M");
+    assert_eq!((beta.loaded, beta.context_length), (None, None));
+    assert!(
+        server.seen("/props?model=beta&autoload=false").is_empty(),
+        "asking would load it"
+    );
+}
+
+#[tokio::test]
+async fn a_vllm_without_a_route_for_chats_makes_vectors() {
+    let (_store, bench) = Bench::sqlite().await;
+    let pooling = Server::start().await;
+    pooling
+        .set_json("/v1/models", openai_list("vllm", &["vectors"]))
+        .take_only_posts("/v1/embeddings");
+    let node = bench.add("pooling", &pooling.url()).await;
+    assert!(node.models[0].is_embedding_only());
+    let chatting = Server::start().await;
+    chatting
+        .set_json("/v1/models", openai_list("vllm", &["m"]))
+        .take_only_posts("/v1/embeddings")
+        .take_only_posts("/v1/chat/completions");
+    let node = bench.add("chatting", &chatting.url()).await;
+    assert!(node.models[0].capabilities.is_empty(), "nobody says");
+    bench.watch();
+    for version in ["0.32.1", "0.32.2", "0.32.3"] {
+        chatting.set_json("/version", json!({"version": version}));
+        bench
+            .until("it was probed again", |fleet| {
+                let node = fleet.find_node_named("chatting").unwrap();
+                node.version.as_deref() == Some(version)
+            })
+            .await;
+    }
+    assert_eq!(
+        chatting.seen("/v1/embeddings").len(),
+        2,
+        "once when it was added, and once when it began to be watched"
     );
 }
 

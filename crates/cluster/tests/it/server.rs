@@ -114,6 +114,14 @@ impl Server {
         self.set(path, Reply::Json(value))
     }
 
+    /// Answers a path as servers do that take no `GET` there.
+    pub(crate) fn take_only_posts(&self, path: &str) -> &Self {
+        self.set(
+            path,
+            Reply::Status(405, json!({"detail": "Method Not Allowed"})),
+        )
+    }
+
     /// Answers every path that is not scripted.
     pub(crate) fn set_other(&self, reply: Reply) -> &Self {
         self.script.lock().unwrap().other = Some(reply);
@@ -219,6 +227,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
+    let query = request.uri().query().map(|query| format!("{path}?{query}"));
     let authorization = request
         .headers()
         .get(http::header::AUTHORIZATION)
@@ -235,9 +244,12 @@ async fn answer(
     let (reply, instance) = {
         let mut script = script.lock().unwrap();
         let refused = script.key.is_some() && script.key != authorization;
-        let reply = script.replies.get(&path).or(script.other.as_ref()).cloned();
+        let replies = &script.replies;
+        let reply = query.as_ref().and_then(|asked| replies.get(asked));
+        let reply = reply.or_else(|| replies.get(&path));
+        let reply = reply.or(script.other.as_ref()).cloned();
         script.seen.push(Seen {
-            path,
+            path: query.unwrap_or(path),
             authorization,
             body,
         });

@@ -16,6 +16,7 @@ fn explain(candidate: &Candidate<'_>, reasons: &mut Reasons) {
         in_flight: candidate.in_flight,
         slots: candidate.slots,
     });
+    reasons.push_doubts(candidate);
     reasons.push_weight(candidate);
 }
 

@@ -17,15 +17,22 @@ pub(crate) use peak_ewma::latency_ms;
 use crate::call::Candidate;
 use crate::estimate::Priors;
 use crate::scores::Scores;
+use crate::silence::{doubt_ms, late_ms};
 
 /// Tokens that weigh as much as one more request in flight, so that long requests count for more than short ones.
 const TOKENS_PER_REQUEST: f32 = 1_024.0;
+
+/// Milliseconds of silence or doubt that weigh as much as one more request in flight.
+const MS_PER_REQUEST: f32 = 1_000.0;
 
 /// Returns a candidate's work per slot and weight; 1.0 stands for one short request per slot.
 pub(crate) fn load(candidate: &Candidate<'_>) -> f32 {
     let slots = candidate.slots.unwrap_or(Priors::SLOTS).max(1) as f32;
     let requests = (candidate.in_flight + candidate.waiting) as f32;
-    let work = requests + candidate.queued_tokens as f32 / TOKENS_PER_REQUEST;
+    let trouble_ms = late_ms(candidate) + doubt_ms(candidate.health);
+    let work = requests
+        + candidate.queued_tokens as f32 / TOKENS_PER_REQUEST
+        + trouble_ms / MS_PER_REQUEST;
     // One more than the present work: a weight must count for idle nodes too.
     (work + 1.0) / (slots * candidate.effective_weight())
 }

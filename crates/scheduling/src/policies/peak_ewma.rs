@@ -6,9 +6,10 @@ use crate::policy::{Decision, Describe, RoutingPolicy};
 use crate::reason::{Reason, Reasons};
 use crate::row::View;
 use crate::scores::Scores;
+use crate::silence::late_ms;
 
 /// Latency times load over power of two choices, as linkerd's balancer does. The latency is the learned time to the first
-/// token; who has none yet gets a low one, and so is tried.
+/// token, or the silence of a node that owes one for longer; who has none yet gets a low one, and so is tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PeakEwma;
 
@@ -22,6 +23,7 @@ pub(crate) fn latency_ms(candidate: &Candidate<'_>) -> f32 {
         .filter(|ms| ms.is_finite() && *ms >= 0.0)
         .unwrap_or(ASSUMED_MS)
         .max(1.0)
+        .max(late_ms(candidate))
 }
 
 fn explain(candidate: &Candidate<'_>, reasons: &mut Reasons) {
@@ -29,9 +31,12 @@ fn explain(candidate: &Candidate<'_>, reasons: &mut Reasons) {
         in_flight: candidate.in_flight,
         slots: candidate.slots,
     });
-    reasons.push(Reason::Latency {
-        ewma_ms: latency_ms(candidate),
-    });
+    if late_ms(candidate) <= 0.0 {
+        reasons.push(Reason::Latency {
+            ewma_ms: latency_ms(candidate),
+        });
+    }
+    reasons.push_doubts(candidate);
     reasons.push_weight(candidate);
 }
 

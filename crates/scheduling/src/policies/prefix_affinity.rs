@@ -79,6 +79,7 @@ impl Rule {
                 });
             }
         }
+        reasons.push_doubts(candidate);
         reasons.push_weight(candidate);
     }
 }

@@ -71,6 +71,7 @@ fn candidate() -> impl Strategy<Value = Candidate<'static>> {
         (any::<u32>(), any::<u64>(), any::<u32>()),
         any::<bool>(),
         excluded,
+        any::<f32>(),
     )
         .prop_map(
             |(
@@ -82,6 +83,7 @@ fn candidate() -> impl Strategy<Value = Candidate<'static>> {
                 (in_flight, queued_tokens, prefix),
                 draining,
                 excluded,
+                late_ms,
             )| {
                 Candidate {
                     residency,
@@ -98,6 +100,7 @@ fn candidate() -> impl Strategy<Value = Candidate<'static>> {
                     in_flight: in_flight % 400,
                     queued_tokens: queued_tokens % 10_000_000,
                     prefix_blocks: prefix % 300,
+                    late_ms,
                     draining,
                     excluded,
                     ..Candidate::new(node(1), "n")
@@ -377,6 +380,74 @@ fn a_suspect_node_is_the_last_choice_but_still_one() {
         "draining: takes no new requests"
     );
     assert_eq!(told["scored"][1]["score"], serde_json::Value::Null);
+}
+
+#[test]
+fn whoever_owes_a_first_token_for_long_gets_no_more_calls_while_others_answer() {
+    let prefix: Vec<u64> = (0..20).collect();
+    for name in PolicyName::ALL {
+        if name == PolicyName::RoundRobin {
+            continue;
+        }
+        let mut fleet = equal_fleet(2);
+        // Fast, and with all of the prompt in its cache: everything but its silence speaks for it.
+        fleet[0].decode_tokens_per_s = Some(400.0);
+        fleet[0].ttft_ewma_ms = Some(5.0);
+        fleet[1].ttft_ewma_ms = Some(50.0);
+        fleet[0].prefix_blocks = 20;
+        fleet[1].in_flight = 1;
+        let ask = |fleet: &[Candidate<'static>]| {
+            let asked = Call {
+                prefix: &prefix,
+                ..call(settled(1))
+            };
+            policy(name).choose(&asked, fleet)
+        };
+        assert_eq!(ask(&fleet).chosen, Some(0), "{name}");
+        fleet[0].late_ms = 110_000.0;
+        let decision = ask(&fleet);
+        assert_eq!(decision.chosen, Some(1), "{name}");
+        let told = serde_json::to_string(&decision).unwrap();
+        assert!(
+            told.contains("gave no sign for 110.0 s while calls waited for one"),
+            "{name}: {told}"
+        );
+        fleet[1].draining = true;
+        assert_eq!(
+            ask(&fleet).chosen,
+            Some(0),
+            "{name}: it is the only one left"
+        );
+    }
+}
+
+#[test]
+fn the_silence_of_a_node_is_the_least_time_to_a_first_token_there() {
+    let mut fleet = equal_fleet(1);
+    fleet[0].in_flight = 1;
+    fleet[0].late_ms = 110_000.0;
+    let told = serde_json::to_string(&decide(&fleet, &call(settled(1)))).unwrap();
+    let expected = "expected first token 110.8 s: 110.0 s waiting behind 1 request, ";
+    assert!(told.contains(expected), "{told}");
+    fleet[0].in_flight = 0;
+    let told = serde_json::to_string(&decide(&fleet, &call(settled(1)))).unwrap();
+    assert!(told.contains("110.0 s waiting, "), "{told}");
+}
+
+#[test]
+fn a_busy_node_comes_after_those_that_answer() {
+    for name in PolicyName::ALL {
+        if name == PolicyName::RoundRobin {
+            continue;
+        }
+        let mut fleet = equal_fleet(2);
+        fleet[0].health = Health::Busy;
+        fleet[0].decode_tokens_per_s = Some(400.0);
+        for n in 0..20 {
+            let decision = policy(name).choose(&call(settled(n)), &fleet);
+            assert_eq!(decision.chosen, Some(1), "{name}");
+        }
+    }
 }
 
 #[test]

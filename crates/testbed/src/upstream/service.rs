@@ -76,21 +76,25 @@ pub(super) async fn answer(
 ) -> Result<Reply, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
-    let inference = head.method == Method::POST
-        && (ask::route(node.flavour, &path).is_some() || embed::is_route(&path));
+    let does_work = does_work(&node, &path);
+    let inference = head.method == Method::POST && does_work;
+    // A probe that asks whether there is such a route is no call.
+    let asks_for_route = head.method == Method::GET && does_work;
     // Counted before the body is read, so that a client that leaves meanwhile shows.
     let flight = inference.then(|| node.record.inference(&path));
     let body = match Limited::new(body, BODY_LIMIT_BYTES).collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => return Ok(refusal(&node, flight, &path, 413, "request body too large")),
     };
-    node.record.request(SeenRequest {
-        method: head.method.clone(),
-        uri: head.uri,
-        headers: head.headers.clone(),
-        body: body.clone(),
-        at: Instant::now(),
-    });
+    if !asks_for_route {
+        node.record.request(SeenRequest {
+            method: head.method.clone(),
+            uri: head.uri,
+            headers: head.headers.clone(),
+            body: body.clone(),
+            at: Instant::now(),
+        });
+    }
     let call = Call {
         method: head.method,
         path,
@@ -106,6 +110,11 @@ pub(super) async fn answer(
     Ok(reply)
 }
 
+/// Tells whether `POST` at a path has a model work.
+fn does_work(node: &Node, path: &str) -> bool {
+    ask::route(node.flavour, path).is_some() || embed::is_route(path)
+}
+
 async fn route(
     node: &Arc<Node>,
     connection: &Connection,
@@ -119,6 +128,9 @@ async fn route(
         let fault = node.script.lock().probe_fault.clone();
         if let Some(reply) = before_first_byte(node, connection, fault.as_ref(), &call.path).await {
             return reply;
+        }
+        if call.method == Method::GET && does_work(node, &call.path) {
+            return refusal(node, None, &call.path, 405, "Method Not Allowed");
         }
         return catalogue::answer(node, call).await;
     };
