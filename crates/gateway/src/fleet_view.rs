@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cluster::{FleetSnapshot, ModelView, NodeKind, NodeView, ServerFlavour, model_key};
 use dialects::{Dialect, ServerKind};
 use primitives::NodeId;
-use scheduling::{PolicyName, Residency, RoutingPolicy, policy};
+use scheduling::{Health, PolicyName, Residency, RoutingPolicy, policy};
 
 use crate::admission::ModelKey;
 use crate::config::GatewayConfig;
@@ -115,6 +115,9 @@ impl RouteTable {
                         let node = nodes.get(replica.node)?.clone();
                         let of_pair = live.replica(view.id, &view.name, name, metrics);
                         live.admission.set_rule(of_pair.seat.number(), view);
+                        if view.health == Health::Alive && of_pair.breaker.lock().node_reached() {
+                            of_pair.series.breaker_open.set(0);
+                        }
                         Some(Arc::new(Replica {
                             residency: view.residency(model),
                             live: of_pair,

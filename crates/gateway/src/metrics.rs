@@ -201,7 +201,7 @@ impl Metrics {
         );
         r.register(
             "breaker_open",
-            "1 from when the breaker of a model on a node opens until a call succeeds there again",
+            "1 from when the breaker of a model on a node opens until a call succeeds there, or the node that could not be reached is",
             self.breakers.clone(),
         );
     }

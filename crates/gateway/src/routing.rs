@@ -243,6 +243,7 @@ pub(crate) fn candidate<'a>(
         decode_tokens_per_s: speed.decode_tokens_per_s(),
         prefill_tokens_per_s: speed.prefill_tokens_per_s(),
         ttft_ewma_ms: speed.ttft_ms(),
+        late_ms: view.activity.late_ms(call.now),
         prefix_blocks,
         // The texts of a batch do not share a context, and servers cut what is too long unless told not to.
         context_max: replica.model.context_length.filter(|_| !embeds),

@@ -191,8 +191,8 @@ impl Breaker {
     }
 
     /// Takes note that the node was reached after it could not be: a breaker that failed connections alone opened has no reason to
-    /// be open any more. The next time out is longer all the same when it opens again soon.
-    pub const fn node_reached(&mut self) {
+    /// be open any more. The next time out is longer all the same when it opens again soon. Returns whether that closed it.
+    pub const fn node_reached(&mut self) -> bool {
         if let State::Open {
             until,
             cause: Cause::Connections,
@@ -200,7 +200,9 @@ impl Breaker {
         } = self.state
         {
             self.state = State::Closed { since: until };
+            return true;
         }
+        false
     }
 
     /// Tells whether calls are being kept away.

@@ -2,12 +2,13 @@
 //! happened: the client gone, another node, the end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::InFlight;
 use dialects::ResidencyChange;
 use primitives::NodeId;
-use scheduling::CapacityOutcome;
 use scheduling::queue::Ticket;
+use scheduling::{CapacityOutcome, FirstSign, Residency, load_time};
 use tokio::sync::Notify;
 
 use super::State;
@@ -152,10 +153,11 @@ impl Place {
         }
         hall.begin(replica.live.seat.number(), unread);
         let tokens = u64::from(load.prompt_tokens) + u64::from(load.answer_tokens);
+        let lease = replica.node.view.activity.begin(tokens);
         Self {
             shared: shared.clone(),
             seat: replica.live.clone(),
-            lease: Some(replica.node.view.activity.begin(tokens)),
+            lease: Some(lease.waiting(first_sign(replica, load), now)),
             ticket,
             unread,
             silent: true,
@@ -219,13 +221,29 @@ impl Drop for Place {
             let hall = &mut state.hall;
             hall.prompt_read(seat, unread);
             hall.end(seat, outcome, now);
-            drop(lease);
+            if let Some(lease) = lease {
+                lease.end(now);
+            }
             hall.left(seat, served, now)
         });
         if load_ended || self.is_about_memory {
             self.shared.registry.look_again(self.node);
         }
     }
+}
+
+/// Returns how long a call is expected to wait for a sign of its answer.
+fn first_sign(replica: &Replica, load: &Load<'_>) -> Duration {
+    let loading = match replica.residency {
+        Residency::OnDisk => load_time(replica.model.size_bytes),
+        Residency::Loaded { .. } | Residency::Unknown => Duration::ZERO,
+    };
+    let sign = FirstSign {
+        prompt_tokens: load.prompt_tokens,
+        whole_answer: (!load.streams).then_some(load.answer_tokens),
+        loading,
+    };
+    sign.expected(&replica.live.speed.lock())
 }
 
 /// Returns the tokens of a prompt that a node has not in its cache, as far as is known: at least one.
