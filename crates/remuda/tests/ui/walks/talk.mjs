@@ -96,6 +96,8 @@ await run(async (page) => {
   await dialog.getByText("The chat job for shared is due again").waitFor();
   await dialog.getByRole("button", { name: "Begin again" }).click();
   await dialog.waitFor({ state: "hidden" });
+  // It fails again; until that is shown the buttons may move.
+  await page.getByText("2 failed").first().waitFor();
   await page.getByRole("button", { name: "Pause chat" }).click();
   await dialog.getByText("What is under way goes on").waitFor();
   await dialog.getByRole("button", { name: "Pause" }).click();
