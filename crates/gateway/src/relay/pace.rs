@@ -86,13 +86,13 @@ impl Pace {
             if streaming && now.since(self.last_progress) >= limit {
                 // A continuation starts its own wait.
                 self.last_progress = now;
-                self.set(now, limit);
+                self.set(now, limit, false);
                 return Poll::Ready(Due::Stalled(limit));
             }
             let looks = streaming && !begun;
             if looks && now.since(self.last_look) >= LOOK {
                 self.last_look = now;
-                self.set(now, limit.min(LOOK));
+                self.set(now, limit, looks);
                 return Poll::Ready(Due::Look);
             }
             if let Some(interval) = self.keep_alive
@@ -100,10 +100,10 @@ impl Pace {
             {
                 self.last_sent = now;
                 self.kept_alive = true;
-                self.set(now, limit);
+                self.set(now, limit, looks);
                 return Poll::Ready(Due::KeepAlive);
             }
-            self.set(now, if looks { limit.min(LOOK) } else { limit });
+            self.set(now, limit, looks);
         }
     }
 
@@ -111,8 +111,13 @@ impl Pace {
         self.origin.1.after(self.origin.0.elapsed())
     }
 
-    fn set(&mut self, now: MonotonicTime, limit: Duration) {
+    fn set(&mut self, now: MonotonicTime, limit: Duration, looks: bool) {
         let stalled = self.last_progress.after(limit);
+        let stalled = if looks {
+            stalled.min(self.last_look.after(LOOK))
+        } else {
+            stalled
+        };
         let next = self.keep_alive.map_or(stalled, |interval| {
             stalled.min(self.last_sent.after(interval))
         });
