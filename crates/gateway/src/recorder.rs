@@ -295,8 +295,11 @@ impl RecordWriter {
         give_up: &CancellationToken,
     ) -> bool {
         let mut second = batch.split_off(batch.len() / 2);
-        let first = Box::pin(self.write(batch, give_up)).await;
-        first && Box::pin(self.write(&mut second, give_up)).await
+        if Box::pin(self.write(batch, give_up)).await {
+            return Box::pin(self.write(&mut second, give_up)).await;
+        }
+        self.metrics.records_dropped.inc_by(second.len() as u64);
+        false
     }
 
     async fn prune(&self) {

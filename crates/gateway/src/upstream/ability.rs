@@ -3,7 +3,7 @@
 //! Who need not wait is sent at once: there it is the try itself that tells, and the request is not written twice.
 
 use dialects::ApiError;
-use primitives::{ErrorKind, NodeId};
+use primitives::ErrorKind;
 use scheduling::Exclusion;
 
 use super::engine_call;
@@ -21,8 +21,9 @@ pub(crate) fn pass_over_unable(exchange: &mut Exchange, wanted: &Wanted) -> Resu
     let before = exchange.passed_over.len();
     // What one node makes of a request, all of its kind do.
     let mut kinds: Vec<(NodeSpeech, bool)> = Vec::new();
+    let mut why = None;
     for replica in &route.replicas {
-        let (node, speech): (NodeId, _) = (replica.node.view.id, replica.node.speech);
+        let (node, speech) = (replica.node.view.id, replica.node.speech);
         if exchange.passes_over(node) || exchange.asked.only.is_some_and(|only| only != node) {
             continue;
         }
@@ -33,7 +34,7 @@ pub(crate) fn pass_over_unable(exchange: &mut Exchange, wanted: &Wanted) -> Resu
             let is_able = match check(exchange, replica, wanted) {
                 Ok(()) => true,
                 Err(error) if error.kind == ErrorKind::Unsupported => {
-                    exchange.last_failure.get_or_insert(Box::new(error));
+                    why = Some(error);
                     false
                 }
                 Err(error) => return Err(error),
@@ -44,6 +45,12 @@ pub(crate) fn pass_over_unable(exchange: &mut Exchange, wanted: &Wanted) -> Resu
         if !is_able {
             exchange.passed_over.push((node, Exclusion::Unsupported));
         }
+    }
+    // Where another node may still be waited for, it is no reason for anything that goes wrong there.
+    if !exchange.has_untried_node()
+        && let Some(why) = why
+    {
+        exchange.last_failure.get_or_insert(Box::new(why));
     }
     // A long prompt is not kept twice for the time of the wait.
     exchange.forget_canonical();

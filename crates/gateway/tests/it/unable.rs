@@ -1,6 +1,7 @@
 //! No request waits for a node that could never serve it.
 
 use anyhow::Context as _;
+use scheduling::queue::QueueLimits;
 use serde_json::{Value, json};
 use testbed::{Flavour, Gate, ReplyStream, ScriptedUpstream};
 
@@ -90,6 +91,31 @@ async fn what_no_node_can_do_is_refused_while_all_are_busy() -> anyhow::Result<(
     for stream in held {
         stream.whole().await?;
     }
+    rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_before_the_node_that_can_is_told_as_such() -> anyhow::Result<()> {
+    let (rig, gates, held) = occupied(&[Flavour::Other, Flavour::Ollama]).await?;
+    rig.gateway.set_queue_limits(QueueLimits {
+        default: 1,
+        organisation_percent: 100,
+        ..QueueLimits::default()
+    });
+    let client = rig.client.clone();
+    let waits = tokio::spawn(async move { client.post("/api/chat", &peculiar()).await });
+    testbed::wait_until("it waits", PATIENCE, || {
+        rig.metric("remuda_queue_waiting{class=\"default\"}") == Some(1.0)
+    })
+    .await?;
+    let reply = rig.client.post("/api/chat", &peculiar()).await?;
+    assert_eq!(reply.status, 429, "{}", reply.text());
+    gates.iter().for_each(Gate::open);
+    for stream in held {
+        stream.whole().await?;
+    }
+    assert_eq!(waits.await??.status, 200);
     rig.shutdown().await;
     Ok(())
 }
