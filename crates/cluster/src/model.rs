@@ -432,3 +432,15 @@ pub struct Loaded {
     /// When the node unloads it unless it is used.
     pub expires_at: Option<Timestamp>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_counted_as_in_model_names() {
+        assert_eq!(parameter_size(8_030_000_000), "8.0B");
+        assert_eq!(parameter_size(4_210_000), "4.2M");
+        assert_eq!(parameter_size(12), "12");
+    }
+}

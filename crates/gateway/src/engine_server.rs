@@ -252,7 +252,7 @@ impl EngineServer {
                 parent_model: String::new(),
                 format: "gguf".to_owned(),
                 family: card.family.clone(),
-                parameter_size: parameters(card.parameter_count),
+                parameter_size: cluster::parameter_size(card.parameter_count),
                 quantization_level: card.quantization.clone(),
                 context_length: Some(card.context_length as u64),
                 embedding_length: Some(card.embedding_length as u64),
@@ -317,16 +317,6 @@ fn respond(kind: &'static str, body: Body) -> Response<Body> {
     let kind = header::HeaderValue::from_static(kind);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
-}
-
-/// Writes a number of parameters as model names do: `8.0B`, `4.2M`.
-fn parameters(count: u64) -> String {
-    match count as f64 {
-        n if n >= 1e9 => format!("{:.1}B", n / 1e9),
-        n if n >= 1e6 => format!("{:.1}M", n / 1e6),
-        n if n >= 1e3 => format!("{:.1}K", n / 1e3),
-        _ => count.to_string(),
-    }
 }
 
 #[cfg(test)]

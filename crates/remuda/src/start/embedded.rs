@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{EmbeddedNode, Loaded, ModelDetails, ModelView, Registry};
+use cluster::{EmbeddedNode, Loaded, ModelDetails, ModelView, Registry, parameter_size};
 use engine::{Engine, EngineConfig, ModelCard};
 use primitives::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +61,7 @@ pub(super) fn describe(card: &ModelCard) -> FoundModel {
         can_chat: card.capabilities.completion,
         description: format!(
             "{} parameters, {}, context {}",
-            parameters(card.parameter_count),
+            parameter_size(card.parameter_count),
             card.quantization,
             card.context_length
         ),
@@ -106,7 +106,7 @@ fn view(card: ModelCard) -> ModelView {
             format: "gguf".to_owned(),
             families: vec![card.family.clone()],
             family: card.family,
-            parameter_size: parameters(card.parameter_count),
+            parameter_size: parameter_size(card.parameter_count),
             quantization_level: card.quantization,
         },
         context_length: context,
@@ -119,27 +119,5 @@ fn view(card: ModelCard) -> ModelView {
             expires_at: card.expires_at,
         }),
         ..ModelView::named(card.name)
-    }
-}
-
-/// Writes a number of parameters as model names do: `8.0B`, `4.2M`.
-fn parameters(count: u64) -> String {
-    match count as f64 {
-        n if n >= 1e9 => format!("{:.1}B", n / 1e9),
-        n if n >= 1e6 => format!("{:.1}M", n / 1e6),
-        n if n >= 1e3 => format!("{:.1}K", n / 1e3),
-        _ => count.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_written_as_in_model_names() {
-        assert_eq!(parameters(8_030_000_000), "8.0B");
-        assert_eq!(parameters(4_210_000), "4.2M");
-        assert_eq!(parameters(12), "12");
     }
 }
