@@ -36,8 +36,10 @@ const NEWER_CHAT: [&str; 4] = [
     "\"developer\"",
     "\"tool_calls\"",
 ];
-/// What its embeddings, and llama-server's, do without.
-const EMBEDDINGS: [&str; 2] = ["\"base64\"", "\"dimensions\""];
+/// What its embeddings skip.
+const NEWER_EMBEDDINGS: [&str; 2] = ["\"base64\"", DIMENSIONS];
+/// What llama-server's embeddings skip, too.
+const DIMENSIONS: &str = "\"dimensions\"";
 
 /// Checks a request that passes to a node as it is.
 ///
@@ -58,13 +60,11 @@ pub fn check_passthrough(target: &Target, body: &[u8]) -> Result<Rewrite, ApiErr
             Ok(Rewrite::Translate(*target))
         }
         (ServerKind::LlamaCppPython, Operation::OpenAiEmbeddings)
-            if mentions(body, &EMBEDDINGS) =>
+            if mentions(body, &NEWER_EMBEDDINGS) =>
         {
             Ok(Rewrite::Translate(*target))
         }
-        (ServerKind::LlamaServer, Operation::OpenAiEmbeddings)
-            if mentions(body, &EMBEDDINGS[1..]) =>
-        {
+        (ServerKind::LlamaServer, Operation::OpenAiEmbeddings) if mentions(body, &[DIMENSIONS]) => {
             Ok(Rewrite::Translate(*target))
         }
         (ServerKind::Vllm | ServerKind::LlamaServer, Operation::AnthropicMessages)

@@ -136,18 +136,28 @@ fn breaker_is_open(rig: &Rig) -> bool {
     rig.metric(series) == Some(1.0)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_prompt_over_one_nodes_context_goes_to_one_with_more() -> anyhow::Result<()> {
-    const OVER: &str = "This model's maximum context length is 4096 tokens";
-    let question = json!({"model": "test-model", "messages": [{"role": "user", "content": "x"}]});
-    let rig = refusing(&[4096, 8192], 400, OVER, true).await?;
+fn question() -> Value {
+    json!({"model": "test-model", "messages": [{"role": "user", "content": "x"}]})
+}
+
+/// Asks often enough for a breaker to open if the other node's refusals counted against it.
+async fn all_are_answered_by_node1(rig: Rig) -> anyhow::Result<()> {
     for _ in 0..12 {
-        let reply = rig.client.post(CHAT, &question).await?;
+        let reply = rig.client.post(CHAT, &question()).await?;
         assert_eq!(reply.status, 200, "{}", reply.text());
         assert_eq!(reply.headers["x-remuda-node"], "node1");
     }
     assert!(!breaker_is_open(&rig));
     rig.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_over_one_nodes_context_goes_to_one_with_more() -> anyhow::Result<()> {
+    const OVER: &str = "This model's maximum context length is 4096 tokens";
+    let question = question();
+    let rig = refusing(&[4096, 8192], 400, OVER, true).await?;
+    all_are_answered_by_node1(rig).await?;
 
     // Where all have the same, one answer is enough, and tells in each dialect what is wrong.
     let rig = refusing(&[4096, 4096, 4096], 400, OVER, false).await?;
@@ -173,15 +183,9 @@ async fn a_prompt_over_one_nodes_context_goes_to_one_with_more() -> anyhow::Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_was_not_started_for_opens_no_breaker() -> anyhow::Result<()> {
     const NO_IMAGES: &str = "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj";
-    let question = json!({"model": "test-model", "messages": [{"role": "user", "content": "x"}]});
+    let question = question();
     let rig = refusing(&[4096, 4096], 500, NO_IMAGES, true).await?;
-    for _ in 0..12 {
-        let reply = rig.client.post(CHAT, &question).await?;
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        assert_eq!(reply.headers["x-remuda-node"], "node1");
-    }
-    assert!(!breaker_is_open(&rig));
-    rig.shutdown().await;
+    all_are_answered_by_node1(rig).await?;
     let rig = refusing(&[4096], 500, NO_IMAGES, false).await?;
     for _ in 0..12 {
         let reply = rig.client.post(CHAT, &question).await?;
